@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+// The dispatcher's ports: each is a DPDK device plus the kernel's end of it, a TAP interface through which
+// everything that is not for a service reaches the kernel and comes back (ARP, ND, ping, the control plane).
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "control/protocol/result.h"
+#include "dataplane/config.h"
+#include "dataplane/next_hop.h"
+
+struct rte_mempool;
+
+namespace keyrail {
+
+enum class PortRole : uint8_t { front, back };
+
+struct Port {
+    std::string name;     // as in the profile
+    PortRole role;
+    uint16_t device;      // DPDK port id of the wire
+    uint16_t kernel;      // DPDK port id of the TAP
+    int kernel_ifindex;   // the TAP's ifindex in the kernel
+    MacAddress mac;       // of the wire; the TAP has the same
+    uint16_t queues;      // rx queues of the wire; worker i polls queue i where there is one
+};
+
+/// Index into this is NextHop::port. At most 8.
+struct Ports {
+    std::vector<Port> list;
+    rte_mempool* pool = nullptr;
+};
+
+/// Makes the devices that the profile names, gives each its TAP with the same MAC, starts them.
+/// Errors name the port and the device string. `queues` = number of workers.
+Result<Ports> open_ports(const Profile& profile, uint16_t queues);
+void close_ports(Ports& ports);
+
+}  // namespace keyrail

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+// Where a frame goes: a destination MAC and a port, in one word, so that the control thread may replace it while
+// workers read it, without a lock.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <cstring>
+
+namespace keyrail {
+
+using MacAddress = std::array<uint8_t, 6>;
+
+/// 8 bytes: MAC (6), index into Ports (1), flags (1). All zero = not known (yet).
+struct NextHop {
+    MacAddress mac{};
+    uint8_t port = 0;
+    uint8_t known = 0;
+
+    [[nodiscard]] uint64_t pack() const {
+        uint64_t word = 0;
+        std::memcpy(&word, this, sizeof word);
+        return word;
+    }
+    static NextHop unpack(uint64_t word) {
+        NextHop hop;
+        std::memcpy(&hop, &word, sizeof hop);
+        return hop;
+    }
+};
+static_assert(sizeof(NextHop) == 8);
+
+/// control thread: rw, workers: ro.
+class AtomicNextHop {
+  public:
+    [[nodiscard]] NextHop load() const { return NextHop::unpack(word_.load(std::memory_order_relaxed)); }
+    void store(const NextHop& hop) { word_.store(hop.pack(), std::memory_order_relaxed); }
+
+  private:
+    std::atomic<uint64_t> word_{0};
+};
+
+}  // namespace keyrail

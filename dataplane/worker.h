@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+// A worker: one poll-mode thread that owns its flows, holds and counters, and runs packets to completion.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "control/protocol/result.h"
+#include "dataplane/config.h"
+#include "dataplane/io/ports.h"
+#include "dataplane/shared.h"
+#include "dataplane/stats.h"
+
+namespace keyrail {
+
+class Worker {
+  public:
+    /// Allocates everything the worker will ever use (flow table, holds, ipsec-mb manager) from DPDK's heap.
+    static Result<std::unique_ptr<Worker>> create(uint16_t index, const Profile& profile, const Ports& ports,
+                                                  Shared& shared);
+    ~Worker();
+    Worker(const Worker&) = delete;
+    Worker& operator=(const Worker&) = delete;
+
+    /// Runs on the calling thread until shared.stop. Registers with shared.rcu by its index.
+    void run();
+
+    /// Safe from any thread while the worker runs (relaxed reads of its own counters).
+    [[nodiscard]] const WorkerStats& stats() const;
+
+  private:
+    Worker();
+    struct Impl;
+    std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace keyrail
