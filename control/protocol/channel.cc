@@ -1,0 +1,332 @@
+// SPDX-License-Identifier: Apache-2.0
+// Channel: framing, the bounded send queue, and the two ways to open one.
+#include "control/protocol/channel.h"
+
+#include <netinet/tcp.h>
+#include <openssl/crypto.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+#include <sys/socket.h>
+
+#include <array>
+#include <asio/read.hpp>
+#include <asio/redirect_error.hpp>
+#include <asio/ssl/context.hpp>
+#include <asio/ssl/error.hpp>
+#include <asio/ssl/stream.hpp>
+#include <asio/steady_timer.hpp>
+#include <asio/use_awaitable.hpp>
+#include <asio/write.hpp>
+#include <deque>
+#include <vector>
+
+#include "chassis.pb.h"
+
+namespace keyrail {
+
+using asio::ip::tcp;
+using std::chrono::milliseconds;
+
+namespace {
+
+constexpr size_t kLengthSize = 4;
+
+void wipe(std::string& secret) { OPENSSL_cleanse(secret.data(), secret.size()); }
+
+/// asio's stream wants an asio context; ours belongs to TlsContext, so it borrows a reference.
+asio::ssl::context borrow(const TlsContext& tls) {
+    SSL_CTX_up_ref(tls.native());
+    return asio::ssl::context(tls.native());
+}
+
+tcp::endpoint endpoint_of(const HostPort& at) {
+    asio::error_code ignored;
+    return {asio::ip::make_address(at.address.text(), ignored), at.port};
+}
+
+std::string text_of(const tcp::endpoint& at) {
+    const auto address = at.address();
+    return address.is_v6() ? fmt::format("[{}]:{}", address.to_string(), at.port())
+                           : fmt::format("{}:{}", address.to_string(), at.port());
+}
+
+/// A peer that is gone without a word is noticed in about 6 s, whether data are under way or not.
+void tune(tcp::socket& socket) {
+    asio::error_code ignored;
+    socket.set_option(tcp::no_delay(true), ignored);
+    socket.set_option(asio::socket_base::keep_alive(true), ignored);
+    const int fd = socket.native_handle();
+    const int idle_s = 3, interval_s = 1, probes = 3, user_timeout_ms = 6000;
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof idle_s);
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval_s, sizeof interval_s);
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof probes);
+    setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &user_timeout_ms, sizeof user_timeout_ms);
+}
+
+}  // namespace
+
+struct Channel::Impl : std::enable_shared_from_this<Channel::Impl> {
+    Impl(tcp::socket socket, asio::ssl::context context_in)
+        : context(std::move(context_in)),
+          stream(std::move(socket), context),
+          has_room(stream.get_executor()) {
+        has_room.expires_at(asio::steady_timer::time_point::max());
+    }
+
+    asio::ssl::context context;
+    asio::ssl::stream<tcp::socket> stream;
+    Identity peer;
+    std::string name;  // "10.77.0.13:7401" until the peer is known, then "blade 3 at 10.77.0.13:7401"
+    bool open = true, finishing = false, writing = false, timed_out = false;
+    std::deque<std::string> queue;  // frames; the front one is being written while `writing`
+    size_t queued = 0;              // bytes in them
+    asio::steady_timer has_room;    // cancelled when there is some: a condition variable
+    std::vector<uint8_t> input;
+
+    asio::awaitable<Result<void>> handshake(asio::ssl::stream_base::handshake_type side);
+    asio::awaitable<Result<chassis::Envelope>> receive(std::shared_ptr<Impl> self);
+    Result<size_t> frame_length(const std::array<uint8_t, kLengthSize>& header) const;
+    Result<chassis::Envelope> parse();
+    void write_next();
+    void drop_front();
+    void close();
+    [[nodiscard]] std::string explain(const asio::error_code& error, bool inside_frame) const;
+};
+
+// --- opening
+// -------------------------------------------------------------------------------------------------------
+
+namespace {
+
+using ImplPtr = std::shared_ptr<Channel::Impl>;
+
+/// Closes a connection that is not ready in time.
+class Deadline {
+  public:
+    Deadline(const ImplPtr& impl, milliseconds timeout) : timer_(impl->stream.get_executor(), timeout) {
+        timer_.async_wait([weak = std::weak_ptr(impl)](const asio::error_code& error) {
+            const ImplPtr late = weak.lock();
+            if (error || !late) return;
+            late->timed_out = true;
+            late->close();
+        });
+    }
+
+  private:
+    asio::steady_timer timer_;
+};
+
+}  // namespace
+
+asio::awaitable<Result<void>> Channel::Impl::handshake(asio::ssl::stream_base::handshake_type side) {
+    asio::error_code error;
+    co_await stream.async_handshake(side, asio::redirect_error(asio::use_awaitable, error));
+    if (timed_out) co_return fail("{}: no TLS handshake in time; is it a keyrail process?", name);
+    if (error) co_return fail("{}: {}", name, explain(error, false));
+    const std::unique_ptr<X509, decltype(&X509_free)> certificate(
+        SSL_get1_peer_certificate(stream.native_handle()), &X509_free);
+    if (!certificate) co_return fail("{}: it showed no certificate", name);
+    const auto who = identity_of(certificate.get());
+    if (!who) co_return fail("{}: {}", name, who.error().message);
+    peer = *who;
+    name = fmt::format("{} at {}", peer.text(), name);
+    co_return Result<void>{};
+}
+
+asio::awaitable<Result<ChannelPtr>> connect_channel(asio::any_io_executor executor, TlsContext tls,
+                                                    HostPort to, Identity expected, milliseconds timeout) {
+    const auto impl = std::make_shared<Channel::Impl>(tcp::socket(executor), borrow(tls));
+    impl->name = fmt::format("{} at {}", expected.text(), to.text());
+    const Deadline deadline(impl, timeout);
+    asio::error_code error;
+    co_await impl->stream.lowest_layer().async_connect(endpoint_of(to),
+                                                       asio::redirect_error(asio::use_awaitable, error));
+    if (impl->timed_out) co_return fail("{}: no answer; is the machine up?", impl->name);
+    if (error) co_return fail("{}: {}", impl->name, error.message());
+    tune(impl->stream.next_layer());
+    impl->name = to.text();
+    const auto shaken = co_await impl->handshake(asio::ssl::stream_base::client);
+    if (!shaken) co_return tl::make_unexpected(shaken.error());
+    if (impl->peer != expected)
+        co_return fail("{}: is {}, expected {}; check addresses and certificates", to.text(),
+                       impl->peer.text(), expected.text());
+    co_return std::make_shared<Channel>(impl);
+}
+
+asio::awaitable<Result<ChannelPtr>> accept_channel(tcp::socket socket, TlsContext tls, milliseconds timeout) {
+    asio::error_code error;
+    const tcp::endpoint from = socket.remote_endpoint(error);
+    if (error) co_return fail("a connection that ended at once: {}", error.message());
+    tune(socket);
+    const auto impl = std::make_shared<Channel::Impl>(std::move(socket), borrow(tls));
+    impl->name = text_of(from);
+    const Deadline deadline(impl, timeout);
+    const auto shaken = co_await impl->handshake(asio::ssl::stream_base::server);
+    if (!shaken) co_return tl::make_unexpected(shaken.error());
+    co_return std::make_shared<Channel>(impl);
+}
+
+// --- receiving
+// -----------------------------------------------------------------------------------------------------
+
+std::string Channel::Impl::explain(const asio::error_code& error, bool inside_frame) const {
+    if (!open) return "closed here";
+    const bool ended = error == asio::error::eof || error == asio::ssl::error::stream_truncated;
+    if (ended)
+        return inside_frame ? "the connection ended in the middle of a message" : "closed the connection";
+    const long verify =
+        SSL_get_verify_result(const_cast<asio::ssl::stream<tcp::socket>&>(stream).native_handle());
+    if (verify != X509_V_OK)
+        return fmt::format("its certificate is not accepted: {}", X509_verify_cert_error_string(verify));
+    if (error.category() == asio::error::get_ssl_category()) {
+        const int reason = ERR_GET_REASON(static_cast<unsigned long>(error.value()));
+        if (reason == SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE) return "it showed no certificate";
+        if (reason > SSL_AD_REASON_OFFSET) return fmt::format("it refused us: {}", error.message());
+        return fmt::format("TLS failed: {}", error.message());
+    }
+    return error.message();
+}
+
+Result<size_t> Channel::Impl::frame_length(const std::array<uint8_t, kLengthSize>& header) const {
+    size_t length = 0;
+    for (const uint8_t byte : header) length = length << 8 | byte;
+    if (length > kMaxFrame) return fail("{}: a message of {} bytes (at most {})", name, length, kMaxFrame);
+    return length;
+}
+
+Result<chassis::Envelope> Channel::Impl::parse() {
+    chassis::Envelope message;
+    const bool good = message.ParseFromArray(input.data(), static_cast<int>(input.size()));
+    OPENSSL_cleanse(input.data(), input.size());
+    if (!good) return fail("{}: a message that cannot be parsed", name);
+    if (message.version() != kProtocolVersion)
+        return fail(
+            "{}: protocol version {}, here {}; install the same release of keyrail on the whole chassis",
+            name, message.version(), kProtocolVersion);
+    return message;
+}
+
+asio::awaitable<Result<chassis::Envelope>> Channel::Impl::receive(
+    [[maybe_unused]] std::shared_ptr<Impl> self) {
+    std::array<uint8_t, kLengthSize> header{};
+    asio::error_code error;
+    const size_t got = co_await asio::async_read(stream, asio::buffer(header),
+                                                 asio::redirect_error(asio::use_awaitable, error));
+    if (error) {
+        auto ended = fail("{}: {}", name, explain(error, got > 0));
+        close();
+        co_return ended;
+    }
+    const auto length = frame_length(header);
+    if (!length) {
+        close();
+        co_return tl::make_unexpected(length.error());
+    }
+    input.resize(*length);
+    co_await asio::async_read(stream, asio::buffer(input), asio::redirect_error(asio::use_awaitable, error));
+    if (error) {
+        auto ended = fail("{}: {}", name, explain(error, true));
+        close();
+        co_return ended;
+    }
+    auto message = parse();
+    if (!message) close();
+    co_return message;
+}
+
+// --- sending
+// -------------------------------------------------------------------------------------------------------
+
+void Channel::Impl::drop_front() {
+    queued -= queue.front().size();
+    wipe(queue.front());
+    queue.pop_front();
+    if (queued <= kMaxQueuedBytes / 2 && queue.size() <= kMaxQueuedFrames / 2) has_room.cancel();
+}
+
+void Channel::Impl::write_next() {
+    if (queue.empty() && finishing) close();
+    if (queue.empty() || !open) return;
+    writing = true;
+    asio::async_write(stream, asio::buffer(queue.front()),
+                      [self = shared_from_this()](const asio::error_code& error, size_t) {
+                          self->writing = false;
+                          self->drop_front();
+                          if (error) self->close();
+                          self->write_next();
+                      });
+}
+
+void Channel::Impl::close() {
+    if (open) {
+        open = false;
+        asio::error_code ignored;
+        stream.next_layer().shutdown(tcp::socket::shutdown_both, ignored);
+        stream.next_layer().close(ignored);
+    }
+    while (queue.size() > (writing ? 1u : 0u)) {  // the front one is asio's until its handler has run
+        queued -= queue.back().size();
+        wipe(queue.back());
+        queue.pop_back();
+    }
+    has_room.cancel();
+}
+
+// --- the handle
+// ----------------------------------------------------------------------------------------------------
+
+Channel::Channel(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Channel::~Channel() { impl_->close(); }
+const Identity& Channel::peer() const { return impl_->peer; }
+const std::string& Channel::name() const { return impl_->name; }
+asio::awaitable<Result<chassis::Envelope>> Channel::receive() { return impl_->receive(impl_); }
+void Channel::close() { impl_->close(); }
+bool Channel::is_open() const { return impl_->open && !impl_->finishing; }
+size_t Channel::queued_bytes() const { return impl_->queued; }
+
+Result<void> Channel::send(chassis::Envelope message) {
+    Impl& self = *impl_;
+    message.set_version(kProtocolVersion);
+    const size_t size = message.ByteSizeLong();
+    Result<void> result;
+    if (!is_open()) {
+        result = fail("{}: the connection is closed", self.name);
+    } else if (size > kMaxFrame) {
+        result =
+            fail("{}: a message of {} bytes is too large to send (at most {})", self.name, size, kMaxFrame);
+    } else if (self.queued + size + kLengthSize > kMaxQueuedBytes || self.queue.size() >= kMaxQueuedFrames) {
+        result = fail("{}: does not read what it is sent ({} bytes are waiting)", self.name, self.queued);
+    } else {
+        std::string frame(kLengthSize + size, '\0');
+        for (size_t i = 0; i < kLengthSize; i++)
+            frame[i] = static_cast<char>(size >> (8 * (kLengthSize - 1 - i)));
+        message.SerializeWithCachedSizesToArray(reinterpret_cast<uint8_t*>(&frame[kLengthSize]));
+        self.queued += frame.size();
+        self.queue.push_back(std::move(frame));
+        if (!self.writing) self.write_next();
+    }
+    keyrail::wipe(message);
+    return result;
+}
+
+asio::awaitable<void> Channel::room() {
+    const std::shared_ptr<Impl> self = impl_;
+    while (self->open && (self->queued > kMaxQueuedBytes / 2 || self->queue.size() > kMaxQueuedFrames / 2)) {
+        asio::error_code ignored;
+        co_await self->has_room.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+    }
+}
+
+void Channel::finish() {
+    impl_->finishing = true;
+    if (!impl_->writing) impl_->write_next();
+}
+
+void wipe(chassis::Envelope& message) {
+    if (message.has_transfer()) wipe(*message.mutable_transfer()->mutable_record()->mutable_session_der());
+    if (!message.has_keys()) return;
+    for (auto& key : *message.mutable_keys()->mutable_cookie_keys()) wipe(*key.mutable_key());
+    for (auto& key : *message.mutable_keys()->mutable_name_keys()) wipe(*key.mutable_key());
+}
+
+}  // namespace keyrail
