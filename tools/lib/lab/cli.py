@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""tools/lab: the commands."""
+
+import argparse
+import json
+import os
+import shlex
+import signal
+from collections.abc import Sequence
+
+from common.paths import build_dir
+from common.shell import ToolError
+from lab import lifecycle, namespaces, readiness, state
+from lab.plan import (AWAY4, AWAY6, BINARIES, CERTIFICATES, CLIENT, CONFIG, CONTROL_SOCKET, DISPATCH, MAX_BLADES,
+                      PORT, PREFIX, SERVER_NAME, SERVERS, VIP4, VIP6, WEB_CA, Options, log_directory, namespace)
+
+ABOUT = """The chassis in network namespaces: a client, a dispatcher, a switch and blades.
+
+  tools/lab up                                   three nginx blades behind Keyrail
+  tools/lab exec client sh -c 'curl --cacert $KR_CA https://198.51.100.1/'
+  tools/lab exec dispatch keyrail status         the operator's command
+  tools/lab down                                 nothing is left"""
+HOSTS = "client, dispatch, switch, blade1, blade2, ..."
+NOT_UP = "the lab is not up; 'tools/lab up' brings it up"
+
+
+def blade_count(text: str) -> int:
+    if not text.isdigit() or not 1 <= int(text) <= MAX_BLADES:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to {MAX_BLADES}")
+    return int(text)
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser("tools/lab", description=ABOUT,
+                                  formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    up = commands.add_parser("up", help="bring the lab up (with other options than it has: down, then up)")
+    up.add_argument("--blades", type=blade_count, default=3, metavar="N", help=f"1 to {MAX_BLADES}, default 3")
+    up.add_argument("--server", choices=SERVERS, default=SERVERS[0], help="TLS server of the blades")
+    up.add_argument("--cert", choices=CERTIFICATES, default=CERTIFICATES[0], help="their certificate's key")
+    up.add_argument("--plain", action="store_true",
+                    help="no session steering and no hooks: plain layer 4, for comparison")
+    commands.add_parser("down", help="take it away; nothing is left behind")
+    status = commands.add_parser("status", help="what runs; exit status 1 if the lab is not up and whole")
+    status.add_argument("--json", action="store_true")
+    execute = commands.add_parser("exec", help="run a command on a host, with its exit status")
+    execute.add_argument("host", help=HOSTS)
+    execute.add_argument("words", nargs=argparse.REMAINDER, metavar="command ...")
+    commands.add_parser("env", help="names and addresses as shell assignments")
+    restart = commands.add_parser("restart", help="end and start again one process of the lab")
+    restart.add_argument("host", help=HOSTS)
+    restart.add_argument("process", help="as 'status' names it: keyrail-dp, keyraild, keyrail-agent, nginx, ...")
+    return top
+
+
+def environment() -> dict[str, str]:
+    """What scripts need to know; `exec` gives it to the command too."""
+    current = state.load()
+    return {
+        "KR_VIP4": VIP4, "KR_VIP6": VIP6, "KR_PORT": str(PORT), "KR_SERVER_NAME": SERVER_NAME,
+        "KR_CA": str(WEB_CA), "KR_CONFIG": str(CONFIG),
+        "KR_BUILD": current.build if current else str(build_dir()),
+        "KR_CLIENT_NS": namespace(CLIENT), "KR_DISPATCH_NS": namespace(DISPATCH),
+        "KR_BLADE_NS_PREFIX": f"{PREFIX}blade", "KR_AWAY4": AWAY4, "KR_AWAY6": AWAY6,
+        "KEYRAIL_SOCKET": str(CONTROL_SOCKET)}
+
+
+def execute(host: str, words: Sequence[str]) -> int:
+    """Becomes the command, so that its signals and exit status are its own."""
+    if namespace(host) not in namespaces.existing():
+        there = [name.removeprefix(PREFIX) for name in namespaces.existing()]
+        raise ToolError(f"there is no host {host!r}; there are: {', '.join(there)}" if there else NOT_UP)
+    words = list(words[1:] if words[:1] == ["--"] else words)
+    if not words:
+        raise ToolError(f"say what to run, for example: tools/lab exec {host} ip address")
+    path = f"{BINARIES}:{os.environ.get('PATH', '')}"
+    os.environ.update(environment(), PATH=path, KR_HOST=host)
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it, and the command would inherit that
+    command = [*namespaces.enter(host), *words]
+    os.execvp(command[0], command)
+
+
+def show_status(as_json: bool) -> int:
+    current = state.load()
+    up = bool(current and current.ready and all(process.alive for process in current.processes))
+    answers = {vip: readiness.request(CLIENT, vip).blade if current and current.ready else ""
+               for vip in (VIP4, VIP6)}
+    if as_json:
+        print(json.dumps({
+            "up": up, "options": current.options.as_json() if current else None, "answers": answers,
+            "processes": [{"host": process.host, "name": process.name, "pid": process.pid, "alive": process.alive,
+                           "log": str(process.log)} for process in (current.processes if current else [])]}))
+    elif current is None:
+        print(NOT_UP)
+    else:
+        print(f"{current.options}\n")
+        for process in current.processes:
+            print(f"{process.host:10} {process.name:14} {process.pid:8} {'runs' if process.alive else 'has ended'}")
+        print(f"\nlogs: {log_directory('<host>')}/<process>.log")
+        for vip, blade in answers.items():
+            print(f"https://{vip}: {f'answered by {blade}' if blade else 'no answer'}")
+    return 0 if up and all(answers.values()) else 1
+
+
+def main(words: Sequence[str]) -> int:
+    arguments = parser().parse_args(words)
+    match arguments.command:
+        case "up":
+            lifecycle.up(Options(arguments.blades, arguments.server, arguments.cert, arguments.plain))
+        case "down":
+            lifecycle.down()
+        case "status":
+            return show_status(arguments.json)
+        case "exec":
+            return execute(arguments.host, arguments.words)
+        case "restart":
+            lifecycle.restart(arguments.host, arguments.process)
+        case "env":
+            for name, value in environment().items():
+                print(f"{name}={shlex.quote(value)}")
+    return 0

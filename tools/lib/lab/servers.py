@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The TLS server of a blade: nginx, HAProxy or Apache, each unmodified and with an ordinary configuration."""
+
+import os
+import shutil
+from pathlib import Path
+
+from lab.plan import (RUN, SERVER_NAME, WEB_CERTIFICATE, WEB_COMBINED, WEB_KEY, Blade, Options, directory,
+                      log_directory)
+from lab.processes import Process
+
+TEMPLATES = Path(__file__).parent / "templates"
+FILES = {"nginx": "nginx.conf", "haproxy": "haproxy.cfg", "apache": "apache.conf"}
+BIG_FILE = RUN / "50MB.bin"
+BIG_FILE_SIZE = 50_000_000
+USER = "www-data"
+
+
+def fill(template: Path, values: dict[str, object]) -> str:
+    """Replaces @NAME@; the names differ from every server's own way of writing variables."""
+    text = template.read_text()
+    for name, value in values.items():
+        text = text.replace(f"@{name}@", str(value))
+    return text
+
+
+def make_big_file() -> None:
+    """Random, so that a lost, doubled or swapped segment shows in its checksum."""
+    BIG_FILE.write_bytes(os.urandom(BIG_FILE_SIZE))
+
+
+def prepare(blade: Blade, options: Options) -> None:
+    """Directories, content and configuration."""
+    home = directory(blade.host)
+    for path in (blade.www / "upload", home / "tmp", log_directory(blade.host)):
+        path.mkdir(parents=True, exist_ok=True)
+    for path in (blade.www / "upload", home / "tmp"):
+        shutil.chown(path, USER, USER)
+    (blade.www / "index.txt").write_text(f"{blade.host}\n")
+    os.link(BIG_FILE, blade.www / BIG_FILE.name)
+    file = FILES[options.server]
+    (home / file).write_text(fill(TEMPLATES / file, {
+        "DIR": home, "LOG": log_directory(blade.host), "WWW": blade.www, "BLADE": blade.host,
+        "SERVER_NAME": SERVER_NAME, "CERTIFICATE": WEB_CERTIFICATE, "KEY": WEB_KEY, "COMBINED": WEB_COMBINED}))
+
+
+def process(blade: Blade, options: Options, hooks: Path | None) -> Process:
+    """`hooks`: libkeyrail-tls.so, or None for a server left alone."""
+    config = str(directory(blade.host) / FILES[options.server])
+    command = {"nginx": ["nginx", "-c", config, "-e", "stderr"],
+               "haproxy": ["haproxy", "-db", "-f", config],
+               "apache": ["apache2", "-DFOREGROUND", "-f", config]}[options.server]
+    if hooks:  # by env, after nsenter: only the server itself is preloaded
+        command = ["env", f"LD_PRELOAD={hooks}", f"KEYRAIL_STORE={blade.store}", *command]
+    return Process(blade.host, options.server, command)
