@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: Apache-2.0
+// Operations of the store. store_file.cc makes and maps the file, store_shard.cc keeps the lists.
+#include "control/agent/store.h"
+
+#include <pthread.h>
+#include <strings.h>
+#include <time.h>
+
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "control/agent/store_shard.h"
+
+namespace keyrail {
+
+using layout::kNone;
+
+uint64_t unix_ms() {
+    timespec now{};
+    clock_gettime(CLOCK_REALTIME, &now);
+    return static_cast<uint64_t>(now.tv_sec) * 1000 + static_cast<uint64_t>(now.tv_nsec) / 1000000;
+}
+
+void SessionRecord::wipe() {
+    explicit_bzero(der.data(), der_size);
+    der_size = 0;
+    id_context_size = 0;
+}
+
+/// A shard, locked. When the process that held the lock died, the shard is rebuilt first.
+class ShardGuard {
+  public:
+    ShardGuard(const Store& store, uint32_t index)
+        : geometry_(layout::Geometry::of(store.size_)),
+          shard_(store.base_ + layout::kHeaderSize + index * geometry_.shard_bytes, geometry_) {
+        const int status = pthread_mutex_lock(&shard_.header().mutex);
+        if (status == EOWNERDEAD) {
+            shard_.rebuild();
+            pthread_mutex_consistent(&shard_.header().mutex);
+        }
+        locked_ = status == 0 || status == EOWNERDEAD;
+    }
+    ~ShardGuard() {
+        if (locked_) pthread_mutex_unlock(&shard_.header().mutex);
+    }
+    ShardGuard(const ShardGuard&) = delete;
+    ShardGuard& operator=(const ShardGuard&) = delete;
+
+    explicit operator bool() const { return locked_; }
+    Shard* operator->() { return &shard_; }
+    [[nodiscard]] uint32_t bucket(uint64_t hash) const {
+        return static_cast<uint32_t>(hash >> 16) & (geometry_.buckets - 1);
+    }
+    void count(bool hit) {
+        (hit ? shard_.header().hits : shard_.header().misses).fetch_add(1, std::memory_order_relaxed);
+    }
+
+  private:
+    const layout::Geometry geometry_;
+    Shard shard_;
+    bool locked_ = false;
+};
+
+namespace {
+layout::StoreHeader& header_of(uint8_t* base) { return *reinterpret_cast<layout::StoreHeader*>(base); }
+}  // namespace
+
+Store::Put Store::put(const SessionRecord& record) {
+    if (record.der_size == 0 || record.der_size > kMaxSessionDer || record.id_context_size > kMaxIdContext)
+        return Put::kRefused;
+    const uint64_t hash = name_hash(record.name);
+    ShardGuard shard(*this, static_cast<uint32_t>(hash) & (shards_ - 1));
+    if (!shard) return Put::kUnavailable;
+    const uint32_t bucket = shard.bucket(hash);
+    if (const uint32_t old = shard->find(record.name, bucket); old != kNone) shard->remove(old);
+    shard->insert(record, bucket);
+    return Put::kStored;
+}
+
+bool Store::take(const SessionName& name, SessionRecord& out) {
+    const uint64_t hash = name_hash(name);
+    ShardGuard shard(*this, static_cast<uint32_t>(hash) & (shards_ - 1));
+    if (!shard) return false;
+    const uint32_t index = shard->find(name, shard.bucket(hash));
+    if (index == kNone || !shard->read(index, out)) return false;
+    shard->remove(index);
+    return true;
+}
+
+bool Store::copy(const SessionName& name, SessionRecord& out) {
+    const uint64_t hash = name_hash(name);
+    ShardGuard shard(*this, static_cast<uint32_t>(hash) & (shards_ - 1));
+    if (!shard) return false;
+    const uint32_t index = shard->find(name, shard.bucket(hash));
+    return index != kNone && shard->read(index, out);
+}
+
+bool Store::resume(const SessionName& name, uint16_t tls_version, uint64_t now_ms, SessionRecord& out) {
+    const uint64_t hash = name_hash(name);
+    ShardGuard shard(*this, static_cast<uint32_t>(hash) & (shards_ - 1));
+    if (!shard) return false;
+    const uint32_t index = shard->find(name, shard.bucket(hash));
+    SessionInfo info;
+    if (index != kNone) shard->info(index, info);
+    if (index == kNone || info.tls_version != tls_version) {
+        shard.count(false);
+        return false;
+    }
+    if (info.expires_ms <= now_ms) {
+        shard->remove(index);
+        shard->header().expired.fetch_add(1, std::memory_order_relaxed);
+        shard.count(false);
+        return false;
+    }
+    const bool found = shard->read(index, out);
+    if (found && info.single_use) shard->remove(index);
+    if (found && !info.single_use) shard->count_use(index);
+    shard.count(found);
+    return found;
+}
+
+std::optional<SessionInfo> Store::peek(const SessionName& name) const {
+    const uint64_t hash = name_hash(name);
+    ShardGuard shard(*this, static_cast<uint32_t>(hash) & (shards_ - 1));
+    if (!shard) return std::nullopt;
+    const uint32_t index = shard->find(name, shard.bucket(hash));
+    if (index == kNone) return std::nullopt;
+    SessionInfo info;
+    shard->info(index, info);
+    return info;
+}
+
+bool Store::erase(const SessionName& name) {
+    const uint64_t hash = name_hash(name);
+    ShardGuard shard(*this, static_cast<uint32_t>(hash) & (shards_ - 1));
+    if (!shard) return false;
+    const uint32_t index = shard->find(name, shard.bucket(hash));
+    if (index == kNone) return false;
+    shard->remove(index);
+    return true;
+}
+
+std::vector<SessionInfo> Store::list(Cursor& cursor, Which which, size_t most) const {
+    constexpr uint32_t kStride = 512;  // chunks looked at under one lock
+    std::vector<SessionInfo> batch;
+    while (!cursor.finished && batch.size() < most) {
+        ShardGuard shard(*this, cursor.shard);
+        const uint32_t end = std::min(cursor.chunk + kStride, chunks_);
+        for (; shard && cursor.chunk < end; cursor.chunk++) {
+            if (!shard->is_head(cursor.chunk)) continue;
+            SessionInfo info;
+            shard->info(cursor.chunk, info);
+            if (which == Which::kAll || info.moved_in) batch.push_back(info);
+        }
+        if (shard && cursor.chunk < chunks_) continue;
+        cursor.chunk = 0;
+        cursor.finished = ++cursor.shard == shards_;
+    }
+    return batch;
+}
+
+void Store::sweep(uint64_t now_ms) {
+    ShardGuard shard(*this, sweep_next_);
+    sweep_next_ = (sweep_next_ + 1) & (shards_ - 1);
+    if (!shard) return;
+    for (uint32_t i = 0; i < shard->chunk_count(); i++) {
+        if (!shard->is_head(i)) continue;
+        SessionInfo info;
+        shard->info(i, info);
+        if (info.expires_ms > now_ms) continue;
+        shard->remove(i);
+        shard->header().expired.fetch_add(1, std::memory_order_relaxed);
+    }
+}
+
+void Store::count_handshake(bool resumed) {
+    auto& header = header_of(base_);
+    (resumed ? header.resumed.resumed : header.full.full).fetch_add(1, std::memory_order_relaxed);
+}
+
+StoreStats Store::stats() const {
+    const auto geometry = layout::Geometry::of(size_);
+    StoreStats sum;
+    for (uint32_t i = 0; i < shards_; i++) {
+        // Read without the lock: each is one aligned word, and a figure that is a moment old is as good.
+        const Shard shard(base_ + layout::kHeaderSize + i * geometry.shard_bytes, geometry);
+        auto& header = const_cast<Shard&>(shard).header();
+        sum.sessions += std::atomic_ref(header.sessions).load(std::memory_order_relaxed);
+        sum.bytes += std::atomic_ref(header.used_chunks).load(std::memory_order_relaxed) * layout::kChunkSize;
+        sum.puts += header.puts.load(std::memory_order_relaxed);
+        sum.hits += header.hits.load(std::memory_order_relaxed);
+        sum.misses += header.misses.load(std::memory_order_relaxed);
+        sum.evicted += header.evicted.load(std::memory_order_relaxed);
+        sum.expired += header.expired.load(std::memory_order_relaxed);
+        sum.rebuilt += header.rebuilt.load(std::memory_order_relaxed);
+    }
+    sum.capacity_bytes = uint64_t{shards_} * chunks_ * layout::kChunkSize;
+    const auto& header = header_of(base_);
+    sum.resumed = header.resumed.resumed.load(std::memory_order_relaxed);
+    sum.full = header.full.full.load(std::memory_order_relaxed);
+    return sum;
+}
+
+void Store::set_control(const StoreControl& control) {
+    auto& block = header_of(base_).control;
+    // An odd value here is ours: an earlier agent died while it wrote.
+    const uint32_t sequence = block.sequence.load(std::memory_order_relaxed) | 1;
+    block.sequence.store(sequence, std::memory_order_relaxed);
+    std::atomic_thread_fence(std::memory_order_release);
+    uint64_t key[2];
+    std::memcpy(key, control.name_key.data(), sizeof key);
+    block.blade_and_generation.store(
+        uint32_t{control.blade_id} << 16 | (control.has_name_key ? 0x100U : 0U) | control.name_key_generation,
+        std::memory_order_relaxed);
+    block.lifetime_s.store(control.session_lifetime_s, std::memory_order_relaxed);
+    block.key[0].store(key[0], std::memory_order_relaxed);
+    block.key[1].store(key[1], std::memory_order_relaxed);
+    explicit_bzero(key, sizeof key);
+    block.sequence.store(sequence + 1, std::memory_order_release);
+}
+
+std::optional<StoreControl> Store::control() const {
+    const auto& block = header_of(base_).control;
+    for (int attempt = 0; attempt < 1000; attempt++) {
+        const uint32_t before = block.sequence.load(std::memory_order_acquire);
+        if (before == 0) return std::nullopt;
+        if (before & 1) continue;
+        StoreControl out;
+        const uint32_t packed = block.blade_and_generation.load(std::memory_order_relaxed);
+        out.blade_id = static_cast<uint16_t>(packed >> 16);
+        out.has_name_key = packed & 0x100;
+        out.name_key_generation = static_cast<uint8_t>(packed);
+        out.session_lifetime_s = block.lifetime_s.load(std::memory_order_relaxed);
+        const uint64_t key[2] = {block.key[0].load(std::memory_order_relaxed),
+                                 block.key[1].load(std::memory_order_relaxed)};
+        std::memcpy(out.name_key.data(), key, sizeof key);
+        std::atomic_thread_fence(std::memory_order_acquire);
+        if (block.sequence.load(std::memory_order_relaxed) == before) return out;
+    }
+    return std::nullopt;
+}
+
+uint32_t Store::control_version() const {
+    return header_of(base_).control.sequence.load(std::memory_order_acquire);
+}
+
+}  // namespace keyrail

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+// Layout of the store's shared-memory file. Everything in it may have been written by a process that was
+// killed in the middle, or by a hostile server worker: indexes and lengths are checked each time they are
+// read.
+//
+//   page 0: StoreHeader | then per shard: ShardHeader, bucket heads, scratch, chunks
+//
+// A record is a chain of chunks: a head (with the fields) and parts. It exists from the moment its head's
+// state says kHead until it says something else; lists and counters are only caches of that and can be
+// rebuilt.
+#pragma once
+
+#include <pthread.h>
+
+#include <array>
+#include <atomic>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+
+#include "control/agent/store.h"
+
+namespace keyrail::layout {
+
+inline constexpr uint64_t kMagic = 0x315453'4c52594bULL;  // "KYRLST1"
+inline constexpr uint32_t kVersion = 1;
+inline constexpr uint32_t kNone = UINT32_MAX;
+inline constexpr size_t kHeaderSize = 4096;
+inline constexpr size_t kChunkSize =
+    320;  // a session without client certificate (126 to 172 B) fits one chunk
+inline constexpr size_t kPartBytes = kChunkSize - 16;
+inline constexpr size_t kHeadBytes = kPartBytes - 120;
+
+enum ChunkState : uint32_t { kFree = 0, kHead = 0x44414548, kPart = 0x54524150 };
+enum Flags : uint8_t { kSingleUse = 1, kMovedIn = 2 };
+
+struct Head {
+    uint64_t serial;  // order of insertion
+    uint64_t created_ms, authenticated_ms, expires_ms;
+    SessionName name;
+    uint32_t hash_next, older, newer;
+    uint32_t uses;
+    uint16_t tls_version, port, der_size;
+    uint8_t id_context_size, flags;
+    std::array<uint8_t, kMaxIdContext> id_context;
+    std::array<uint8_t, kHeadBytes> der;
+};
+static_assert(sizeof(Head) == kPartBytes);
+
+struct Chunk {
+    std::atomic<uint32_t> state;
+    uint32_t next;   // next part of the record, or next free chunk
+    uint32_t owner;  // part: index of its head
+    uint32_t part;   // part: 1, 2, ...
+    union {
+        Head head;
+        std::array<uint8_t, kPartBytes> bytes;
+    };
+};
+static_assert(sizeof(Chunk) == kChunkSize);
+static_assert(std::atomic<uint32_t>::is_always_lock_free && std::atomic<uint64_t>::is_always_lock_free);
+
+struct alignas(64) ShardHeader {
+    pthread_mutex_t mutex;  // process-shared, robust
+    uint32_t free_first, free_count;
+    uint32_t oldest, newest;
+    uint64_t sessions, used_chunks;
+    uint64_t serial;
+    std::atomic<uint64_t> puts, hits, misses, evicted, expired, rebuilt;
+};
+
+/// Written by the agent, read by the hooks: a seqlock (odd while being written).
+struct alignas(64) ControlBlock {
+    std::atomic<uint32_t> sequence;
+    std::atomic<uint32_t> blade_and_generation;  // blade id << 16 | has key << 8 | generation
+    std::atomic<uint32_t> lifetime_s;
+    std::atomic<uint64_t> key[2];
+};
+
+struct StoreHeader {
+    uint64_t magic;
+    uint32_t version, chunk_size;
+    uint64_t file_size;
+    ControlBlock control;
+    struct alignas(64) {
+        std::atomic<uint64_t> resumed;
+    } resumed;
+    struct alignas(64) {
+        std::atomic<uint64_t> full;
+    } full;
+};
+static_assert(sizeof(StoreHeader) <= kHeaderSize);
+
+/// How a file of `size` bytes is divided.
+struct Geometry {
+    uint32_t shards = 0, chunks = 0, buckets = 0;  // per shard: chunks and buckets
+    uint64_t shard_bytes = 0;
+    uint64_t chunk_offset = 0;  // of the first chunk within its shard
+
+    static constexpr uint64_t kMinimumSize = 1 << 20;
+
+    static constexpr Geometry of(uint64_t size) {
+        Geometry g;
+        const uint64_t wanted = size >> 18;  // shards of about 256 KiB, but no more than 64 of them
+        g.shards = static_cast<uint32_t>(std::bit_floor(wanted < 4 ? 4 : wanted > 64 ? 64 : wanted));
+        g.shard_bytes = (size - kHeaderSize) / g.shards & ~uint64_t{63};
+        const uint64_t room = g.shard_bytes - sizeof(ShardHeader) - 64;
+        g.chunks = static_cast<uint32_t>(room / (kChunkSize + 2 * sizeof(uint32_t)));
+        g.buckets = std::bit_floor(g.chunks);
+        const uint64_t lists = (g.buckets + g.chunks) * sizeof(uint32_t);
+        g.chunk_offset = (sizeof(ShardHeader) + lists + 63) & ~uint64_t{63};
+        return g;
+    }
+};
+static_assert(Geometry::of(Geometry::kMinimumSize).chunks * 4 > 1000);
+static_assert(Geometry::of(64 << 20).chunk_offset + Geometry::of(64 << 20).chunks * kChunkSize <=
+              Geometry::of(64 << 20).shard_bytes);
+
+}  // namespace keyrail::layout
