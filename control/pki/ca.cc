@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: Apache-2.0
+// The chassis CA: keys, certificates and their files.
+#include "control/pki/ca.h"
+
+#include <openssl/bio.h>
+#include <openssl/ec.h>
+#include <openssl/evp.h>
+#include <openssl/pem.h>
+#include <openssl/rand.h>
+#include <openssl/x509v3.h>
+
+#include <array>
+#include <memory>
+
+#include "control/protocol/file.h"
+#include "control/protocol/tls_context.h"
+
+namespace keyrail::pki {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+template <auto Free>
+struct Freed {
+    template <typename T>
+    void operator()(T* pointer) const {
+        Free(pointer);
+    }
+};
+using Key = std::unique_ptr<EVP_PKEY, Freed<EVP_PKEY_free>>;
+using Certificate = std::unique_ptr<X509, Freed<X509_free>>;
+using Bio = std::unique_ptr<BIO, Freed<BIO_free_all>>;
+
+struct Authority {
+    Certificate certificate;
+    Key key;
+};
+
+/// What goes into one certificate.
+struct Subject {
+    std::string common_name;
+    std::string uri;  // empty for the CA
+    Validity validity;
+};
+
+Result<void> add_extension(X509* certificate, const X509* issuer, int nid, const std::string& value) {
+    X509V3_CTX context;
+    X509V3_set_ctx_nodb(&context);
+    X509V3_set_ctx(&context, const_cast<X509*>(issuer), certificate, nullptr, nullptr, 0);
+    const std::unique_ptr<X509_EXTENSION, Freed<X509_EXTENSION_free>> extension(
+        X509V3_EXT_conf_nid(nullptr, &context, nid, value.c_str()));
+    if (!extension || X509_add_ext(certificate, extension.get(), -1) != 1)
+        return fail("cannot make the certificate: {}={}: {}", OBJ_nid2sn(nid), value, openssl_reason());
+    return {};
+}
+
+Result<void> add_extensions(X509* certificate, const X509* issuer, const Subject& subject) {
+    using Extensions = std::vector<std::pair<int, std::string>>;
+    const bool is_ca = subject.uri.empty();
+    Extensions wanted = {{NID_subject_key_identifier, "hash"},
+                         {NID_authority_key_identifier, "keyid:always"}};
+    if (is_ca) {
+        wanted.insert(wanted.end(), {{NID_basic_constraints, "critical,CA:TRUE,pathlen:0"},
+                                     {NID_key_usage, "critical,keyCertSign,cRLSign"}});
+    } else {
+        wanted.insert(wanted.end(), {{NID_basic_constraints, "critical,CA:FALSE"},
+                                     {NID_key_usage, "critical,digitalSignature"},
+                                     {NID_ext_key_usage, "serverAuth,clientAuth"},
+                                     {NID_subject_alt_name, "URI:" + subject.uri}});
+    }
+    for (const auto& [nid, value] : wanted)
+        if (auto added = add_extension(certificate, issuer, nid, value); !added) return added;
+    return {};
+}
+
+bool set_serial(X509* certificate) {
+    std::array<unsigned char, 16> serial{};
+    if (RAND_bytes(serial.data(), serial.size()) != 1) return false;
+    serial[0] &= 0x7f;  // positive, RFC 5280 section 4.1.2.2
+    const std::unique_ptr<BIGNUM, Freed<BN_free>> number(BN_bin2bn(serial.data(), serial.size(), nullptr));
+    return number && BN_to_ASN1_INTEGER(number.get(), X509_get_serialNumber(certificate)) != nullptr;
+}
+
+/// A certificate for `key`; `authority` signs it (nullptr: by itself).
+Result<Certificate> make_certificate(const Subject& subject, EVP_PKEY* key, const Authority* authority) {
+    Certificate made(X509_new());
+    X509* certificate = made.get();
+    if (!certificate) return fail("cannot make a certificate: {}", openssl_reason());
+    const X509* issuer = authority ? authority->certificate.get() : certificate;
+    X509_NAME* name = X509_get_subject_name(certificate);
+    const auto* text = reinterpret_cast<const unsigned char*>(subject.common_name.c_str());
+    const bool filled =
+        X509_set_version(certificate, X509_VERSION_3) == 1 && set_serial(certificate) &&
+        ASN1_TIME_set(X509_getm_notBefore(certificate), Clock::to_time_t(subject.validity.from)) &&
+        ASN1_TIME_set(X509_getm_notAfter(certificate), Clock::to_time_t(subject.validity.until)) &&
+        X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_UTF8, text, -1, -1, 0) == 1 &&
+        X509_set_issuer_name(certificate, X509_get_subject_name(issuer)) == 1 &&
+        X509_set_pubkey(certificate, key) == 1;
+    if (!filled)
+        return fail("cannot make the certificate of '{}': {}", subject.common_name, openssl_reason());
+    if (auto added = add_extensions(certificate, issuer, subject); !added)
+        return tl::make_unexpected(added.error());
+    if (X509_sign(certificate, authority ? authority->key.get() : key, EVP_sha256()) == 0)
+        return fail("cannot sign the certificate of '{}': {}", subject.common_name, openssl_reason());
+    return made;
+}
+
+Result<Key> make_key() {
+    Key key(EVP_EC_gen("P-256"));
+    if (!key) return fail("cannot make a key: {}", openssl_reason());
+    return key;
+}
+
+std::string pem_text(BIO* bio) {
+    char* data = nullptr;
+    const long size = BIO_get_mem_data(bio, &data);
+    return {data, static_cast<size_t>(size)};
+}
+
+Result<void> write_certificate(const fs::path& file, X509* certificate) {
+    const Bio bio(BIO_new(BIO_s_mem()));
+    if (!bio || PEM_write_bio_X509(bio.get(), certificate) != 1)
+        return fail("{}: {}", file.string(), openssl_reason());
+    return replace_file(file, pem_text(bio.get()), 0644);
+}
+
+Result<void> write_key(const fs::path& file, EVP_PKEY* key) {
+    const Bio bio(BIO_new(BIO_s_secmem()));
+    if (!bio || PEM_write_bio_PrivateKey(bio.get(), key, nullptr, nullptr, 0, nullptr, nullptr) != 1)
+        return fail("{}: {}", file.string(), openssl_reason());
+    std::string text = pem_text(bio.get());
+    auto written = replace_file(file, text, 0600);
+    OPENSSL_cleanse(text.data(), text.size());
+    return written;
+}
+
+Result<Authority> read_authority(const fs::path& dir) {
+    const fs::path certificate = dir / "ca.pem", key = dir / "ca.key";
+    const Bio certificate_file(BIO_new_file(certificate.c_str(), "r")),
+        key_file(BIO_new_file(key.c_str(), "r"));
+    if (!certificate_file || !key_file)
+        return fail("{}: no chassis CA here (ca.pem and ca.key); run: keyrail chassis init --dir {}",
+                    dir.string(), dir.string());
+    Authority authority{Certificate(PEM_read_bio_X509(certificate_file.get(), nullptr, nullptr, nullptr)),
+                        Key(PEM_read_bio_PrivateKey(key_file.get(), nullptr, nullptr, nullptr))};
+    if (!authority.certificate || !authority.key)
+        return fail("{}: ca.pem or ca.key is damaged ({})", dir.string(), openssl_reason());
+    if (X509_check_private_key(authority.certificate.get(), authority.key.get()) != 1)
+        return fail("{}: ca.key is not the key of ca.pem", dir.string());
+    return authority;
+}
+
+Result<Files> certify_by(const Authority& authority, const fs::path& dir, const Identity& who,
+                         const Validity& validity) {
+    const std::string stem = who.is_control() ? "control" : fmt::format("blade-{}", who.blade);
+    const auto key = make_key();
+    if (!key) return tl::make_unexpected(key.error());
+    const auto certificate = make_certificate({who.text(), who.uri(), validity}, key->get(), &authority);
+    if (!certificate) return tl::make_unexpected(certificate.error());
+    const fs::path certificate_path = dir / (stem + ".pem"), key_path = dir / (stem + ".key");
+    if (auto written = write_key(key_path, key->get()); !written) return tl::make_unexpected(written.error());
+    if (auto written = write_certificate(certificate_path, certificate->get()); !written)
+        return tl::make_unexpected(written.error());
+    return Files{certificate_path, key_path};
+}
+
+}  // namespace
+
+Validity Validity::from_now(std::chrono::days lifetime) {
+    const auto from = Clock::now() - std::chrono::hours(1);
+    return {from, from + lifetime};
+}
+
+Result<Files> certify(const fs::path& dir, const Identity& who, const Validity& validity) {
+    const auto authority = read_authority(dir);
+    if (!authority) return tl::make_unexpected(authority.error());
+    return certify_by(*authority, dir, who, validity);
+}
+
+Result<Files> init_chassis(const fs::path& dir, const std::string& name) {
+    if (auto made = make_directory(dir, 0700); !made) return tl::make_unexpected(made.error());
+    Files files = {dir / "ca.pem", dir / "ca.key"};
+    for (const fs::path& file : files)
+        if (fs::exists(file))
+            return fail(
+                "{}: there already; a new CA would lock out every blade. Choose another directory, or move "
+                "the old one away",
+                file.string());
+    auto key = make_key();
+    if (!key) return tl::make_unexpected(key.error());
+    auto certificate = make_certificate(
+        {fmt::format("Keyrail chassis {}", name), "", Validity::from_now(kCaLifetime)}, key->get(), nullptr);
+    if (!certificate) return tl::make_unexpected(certificate.error());
+    const Authority authority{std::move(*certificate), std::move(*key)};
+    if (auto written = write_key(files[1], authority.key.get()); !written)
+        return tl::make_unexpected(written.error());
+    if (auto written = write_certificate(files[0], authority.certificate.get()); !written)
+        return tl::make_unexpected(written.error());
+    const auto control =
+        certify_by(authority, dir, Identity::control(), Validity::from_now(kCertificateLifetime));
+    if (!control) return tl::make_unexpected(control.error());
+    files.insert(files.end(), control->begin(), control->end());
+    return files;
+}
+
+}  // namespace keyrail::pki
