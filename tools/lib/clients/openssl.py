@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""openssl s_client: one process per connection, the session in a file between them."""
+
+import re
+from pathlib import Path
+
+from clients.outcome import REQUEST, Outcome, endpoint, header, run_client
+from common.shell import run
+from lab.plan import SERVER_NAME, VIP4, WEB_CA
+
+HEX_DUMP = re.compile(r"^\s+[0-9a-f]{4} - ((?:[0-9a-f]{2}[ -])+)", re.MULTILINE)
+
+
+def connect(version: str, session: Path, vip: str = VIP4, source: str = "") -> Outcome:
+    """Offers the session in the file if there is one, asks for `/`, and leaves the newest session in it."""
+    command: list[str | Path] = [
+        "openssl", "s_client", "-connect", endpoint(vip), "-servername", SERVER_NAME, "-CAfile", WEB_CA,
+        "-verify_return_error", f"-tls{version.replace('.', '_')}", "-ign_eof", "-sess_out", session]
+    if session.exists():
+        command += ["-sess_in", session]
+    if source:
+        command += ["-bind", endpoint(source, 0)]
+    status, text = run_client(command, stdin=REQUEST)
+    if status != 0 or "X-TLS-Resumed" not in text:
+        lines = [line for line in text.splitlines() if "error" in line.lower()]
+        return Outcome(False, error="; ".join(lines) or text[-200:])
+    both = "Reused, TLSv" in text and header(text, "X-TLS-Resumed") == "r"
+    return Outcome(True, both, header(text, "X-Blade"), header(text, "X-TLS-Version").removeprefix("TLSv"))
+
+
+def session_name(session: Path) -> str:
+    """The name by which the client will ask for this session, in hex: the session id in TLS 1.2, the ticket
+    in TLS 1.3 (stateful tickets: the ticket is the name)."""
+    text = run(["openssl", "sess_id", "-in", session, "-noout", "-text"]).stdout
+    if "TLSv1.3" in text:
+        ticket = text.partition("TLS session ticket:")[2].partition("\n\n")[0]
+        return "".join(re.sub(r"[ -]", "", match) for match in HEX_DUMP.findall(ticket)).lower()
+    found = re.search(r"Session-ID: ([0-9A-Fa-f]+)", text)
+    return found[1].lower() if found else ""
