@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""tools/test: runs the parts one after the other, tells each one's result and time, and sums up."""
+
+import argparse
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from common.say import say
+from common.shell import ToolError
+from testing import builds, end_to_end, sources
+from testing.report import Report
+
+
+@dataclass(frozen=True)
+class Part:
+    name: str
+    about: str
+    run: Callable[[], Report]
+    needs_build: bool = False
+
+
+PARTS = (
+    Part("scripts", "shellcheck and pyflakes over the tools", sources.scripts),
+    Part("format", "clang-format over all sources", sources.clang_format),
+    Part("build", "everything, warnings as errors", builds.normal_build),
+    Part("unit", "pure logic", builds.suite("unit"), True),
+    Part("protocol", "channel, store, moves", builds.suite("protocol"), True),
+    Part("pipeline", "packets in, packets out, without devices", builds.suite("pipeline"), True),
+    Part("vdev", "the dispatcher on DPDK's virtual devices", builds.suite("vdev"), True),
+    Part("tools", "the tools themselves", end_to_end.tools),
+    Part("e2e", "real clients, servers and faults in the lab", end_to_end.lab, True),
+    Part("sanitize", "the unit tests under address and undefined-behaviour sanitizers", builds.sanitizers),
+    Part("fuzz", f"every parser, {builds.FUZZ_SECONDS} s each", builds.fuzz),
+    Part("tidy", "clang-tidy over our own sources", sources.clang_tidy, True),
+)
+
+
+def parser() -> argparse.ArgumentParser:
+    names = ", ".join(part.name for part in PARTS)
+    top = argparse.ArgumentParser("tools/test", description="Builds, runs every test, closes with the sum.")
+    top.add_argument("--only", action="append", metavar="PART", choices=[part.name for part in PARTS],
+                     help=f"only this part (may be given more than once): {names}")
+    top.add_argument("--list", action="store_true", help="say what the parts are, run nothing")
+    return top
+
+
+def run_part(part: Part) -> Report:
+    try:
+        return part.run()
+    except ToolError as error:
+        return Report(failed=1, failures=[str(error)])
+
+
+def chosen(only: Sequence[str] | None) -> list[Part]:
+    """The parts asked for, and the build before those that need it."""
+    parts = [part for part in PARTS if not only or part.name in only]
+    if any(part.needs_build for part in parts) and not any(part.name == "build" for part in parts):
+        parts.insert(0, next(part for part in PARTS if part.name == "build"))
+    return parts
+
+
+def main(words: Sequence[str]) -> int:
+    arguments = parser().parse_args(words)
+    if arguments.list:
+        for part in PARTS:
+            print(f"{part.name:10} {part.about}")
+        return 0
+    total, built = Report(), True
+    begin = time.monotonic()
+    for part in chosen(arguments.only):
+        if part.needs_build and not built:
+            say(f"{part.name}: not run, for the build failed")
+            continue
+        say(f"{part.name}: {part.about}")
+        part_begin = time.monotonic()
+        report = run_part(part)
+        for failure in report.failures:
+            print(f"FAILED {part.name}: {failure}", flush=True)
+        print(f"{part.name}: {report} ({time.monotonic() - part_begin:.0f} s)", flush=True)
+        built = built and not (part.name == "build" and report.failed)
+        total.add(report)
+    say(f"all parts took {(time.monotonic() - begin) / 60:.1f} minutes")
+    skipped = f", {total.skipped} skipped" if total.skipped else ""
+    print(f"{total.passed} passed, {total.failed} failed{skipped}", flush=True)
+    return 1 if total.failed or not total.passed else 0

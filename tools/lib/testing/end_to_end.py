@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The parts in pytest: the lab's end-to-end tests, and the tests of the tools themselves."""
+
+import os
+import subprocess
+import tempfile
+from pathlib import Path
+
+from common.paths import ROOT
+from testing.report import Report, from_junit
+
+# Not from the user's environment: plugins and options there would change what runs.
+CLEARED = ("PYTEST_ADDOPTS", "PYTEST_PLUGINS", "PYTHONPATH")
+
+
+def lab() -> Report:
+    return _pytest(ROOT / "tests/e2e")
+
+
+def tools() -> Report:
+    return _pytest(ROOT / "tests/tools")
+
+
+def _pytest(folder: Path) -> Report:
+    environment = {name: value for name, value in os.environ.items() if name not in CLEARED}
+    with tempfile.TemporaryDirectory(prefix="keyrail-test-") as scratch:
+        log = Path(scratch) / "junit.xml"
+        # Straight to our own output: the test names are the progress.
+        code = subprocess.run(
+            ["/usr/bin/python3", "-B", "-m", "pytest", "-v", "--no-header", "--tb=short", "-p", "no:cacheprovider",
+             "--color=no", "--durations=8", f"--junitxml={log}", f"--rootdir={ROOT / 'tests'}", folder],
+            env={**environment, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}, check=False).returncode
+        if not log.exists():
+            return Report(failed=1, failures=[f"pytest could not start (exit status {code})"])
+        report = from_junit(log)
+        report.failures = [failure.splitlines()[0] for failure in report.failures]  # pytest has shown them
+        return report

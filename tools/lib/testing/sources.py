@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The parts that look at the source: format, clang-tidy, scripts."""
+
+import json
+import os
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from common.paths import ROOT, build_dir
+from common.say import Progress
+from common.shell import run, tail
+from testing.report import Report
+
+FOLDERS = ("control", "dataplane", "tests")
+SCRIPTS = ("tools/lab", "tools/demo", "tools/test", "tools/lib/bootstrap.sh", ".ci/run")
+
+
+def _files(*suffixes: str) -> list[Path]:
+    return sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*") if path.suffix in suffixes)
+
+
+def clang_format() -> Report:
+    """One test per file."""
+    report = Report()
+    for file in _files(".h", ".cc", ".c"):
+        done = run(["clang-format-16", "--dry-run", "--Werror", file], check=False)
+        if done.returncode == 0:
+            report.passes()
+        else:
+            report.fails(f"{file.relative_to(ROOT)} is not formatted: clang-format-16 -i {file.relative_to(ROOT)}")
+    return report
+
+
+def clang_tidy() -> Report:
+    """One test per translation unit of ours; generated ones are not ours. Each unit's own headers count too."""
+    build = build_dir()
+    database = json.loads((build / "compile_commands.json").read_text())
+    units = sorted({(Path(entry["directory"]) / entry["file"]).resolve() for entry in database})
+    return _in_parallel("clang-tidy", [unit for unit in units if unit.suffix == ".cc" and _is_ours(unit, build)],
+                        build)
+
+
+def _is_ours(unit: Path, build: Path) -> bool:
+    return unit.is_relative_to(ROOT) and not unit.is_relative_to(build)
+
+
+def _in_parallel(what: str, units: list[Path], build: Path) -> Report:
+    report, progress = Report(), Progress(what)
+
+    def check(unit: Path) -> str:
+        # -Wno-unknown-warning-option: the database is GCC's, which has warnings that clang has not.
+        done = run(["clang-tidy-16", "--quiet", "-p", build, "--extra-arg=-Wno-unknown-warning-option", unit],
+                   check=False, timeout=600)
+        return "" if done.returncode == 0 else f"{unit.relative_to(ROOT)}\n{tail(done.stdout or done.stderr, 20)}"
+
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        for complaint in pool.map(check, units):
+            report.fails(complaint) if complaint else report.passes()
+            progress.update(f"{report.passed + report.failed} of {len(units)} files")
+    progress.done()
+    return report
+
+
+def scripts() -> Report:
+    """shellcheck for the shell, pyflakes for the Python: one test each."""
+    report = Report()
+    _lint(report, ["shellcheck", "-x", "-P", ROOT], (ROOT / name for name in SCRIPTS))
+    python = [*(ROOT / "tools").rglob("*.py"), *(ROOT / "tests").rglob("*.py")]
+    _lint(report, ["/usr/bin/python3", "-m", "pyflakes"], sorted(python))
+    return report
+
+
+def _lint(report: Report, command: list[str | Path], files: Iterable[Path]) -> None:
+    done = run([*command, *files], check=False)
+    if done.returncode == 0:
+        report.passes()
+    else:
+        report.fails(f"{command[0]}\n{tail(done.stdout + done.stderr, 30)}")
