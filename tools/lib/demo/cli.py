@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""tools/demo: the story in four acts, each with real clients."""
+
+import argparse
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from clients import curl, openssl
+from clients.outcome import VERSIONS, Outcome, resumed, where
+from common.say import say
+from common.shell import ToolError
+from demo import measure
+from demo.table import Table, heading
+from lab import lifecycle, readiness
+from lab.plan import AWAY4, AWAY6, CLIENT4_SECOND, VIP4, VIP6, Options
+
+RECONNECTS = 60
+CLIENTS = 6  # the openssl clients: each has a session of its own
+
+
+def curl_reconnects(version: str) -> list[Outcome]:
+    """One process, one session, a new connection for every request."""
+    return curl.connect(version, RECONNECTS + 1)[1:]
+
+
+def openssl_reconnects(version: str, scratch: Path) -> list[Outcome]:
+    """Six clients, a process for every connection, the session in a file between them."""
+    outcomes: list[Outcome] = []
+    for number in range(CLIENTS):
+        session = scratch / f"{version}-{number}"
+        openssl.connect(version, session)
+        outcomes += [openssl.connect(version, session) for _ in range(RECONNECTS // CLIENTS)]
+        session.unlink(missing_ok=True)
+    return outcomes
+
+
+def show_reconnects(title: str, scratch: Path) -> int:
+    """A table of who resumed and where; returns how many did not."""
+    heading(title)
+    table = Table((9, 18, 10, 48))
+    table.row("TLS", "client", "resumed", "answered by")
+    table.rule()
+    missed = 0
+    for version in VERSIONS:
+        for client, outcomes in (("curl (1 client)", curl_reconnects(version)),
+                                 (f"openssl ({CLIENTS} clients)", openssl_reconnects(version, scratch))):
+            table.row(version, client, f"{resumed(outcomes)}/{len(outcomes)}", where(outcomes))
+            missed += len(outcomes) - resumed(outcomes)
+    return missed
+
+
+def drain_the_holder(version: str, scratch: Path, table: Table) -> int:
+    """Sessions of one blade, that blade drained, every session used once more; returns how many were lost."""
+    sessions = {scratch / f"drain-{version}-{number}": "" for number in range(30)}
+    for session in sessions:
+        sessions[session] = openssl.connect(version, session).blade
+    holder = max(set(sessions.values()), key=list(sessions.values()).count)
+    held = [session for session, blade in sessions.items() if blade == holder]
+    readiness.keyrail("blade", "drain", holder.removeprefix("blade"))
+    try:
+        after = [openssl.connect(version, session) for session in held]
+    finally:
+        readiness.keyrail("blade", "resume", holder.removeprefix("blade"))
+    table.row(version, holder, len(held), f"{resumed(after)}/{len(after)}", where(after))
+    return len(after) - resumed(after) + sum(outcome.blade == holder for outcome in after)
+
+
+def show_drain(scratch: Path) -> int:
+    heading("(c) Keyrail, the holder is drained: its sessions move, the next reconnect resumes on another blade")
+    table = Table((9, 10, 10, 10, 48))
+    table.row("TLS", "drained", "sessions", "resumed", "answered by")
+    table.rule()
+    return sum(drain_the_holder(version, scratch, table) for version in VERSIONS)
+
+
+def show_costs(options: Options) -> None:
+    table = Table((34, 14, 14, 14, 14))
+    print()
+    table.row("measured here", "TLS 1.2 full", "1.2 resumed", "TLS 1.3 full", "1.3 resumed")
+    table.rule()
+    costs = [measure.handshake(options, kind, version) for version in VERSIONS for kind in ("full", "resumed")]
+    table.row("client waits (median)", *(f"{cost.client_wall:.0f} us" for cost in costs))
+    table.row("server CPU per connection (mean)", *(f"{cost.server_cpu:.0f} us" for cost in costs))
+    moves = measure.moves()
+    print(f"  {'a move, order to acknowledgement':34}  median {moves.get('p50_us', '?')} us, "
+          f"99 % within {moves.get('p99_us', '?')} us, {moves.get('moved', '?')} moves")
+    print("  (wall time: ClientHello to the client's Finished, Python's ssl on the cores that run"
+          "\n   everything else too; CPU: the servers' scheduler accounts, TCP and the request included)")
+
+
+def show_roaming(scratch: Path) -> int:
+    heading("(d) Keyrail, the client's address changes: the session is found by its name, not by the address")
+    table = Table((9, 30, 10, 48))
+    table.row("TLS", "from", "resumed", "answered by")
+    table.rule()
+    missed = 0
+    for version in VERSIONS:
+        session = scratch / f"roam-{version}"
+        home = openssl.connect(version, session)
+        table.row(version, "its own address", "full", home.blade)
+        for source, vip in ((CLIENT4_SECOND, VIP4), (AWAY4, VIP4), (AWAY6, VIP6)):
+            outcome = openssl.connect(version, session, vip, source)
+            table.row(version, source, "yes" if outcome.resumed else "no", outcome.blade or outcome.error)
+            missed += not outcome.resumed
+    return missed
+
+
+def play(options: Options) -> int:
+    """All four acts; returns how many reconnects did not do what Keyrail promises."""
+    with tempfile.TemporaryDirectory(prefix="keyrail-demo-") as directory:
+        scratch = Path(directory)
+        lifecycle.up(Options(options.blades, options.server, options.cert, plain=True))
+        show_reconnects(f"(a) plain layer-4 balancing, {options.blades} {options.server} blades: "
+                        f"{RECONNECTS} reconnects", scratch)
+        lifecycle.up(options)
+        missed = show_reconnects(f"(b) Keyrail, the same blades: {RECONNECTS} reconnects", scratch)
+        missed += show_drain(scratch)
+        show_costs(options)
+        return missed + show_roaming(scratch)
+
+
+def main(words: Sequence[str]) -> int:
+    top = argparse.ArgumentParser("tools/demo", description="Sessions that are resumed, and moved, with real clients.")
+    top.add_argument("--keep", action="store_true", help="leave the lab up at the end")
+    arguments = top.parse_args(words)
+    options, whole = Options(), False
+    try:
+        missed = play(options)
+        whole = True
+    finally:
+        if not (arguments.keep and whole):
+            lifecycle.down()
+    print()
+    if arguments.keep:
+        say("the lab is still up: 'tools/lab status', 'tools/lab exec dispatch keyrail status', 'tools/lab down'")
+    if missed:
+        raise ToolError(f"{missed} reconnects did not resume as they should")
+    return 0
