@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where a frame goes: a destination MAC and a port, in one word, so that the control thread may replace it while
-// workers read it, without a lock.
+// Where a frame goes: a destination MAC and a port, in one word, so that the control thread may replace it
+// while workers read it, without a lock.
 #pragma once
 
 #include <array>
 #include <atomic>
+#include <bit>
 #include <cstdint>
-#include <cstring>
 
 namespace keyrail {
 
@@ -18,16 +18,8 @@ struct NextHop {
     uint8_t port = 0;
     uint8_t known = 0;
 
-    [[nodiscard]] uint64_t pack() const {
-        uint64_t word = 0;
-        std::memcpy(&word, this, sizeof word);
-        return word;
-    }
-    static NextHop unpack(uint64_t word) {
-        NextHop hop;
-        std::memcpy(&hop, &word, sizeof hop);
-        return hop;
-    }
+    [[nodiscard]] uint64_t pack() const { return std::bit_cast<uint64_t>(*this); }
+    static NextHop unpack(uint64_t word) { return std::bit_cast<NextHop>(word); }
 };
 static_assert(sizeof(NextHop) == 8);
 

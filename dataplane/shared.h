@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <random>
 
 #include "dataplane/next_hop.h"
 #include "dataplane/routes.h"
@@ -37,10 +38,18 @@ struct MoveAnswer {
 };
 static_assert(sizeof(MoveAnswer) % 4 == 0);
 
+inline uint64_t random_key() {
+    std::random_device device;
+    return uint64_t{device()} << 32 | device();
+}
+
 inline constexpr unsigned kMaxWorkers = 64;
 inline constexpr unsigned kMaxBladeId = 4095;
 
 struct Shared {
+    const uint64_t flow_hash_key = random_key();  // the same for all workers: a flow has one owner
+    uint16_t workers = 1;                         // set before the first is made
+
     // control thread: rw, workers: ro; the old one is freed after rcu says that no worker reads it
     std::atomic<const Snapshot*> snapshot{nullptr};
     rte_rcu_qsbr* rcu = nullptr;  // workers report a quiescent state once per loop

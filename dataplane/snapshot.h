@@ -11,6 +11,7 @@
 
 #include "control/accept/cookie.h"
 #include "control/protocol/result.h"
+#include "dataplane/parse/headers.h"
 #include "dataplane/steer/maglev.h"
 #include "dataplane/steer/session_name.h"
 
@@ -37,38 +38,44 @@ struct Service {
     Maglev ring;  // over the blades of the pool that are up (over all that drain, if none is)
 };
 
-/// VIP and port -> service. Addresses are 16 bytes, IPv4 as ::ffff:a.b.c.d.
-struct ServiceKey {
-    std::array<uint8_t, 16> address{};
-    uint16_t port = 0;
-};
 inline constexpr uint16_t kNoService = 0xffff;
+
+/// An AES-128 name key, expanded for decryption (11 round keys).
+struct alignas(16) NameKey {
+    std::array<uint8_t, 176> rounds;
+};
 
 struct Snapshot {
     uint64_t generation = 0;
     std::array<kr_cookie_key, 2> cookie_keys{};
-    std::array<bool, 2> has_cookie_key{};
-    uint8_t cookie_key = 0;  // the current one
-    std::array<std::unique_ptr<std::array<uint8_t, kNameKeySize>>, 256> name_keys;  // by generation
-    std::array<BladeEntry, kBladeIdMax + 1> blades{};                               // by id
+    uint8_t cookie_key = 0;                                             // the current one
+    std::array<std::unique_ptr<NameKey>, 256> name_keys;                // by generation; null = unknown
+    std::array<BladeEntry, kBladeIdMax + 1> blades{};                   // by id
+    std::array<std::vector<uint8_t>, kBladeIdMax + 1> blade_addresses;  // backplane address, 4 or 16 bytes
     std::vector<Service> services;
+
+    Snapshot() = default;
+    Snapshot(const Snapshot&) = delete;
+    Snapshot& operator=(const Snapshot&) = delete;
 
     ~Snapshot();  // wipes the keys
 
-    /// The service at this VIP and port, or kNoService. `is_vip` tells whether the address is a VIP at all.
-    [[nodiscard]] uint16_t find(const ServiceKey& key, bool* is_vip) const;
+    /// The service at this VIP and port, or kNoService.
+    [[nodiscard]] uint16_t find(const Address& address, uint16_t port) const;
+    [[nodiscard]] bool is_vip(const Address& address) const;
 
     /// Everything is checked: ids, key sizes, addresses, duplicates. On error nothing was changed anywhere.
     static Result<std::unique_ptr<Snapshot>> build(const link::Snapshot& message);
 
   private:
     struct Slot {
-        ServiceKey key;
+        Address address{};
+        uint16_t port = 0;  // 0: the slot says only that the address is a VIP
         uint16_t service = kNoService;
         bool used = false;
     };
-    std::vector<Slot> slots_;       // open addressing, a power of two, at most half full
-    std::vector<std::array<uint8_t, 16>> vips_;  // sorted
+    Slot* slot(const Address& address, uint16_t port);
+    std::vector<Slot> slots_;  // open addressing, a power of two, at most half full; never empty
 };
 
 }  // namespace keyrail

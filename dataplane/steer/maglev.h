@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Consistent hashing after "Maglev: A Fast and Reliable Software Network Load Balancer" (NSDI 2016, section 3.4):
-// each blade fills the ring by its own permutation, so that shares are even and a blade that leaves disturbs
-// almost only its own entries.
+// Consistent hashing after "Maglev: A Fast and Reliable Software Network Load Balancer" (NSDI 2016,
+// section 3.4): each blade fills the ring by its own permutation, so that shares are even and a blade that
+// leaves disturbs almost only its own entries.
 #pragma once
 
 #include <cstdint>

@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+// Stage `bind`: known flows go to their blade; SYNs are answered; first data segments become PendingHellos,
+// at once or after a stay in the hold table.
+#pragma once
+
+#include "dataplane/burst.h"
+#include "dataplane/context.h"
+
+namespace keyrail::bind {
+
+/// Decides about every packet to a service, or makes it part of a PendingHello of this burst.
+void process(Burst& burst, Context& context);
+
+/// Timers: holds whose hello did not complete in time become PendingHellos of `burst` (at most what fits into
+/// it), holds whose move did not come in time are released to their target.
+void expire(Burst& burst, Context& context);
+
+/// Sends a hold's segments to `blade` in sequence order and binds the flow to it. `reason` counts the first
+/// segment.
+void release(uint32_t hold, uint16_t blade, Reason reason, Context& context);
+
+}  // namespace keyrail::bind

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+// Stage `bind`, second half: the hold table. It keeps a client's first segments until the ClientHello is
+// complete and, where its session must move, until the move is acknowledged. For one worker; all memory is
+// taken at start.
+//
+// It never acknowledges anything, so it never owns undelivered data: whatever happens, releasing the segments
+// in sequence order leaves the client and the blade to sort it out between them (DESIGN.md section 5).
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "dataplane/burst.h"
+
+namespace keyrail {
+
+enum class HoldPhase : uint8_t {
+    free,
+    collecting,  // the hello is not complete
+    deciding,    // complete; steer decides in this very burst
+    moving,      // waits for its session
+};
+
+struct Hold {
+    Tuple tuple;
+    uint64_t hash = 0;
+    uint64_t deadline_us = 0;
+    uint32_t base = 0;        // sequence number of the stream's first byte
+    uint32_t wanted = 0;      // stream bytes that the parser needs at least
+    uint32_t first = kNone;   // segments in sequence order
+    uint32_t bytes = 0;       // payload held
+    uint32_t generation = 0;  // tells a late answer from the next user of the slot
+    uint16_t segments = 0;
+    uint16_t service = 0;
+    uint16_t target = 0;  // moving: the blade that the client goes to
+    HoldPhase phase = HoldPhase::free;
+    // intrusive lists
+    uint32_t next_in_bucket = kNone;
+    uint32_t wheel_next = kNone, wheel_previous = kNone;
+    uint32_t age_next = kNone, age_previous = kNone;
+};
+
+enum class AddResult : uint8_t {
+    added,
+    duplicate,  // brings no new byte: a retransmission, the first sign of loss
+    full,       // no segment left, or more bytes than a hello may have
+};
+
+class HoldTable {
+  public:
+    /// At most `holds` connections and `segments` segments at any time.
+    HoldTable(uint32_t holds, uint32_t segments);
+
+    [[nodiscard]] uint32_t find(uint64_t hash, const Tuple& tuple) const;  // slot or kNone
+    /// A free slot, entered under this connection; kNone when all are in use.
+    uint32_t open(uint64_t hash, const Tuple& tuple, uint16_t service, uint32_t base, uint64_t deadline_us);
+    [[nodiscard]] Hold& at(uint32_t slot) { return holds_[slot]; }
+    [[nodiscard]] uint32_t oldest() const { return age_head_; }
+
+    /// `payload` points into the mbuf, which the table owns from `added` on. A FIN counts as payload of size
+    /// 0.
+    AddResult add(uint32_t slot, rte_mbuf* mbuf, uint32_t seq, Bytes payload, bool fin);
+    /// Bytes that are there without a gap from the stream's start.
+    [[nodiscard]] uint32_t contiguous(uint32_t slot) const;
+    /// Copies them to `out` (or as many as fit); a hello in one segment is given as a view without copying.
+    Bytes assemble(uint32_t slot, std::span<uint8_t> out) const;
+
+    void set_deadline(uint32_t slot, uint64_t deadline_us);
+    /// Hands the mbufs to `take` in sequence order and frees the slot.
+    template <typename Take>
+    void release(uint32_t slot, Take take) {
+        for (uint32_t s = holds_[slot].first; s != kNone; s = segments_[s].next) take(segments_[s].mbuf);
+        close(slot);
+    }
+    /// Calls `late` for each slot whose deadline has passed; it releases the slot or gives it another
+    /// deadline.
+    template <typename Late>
+    void expire(uint64_t now_us, Late late) {
+        const uint64_t tick = now_us / kTickUs;
+        if (tick - tick_ > kWheel) tick_ = tick - kWheel;
+        for (; tick_ <= tick; tick_++) {
+            for (uint32_t s = wheel_[tick_ % kWheel], next = kNone; s != kNone; s = next) {
+                next = holds_[s].wheel_next;
+                if (holds_[s].deadline_us <= now_us) late(s);
+            }
+        }
+        tick_ = tick;  // the current tick is looked at again: it is not over
+    }
+
+    [[nodiscard]] uint32_t capacity() const { return static_cast<uint32_t>(holds_.size()); }
+    [[nodiscard]] uint32_t in_use() const { return in_use_; }
+    [[nodiscard]] uint32_t held_segments() const { return held_; }
+
+  private:
+    struct Segment {
+        rte_mbuf* mbuf;
+        const uint8_t* payload;
+        uint32_t seq;
+        uint32_t next;
+        uint16_t size;
+        bool fin;
+    };
+    static constexpr uint64_t kTickUs = 256;
+    static constexpr size_t kWheel = 1024;
+
+    void close(uint32_t slot);
+    void wheel_insert(uint32_t slot);
+    void wheel_remove(uint32_t slot);
+    void age_remove(uint32_t slot);
+    [[nodiscard]] size_t bucket(uint64_t hash) const { return hash & (buckets_.size() - 1); }
+
+    std::vector<Hold> holds_;
+    std::vector<Segment> segments_;
+    std::vector<uint32_t> buckets_;
+    std::vector<uint32_t> wheel_;
+    uint32_t free_hold_ = kNone, free_segment_ = kNone;
+    uint32_t age_head_ = kNone, age_tail_ = kNone;
+    uint32_t in_use_ = 0, held_ = 0;
+    uint64_t tick_ = 0;
+};
+
+}  // namespace keyrail

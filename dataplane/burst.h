@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+// What flows through the pipeline: up to 64 packets, and the ClientHellos that wait for a decision.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <span>
+
+#include "dataplane/next_hop.h"
+#include "dataplane/parse/client_hello.h"
+#include "dataplane/parse/headers.h"
+#include "dataplane/verdict.h"
+
+struct rte_mbuf;
+
+namespace keyrail {
+
+inline constexpr uint16_t kBurst = 64;
+inline constexpr uint32_t kNone = UINT32_MAX;
+
+struct Packet {
+    rte_mbuf* mbuf;
+    uint8_t* data;  // first byte of the Ethernet header
+    uint8_t port;   // index into Ports: where it came from
+    uint16_t size;  // of the frame
+    Action action;
+    Reason reason;
+    bool decided;      // action and reason are final
+    uint16_t service;  // index into Snapshot::services
+    uint16_t blade;    // forward: the blade; 0: `hop` says it all
+    uint32_t follows;  // index of the PendingHello that decides about this packet, or kNone
+    uint64_t hash;     // FlowHash of the tuple
+    NextHop hop;
+    Headers h;
+
+    [[nodiscard]] std::span<const uint8_t> frame() const { return {data, size}; }
+    [[nodiscard]] std::span<const uint8_t> payload() const { return {data + h.payload, h.payload_size}; }
+
+    void decide(Action what, Reason why) {
+        action = what;
+        reason = why;
+        decided = true;
+    }
+    void forward_to(uint16_t to, Reason why) {
+        blade = to;
+        decide(Action::forward, why);
+    }
+};
+
+/// The start of a client's stream, complete enough to pick a blade. It lies in one packet of this burst or in
+/// a hold.
+struct PendingHello {
+    uint32_t packet = kNone;  // index into Burst::packets
+    uint32_t hold = kNone;    // slot of the hold table
+    uint64_t hash = 0;
+    uint16_t service = 0;
+    uint16_t tls_version = 0;
+    Reason unnamed = Reason::steer_new;  // reason if no name of it is ours
+    uint8_t name_count = 0;
+    std::array<SessionName, kMaxNames> names;
+    std::array<uint16_t, kMaxNames> homes;  // by NameDecrypter
+    // the decision
+    uint16_t blade = 0;
+    Reason reason = Reason::steer_new;
+    bool moving = false;  // in hold `hold` until the move is acknowledged
+};
+
+struct Burst {
+    uint16_t count = 0;
+    uint16_t hello_count = 0;
+    std::array<Packet, kBurst> packets;
+    // a packet may complete a hello and push the oldest one out of the hold table
+    std::array<PendingHello, 2 * kBurst> hellos;
+
+    [[nodiscard]] std::span<Packet> all() { return {packets.data(), count}; }
+    [[nodiscard]] std::span<PendingHello> pending() { return {hellos.data(), hello_count}; }
+    PendingHello& add_hello() { return hellos[hello_count++] = PendingHello{}; }
+};
+
+}  // namespace keyrail

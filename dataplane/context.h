@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+// All that one worker owns, and what it reads of others. Every stage gets it; nothing here is shared for
+// writing.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <span>
+
+#include "dataplane/bind/hold.h"
+#include "dataplane/io/ports.h"
+#include "dataplane/io/tx.h"
+#include "dataplane/parse/client_hello.h"
+#include "dataplane/shared.h"
+#include "dataplane/snapshot.h"
+#include "dataplane/stats.h"
+#include "dataplane/steer/flow_table.h"
+#include "dataplane/steer/names.h"
+
+namespace keyrail {
+
+/// Read once per burst, so that no stage asks for the time.
+struct Clock {
+    uint64_t us = 0;      // monotonic
+    uint32_t s = 0;       // the same in seconds
+    uint32_t unix_s = 0;  // wall clock, for expiries
+    uint32_t tai_ms = 0;  // for cookies: the blades have the same clock (PTP or NTP; only 4 s matter)
+};
+
+struct Context {
+    Context(uint16_t index, Shared& all, const Ports& open_ports, std::span<FlowTable::Bucket> buckets,
+            uint32_t holds, uint32_t segments, std::unique_ptr<NameDecrypter> decrypter)
+        : worker(index),
+          shared(all),
+          ports(open_ports),
+          flow_hash(all.flow_hash_key),
+          flows(buckets),
+          holds_table(holds, segments),
+          names(std::move(decrypter)),
+          tx(open_ports, index, stats) {}
+
+    const uint16_t worker;
+    Shared& shared;
+    const Ports& ports;
+    const Snapshot* snapshot = nullptr;  // of this loop; null before the first configuration
+    Clock clock;
+    WorkerStats stats;
+    FlowHash flow_hash;
+    FlowTable flows;
+    HoldTable holds_table;
+    std::unique_ptr<NameDecrypter> names;
+    Tx tx;
+    bool wake_control = false;  // a move was asked for in this loop: one eventfd write at its end
+    std::array<uint8_t, kHelloLimit> stream;     // a hello gathered from several segments
+    std::array<uint8_t, kHelloScratch> scratch;  // a hello gathered from several records
+
+    [[nodiscard]] const Service& service(uint16_t index) const { return snapshot->services[index]; }
+};
+
+}  // namespace keyrail

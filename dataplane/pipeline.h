@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+// The packet path on one page: rx -> parse -> bind -> steer -> rewrite -> tx, side exits punt, hold, handoff
+// and drop.
+#pragma once
+
+#include "dataplane/burst.h"
+#include "dataplane/context.h"
+
+namespace keyrail {
+
+/// Runs the burst's packets (mbuf, data, size and port set) to completion: afterwards each mbuf is in a
+/// transmit queue, in the hold table, with another worker, or freed.
+void run_pipeline(Burst& burst, Context& context);
+
+/// Timers of the hold table, once per loop.
+void run_timers(Burst& burst, Context& context);
+
+}  // namespace keyrail

@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "dataplane/snapshot.h"
+
+#include <openssl/crypto.h>
+
+#include <algorithm>
+#include <bit>
+
+#include "dataplane/steer/names.h"
+#include "link.pb.h"
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+namespace keyrail {
+namespace {
+
+Result<Address> to_address(const std::string& bytes, std::string_view whose) {
+    Address address{};
+    if (bytes.size() == 16) {
+        std::memcpy(address.data(), bytes.data(), 16);
+    } else if (bytes.size() == 4) {
+        address[10] = address[11] = 0xff;
+        std::memcpy(&address[12], bytes.data(), 4);
+    } else {
+        return fail("{}: an address has 4 or 16 bytes, not {}", whose, bytes.size());
+    }
+    return address;
+}
+
+Result<void> add_cookie_keys(const link::Snapshot& message, Snapshot& snapshot) {
+    bool current = false;
+    for (const auto& key : message.cookie_keys()) {
+        if (key.key_id() > 1 || key.key().size() != sizeof(kr_cookie_key))
+            return fail("cookie key: key_id must be 0 or 1 and the key 16 bytes");
+        std::memcpy(&snapshot.cookie_keys[key.key_id()], key.key().data(), sizeof(kr_cookie_key));
+        if (key.current()) snapshot.cookie_key = static_cast<uint8_t>(key.key_id());
+        current |= key.current();
+    }
+    if (!current) return fail("no cookie key is marked as the current one");
+    return {};
+}
+
+Result<void> add_name_keys(const link::Snapshot& message, Snapshot& snapshot) {
+    for (const auto& key : message.name_keys()) {
+        if (key.generation() > 255 || key.key().size() != kNameKeySize)
+            return fail("name key: generation must be 0..255 and the key 16 bytes");
+        auto& place = snapshot.name_keys[key.generation()];
+        if (place) return fail("name key generation {} is there twice", key.generation());
+        place = std::make_unique<NameKey>();
+        expand_name_key(std::span<const uint8_t, kNameKeySize>(
+                            reinterpret_cast<const uint8_t*>(key.key().data()), kNameKeySize),
+                        *place);
+    }
+    return {};
+}
+
+BladeState to_state(link::BladeState state) {
+    switch (state) {
+        case link::BLADE_UP:
+            return BladeState::up;
+        case link::BLADE_DRAINING:
+            return BladeState::draining;
+        default:
+            return BladeState::down;
+    }
+}
+
+Result<void> add_blades(const link::Snapshot& message, Snapshot& snapshot) {
+    for (const auto& blade : message.blades()) {
+        if (blade.id() < kBladeIdMin || blade.id() > kBladeIdMax)
+            return fail("blade id {} is not in {}..{}", blade.id(), kBladeIdMin, kBladeIdMax);
+        BladeEntry& entry = snapshot.blades[blade.id()];
+        if (entry.state != BladeState::unknown) return fail("blade id {} is there twice", blade.id());
+        if (const auto address = to_address(blade.address(), blade.name()); !address)
+            return tl::make_unexpected(address.error());
+        entry.state = to_state(blade.state());
+        entry.load = static_cast<uint16_t>(std::min<uint32_t>(blade.load(), UINT16_MAX));
+        snapshot.blade_addresses[blade.id()].assign(blade.address().begin(), blade.address().end());
+    }
+    return {};
+}
+
+/// New clients go to the blades that are up; draining ones serve only where nothing else is left.
+Maglev make_ring(const Service& service, const Snapshot& snapshot) {
+    for (const BladeState state : {BladeState::up, BladeState::draining}) {
+        std::vector<uint16_t> eligible;
+        for (const uint16_t id : service.pool)
+            if (snapshot.blades[id].state == state) eligible.push_back(id);
+        if (!eligible.empty()) return Maglev(eligible);
+    }
+    return {};
+}
+
+Result<Service> make_service(const link::Service& message, const Snapshot& snapshot) {
+    Service service;
+    service.name = message.name();
+    service.by_session = message.steering() == link::STEER_SESSION;
+    if (message.port() < 1 || message.port() > UINT16_MAX)
+        return fail("service {}: port {} is not in 1..65535", service.name, message.port());
+    service.port = static_cast<uint16_t>(message.port());
+    service.hold_budget_us = message.hold_budget_us();
+    service.hello_timeout_us = message.hello_timeout_us();
+    for (const uint32_t id : message.blade_ids()) {
+        if (id > kBladeIdMax || snapshot.blades[id].state == BladeState::unknown)
+            return fail("service {}: there is no blade {}", service.name, id);
+        service.pool.push_back(static_cast<uint16_t>(id));
+    }
+    std::ranges::sort(service.pool);
+    service.ring = make_ring(service, snapshot);
+    return service;
+}
+
+uint64_t hash_of(const Address& address, uint16_t port) {
+    return XXH3_64bits_withSeed(address.data(), address.size(), port);
+}
+
+}  // namespace
+
+Snapshot::~Snapshot() {
+    OPENSSL_cleanse(cookie_keys.data(), sizeof cookie_keys);
+    for (const auto& key : name_keys)
+        if (key) OPENSSL_cleanse(key.get(), sizeof *key);
+}
+
+Snapshot::Slot* Snapshot::slot(const Address& address, uint16_t port) {
+    for (size_t i = hash_of(address, port);; i++) {
+        Slot& s = slots_[i & (slots_.size() - 1)];
+        if (!s.used || (s.port == port && s.address == address)) return &s;
+    }
+}
+
+uint16_t Snapshot::find(const Address& address, uint16_t port) const {
+    for (size_t i = hash_of(address, port);; i++) {
+        const Slot& s = slots_[i & (slots_.size() - 1)];
+        if (!s.used) return kNoService;
+        if (s.port == port && s.address == address) return s.service;
+    }
+}
+
+bool Snapshot::is_vip(const Address& address) const { return find(address, 0) != kNoService; }
+
+Result<std::unique_ptr<Snapshot>> Snapshot::build(const link::Snapshot& message) {
+    auto snapshot = std::make_unique<Snapshot>();
+    snapshot->generation = message.generation();
+    for (const auto step : {add_cookie_keys, add_name_keys, add_blades})
+        if (const auto done = step(message, *snapshot); !done) return tl::make_unexpected(done.error());
+
+    size_t addresses = 0;
+    for (const auto& service : message.services()) addresses += static_cast<size_t>(service.addresses_size());
+    if (message.services_size() >= kNoService)
+        return fail("{} services are too many", message.services_size());
+    snapshot->slots_.resize(std::bit_ceil(4 * addresses + 2));  // each address takes two slots at most
+    for (const auto& described : message.services()) {
+        auto service = make_service(described, *snapshot);
+        if (!service) return tl::make_unexpected(service.error());
+        const auto index = static_cast<uint16_t>(snapshot->services.size());
+        for (const std::string& bytes : described.addresses()) {
+            const auto address = to_address(bytes, service->name);
+            if (!address) return tl::make_unexpected(address.error());
+            Slot* place = snapshot->slot(*address, service->port);
+            if (place->used)
+                return fail("service {}: its address and port are another service's", service->name);
+            *place = {*address, service->port, index, true};
+            *snapshot->slot(*address, 0) = {*address, 0, index, true};
+        }
+        snapshot->services.push_back(std::move(*service));
+    }
+    return snapshot;
+}
+
+}  // namespace keyrail

@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "dataplane/steer/steer.h"
+
+#include <rte_ring_elem.h>
+#include <sys/eventfd.h>
+
+#include <algorithm>
+
+#include "dataplane/bind/bind.h"
+#include "dataplane/steer/moved_table.h"
+
+namespace keyrail::steer {
+namespace {
+
+/// Who has the session, and by which of the hello's names.
+struct Holder {
+    uint16_t blade = 0;  // 0: nobody that we know of
+    uint8_t name = 0;
+    bool moved = false;  // not its home
+};
+
+Holder find_holder(const PendingHello& hello, const Context& context) {
+    for (uint8_t i = 0; i < hello.name_count; i++) {
+        if (hello.homes[i] == 0) continue;  // not ours, so nobody moved it either
+        const auto moved = context.shared.moved->find(hello.names[i], context.clock.unix_s);
+        return {moved.value_or(hello.homes[i]), i, moved.has_value()};
+    }
+    return {};
+}
+
+bool in_pool(const Service& service, uint16_t blade) {
+    return std::ranges::binary_search(service.pool, blade);
+}
+
+/// The less loaded of Maglev's two candidates; the first where they are equal.
+uint16_t pick(const Maglev& ring, uint64_t hash, const Snapshot& snapshot) {
+    const uint16_t a = ring.at(hash), b = ring.second(hash);
+    return snapshot.blades[b].load < snapshot.blades[a].load ? b : a;
+}
+
+uint64_t name_hash(const SessionName& name) {  // its tail is random: no hashing needed
+    uint64_t hash = 0;
+    std::memcpy(&hash, &name[kSessionNameSize - sizeof hash], sizeof hash);
+    return hash;
+}
+
+// --- moves
+// ---------------------------------------------------------------------------------------------------
+
+constexpr unsigned kSlotBits = 32;
+constexpr unsigned kWorkerShift = 56;
+
+uint64_t make_move_id(uint16_t worker, uint32_t slot, uint32_t generation) {
+    return uint64_t{worker} << kWorkerShift | uint64_t{generation} << kSlotBits | slot;
+}
+
+/// The hello must wait in a hold. One that came in a single packet gets its hold here.
+uint32_t hold_for(PendingHello& hello, Burst& burst, Context& context) {
+    if (hello.hold != kNone) return hello.hold;
+    Packet& packet = burst.packets[hello.packet];
+    HoldTable& table = context.holds_table;
+    const uint32_t slot =
+        table.open(packet.hash, packet.h.tuple, packet.service, packet.h.seq, UINT64_MAX / 2);
+    if (slot == kNone) return kNone;
+    if (table.add(slot, packet.mbuf, packet.h.seq, packet.payload(), packet.h.flags & kFin) !=
+        AddResult::added) {
+        table.release(slot, [](rte_mbuf*) {});
+        return kNone;
+    }
+    packet.decide(Action::hold, Reason::hello_rest);
+    return slot;
+}
+
+/// Puts the question to the control thread. False when its queue is full.
+bool ask(MoveAsk question, Context& context) {
+    rte_ring* ring = context.shared.asks[context.worker];
+    if (rte_ring_enqueue_elem(ring, &question, sizeof question) != 0) return false;
+    context.stats.moves_asked.add();
+    context.wake_control = true;
+    return true;
+}
+
+/// Starts the move and parks the hello. False: it cannot be parked or asked for; steer it at once.
+bool start_move(PendingHello& hello, const Holder& holder, uint16_t to, Burst& burst, Context& context) {
+    const uint32_t slot = hold_for(hello, burst, context);
+    if (slot == kNone) return false;
+    Hold& hold = context.holds_table.at(slot);
+    const uint32_t budget = context.service(hello.service).hold_budget_us;
+    hello.hold = slot;
+    hello.packet = kNone;
+    const MoveAsk question{make_move_id(context.worker, slot, hold.generation),
+                           hello.names[holder.name],
+                           holder.blade,
+                           to,
+                           hello.service,
+                           hello.tls_version,
+                           budget};
+    if (!ask(question, context)) return false;
+    hold.phase = HoldPhase::moving;
+    hold.target = to;
+    context.holds_table.set_deadline(slot, context.clock.us + budget);
+    hello.moving = true;
+    return true;
+}
+
+// --- the decision
+// --------------------------------------------------------------------------------------------
+
+void decide(PendingHello& hello, Burst& burst, Context& context) {
+    const Snapshot& snapshot = *context.snapshot;
+    const Service& service = snapshot.services[hello.service];
+    const Holder holder = find_holder(hello, context);
+    const BladeState state = snapshot.blades[holder.blade].state;  // entry 0 is always unknown
+    hello.reason = hello.unnamed;
+
+    if (in_pool(service, holder.blade) && state == BladeState::up) {
+        hello.blade = holder.blade;
+        hello.reason = holder.moved ? Reason::steer_moved : Reason::steer_home;
+        return;
+    }
+    if (service.ring.empty()) return;  // blade 0: nobody
+    if (holder.blade == 0) {
+        hello.blade = pick(service.ring, hello.hash, snapshot);
+        return;
+    }
+    // By the name, not the connection: a client that opens six connections at once gets one move, to one
+    // blade.
+    hello.blade = pick(service.ring, name_hash(hello.names[holder.name]), snapshot);
+    if (hello.blade == holder.blade) {  // draining, and the last one left
+        hello.reason = holder.moved ? Reason::steer_moved : Reason::steer_home;
+        return;
+    }
+    if (state <= BladeState::down) {
+        hello.reason = Reason::steer_holder_down;
+        return;
+    }
+    hello.reason = Reason::steer_no_control;
+    if (service.hold_budget_us == 0 || !context.shared.control_connected.load(std::memory_order_relaxed))
+        return;
+    if (!start_move(hello, holder, hello.blade, burst, context)) hello.reason = Reason::steer_hold_full;
+}
+
+/// Carries the decision out for the hello's own segments.
+void apply(PendingHello& hello, Burst& burst, Context& context) {
+    if (hello.moving) return;
+    if (hello.hold != kNone) {
+        if (hello.blade != 0) return bind::release(hello.hold, hello.blade, hello.reason, context);
+        return context.holds_table.release(
+            hello.hold, [&](rte_mbuf* mbuf) { context.tx.drop(mbuf, Reason::drop_no_blade); });
+    }
+    Packet& packet = burst.packets[hello.packet];
+    if (hello.blade == 0) return packet.decide(Action::drop, Reason::drop_no_blade);
+    packet.forward_to(hello.blade, hello.reason);
+    FlowTable::Entry* flow = context.flows.insert(hello.hash, hello.blade, context.clock.s);
+    flow->closed = (packet.h.flags & kFin) != 0;
+    context.stats.blade_flows[hello.blade].add();
+}
+
+/// Later packets of the same connection in the same burst.
+void follow(Packet& packet, const PendingHello& hello, Context& context) {
+    if (hello.blade == 0) return packet.decide(Action::drop, Reason::drop_no_blade);
+    if (!hello.moving) return packet.forward_to(hello.blade, Reason::hello_rest);
+    const bool fin = packet.h.flags & kFin;
+    switch (context.holds_table.add(hello.hold, packet.mbuf, packet.h.seq, packet.payload(), fin)) {
+        case AddResult::added:
+            return packet.decide(Action::hold, Reason::hello_rest);
+        case AddResult::duplicate:
+            return packet.decide(Action::drop, Reason::drop_duplicate);
+        case AddResult::full:
+            return packet.decide(Action::drop, Reason::drop_no_memory);
+    }
+}
+
+}  // namespace
+
+void process(Burst& burst, Context& context) {
+    if (burst.hello_count == 0) return;
+    context.names->decrypt(burst.pending(), *context.snapshot, context.stats);
+    for (PendingHello& hello : burst.pending()) {
+        decide(hello, burst, context);
+        apply(hello, burst, context);
+    }
+    for (Packet& packet : burst.all())
+        if (!packet.decided) follow(packet, burst.hellos[packet.follows], context);
+}
+
+void move_answered(const MoveAnswer& answer, Context& context) {
+    const auto slot = static_cast<uint32_t>(answer.move_id);
+    const uint32_t generation = static_cast<uint32_t>(answer.move_id >> kSlotBits) & 0xffffff;
+    if (slot >= context.holds_table.capacity()) return;
+    const Hold& hold = context.holds_table.at(slot);
+    if (hold.phase != HoldPhase::moving || hold.generation != generation) return;  // its budget was spent
+    const bool there = answer.moved && answer.holder != 0;
+    bind::release(slot, there ? answer.holder : hold.target,
+                  there ? Reason::steer_move : Reason::steer_move_failed, context);
+}
+
+}  // namespace keyrail::steer

@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "dataplane/worker.h"
+
+#include <rte_cycles.h>
+#include <rte_ethdev.h>
+#include <rte_malloc.h>
+#include <rte_pause.h>
+#include <rte_prefetch.h>
+#include <rte_rcu_qsbr.h>
+#include <rte_ring.h>
+#include <rte_ring_elem.h>
+#include <sys/prctl.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <bit>
+
+#include "dataplane/pipeline.h"
+#include "dataplane/steer/steer.h"
+
+namespace keyrail {
+namespace {
+
+/// A quarter of all mbufs may wait in holds; the rest belongs to the ports.
+uint32_t segments_for(const Profile& profile) { return profile.mbufs / 4 / profile.workers; }
+
+uint64_t nanoseconds(clockid_t clock) {
+    timespec t{};
+    clock_gettime(clock, &t);  // vDSO: no system call
+    return static_cast<uint64_t>(t.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(t.tv_nsec);
+}
+
+/// Sleeps a little more with every idle loop, and not at all while there is work. For machines that have
+/// something else to do; 100 us is less than what a client on the same switch notices.
+class Idleness {
+  public:
+    explicit Idleness(PollMode mode) : adaptive_(mode == PollMode::adaptive) {}
+    void after_loop(bool worked) {
+        idle_loops_ = worked ? 0 : idle_loops_ + 1;
+        if (!adaptive_ || idle_loops_ < kSpins) return rte_pause();
+        const timespec nap{0, std::min(kNapMax, (idle_loops_ - kSpins + 1) * kNapStep)};
+        nanosleep(&nap, nullptr);
+    }
+
+  private:
+    static constexpr long kSpins = 32, kNapStep = 5'000, kNapMax = 100'000;  // ns
+    const bool adaptive_;
+    long idle_loops_ = 0;
+};
+
+}  // namespace
+
+struct Worker::Impl {
+    FlowTable::Bucket* buckets = nullptr;
+    std::unique_ptr<Context> context;
+    PollMode poll = PollMode::busy;
+    uint64_t tsc_per_us = 1;
+    Burst burst;
+
+    ~Impl() {
+        if (context) release_holds();
+        rte_free(buckets);
+    }
+
+    void release_holds() {
+        HoldTable& table = context->holds_table;
+        while (table.oldest() != kNone)
+            table.release(table.oldest(), [](rte_mbuf* mbuf) { rte_pktmbuf_free(mbuf); });
+    }
+
+    void read_clocks() {
+        Clock& clock = context->clock;
+        clock.us = rte_rdtsc() / tsc_per_us;
+        clock.s = static_cast<uint32_t>(clock.us / 1'000'000);
+        clock.unix_s = static_cast<uint32_t>(nanoseconds(CLOCK_REALTIME_COARSE) / 1'000'000'000);
+        clock.tai_ms = static_cast<uint32_t>(nanoseconds(CLOCK_TAI) / 1'000'000);
+    }
+
+    /// Stage `rx`, second half: the mbufs of one burst, their data on its way into the cache.
+    void process(rte_mbuf* const* mbufs, uint16_t count, uint8_t port) {
+        burst.count = count;
+        for (uint16_t i = 0; i < count; i++) {
+            Packet& packet = burst.packets[i];
+            packet.mbuf = mbufs[i];
+            packet.data = rte_pktmbuf_mtod(mbufs[i], uint8_t*);
+            packet.size = mbufs[i]->data_len;
+            packet.port = port;
+            rte_prefetch0(packet.data);
+        }
+        run_pipeline(burst, *context);
+    }
+
+    bool poll_wire(uint8_t port) {
+        const Port& wire = context->ports.list[port];
+        if (context->worker >= wire.queues) return false;  // it lives on what others hand over
+        std::array<rte_mbuf*, kBurst> mbufs;
+        const uint16_t count = rte_eth_rx_burst(wire.device, context->worker, mbufs.data(), kBurst);
+        if (count == 0) return false;
+        context->stats.rx.add(count);
+        process(mbufs.data(), count, port);
+        return true;
+    }
+
+    /// What the kernel sends leaves by the wire of the same port.
+    bool poll_kernel(uint8_t port) {
+        const Port& wire = context->ports.list[port];
+        if (context->worker >= wire.kernel_queues) return false;
+        std::array<rte_mbuf*, kBurst> mbufs;
+        const uint16_t count = rte_eth_rx_burst(wire.kernel, context->worker, mbufs.data(), kBurst);
+        if (count == 0) return false;
+        context->stats.rx.add(count);
+        context->stats.count(Reason::from_kernel, count);
+        for (uint16_t i = 0; i < count; i++) context->tx.send(port, mbufs[i]);
+        return true;
+    }
+
+    /// Packets of our flows that another worker received. Only front ports hand over.
+    bool poll_handoff() {
+        rte_ring* ring = context->shared.handoff[context->worker];
+        if (ring == nullptr) return false;
+        std::array<rte_mbuf*, kBurst> mbufs;
+        const unsigned count =
+            rte_ring_dequeue_burst(ring, reinterpret_cast<void**>(mbufs.data()), kBurst, nullptr);
+        if (count == 0) return false;
+        process(mbufs.data(), static_cast<uint16_t>(count), front_port(mbufs[0]->port));
+        return true;
+    }
+
+    [[nodiscard]] uint8_t front_port(uint16_t device) const {
+        const auto& list = context->ports.list;
+        for (size_t i = 0; i < list.size(); i++)
+            if (list[i].device == device) return static_cast<uint8_t>(i);
+        return 0;
+    }
+
+    bool poll_answers() {
+        MoveAnswer answer;
+        bool any = false;
+        rte_ring* ring = context->shared.answers[context->worker];
+        while (rte_ring_dequeue_elem(ring, &answer, sizeof answer) == 0) {
+            steer::move_answered(answer, *context);
+            any = true;
+        }
+        return any;
+    }
+
+    void end_loop() {
+        context->tx.flush();
+        WorkerStats& stats = context->stats;
+        stats.held.set(context->holds_table.held_segments());
+        stats.holds.set(context->holds_table.in_use());
+        stats.flows.set(context->flows.size());
+        if (!context->wake_control) return;
+        context->wake_control = false;
+        const uint64_t one = 1;
+        // Only when a move was asked for: not a cost of packets. A full counter is as good as a write.
+        [[maybe_unused]] const ssize_t written = write(context->shared.wake_control, &one, sizeof one);
+    }
+
+    /// One turn. True when there was anything to do.
+    bool loop() {
+        context->snapshot = context->shared.snapshot.load(std::memory_order_acquire);
+        read_clocks();
+        bool worked = false;
+        for (uint8_t port = 0; port < context->ports.list.size(); port++) {
+            worked |= poll_wire(port);
+            worked |= poll_kernel(port);
+        }
+        worked |= poll_handoff();
+        worked |= poll_answers();
+        if (context->snapshot != nullptr) run_timers(burst, *context);
+        end_loop();
+        return worked;
+    }
+};
+
+Worker::Worker() : impl_(std::make_unique<Impl>()) {}
+Worker::~Worker() = default;
+
+Result<std::unique_ptr<Worker>> Worker::create(uint16_t index, const Profile& profile, const Ports& ports,
+                                               Shared& shared) {
+    for (const Port& port : ports.list)
+        if (index >= port.tx_queues || index >= port.kernel_queues)
+            return fail("port {}: {} transmit queues are too few for {} workers; lower worker.count in {}",
+                        port.name, std::min(port.tx_queues, port.kernel_queues), profile.workers,
+                        profile.file.string());
+    auto names = NameDecrypter::create();
+    if (!names) return tl::make_unexpected(names.error());
+    std::unique_ptr<Worker> worker(new Worker);
+    Impl& impl = *worker->impl_;
+    const size_t buckets = std::bit_ceil((size_t{profile.flows} + 3) / 4);
+    impl.buckets =
+        static_cast<FlowTable::Bucket*>(rte_zmalloc("flows", buckets * sizeof(FlowTable::Bucket), 64));
+    if (impl.buckets == nullptr)
+        return fail("worker {}: no memory for {} flows; raise memory.megabytes or lower memory.flows in {}",
+                    index, profile.flows, profile.file.string());
+    impl.context = std::make_unique<Context>(index, shared, ports, std::span(impl.buckets, buckets),
+                                             profile.holds, segments_for(profile), std::move(*names));
+    impl.poll = profile.poll;
+    impl.tsc_per_us = std::max<uint64_t>(1, rte_get_tsc_hz() / 1'000'000);
+    return worker;
+}
+
+void Worker::run() {
+    Shared& shared = impl_->context->shared;
+    prctl(PR_SET_TIMERSLACK, 1000);  // naps of 5 us, not of 55
+    rte_rcu_qsbr_thread_register(shared.rcu, impl_->context->worker);
+    rte_rcu_qsbr_thread_online(shared.rcu, impl_->context->worker);
+    Idleness idleness(impl_->poll);
+    while (!shared.stop.load(std::memory_order_relaxed)) {
+        const bool worked = impl_->loop();
+        rte_rcu_qsbr_quiescent(shared.rcu, impl_->context->worker);
+        idleness.after_loop(worked);
+    }
+    rte_rcu_qsbr_thread_offline(shared.rcu, impl_->context->worker);
+    rte_rcu_qsbr_thread_unregister(shared.rcu, impl_->context->worker);
+}
+
+const WorkerStats& Worker::stats() const { return impl_->context->stats; }
+
+}  // namespace keyrail
