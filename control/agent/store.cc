@@ -6,6 +6,7 @@
 #include <strings.h>
 #include <time.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <utility>
@@ -32,8 +33,8 @@ void SessionRecord::wipe() {
 class ShardGuard {
   public:
     ShardGuard(const Store& store, uint32_t index)
-        : geometry_(layout::Geometry::of(store.size_)),
-          shard_(store.base_ + layout::kHeaderSize + index * geometry_.shard_bytes, geometry_) {
+        : shard_(store.base_ + layout::kHeaderSize + index * store.geometry_.shard_bytes, store.geometry_),
+          buckets_(store.geometry_.buckets) {
         const int status = pthread_mutex_lock(&shard_.header().mutex);
         if (status == EOWNERDEAD) {
             shard_.rebuild();
@@ -50,15 +51,15 @@ class ShardGuard {
     explicit operator bool() const { return locked_; }
     Shard* operator->() { return &shard_; }
     [[nodiscard]] uint32_t bucket(uint64_t hash) const {
-        return static_cast<uint32_t>(hash >> 16) & (geometry_.buckets - 1);
+        return static_cast<uint32_t>(hash >> 16) & (buckets_ - 1);
     }
     void count(bool hit) {
         (hit ? shard_.header().hits : shard_.header().misses).fetch_add(1, std::memory_order_relaxed);
     }
 
   private:
-    const layout::Geometry geometry_;
     Shard shard_;
+    uint32_t buckets_;
     bool locked_ = false;
 };
 
@@ -70,7 +71,7 @@ Store::Put Store::put(const SessionRecord& record) {
     if (record.der_size == 0 || record.der_size > kMaxSessionDer || record.id_context_size > kMaxIdContext)
         return Put::kRefused;
     const uint64_t hash = name_hash(record.name);
-    ShardGuard shard(*this, static_cast<uint32_t>(hash) & (shards_ - 1));
+    ShardGuard shard(*this, static_cast<uint32_t>(hash) & (geometry_.shards - 1));
     if (!shard) return Put::kUnavailable;
     const uint32_t bucket = shard.bucket(hash);
     if (const uint32_t old = shard->find(record.name, bucket); old != kNone) shard->remove(old);
@@ -80,7 +81,7 @@ Store::Put Store::put(const SessionRecord& record) {
 
 bool Store::take(const SessionName& name, SessionRecord& out) {
     const uint64_t hash = name_hash(name);
-    ShardGuard shard(*this, static_cast<uint32_t>(hash) & (shards_ - 1));
+    ShardGuard shard(*this, static_cast<uint32_t>(hash) & (geometry_.shards - 1));
     if (!shard) return false;
     const uint32_t index = shard->find(name, shard.bucket(hash));
     if (index == kNone || !shard->read(index, out)) return false;
@@ -90,7 +91,7 @@ bool Store::take(const SessionName& name, SessionRecord& out) {
 
 bool Store::copy(const SessionName& name, SessionRecord& out) {
     const uint64_t hash = name_hash(name);
-    ShardGuard shard(*this, static_cast<uint32_t>(hash) & (shards_ - 1));
+    ShardGuard shard(*this, static_cast<uint32_t>(hash) & (geometry_.shards - 1));
     if (!shard) return false;
     const uint32_t index = shard->find(name, shard.bucket(hash));
     return index != kNone && shard->read(index, out);
@@ -98,7 +99,7 @@ bool Store::copy(const SessionName& name, SessionRecord& out) {
 
 bool Store::resume(const SessionName& name, uint16_t tls_version, uint64_t now_ms, SessionRecord& out) {
     const uint64_t hash = name_hash(name);
-    ShardGuard shard(*this, static_cast<uint32_t>(hash) & (shards_ - 1));
+    ShardGuard shard(*this, static_cast<uint32_t>(hash) & (geometry_.shards - 1));
     if (!shard) return false;
     const uint32_t index = shard->find(name, shard.bucket(hash));
     SessionInfo info;
@@ -122,7 +123,7 @@ bool Store::resume(const SessionName& name, uint16_t tls_version, uint64_t now_m
 
 std::optional<SessionInfo> Store::peek(const SessionName& name) const {
     const uint64_t hash = name_hash(name);
-    ShardGuard shard(*this, static_cast<uint32_t>(hash) & (shards_ - 1));
+    ShardGuard shard(*this, static_cast<uint32_t>(hash) & (geometry_.shards - 1));
     if (!shard) return std::nullopt;
     const uint32_t index = shard->find(name, shard.bucket(hash));
     if (index == kNone) return std::nullopt;
@@ -133,7 +134,7 @@ std::optional<SessionInfo> Store::peek(const SessionName& name) const {
 
 bool Store::erase(const SessionName& name) {
     const uint64_t hash = name_hash(name);
-    ShardGuard shard(*this, static_cast<uint32_t>(hash) & (shards_ - 1));
+    ShardGuard shard(*this, static_cast<uint32_t>(hash) & (geometry_.shards - 1));
     if (!shard) return false;
     const uint32_t index = shard->find(name, shard.bucket(hash));
     if (index == kNone) return false;
@@ -146,23 +147,23 @@ std::vector<SessionInfo> Store::list(Cursor& cursor, Which which, size_t most) c
     std::vector<SessionInfo> batch;
     while (!cursor.finished && batch.size() < most) {
         ShardGuard shard(*this, cursor.shard);
-        const uint32_t end = std::min(cursor.chunk + kStride, chunks_);
+        const uint32_t end = std::min(cursor.chunk + kStride, geometry_.chunks);
         for (; shard && cursor.chunk < end; cursor.chunk++) {
             if (!shard->is_head(cursor.chunk)) continue;
             SessionInfo info;
             shard->info(cursor.chunk, info);
             if (which == Which::kAll || info.moved_in) batch.push_back(info);
         }
-        if (shard && cursor.chunk < chunks_) continue;
+        if (shard && cursor.chunk < geometry_.chunks) continue;
         cursor.chunk = 0;
-        cursor.finished = ++cursor.shard == shards_;
+        cursor.finished = ++cursor.shard == geometry_.shards;
     }
     return batch;
 }
 
 void Store::sweep(uint64_t now_ms) {
     ShardGuard shard(*this, sweep_next_);
-    sweep_next_ = (sweep_next_ + 1) & (shards_ - 1);
+    sweep_next_ = (sweep_next_ + 1) & (geometry_.shards - 1);
     if (!shard) return;
     for (uint32_t i = 0; i < shard->chunk_count(); i++) {
         if (!shard->is_head(i)) continue;
@@ -180,11 +181,10 @@ void Store::count_handshake(bool resumed) {
 }
 
 StoreStats Store::stats() const {
-    const auto geometry = layout::Geometry::of(size_);
     StoreStats sum;
-    for (uint32_t i = 0; i < shards_; i++) {
+    for (uint32_t i = 0; i < geometry_.shards; i++) {
         // Read without the lock: each is one aligned word, and a figure that is a moment old is as good.
-        const Shard shard(base_ + layout::kHeaderSize + i * geometry.shard_bytes, geometry);
+        const Shard shard(base_ + layout::kHeaderSize + i * geometry_.shard_bytes, geometry_);
         auto& header = const_cast<Shard&>(shard).header();
         sum.sessions += std::atomic_ref(header.sessions).load(std::memory_order_relaxed);
         sum.bytes += std::atomic_ref(header.used_chunks).load(std::memory_order_relaxed) * layout::kChunkSize;
@@ -195,7 +195,7 @@ StoreStats Store::stats() const {
         sum.expired += header.expired.load(std::memory_order_relaxed);
         sum.rebuilt += header.rebuilt.load(std::memory_order_relaxed);
     }
-    sum.capacity_bytes = uint64_t{shards_} * chunks_ * layout::kChunkSize;
+    sum.capacity_bytes = uint64_t{geometry_.shards} * geometry_.chunks * layout::kChunkSize;
     const auto& header = header_of(base_);
     sum.resumed = header.resumed.resumed.load(std::memory_order_relaxed);
     sum.full = header.full.full.load(std::memory_order_relaxed);

@@ -71,6 +71,14 @@ struct StoreStats {
     uint64_t resumed = 0, full = 0;  // handshakes
 };
 
+/// How the file is divided; from its size alone, never read back from the shared memory.
+struct StoreGeometry {
+    uint32_t shards = 0;
+    uint32_t chunks = 0, buckets = 0;  // per shard
+    uint64_t shard_bytes = 0;
+    uint64_t chunk_offset = 0;  // of the first chunk within its shard
+};
+
 class Store {
   public:
     enum class Put { kStored, kRefused, kUnavailable };
@@ -135,7 +143,7 @@ class Store {
 
     uint8_t* base_ = nullptr;
     uint64_t size_ = 0;
-    uint32_t shards_ = 0, chunks_ = 0;  // computed from size_, never read back from the shared memory
+    StoreGeometry geometry_;
     uint64_t inode_ = 0;
     int lock_fd_ = -1;  // agent only: holds the file lock
     uint32_t sweep_next_ = 0;

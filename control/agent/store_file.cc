@@ -84,7 +84,7 @@ Result<uint8_t*> map(const std::string& path, int fd, uint64_t size) {
 }
 
 Result<void> format(const std::string& path, uint8_t* base, uint64_t size) {
-    const auto geometry = layout::Geometry::of(size);
+    const auto geometry = layout::geometry_of(size);
     pthread_mutexattr_t attributes;
     pthread_mutexattr_init(&attributes);
     pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
@@ -170,7 +170,7 @@ Result<Mapped> make(const std::string& path, uint64_t size, const std::string& g
 
 Result<Store> Store::create(const std::string& path, uint64_t size_bytes, const std::string& group,
                             std::string* warning) {
-    if (size_bytes < layout::Geometry::kMinimumSize || size_bytes > (uint64_t{1} << 36))
+    if (size_bytes < layout::kMinimumSize || size_bytes > (uint64_t{1} << 36))
         return broken(path, "store_size_mb must be 1 to 65536");
     if (auto ready = prepare_directory(path); !ready) return tl::make_unexpected(ready.error());
     auto attached = attach(path, size_bytes);
@@ -186,13 +186,11 @@ Result<Store> Store::create(const std::string& path, uint64_t size_bytes, const 
     }
     struct stat st {};
     fstat((*attached)->fd, &st);
-    const auto geometry = layout::Geometry::of(size_bytes);
     Store store;
     store.base_ = (*attached)->base;
     store.lock_fd_ = (*attached)->fd;
     store.size_ = size_bytes;
-    store.shards_ = geometry.shards;
-    store.chunks_ = geometry.chunks;
+    store.geometry_ = layout::geometry_of(size_bytes);
     store.inode_ = st.st_ino;
     if (mlock(store.base_, size_bytes) != 0 && warning != nullptr)
         *warning = "store " + path + ": pages cannot be locked (" + std::strerror(errno) +
@@ -208,8 +206,7 @@ Result<Store> Store::open(const std::string& path) {
     struct stat st {};
     if (fstat(fd.get(), &st) != 0) return broken(path, "stat", errno);
     const auto size = static_cast<uint64_t>(st.st_size);
-    if (!S_ISREG(st.st_mode) || size < layout::Geometry::kMinimumSize)
-        return broken(path, "is not a session store");
+    if (!S_ISREG(st.st_mode) || size < layout::kMinimumSize) return broken(path, "is not a session store");
     auto base = map(path, fd.get(), size);
     if (!base) return tl::make_unexpected(base.error());
     Store store;
@@ -217,9 +214,7 @@ Result<Store> Store::open(const std::string& path) {
     store.size_ = size;
     if (!fits(*base, size))
         return broken(path, "has another layout; agent and hook library must be of the same release");
-    const auto geometry = layout::Geometry::of(size);
-    store.shards_ = geometry.shards;
-    store.chunks_ = geometry.chunks;
+    store.geometry_ = layout::geometry_of(size);
     store.inode_ = st.st_ino;
     return store;
 }
@@ -232,8 +227,7 @@ Store& Store::operator=(Store&& other) noexcept {
     base_ = std::exchange(other.base_, nullptr);
     lock_fd_ = std::exchange(other.lock_fd_, -1);
     size_ = other.size_;
-    shards_ = other.shards_;
-    chunks_ = other.chunks_;
+    geometry_ = other.geometry_;
     inode_ = other.inode_;
     sweep_next_ = other.sweep_next_;
     return *this;

@@ -92,29 +92,23 @@ struct StoreHeader {
 };
 static_assert(sizeof(StoreHeader) <= kHeaderSize);
 
+inline constexpr uint64_t kMinimumSize = 1 << 20;
+
 /// How a file of `size` bytes is divided.
-struct Geometry {
-    uint32_t shards = 0, chunks = 0, buckets = 0;  // per shard: chunks and buckets
-    uint64_t shard_bytes = 0;
-    uint64_t chunk_offset = 0;  // of the first chunk within its shard
-
-    static constexpr uint64_t kMinimumSize = 1 << 20;
-
-    static constexpr Geometry of(uint64_t size) {
-        Geometry g;
-        const uint64_t wanted = size >> 18;  // shards of about 256 KiB, but no more than 64 of them
-        g.shards = static_cast<uint32_t>(std::bit_floor(wanted < 4 ? 4 : wanted > 64 ? 64 : wanted));
-        g.shard_bytes = (size - kHeaderSize) / g.shards & ~uint64_t{63};
-        const uint64_t room = g.shard_bytes - sizeof(ShardHeader) - 64;
-        g.chunks = static_cast<uint32_t>(room / (kChunkSize + 2 * sizeof(uint32_t)));
-        g.buckets = std::bit_floor(g.chunks);
-        const uint64_t lists = (g.buckets + g.chunks) * sizeof(uint32_t);
-        g.chunk_offset = (sizeof(ShardHeader) + lists + 63) & ~uint64_t{63};
-        return g;
-    }
-};
-static_assert(Geometry::of(Geometry::kMinimumSize).chunks * 4 > 1000);
-static_assert(Geometry::of(64 << 20).chunk_offset + Geometry::of(64 << 20).chunks * kChunkSize <=
-              Geometry::of(64 << 20).shard_bytes);
+constexpr StoreGeometry geometry_of(uint64_t size) {
+    StoreGeometry g;
+    const uint64_t wanted = size >> 18;  // shards of about 256 KiB, but no more than 64 of them
+    g.shards = static_cast<uint32_t>(std::bit_floor(wanted < 4 ? 4 : wanted > 64 ? 64 : wanted));
+    g.shard_bytes = (size - kHeaderSize) / g.shards & ~uint64_t{63};
+    const uint64_t room = g.shard_bytes - sizeof(ShardHeader) - 64;
+    g.chunks = static_cast<uint32_t>(room / (kChunkSize + 2 * sizeof(uint32_t)));
+    g.buckets = std::bit_floor(g.chunks);
+    const uint64_t lists = (g.buckets + g.chunks) * sizeof(uint32_t);
+    g.chunk_offset = (sizeof(ShardHeader) + lists + 63) & ~uint64_t{63};
+    return g;
+}
+static_assert(geometry_of(kMinimumSize).chunks * geometry_of(kMinimumSize).shards > 1000);
+static_assert(geometry_of(64 << 20).chunk_offset + geometry_of(64 << 20).chunks * kChunkSize <=
+              geometry_of(64 << 20).shard_bytes);
 
 }  // namespace keyrail::layout

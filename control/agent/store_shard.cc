@@ -20,7 +20,8 @@ void bump(std::atomic<uint64_t>& counter) { counter.fetch_add(1, std::memory_ord
 
 void wipe_chunk(Chunk& chunk) {
     chunk.state.store(layout::kFree, std::memory_order_release);
-    explicit_bzero(&chunk.next, sizeof(Chunk) - offsetof(Chunk, next));
+    explicit_bzero(reinterpret_cast<uint8_t*>(&chunk) + offsetof(Chunk, next),
+                   sizeof(Chunk) - offsetof(Chunk, next));
 }
 
 }  // namespace
@@ -36,7 +37,7 @@ uint64_t name_hash(const SessionName& name) {
     return hash;
 }
 
-Shard::Shard(uint8_t* base, const layout::Geometry& geometry)
+Shard::Shard(uint8_t* base, const StoreGeometry& geometry)
     : geometry_(geometry),
       header_(reinterpret_cast<layout::ShardHeader*>(base)),
       buckets_(reinterpret_cast<uint32_t*>(base + sizeof(layout::ShardHeader)), geometry.buckets),

@@ -12,7 +12,7 @@ namespace keyrail {
 
 class Shard {
   public:
-    Shard(uint8_t* base, const layout::Geometry& geometry);
+    Shard(uint8_t* base, const StoreGeometry& geometry);
 
     /// Index of the head chunk of `name`, or kNone.
     uint32_t find(const SessionName& name, uint32_t bucket);
@@ -50,7 +50,7 @@ class Shard {
     void write(uint32_t index, const SessionRecord& record);
     bool claim(uint32_t head);  // rebuild: marks the chunks of a whole record
 
-    const layout::Geometry& geometry_;
+    const StoreGeometry& geometry_;
     layout::ShardHeader* header_;
     std::span<uint32_t> buckets_;
     std::span<uint32_t> scratch_;  // rebuild only: marks, then the heads in order of age

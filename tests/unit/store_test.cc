@@ -1,0 +1,302 @@
+// SPDX-License-Identifier: Apache-2.0
+// The session store within one process: what goes in comes out, once; bounds; eviction; damage.
+#include "control/agent/store.h"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <initializer_list>
+#include <random>
+#include <set>
+#include <string_view>
+#include <thread>
+
+#include "control/agent/store_shard.h"
+#include "tests/support/temp_store.h"
+
+namespace keyrail {
+namespace {
+
+using testing::fill;
+using testing::name_of;
+using testing::TempStore;
+using testing::whole;
+
+void put(Store& store, uint64_t number, uint16_t der_size) {
+    SessionRecord record;
+    fill(record, number, der_size);
+    ASSERT_EQ(store.put(record), Store::Put::kStored);
+}
+
+TEST(Store, EverySizeComesBackWhole) {
+    TempStore store;
+    for (const uint16_t size :
+         std::initializer_list<uint16_t>{1, 126, 172, 183, 184, 185, 488, 489, 795, 1005, 4096, 8191, 8192}) {
+        put(*store, size, size);
+        SessionRecord out;
+        ASSERT_TRUE(store->copy(name_of(size), out)) << size;
+        EXPECT_EQ(out.der_size, size);
+        EXPECT_TRUE(whole(out)) << size;
+    }
+    EXPECT_EQ(store->stats().sessions, 13U);
+}
+
+TEST(Store, TypicalSessionCostsOneChunk) {
+    TempStore store;
+    put(*store, 1, 172);
+    EXPECT_EQ(store->stats().bytes, layout::kChunkSize);
+}
+
+TEST(Store, RefusesWhatIsOutOfBounds) {
+    TempStore store;
+    SessionRecord record;
+    fill(record, 1, 100);
+    record.der_size = 0;
+    EXPECT_EQ(store->put(record), Store::Put::kRefused);
+    record.der_size = kMaxSessionDer + 1;
+    EXPECT_EQ(store->put(record), Store::Put::kRefused);
+    record.der_size = 100;
+    record.id_context_size = kMaxIdContext + 1;
+    EXPECT_EQ(store->put(record), Store::Put::kRefused);
+    record.id_context_size = 0;
+    EXPECT_EQ(store->stats().sessions, 0U);
+}
+
+TEST(Store, TakeRemovesCopyDoesNot) {
+    TempStore store;
+    put(*store, 5, 150);
+    SessionRecord out;
+    EXPECT_TRUE(store->copy(name_of(5), out));
+    EXPECT_TRUE(store->copy(name_of(5), out));
+    EXPECT_TRUE(store->take(name_of(5), out));
+    EXPECT_TRUE(whole(out));
+    EXPECT_FALSE(store->take(name_of(5), out));
+    EXPECT_FALSE(store->contains(name_of(5)));
+    EXPECT_EQ(store->stats().bytes, 0U);
+}
+
+TEST(Store, SameNameReplaces) {
+    TempStore store;
+    put(*store, 5, 150);
+    put(*store, 5, 2000);
+    SessionRecord out;
+    ASSERT_TRUE(store->copy(name_of(5), out));
+    EXPECT_EQ(out.der_size, 2000);
+    EXPECT_EQ(store->stats().sessions, 1U);
+}
+
+TEST(Store, ResumeTakesSingleUseAndCopiesReusable) {
+    TempStore store;
+    put(*store, 1, 150);  // odd: TLS 1.3, single use
+    put(*store, 2, 150);  // even: TLS 1.2, reusable
+    SessionRecord out;
+    EXPECT_FALSE(store->resume(name_of(1), 0x0303, 5000, out)) << "another TLS version must leave it";
+    EXPECT_TRUE(store->resume(name_of(1), 0x0304, 5000, out));
+    EXPECT_FALSE(store->resume(name_of(1), 0x0304, 5000, out));
+    EXPECT_TRUE(store->resume(name_of(2), 0x0303, 5000, out));
+    EXPECT_TRUE(store->resume(name_of(2), 0x0303, 5000, out));
+    EXPECT_EQ(out.uses, 1U);
+    EXPECT_EQ(store->peek(name_of(2))->uses, 2U);
+    EXPECT_EQ(store->stats().hits, 3U);
+    EXPECT_EQ(store->stats().misses, 2U);
+}
+
+TEST(Store, ExpiredIsDestroyed) {
+    TempStore store;
+    SessionRecord record;
+    fill(record, 2, 150);
+    record.expires_ms = 9000;
+    ASSERT_EQ(store->put(record), Store::Put::kStored);
+    SessionRecord out;
+    EXPECT_TRUE(store->resume(name_of(2), 0x0303, 8999, out));
+    EXPECT_FALSE(store->resume(name_of(2), 0x0303, 9000, out));
+    EXPECT_FALSE(store->contains(name_of(2)));
+    ASSERT_EQ(store->put(record), Store::Put::kStored);
+    for (uint32_t i = 0; i < 64; i++) store->sweep(9001);
+    EXPECT_FALSE(store->contains(name_of(2)));
+    EXPECT_EQ(store->stats().expired, 2U);
+}
+
+TEST(Store, OldestGoesFirstWhenFull) {
+    TempStore store(1 << 20);
+    const uint64_t capacity = store->stats().capacity_bytes / layout::kChunkSize;
+    for (uint64_t i = 0; i < 4 * capacity; i++) put(*store, i, 150);
+    const StoreStats stats = store->stats();
+    EXPECT_LE(stats.bytes, stats.capacity_bytes);
+    EXPECT_GT(stats.sessions, capacity * 9 / 10);
+    EXPECT_EQ(stats.evicted, 4 * capacity - stats.sessions);
+    EXPECT_TRUE(store->contains(name_of(4 * capacity - 1)));
+    EXPECT_FALSE(store->contains(name_of(0)));
+    // Within one shard the order is exact: nothing that is older than a survivor's elder survives.
+    uint64_t survivors_among_newest_half = 0;
+    for (uint64_t i = 4 * capacity - capacity / 2; i < 4 * capacity; i++)
+        survivors_among_newest_half += store->contains(name_of(i));
+    EXPECT_EQ(survivors_among_newest_half, capacity / 2);
+}
+
+TEST(Store, LargeRecordsEvictManySmallOnes) {
+    TempStore store(1 << 20);
+    for (uint64_t i = 0; i < 10000; i++) put(*store, i, 150);
+    for (uint64_t i = 20000; i < 20200; i++) put(*store, i, 8192);
+    SessionRecord out;
+    ASSERT_TRUE(store->copy(name_of(20199), out));
+    EXPECT_TRUE(whole(out));
+    EXPECT_LE(store->stats().bytes, store->stats().capacity_bytes);
+}
+
+TEST(Store, ListsEverySessionOnce) {
+    TempStore store;
+    for (uint64_t i = 0; i < 3000; i++) {
+        SessionRecord record;
+        fill(record, i, static_cast<uint16_t>(1 + i % 900));
+        record.moved_in = i % 3 == 0;
+        ASSERT_EQ(store->put(record), Store::Put::kStored);
+    }
+    for (const auto& [which, expected] :
+         {std::pair(Store::Which::kAll, 3000U), {Store::Which::kMovedIn, 1000U}}) {
+        std::set<SessionName> seen;
+        Store::Cursor cursor;
+        while (!cursor.done()) {
+            for (const auto& info : store->list(cursor, which, 100))
+                EXPECT_TRUE(seen.insert(info.name).second);
+        }
+        EXPECT_EQ(seen.size(), expected);
+    }
+}
+
+TEST(Store, SurvivesItsAgent) {
+    TempStore store;
+    put(*store, 9, 700);
+    StoreControl control;
+    control.blade_id = 3;
+    store->set_control(control);
+    const uint64_t inode = store->inode();
+    store.reattach();
+    EXPECT_EQ(store->inode(), inode);
+    SessionRecord out;
+    EXPECT_TRUE(store->copy(name_of(9), out));
+    EXPECT_TRUE(whole(out));
+    EXPECT_EQ(store->control()->blade_id, 3);
+}
+
+TEST(Store, AnotherSizeMakesANewStoreAndTheOldMappingWorksOn) {
+    TempStore old(4 << 20);
+    put(*old, 1, 100);
+    auto hooks = Store::open(old.path());
+    ASSERT_TRUE(hooks) << hooks.error().message;
+    { const Store gone = std::move(*old); }
+    auto fresh = Store::create(old.path(), 8 << 20, "", nullptr);
+    ASSERT_TRUE(fresh) << fresh.error().message;
+    EXPECT_FALSE(fresh->contains(name_of(1)));
+    EXPECT_TRUE(hooks->contains(name_of(1)));
+    EXPECT_NE(hooks->inode(), fresh->inode());
+}
+
+TEST(Store, OneAgentOnly) {
+    TempStore store;
+    const auto second = Store::create(store.path(), 4 << 20, "", nullptr);
+    ASSERT_FALSE(second);
+    EXPECT_NE(second.error().message.find("another agent"), std::string::npos) << second.error().message;
+}
+
+TEST(Store, OpenSaysWhatIsWrong) {
+    TempStore store;
+    EXPECT_NE(Store::open(store.path() + "x").error().message.find("No such file"), std::string::npos);
+    {
+        const int fd = open((store.path() + "y").c_str(), O_CREAT | O_RDWR, 0600);
+        ASSERT_EQ(ftruncate(fd, 2 << 20), 0);
+        close(fd);
+    }
+    EXPECT_NE(Store::open(store.path() + "y").error().message.find("layout"), std::string::npos);
+    const auto on_disk = Store::create("/var/tmp/keyrail-test/store", 4 << 20, "", nullptr);
+    ASSERT_FALSE(on_disk);
+    EXPECT_NE(on_disk.error().message.find("tmpfs"), std::string::npos);
+    rmdir("/var/tmp/keyrail-test");
+    const auto no_group = Store::create(store.path() + "z", 4 << 20, "no-such-group-here", nullptr);
+    ASSERT_FALSE(no_group);
+    EXPECT_NE(no_group.error().message.find("server_group"), std::string::npos);
+}
+
+TEST(Store, FreedSecretsAreWiped) {
+    TempStore store;
+    SessionRecord record;
+    fill(record, 4, 3000);
+    constexpr std::string_view kMark = "a secret that must not stay";
+    std::memcpy(record.der.data(), kMark.data(), kMark.size());
+    std::memcpy(record.der.data() + 2900, kMark.data(), kMark.size());
+    ASSERT_EQ(store->put(record), Store::Put::kStored);
+    const int fd = open(store.path().c_str(), O_RDONLY);
+    std::string content(4 << 20, '\0');
+    ASSERT_EQ(pread(fd, content.data(), content.size(), 0), static_cast<ssize_t>(content.size()));
+    EXPECT_NE(content.find(kMark), std::string::npos);
+    EXPECT_TRUE(store->erase(record.name));
+    ASSERT_EQ(pread(fd, content.data(), content.size(), 0), static_cast<ssize_t>(content.size()));
+    EXPECT_EQ(content.find(kMark), std::string::npos);
+    close(fd);
+}
+
+TEST(Store, ControlBlockIsReadWhole) {
+    TempStore store;
+    EXPECT_FALSE(store->control());
+    std::atomic<bool> stop = false;
+    std::thread writer([&] {
+        StoreControl control;
+        for (uint8_t i = 0; !stop; i++) {
+            control.blade_id = i;
+            control.name_key_generation = i;
+            control.has_name_key = true;
+            control.session_lifetime_s = i;
+            control.name_key.fill(i);
+            store->set_control(control);
+        }
+    });
+    while (!store->control()) std::this_thread::yield();
+    for (int i = 0; i < 100000; i++) {
+        const auto control = store->control();
+        if (!control) continue;
+        ASSERT_EQ(control->name_key_generation, control->blade_id & 0xff);
+        ASSERT_EQ(control->session_lifetime_s, control->name_key_generation);
+        for (const uint8_t byte : control->name_key) ASSERT_EQ(byte, control->name_key_generation);
+    }
+    stop = true;
+    writer.join();
+}
+
+/// Scribbles over the mapped file as a hostile server worker could (the mutexes apart): nothing may crash or
+/// hang.
+TEST(Store, SurvivesGarbage) {
+    std::mt19937_64 random(20);
+    TempStore store(1 << 20);
+    const int fd = open(store.path().c_str(), O_RDWR);
+    auto* base = static_cast<uint8_t*>(mmap(nullptr, 1 << 20, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0));
+    ASSERT_NE(base, MAP_FAILED);
+    const StoreGeometry geometry = layout::geometry_of(1 << 20);
+    for (int round = 0; round < 3000; round++) {
+        for (int i = 0; i < 20; i++) put(*store, random() % 4000, static_cast<uint16_t>(1 + random() % 2000));
+        for (int i = 0; i < 5; i++) {
+            const uint64_t at =
+                sizeof(pthread_mutex_t) + random() % (geometry.shard_bytes - sizeof(pthread_mutex_t) - 4);
+            const auto value = static_cast<uint32_t>(random() % 3 ? random() % 5000 : random());
+            std::memcpy(base + layout::kHeaderSize + (random() % geometry.shards) * geometry.shard_bytes + at,
+                        &value, sizeof value);
+        }
+        SessionRecord out;
+        for (int i = 0; i < 20; i++) {
+            store->resume(name_of(random() % 4000), random() % 2 ? 0x0303 : 0x0304, 5000, out);
+            store->take(name_of(random() % 4000), out);
+            store->erase(name_of(random() % 4000));
+        }
+        Store::Cursor cursor;
+        while (!cursor.done()) store->list(cursor, Store::Which::kAll, 500);
+        store->sweep(5000);
+    }
+    munmap(base, 1 << 20);
+    close(fd);
+}
+
+}  // namespace
+}  // namespace keyrail
