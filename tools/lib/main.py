@@ -30,6 +30,9 @@ def main() -> int:
         return 130
     except BrokenPipeError:
         return 141
+    except OSError as error:
+        print(f"keyrail: {error}", file=sys.stderr)
+        return 1
 
 
 if __name__ == "__main__":

@@ -110,6 +110,7 @@ def play(options: Options) -> int:
     """All four acts; returns how many reconnects did not do what Keyrail promises."""
     with tempfile.TemporaryDirectory(prefix="keyrail-demo-") as directory:
         scratch = Path(directory)
+        lifecycle.built(options)  # and this kernel can do it: better known before act (a) than after
         lifecycle.up(Options(options.blades, options.server, options.cert, plain=True))
         show_reconnects(f"(a) plain layer-4 balancing, {options.blades} {options.server} blades: "
                         f"{RECONNECTS} reconnects", scratch)

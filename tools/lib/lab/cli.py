@@ -40,6 +40,7 @@ def parser() -> argparse.ArgumentParser:
     up.add_argument("--cert", choices=CERTIFICATES, default=CERTIFICATES[0], help="their certificate's key")
     up.add_argument("--plain", action="store_true",
                     help="no session steering and no hooks: plain layer 4, for comparison")
+    up.add_argument("--no-build", action="store_true", help="take what is built as it is")
     commands.add_parser("down", help="take it away; nothing is left behind")
     status = commands.add_parser("status", help="what runs; exit status 1 if the lab is not up and whole")
     status.add_argument("--json", action="store_true")
@@ -106,7 +107,8 @@ def main(words: Sequence[str]) -> int:
     arguments = parser().parse_args(words)
     match arguments.command:
         case "up":
-            lifecycle.up(Options(arguments.blades, arguments.server, arguments.cert, arguments.plain))
+            lifecycle.up(Options(arguments.blades, arguments.server, arguments.cert, arguments.plain),
+                         fresh=not arguments.no_build)
         case "down":
             lifecycle.down()
         case "status":

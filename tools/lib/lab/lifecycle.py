@@ -21,13 +21,20 @@ def healthy(state: State) -> bool:
             and bool(readiness.request(CLIENT, VIP4).blade))
 
 
-def up(options: Options) -> None:
-    """Brings the lab up with these options; a lab that is up with them already stays as it is."""
+def built(options: Options, fresh: bool = True) -> Path:
+    """The build directory, up to date if `fresh`; a ToolError if what is built cannot run on this kernel."""
     directory = build_dir()
-    build.configure(directory)
-    build.compile_all(directory)
+    if fresh:
+        build.configure(directory)
+        build.compile_all(directory)
     if not options.plain:
         chassis.check_kernel(directory)
+    return directory
+
+
+def up(options: Options, fresh: bool = True) -> None:
+    """Brings the lab up with these options; a lab that is up with them already stays as it is."""
+    directory = built(options, fresh)
     with locked():
         state = load()
         if state and state.options == options and state.build == str(directory) and healthy(state):

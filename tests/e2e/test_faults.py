@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Things that die. Connections go on, and after a restart everything is as before."""
+
+import hashlib
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from clients import curl, openssl
+from clients.outcome import VERSIONS, resumed
+from lab.namespaces import enter
+from lab.plan import CLIENT, VIP4, WEB_CA
+from lab.servers import BIG_FILE
+from support.chassis import Chassis, eventually
+
+both_versions = pytest.mark.parametrize("version", VERSIONS)
+
+
+@contextmanager
+def running_download(target: Path) -> Iterator[None]:
+    """A connection that is busy before, during and after what the test does; it must arrive whole."""
+    command = [*enter(CLIENT), "curl", "-sS", "--limit-rate", "20M", "--max-time", "60", "--cacert", str(WEB_CA),
+               "-o", str(target), f"https://{VIP4}/{BIG_FILE.name}"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as download:
+        try:
+            eventually(lambda: target.exists() and target.stat().st_size > 1_000_000, 10, "the download has begun")
+            yield
+            assert download.wait(60) == 0, download.stderr.read() if download.stderr else ""
+        finally:
+            download.kill()
+    assert hashlib.sha256(target.read_bytes()).digest() == hashlib.sha256(BIG_FILE.read_bytes()).digest()
+
+
+@both_versions
+def test_keyraild_dies(chassis: Chassis, session: Path, tmp_path: Path, version: str) -> None:
+    home = openssl.connect(version, session)
+    with running_download(tmp_path / "file"):
+        with chassis.killed("dispatch", "keyraild"):
+            assert resumed(curl.connect(version, 11)) == 10
+            for _ in range(5):
+                outcome = openssl.connect(version, session)
+                assert outcome.resumed and outcome.blade == home.blade, outcome
+    eventually(chassis.agents_connected, 15, "every agent is connected again")
+    with chassis.drained(home.blade):
+        moved = openssl.connect(version, session)
+        assert moved.resumed and moved.blade != home.blade, moved
+
+
+def test_keyraild_learns_again_what_was_moved(chassis: Chassis, session: Path) -> None:
+    home = openssl.connect("1.2", session)  # keeps its name, so only the directory knows that it moved
+    with chassis.drained(home.blade):
+        moved = openssl.connect("1.2", session)
+    assert moved.resumed and moved.blade != home.blade
+    with chassis.killed("dispatch", "keyraild"):
+        again = openssl.connect("1.2", session)
+        assert again.resumed and again.blade == moved.blade, again
+    eventually(chassis.agents_connected, 15, "every agent is connected again")
+    name = openssl.session_name(session)
+    eventually(lambda: chassis.holder(name) == moved.blade, 10, "the directory is back")
+    again = openssl.connect("1.2", session)
+    assert again.resumed and again.blade == moved.blade, again
+
+
+@both_versions
+def test_an_agent_dies(chassis: Chassis, session: Path, tmp_path: Path, version: str) -> None:
+    home = openssl.connect(version, session)
+    with running_download(tmp_path / "file"):
+        with chassis.killed(home.blade, "keyrail-agent"):
+            for _ in range(5):
+                outcome = openssl.connect(version, session)
+                assert outcome.resumed and outcome.blade == home.blade, outcome
+            assert resumed(curl.connect(version, 11)) == 10
+    eventually(chassis.agents_connected, 15, "the agent is connected again")
+    with chassis.drained(home.blade):
+        moved = openssl.connect(version, session)
+        assert moved.resumed and moved.blade != home.blade, moved
+
+
+@both_versions
+def test_a_server_dies(chassis: Chassis, session: Path, version: str) -> None:
+    home = openssl.connect(version, session)
+    with chassis.killed(home.blade, "nginx"):
+        outcome = openssl.connect(version, session)
+        assert outcome.ok and outcome.blade != home.blade, outcome
+        eventually(lambda: chassis.blade_states()[home.blade] == "down", 5, "the blade is seen to be down")
+    chassis.wait_for_states("up")
+
+
+def test_the_dispatcher_restarts(chassis: Chassis, session: Path) -> None:
+    """It needs no table of sessions: names still say where the keys are."""
+    home = openssl.connect("1.3", session)
+    with chassis.killed("dispatch", "keyrail-dp"):
+        pass
+    eventually(lambda: openssl.connect("1.3", session.with_name("probe")).ok, 20, "the dispatcher forwards again")
+    outcome = openssl.connect("1.3", session)
+    assert outcome.resumed and outcome.blade == home.blade, outcome

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Drain the holder and reconnect: the session was moved, it is resumed elsewhere, and the books agree."""
+
+from pathlib import Path
+
+import pytest
+
+from clients import openssl
+from clients.outcome import VERSIONS
+from support.chassis import Chassis
+
+both_versions = pytest.mark.parametrize("version", VERSIONS)
+
+
+@both_versions
+def test_drained_holder_gives_its_session_away(chassis: Chassis, session: Path, version: str) -> None:
+    first = openssl.connect(version, session)
+    before = openssl.session_name(session)
+    assert chassis.holder(before) == first.blade
+    with chassis.drained(first.blade):
+        outcome = openssl.connect(version, session)
+        assert outcome.resumed and outcome.blade != first.blade, outcome
+        after = openssl.session_name(session)
+        assert (after == before) == (version == "1.2")
+        assert chassis.holder(after) == outcome.blade
+        for _ in range(5):
+            again = openssl.connect(version, session)
+            assert again.resumed and again.blade == outcome.blade, again
+    # In service again, the old home does not get it back: the session stays where it is.
+    stays = openssl.connect(version, session)
+    assert stays.resumed and stays.blade == outcome.blade, stays
+
+
+@both_versions
+def test_many_sessions_of_a_drained_blade_resume(chassis: Chassis, tmp_path: Path, version: str) -> None:
+    sessions = {tmp_path / str(number): "" for number in range(30)}
+    for session in sessions:
+        sessions[session] = openssl.connect(version, session).blade
+    with chassis.drained("blade1"):
+        moved = [openssl.connect(version, session) for session, blade in sessions.items() if blade == "blade1"]
+        assert moved, "no session was on blade1"
+        assert all(outcome.resumed and outcome.blade != "blade1" for outcome in moved), moved
+
+
+def test_new_clients_avoid_a_drained_blade(chassis: Chassis, tmp_path: Path) -> None:
+    with chassis.drained("blade2"):
+        assert chassis.blade_states()["blade2"] == "draining"
+        blades = {openssl.connect("1.3", tmp_path / str(number)).blade for number in range(30)}
+    assert blades == {"blade1", "blade3"}
+
+
+def test_a_taken_session_cannot_be_used_twice(chassis: Chassis, session: Path, tmp_path: Path) -> None:
+    """TLS 1.3 tickets are single-use on the whole chassis, whatever blade they are shown to."""
+    home = openssl.connect("1.3", session)
+    copy = tmp_path / "copy.pem"
+    copy.write_bytes(session.read_bytes())
+    assert openssl.connect("1.3", session).resumed
+    second = openssl.connect("1.3", copy)
+    assert second.ok and not second.resumed, second
+    copy.write_bytes(session.read_bytes())
+    with chassis.drained(home.blade):
+        assert openssl.connect("1.3", session).resumed
+        replayed = openssl.connect("1.3", copy)
+    assert replayed.ok and not replayed.resumed, replayed
+
+
+def test_moves_are_measured(chassis: Chassis, session: Path) -> None:
+    before = chassis.stats().moves["moved"]
+    blade = openssl.connect("1.3", session).blade
+    with chassis.drained(blade):
+        assert openssl.connect("1.3", session).resumed
+    moves = chassis.stats().moves
+    assert moves["moved"] == before + 1
+    assert 0 < moves["p50_us"] < 20_000, moves

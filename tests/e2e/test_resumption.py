@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A returning client is resumed: every time, with every client, wherever it comes from."""
+
+from pathlib import Path
+
+import pytest
+
+from clients import curl, gnutls, openssl
+from clients.outcome import VERSIONS, resumed, where
+from lab.plan import AWAY4, AWAY6, CLIENT4_SECOND, VIP4, VIP6
+from support.chassis import Chassis
+
+HUNDRED = 100
+both_versions = pytest.mark.parametrize("version", VERSIONS)
+both_families = pytest.mark.parametrize("vip", [VIP4, VIP6])
+
+
+@both_versions
+def test_openssl_resumes_every_time(chassis: Chassis, session: Path, version: str) -> None:
+    assert openssl.connect(version, session).ok
+    names = set()
+    for number in range(HUNDRED):
+        names.add(openssl.session_name(session))
+        outcome = openssl.connect(version, session)
+        assert outcome.resumed, f"reconnect {number}: {outcome}"
+        assert outcome.version == version
+    # A fresh ticket each time in TLS 1.3; in TLS 1.2 a session keeps its id.
+    assert len(names) == (HUNDRED if version == "1.3" else 1)
+
+
+@both_versions
+@both_families
+def test_curl_resumes_every_time(chassis: Chassis, version: str, vip: str) -> None:
+    outcomes = curl.connect(version, HUNDRED + 1, vip)
+    assert not outcomes[0].resumed
+    assert resumed(outcomes[1:]) == HUNDRED, where(outcomes) + str([one for one in outcomes if one.error])
+    assert len({outcome.local_port for outcome in outcomes}) == HUNDRED + 1
+
+
+@both_versions
+def test_gnutls_resumes_every_time(chassis: Chassis, version: str) -> None:
+    outcomes = [gnutls.reconnect(version) for _ in range(HUNDRED)]
+    assert resumed(outcomes) == HUNDRED, [one for one in outcomes if not one.resumed][:1]
+
+
+@both_versions
+@pytest.mark.parametrize("source, vip", [(CLIENT4_SECOND, VIP4), (AWAY4, VIP4), (AWAY6, VIP6)])
+def test_another_source_address_resumes(chassis: Chassis, session: Path, version: str, source: str,
+                                        vip: str) -> None:
+    home = openssl.connect(version, session)
+    for _ in range(10):
+        outcome = openssl.connect(version, session, vip, source)
+        assert outcome.resumed and outcome.blade == home.blade, outcome
+
+
+@both_versions
+def test_ipv4_session_resumes_on_ipv6(chassis: Chassis, session: Path, version: str) -> None:
+    home = openssl.connect(version, session, VIP4)
+    outcome = openssl.connect(version, session, VIP6)
+    assert outcome.resumed and outcome.blade == home.blade, outcome
+
+
+def test_new_clients_reach_every_blade(chassis: Chassis, tmp_path: Path) -> None:
+    blades = {openssl.connect("1.3", tmp_path / str(number)).blade for number in range(40)}
+    assert len(blades) == chassis.options.blades, blades
