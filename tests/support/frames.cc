@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/support/frames.h"
+
+#include <arpa/inet.h>
+
+#include <algorithm>
+#include <stdexcept>
+
+namespace keyrail::test {
+namespace {
+
+/// RFC 1071, the plain way: independent of what the dataplane uses.
+uint16_t internet_checksum(std::vector<uint8_t> bytes) {
+    if (bytes.size() % 2) bytes.push_back(0);
+    uint32_t sum = 0;
+    for (size_t i = 0; i < bytes.size(); i += 2) sum += static_cast<uint32_t>(bytes[i] << 8 | bytes[i + 1]);
+    while (sum >> 16) sum = (sum & 0xffff) + (sum >> 16);
+    return static_cast<uint16_t>(~sum);
+}
+
+void append(Frame& out, const auto& bytes) { out.insert(out.end(), bytes.begin(), bytes.end()); }
+void append16(Frame& out, unsigned v) {
+    out.push_back(static_cast<uint8_t>(v >> 8));
+    out.push_back(static_cast<uint8_t>(v));
+}
+void append32(Frame& out, uint32_t v) {
+    append16(out, v >> 16);
+    append16(out, v & 0xffff);
+}
+
+std::vector<uint8_t> address_bytes(const std::string& text) {
+    const Address a = address(text);
+    return text.find(':') != std::string::npos ? std::vector<uint8_t>(a.begin(), a.end())
+                                               : std::vector<uint8_t>(a.begin() + 12, a.end());
+}
+
+/// Checksum over pseudo header and segment; 0 when the segment's own checksum is right.
+uint16_t tcp_checksum(const std::vector<uint8_t>& source, const std::vector<uint8_t>& destination,
+                      const Frame& tcp) {
+    Frame sum;
+    append(sum, source);
+    append(sum, destination);
+    append32(sum, static_cast<uint32_t>(tcp.size()));
+    append32(sum, kProtocolTcp);
+    append(sum, tcp);
+    return internet_checksum(sum);
+}
+
+Frame ip_header(const TcpSegment& s, size_t tcp_size) {
+    Frame ip;
+    if (s.source.find(':') != std::string::npos) {
+        append32(ip, 0x60000000);
+        append16(ip, static_cast<unsigned>(tcp_size));
+        append16(ip, kProtocolTcp << 8 | 64);
+    } else {
+        append16(ip, 0x4500);
+        append16(ip, static_cast<unsigned>(20 + tcp_size));
+        append32(ip, 0x00004000);
+        append32(ip, 64u << 24 | kProtocolTcp << 16);
+    }
+    append(ip, address_bytes(s.source));
+    append(ip, address_bytes(s.destination));
+    if (ip.size() == 20) store16(&ip[10], internet_checksum(ip));
+    return ip;
+}
+
+}  // namespace
+
+Address address(const std::string& text) {
+    Address out{};
+    if (inet_pton(AF_INET6, text.c_str(), out.data()) == 1) return out;
+    out = {};
+    out[10] = out[11] = 0xff;
+    if (inet_pton(AF_INET, text.c_str(), &out[12]) != 1) throw std::invalid_argument(text);
+    return out;
+}
+
+Frame TcpSegment::frame() const {
+    Frame padded = options;
+    while (padded.size() % 4) padded.push_back(1);
+    Frame tcp;
+    append16(tcp, source_port);
+    append16(tcp, destination_port);
+    append32(tcp, seq);
+    append32(tcp, ack);
+    append16(tcp, static_cast<unsigned>((20 + padded.size()) / 4 << 12 | flags));
+    append16(tcp, 64000);
+    append32(tcp, 0);
+    append(tcp, padded);
+    append(tcp, payload);
+    store16(&tcp[16], tcp_checksum(address_bytes(source), address_bytes(destination), tcp));
+
+    Frame out;
+    append(out, destination_mac);
+    append(out, source_mac);
+    append16(out, source.find(':') != std::string::npos ? kEtherTypeIpv6 : kEtherTypeIpv4);
+    append(out, ip_header(*this, tcp.size()));
+    append(out, tcp);
+    return out;
+}
+
+std::vector<uint8_t> linux_syn_options(uint16_t mss, uint8_t wscale, uint32_t tsval) {
+    Frame o = {2, 4};
+    append16(o, mss);
+    append(o, Frame{4, 2, 8, 10});
+    append32(o, tsval);
+    append32(o, 0);
+    append(o, Frame{1, 3, 3, wscale});
+    return o;
+}
+
+std::vector<uint8_t> timestamp_option(uint32_t tsval, uint32_t tsecr) {
+    Frame o = {1, 1, 8, 10};
+    append32(o, tsval);
+    append32(o, tsecr);
+    return o;
+}
+
+bool tcp_checksum_good(const Frame& frame) {
+    const Headers h = parse_headers(frame);
+    const size_t width = h.ipv6 ? 16 : 4, skip = 16 - width;
+    const std::vector<uint8_t> source(h.tuple.source.begin() + static_cast<ptrdiff_t>(skip),
+                                      h.tuple.source.end());
+    const std::vector<uint8_t> destination(h.tuple.destination.begin() + static_cast<ptrdiff_t>(skip),
+                                           h.tuple.destination.end());
+    const Frame tcp(frame.begin() + h.l4, frame.begin() + h.payload + h.payload_size);
+    return h.layout == Layout::tcp && tcp_checksum(source, destination, tcp) == 0;
+}
+
+bool ip_checksum_good(const Frame& frame) {
+    if (load16(&frame[12]) == kEtherTypeIpv6) return true;
+    return internet_checksum(Frame(frame.begin() + 14, frame.begin() + 34)) == 0;
+}
+
+}  // namespace keyrail::test

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/support/hellos.h"
+
+#include <openssl/ssl.h>
+
+#include <algorithm>
+#include <memory>
+#include <stdexcept>
+
+namespace keyrail::test {
+namespace {
+
+template <auto Free>
+struct Deleter {
+    void operator()(auto* p) const { Free(p); }
+};
+using Context = std::unique_ptr<SSL_CTX, Deleter<SSL_CTX_free>>;
+using Connection = std::unique_ptr<SSL, Deleter<SSL_free>>;
+using Session = std::unique_ptr<SSL_SESSION, Deleter<SSL_SESSION_free>>;
+
+void check(bool good, const char* what) {
+    if (!good) throw std::runtime_error(what);
+}
+
+/// A PSK identity goes on the wire as the ticket of a TLS 1.3 session: OpenSSL lets a client bring both
+/// itself.
+struct Psk {
+    SessionName name;
+    bool early_data;
+};
+int use_psk(SSL* ssl, const EVP_MD*, const unsigned char** id, size_t* id_size, SSL_SESSION** session) {
+    const auto* psk = static_cast<const Psk*>(SSL_get_app_data(ssl));
+    if (psk == nullptr) return 1;
+    static constexpr uint8_t kTls13Aes128[] = {0x13, 0x01};
+    Session made(SSL_SESSION_new());
+    const std::vector<uint8_t> secret(32, 0x5a);
+    if (!SSL_SESSION_set1_master_key(made.get(), secret.data(), secret.size()) ||
+        !SSL_SESSION_set_cipher(made.get(), SSL_CIPHER_find(ssl, kTls13Aes128)) ||
+        !SSL_SESSION_set_protocol_version(made.get(), TLS1_3_VERSION))
+        return 0;
+    if (psk->early_data) SSL_SESSION_set_max_early_data(made.get(), 1 << 14);
+    *id = psk->name.data();
+    *id_size = psk->name.size();
+    *session = made.release();
+    return 1;
+}
+
+/// TLS 1.2: a session whose id is the name.
+Session tls12_session(SSL* ssl, const SessionName& name) {
+    static constexpr uint8_t kEcdheRsaAes128Gcm[] = {0xc0, 0x2f};
+    Session session(SSL_SESSION_new());
+    const std::vector<uint8_t> secret(48, 0x5a);
+    check(SSL_SESSION_set1_id(session.get(), name.data(), static_cast<unsigned>(name.size())), "id");
+    check(SSL_SESSION_set1_master_key(session.get(), secret.data(), secret.size()), "master key");
+    check(SSL_SESSION_set_cipher(session.get(), SSL_CIPHER_find(ssl, kEcdheRsaAes128Gcm)), "cipher");
+    check(SSL_SESSION_set_protocol_version(session.get(), TLS1_2_VERSION), "version");
+    return session;
+}
+
+int add_padding(SSL*, unsigned, unsigned, const unsigned char** out, size_t* size, X509*, size_t, int*,
+                void* arg) {
+    const auto* bytes = static_cast<const std::vector<uint8_t>*>(arg);
+    *out = bytes->data();
+    *size = bytes->size();
+    return 1;
+}
+
+}  // namespace
+
+std::vector<uint8_t> client_hello(const HelloOptions& options) {
+    const Context context(SSL_CTX_new(TLS_client_method()));
+    check(SSL_CTX_set_max_proto_version(context.get(), options.max_version), "version");
+    const std::vector<uint8_t> padding(options.padding, 0x77);
+    if (options.padding > 0)
+        check(SSL_CTX_add_custom_ext(context.get(), 65000, SSL_EXT_CLIENT_HELLO, add_padding, nullptr,
+                                     const_cast<std::vector<uint8_t>*>(&padding), nullptr, nullptr),
+              "padding");
+    const Connection ssl(SSL_new(context.get()));
+    SSL_set_bio(ssl.get(), BIO_new(BIO_s_mem()), BIO_new(BIO_s_mem()));
+    SSL_set_connect_state(ssl.get());
+    check(SSL_set_tlsext_host_name(ssl.get(), options.server_name.c_str()), "server name");
+    if (!options.alpn.empty())
+        check(SSL_set_alpn_protos(ssl.get(), options.alpn.data(),
+                                  static_cast<unsigned>(options.alpn.size())) == 0,
+              "alpn");
+    Psk psk{};
+    if (options.name && options.max_version == TLS1_3_VERSION) {
+        psk = {*options.name, options.early_data};
+        SSL_set_app_data(ssl.get(), &psk);
+        SSL_set_psk_use_session_callback(ssl.get(), use_psk);
+    } else if (options.name) {
+        check(SSL_set_session(ssl.get(), tls12_session(ssl.get(), *options.name).get()), "session");
+    }
+    if (options.early_data) {
+        size_t written = 0;
+        SSL_write_early_data(ssl.get(), "GET /", 5, &written);
+    } else {
+        SSL_connect(ssl.get());
+    }
+    std::vector<uint8_t> bytes(1 << 16);
+    const int size = BIO_read(SSL_get_wbio(ssl.get()), bytes.data(), static_cast<int>(bytes.size()));
+    check(size > 0, "no ClientHello");
+    bytes.resize(static_cast<size_t>(size));
+    return bytes;
+}
+
+std::vector<uint8_t> in_records_of(const std::vector<uint8_t>& one_record, size_t size) {
+    std::vector<uint8_t> out;
+    for (size_t at = 5; at < one_record.size(); at += size) {
+        const size_t n = std::min(size, one_record.size() - at);
+        out.insert(out.end(), {22, 3, 1, static_cast<uint8_t>(n >> 8), static_cast<uint8_t>(n)});
+        out.insert(out.end(), one_record.begin() + static_cast<ptrdiff_t>(at),
+                   one_record.begin() + static_cast<ptrdiff_t>(at + n));
+    }
+    return out;
+}
+
+}  // namespace keyrail::test

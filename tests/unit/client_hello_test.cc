@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "dataplane/parse/client_hello.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <string>
+
+#include "tests/support/hellos.h"
+
+namespace keyrail {
+namespace {
+
+using test::client_hello;
+
+struct Parsed {
+    std::vector<uint8_t> bytes;
+    std::array<uint8_t, kHelloScratch> scratch;
+    ClientHello hello;
+    HelloResult result;
+    explicit Parsed(std::vector<uint8_t> stream) : bytes(std::move(stream)) {
+        result = parse_client_hello(bytes, scratch, hello);
+    }
+};
+
+std::string text(Bytes bytes) { return {bytes.begin(), bytes.end()}; }
+
+SessionName name(uint8_t fill) {
+    SessionName n;
+    n.fill(fill);
+    return n;
+}
+
+TEST(ClientHello, Tls13WithPsk) {
+    const Parsed p(client_hello({.alpn = {2, 'h', '2'}, .name = name(7)}));
+    ASSERT_EQ(p.result.status, HelloStatus::complete);
+    EXPECT_EQ(p.result.offset, p.bytes.size());
+    EXPECT_EQ(p.hello.legacy_version, 0x0303);
+    EXPECT_TRUE(p.hello.offers_tls13);
+    EXPECT_TRUE(p.hello.has_psk);
+    EXPECT_FALSE(p.hello.early_data);
+    EXPECT_EQ(text(p.hello.server_name), "www.keyrail.test");
+    EXPECT_EQ(text(p.hello.alpn), "\x02h2");
+    std::array<SessionName, kMaxNames> names;
+    ASSERT_EQ(session_names(p.hello, names), 1u);
+    EXPECT_EQ(names[0], name(7));
+}
+
+TEST(ClientHello, EarlyDataFlag) {
+    const Parsed p(client_hello({.name = name(7), .early_data = true}));
+    ASSERT_EQ(p.result.status, HelloStatus::complete);
+    EXPECT_TRUE(p.hello.early_data);
+    EXPECT_LE(p.result.offset, p.bytes.size());  // early data may follow in the same flight
+}
+
+TEST(ClientHello, Tls12SessionId) {
+    const Parsed p(client_hello({.max_version = 0x0303, .name = name(9)}));
+    ASSERT_EQ(p.result.status, HelloStatus::complete);
+    EXPECT_FALSE(p.hello.offers_tls13);
+    std::array<SessionName, kMaxNames> names;
+    ASSERT_EQ(session_names(p.hello, names), 1u);
+    EXPECT_EQ(names[0], name(9));
+}
+
+TEST(ClientHello, NoNameWithoutSession) {
+    const Parsed p(client_hello({.max_version = 0x0303}));
+    ASSERT_EQ(p.result.status, HelloStatus::complete);
+    std::array<SessionName, kMaxNames> names;
+    EXPECT_EQ(session_names(p.hello, names), 0u);
+}
+
+TEST(ClientHello, EveryPrefixNeedsMoreAndSaysHowMuch) {
+    const auto whole = client_hello({.name = name(3)});
+    for (size_t n = 0; n < whole.size(); n++) {
+        const Parsed p({whole.begin(), whole.begin() + static_cast<ptrdiff_t>(n)});
+        ASSERT_EQ(p.result.status, HelloStatus::need_more) << n;
+        ASSERT_GT(p.result.offset, n);
+        ASSERT_LE(p.result.offset, whole.size()) << "asks for more than there will be, at " << n;
+    }
+}
+
+TEST(ClientHello, AcrossRecordsOfAnySize) {
+    const auto whole = client_hello({.name = name(3), .padding = 1200});
+    for (const size_t size : {1u, 3u, 4u, 5u, 100u, 517u, 1000u}) {
+        const Parsed p(test::in_records_of(whole, size));
+        ASSERT_EQ(p.result.status, HelloStatus::complete) << size;
+        EXPECT_EQ(p.result.offset, p.bytes.size());
+        std::array<SessionName, kMaxNames> names;
+        ASSERT_EQ(session_names(p.hello, names), 1u);
+        EXPECT_EQ(names[0], name(3));
+        for (size_t n = 0; n < p.bytes.size(); n += 7) {
+            const Parsed part({p.bytes.begin(), p.bytes.begin() + static_cast<ptrdiff_t>(n)});
+            ASSERT_EQ(part.result.status, HelloStatus::need_more) << size << ' ' << n;
+            ASSERT_GT(part.result.offset, n);
+            ASSERT_LE(part.result.offset, p.bytes.size());
+        }
+    }
+}
+
+TEST(ClientHello, DataBehindTheHelloIsNotItsBusiness) {
+    auto stream = client_hello();
+    const size_t hello_size = stream.size();
+    stream.insert(stream.end(), {23, 3, 3, 0, 2, 0, 0});
+    const Parsed p(stream);
+    ASSERT_EQ(p.result.status, HelloStatus::complete);
+    EXPECT_EQ(p.result.offset, hello_size);
+}
+
+TEST(ClientHello, WhatIsNotTls) {
+    const std::string http = "GET / HTTP/1.1\r\n\r\n";
+    EXPECT_EQ(Parsed({http.begin(), http.end()}).result.status, HelloStatus::not_tls);
+    EXPECT_EQ(Parsed({22, 2, 0, 0, 1, 1}).result.status, HelloStatus::not_tls);
+    EXPECT_EQ(Parsed({22, 3, 1, 0, 5, 2, 0, 0, 1, 0}).result.status, HelloStatus::not_tls);  // a ServerHello
+    EXPECT_EQ(Parsed({0x80, 0x2e, 1, 3, 1}).result.status, HelloStatus::not_tls);            // SSLv2
+}
+
+TEST(ClientHello, MalformedRecordsAndLengths) {
+    EXPECT_EQ(Parsed({22, 3, 1, 0, 0, 1}).result.status, HelloStatus::malformed);              // empty record
+    EXPECT_EQ(Parsed({22, 3, 1, 0x48, 0, 1}).result.status, HelloStatus::malformed);           // > 2^14
+    EXPECT_EQ(Parsed({22, 3, 1, 0, 8, 1, 0xff, 0, 0}).result.status, HelloStatus::malformed);  // 16 MB hello
+    auto whole = client_hello();
+    whole[43] = 200;  // session id longer than 32
+    EXPECT_EQ(Parsed(whole).result.status, HelloStatus::malformed);
+}
+
+TEST(ClientHello, EveryByteFlippedNeverCrashes) {
+    const auto whole = client_hello({.alpn = {2, 'h', '2'}, .name = name(1), .early_data = true});
+    for (size_t i = 0; i < whole.size(); i++) {
+        for (const uint8_t flip : {0x01, 0x80, 0xff}) {
+            auto broken = whole;
+            broken[i] ^= flip;
+            const Parsed p(broken);
+            std::array<SessionName, kMaxNames> names;
+            if (p.result.status == HelloStatus::complete) session_names(p.hello, names);
+        }
+    }
+}
+
+}  // namespace
+}  // namespace keyrail

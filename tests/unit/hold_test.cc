@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "dataplane/bind/hold.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <numeric>
+#include <random>
+
+namespace keyrail {
+namespace {
+
+constexpr uint32_t kBase = 0xfffffff0;  // the stream wraps around
+
+/// The table never looks into an mbuf: numbers do.
+rte_mbuf* mbuf(uintptr_t n) { return reinterpret_cast<rte_mbuf*>(n); }
+
+struct HoldTest : testing::Test {
+    HoldTable table{4, 64};
+    std::vector<uint8_t> stream = [] {
+        std::vector<uint8_t> bytes(600);
+        std::iota(bytes.begin(), bytes.end(), uint8_t{0});
+        return bytes;
+    }();
+
+    uint32_t open(uint64_t hash = 1, uint64_t deadline = 1000) {
+        return table.open(hash, {}, 0, kBase, deadline);
+    }
+    AddResult add(uint32_t slot, uint32_t from, uint32_t size, uintptr_t id = 1, bool fin = false) {
+        return table.add(slot, mbuf(id), kBase + from, Bytes(stream).subspan(from, size), fin);
+    }
+    std::vector<uint8_t> assembled(uint32_t slot) {
+        std::vector<uint8_t> out(stream.size());
+        const Bytes bytes = table.assemble(slot, out);
+        return {bytes.begin(), bytes.end()};
+    }
+    std::vector<uintptr_t> release(uint32_t slot) {
+        std::vector<uintptr_t> ids;
+        table.release(slot, [&](rte_mbuf* m) { ids.push_back(reinterpret_cast<uintptr_t>(m)); });
+        return ids;
+    }
+    std::vector<uint8_t> prefix(size_t n) {
+        return {stream.begin(), stream.begin() + static_cast<ptrdiff_t>(n)};
+    }
+};
+
+TEST_F(HoldTest, InOrderAcrossTheSequenceWrap) {
+    const uint32_t slot = open();
+    EXPECT_EQ(add(slot, 0, 10, 1), AddResult::added);
+    EXPECT_EQ(add(slot, 10, 20, 2), AddResult::added);
+    EXPECT_EQ(table.contiguous(slot), 30u);
+    EXPECT_EQ(assembled(slot), prefix(30));
+    EXPECT_EQ(release(slot), (std::vector<uintptr_t>{1, 2}));
+    EXPECT_EQ(table.held_segments(), 0u);
+}
+
+TEST_F(HoldTest, OutOfOrderIsReleasedInOrder) {
+    const uint32_t slot = open();
+    add(slot, 20, 10, 3);
+    add(slot, 0, 10, 1);
+    EXPECT_EQ(table.contiguous(slot), 10u);
+    add(slot, 10, 10, 2);
+    EXPECT_EQ(table.contiguous(slot), 30u);
+    EXPECT_EQ(assembled(slot), prefix(30));
+    EXPECT_EQ(release(slot), (std::vector<uintptr_t>{1, 2, 3}));
+}
+
+TEST_F(HoldTest, CopiesAreSeen) {
+    const uint32_t slot = open();
+    add(slot, 0, 30, 1);
+    EXPECT_EQ(add(slot, 0, 30, 2), AddResult::duplicate);
+    EXPECT_EQ(add(slot, 5, 10, 2), AddResult::duplicate);
+    EXPECT_EQ(add(slot, 25, 10, 3), AddResult::added) << "overlaps, but brings five new bytes";
+    EXPECT_EQ(assembled(slot), prefix(35));
+    EXPECT_EQ(table.add(slot, mbuf(4), kBase - 1, Bytes(stream).first(1), false), AddResult::duplicate)
+        << "keep-alive";
+}
+
+TEST_F(HoldTest, FinKeepsItsPlace) {
+    const uint32_t slot = open();
+    add(slot, 0, 10, 1);
+    EXPECT_EQ(add(slot, 10, 0, 2, true), AddResult::added);
+    EXPECT_EQ(add(slot, 10, 0, 3, true), AddResult::duplicate);
+    EXPECT_EQ(release(slot), (std::vector<uintptr_t>{1, 2}));
+}
+
+TEST_F(HoldTest, BoundedInBytesSegmentsAndHolds) {
+    const uint32_t slot = open(1);
+    EXPECT_EQ(table.add(slot, mbuf(1), kBase + kHelloLimit, Bytes(stream).first(1), false), AddResult::full);
+    EXPECT_EQ(table.add(slot, mbuf(1), kBase + 0x80000000u, Bytes(stream).first(1), false), AddResult::full);
+    for (uint32_t i = 0; i < 64; i++) ASSERT_EQ(add(slot, 2 * i, 1, i), AddResult::added);
+    EXPECT_EQ(add(slot, 200, 1), AddResult::full);
+    for (uint64_t hash = 2; hash <= 4; hash++) EXPECT_NE(open(hash), kNone);
+    EXPECT_EQ(open(5), kNone);
+    EXPECT_EQ(table.oldest(), slot);
+    EXPECT_EQ(release(slot).size(), 64u);
+    EXPECT_NE(open(5), kNone);
+}
+
+TEST_F(HoldTest, FindsByTupleNotByHashAlone) {
+    Tuple other;
+    other.source_port = 7;
+    const uint32_t slot = open(9);
+    EXPECT_EQ(table.find(9, {}), slot);
+    EXPECT_EQ(table.find(9, other), kNone);
+    const uint32_t second = table.open(9, other, 0, kBase, 1000);
+    EXPECT_EQ(table.find(9, other), second);
+    release(slot);
+    EXPECT_EQ(table.find(9, {}), kNone);
+    EXPECT_EQ(table.find(9, other), second);
+}
+
+TEST_F(HoldTest, ExpiresEachAtItsTime) {
+    const auto late_at = [&](uint64_t now) {
+        std::vector<uint32_t> late;
+        table.expire(now, [&](uint32_t s) {
+            late.push_back(s);
+            release(s);
+        });
+        return late;
+    };
+    const uint64_t start = 5'000'000;
+    EXPECT_TRUE(late_at(start).empty());
+    const uint32_t soon = open(1, start + 1'000), later = open(2, start + 900'000),
+                   moved = open(3, start + 2'000);
+    table.set_deadline(moved, start + 1'500);
+    EXPECT_TRUE(late_at(start + 900).empty());
+    EXPECT_EQ(late_at(start + 1'001), std::vector<uint32_t>{soon});
+    EXPECT_EQ(late_at(start + 1'500), std::vector<uint32_t>{moved});
+    EXPECT_TRUE(late_at(start + 500'000).empty());
+    EXPECT_EQ(late_at(start + 10'000'000), std::vector<uint32_t>{later});
+    EXPECT_EQ(table.in_use(), 0u);
+}
+
+TEST_F(HoldTest, GenerationChangesWithEveryUse) {
+    const uint32_t slot = open();
+    const uint32_t generation = table.at(slot).generation;
+    release(slot);
+    EXPECT_EQ(open(), slot);
+    EXPECT_NE(table.at(slot).generation, generation);
+}
+
+TEST_F(HoldTest, AnyShuffleWithCopiesGivesTheStream) {
+    std::mt19937 random(7);
+    for (int round = 0; round < 500; round++) {
+        std::vector<std::pair<uint32_t, uint32_t>> pieces;
+        for (uint32_t at = 0; at < stream.size();) {
+            const uint32_t size =
+                std::min<uint32_t>(static_cast<uint32_t>(stream.size()) - at, 15 + random() % 60);
+            pieces.emplace_back(at, size);
+            at += size - (size > 15 ? random() % 10 : 0);  // some overlap
+            if (pieces.back().first + size >= stream.size()) break;
+        }
+        pieces.push_back(pieces[random() % pieces.size()]);
+        std::ranges::shuffle(pieces, random);
+        const uint32_t slot = open();
+        for (const auto& [at, size] : pieces) ASSERT_NE(add(slot, at, size), AddResult::full);
+        ASSERT_EQ(table.contiguous(slot), stream.size());
+        ASSERT_EQ(assembled(slot), stream);
+        release(slot);
+    }
+}
+
+}  // namespace
+}  // namespace keyrail

@@ -1,0 +1,278 @@
+// SPDX-License-Identifier: Apache-2.0
+// Flow table, Maglev, session names, snapshot: what steering decides with.
+#include <gtest/gtest.h>
+#include <openssl/evp.h>
+
+#include <map>
+#include <random>
+#include <set>
+
+#include "dataplane/snapshot.h"
+#include "dataplane/steer/flow_table.h"
+#include "dataplane/steer/names.h"
+#include "link.pb.h"
+#include "tests/support/frames.h"
+
+namespace keyrail {
+namespace {
+
+// --- flow table
+// ----------------------------------------------------------------------------------------------
+
+struct Flows : testing::Test {
+    std::vector<FlowTable::Bucket> buckets = std::vector<FlowTable::Bucket>(256);
+    FlowTable table{buckets};
+    std::mt19937_64 random{1};
+};
+
+TEST_F(Flows, RemembersItsBlade) {
+    table.insert(42, 7, 100);
+    ASSERT_NE(table.find(42, 100), nullptr);
+    EXPECT_EQ(table.find(42, 100)->blade, 7);
+    EXPECT_EQ(table.find(43, 100), nullptr);
+    table.insert(42, 8, 101);
+    EXPECT_EQ(table.find(42, 101)->blade, 8);
+    EXPECT_EQ(table.size(), 1u);
+    table.erase(42);
+    EXPECT_EQ(table.find(42, 101), nullptr);
+    EXPECT_EQ(table.size(), 0u);
+}
+
+TEST_F(Flows, ClosedOnesStayAMinute) {
+    table.insert(42, 7, 100)->closed = 1;
+    EXPECT_NE(table.find(42, 100 + FlowTable::kClosedSeconds), nullptr);
+    EXPECT_EQ(table.find(42, 101 + FlowTable::kClosedSeconds), nullptr);
+}
+
+TEST_F(Flows, IdleOnesExpire) {
+    table.insert(42, 7, 100);
+    EXPECT_NE(table.find(42, 100 + FlowTable::kIdleSeconds), nullptr);
+    EXPECT_EQ(table.find(42, 101 + FlowTable::kIdleSeconds), nullptr);
+}
+
+TEST_F(Flows, TakesThreeQuartersWithoutALoss) {
+    std::vector<uint64_t> hashes(256 * 4 * 3 / 4);
+    for (auto& h : hashes) table.insert(h = random(), 1, 100);
+    EXPECT_LE(table.evicted(), hashes.size() / 100);
+}
+
+TEST_F(Flows, FullBucketsLoseClosedThenLongestIdle) {
+    for (int i = 0; i < 256 * 4 * 20; i++) table.insert(random(), 1, 100);
+    const uint64_t old = random(), closed = random();
+    EXPECT_GT(table.evicted(), 0u);
+    table.insert(old, 1, 100);
+    table.insert(closed, 1, 500)->closed = 1;
+    int old_gone_first = 0, survivors = 0;
+    for (int i = 0; i < 256 * 4 * 4; i++) {
+        table.insert(random(), 1, 501);
+        if (table.find(closed, 501) && !table.find(old, 501)) old_gone_first++;
+        if (table.find(closed, 501)) survivors++;
+    }
+    EXPECT_EQ(survivors, 0) << "everything was replaced many times over, the closed one among the first";
+    EXPECT_EQ(old_gone_first, 0);
+}
+
+TEST(FlowHash, KeyedAndDependsOnEveryByte) {
+    const FlowHash a(1), b(2);
+    Tuple t{test::address("192.0.2.1"), test::address("198.51.100.1"), 1, 443};
+    EXPECT_NE(a(t), b(t));
+    std::set<uint64_t> seen;
+    for (size_t i = 0; i < sizeof t; i++) {
+        Tuple u = t;
+        reinterpret_cast<uint8_t*>(&u)[i] ^= 1;
+        seen.insert(a(u));
+    }
+    EXPECT_EQ(seen.size(), sizeof t);
+}
+
+// --- Maglev
+// --------------------------------------------------------------------------------------------------
+
+std::map<uint16_t, int> shares(const Maglev& ring) {
+    std::map<uint16_t, int> count;
+    std::mt19937_64 random(3);
+    for (int i = 0; i < 100'000; i++) count[ring.at(random())]++;
+    return count;
+}
+
+TEST(Maglev, SharesAreEven) {
+    for (const size_t blades : {1u, 3u, 7u, 50u}) {
+        std::vector<uint16_t> ids(blades);
+        for (size_t i = 0; i < blades; i++) ids[i] = static_cast<uint16_t>(i * 3 + 1);
+        const auto count = shares(Maglev(ids));
+        ASSERT_EQ(count.size(), blades);
+        for (const auto& [id, n] : count)
+            EXPECT_NEAR(n, 100'000.0 / blades, 100'000.0 / blades * 0.02 + 4 * std::sqrt(100'000.0 / blades));
+    }
+}
+
+TEST(Maglev, OrderDoesNotMatter) {
+    const uint16_t forward[] = {1, 2, 3}, backward[] = {3, 2, 1};
+    const Maglev a(forward), b(backward);
+    std::mt19937_64 random(3);
+    for (int i = 0; i < 1000; i++) {
+        const uint64_t h = random();
+        EXPECT_EQ(a.at(h), b.at(h));
+    }
+}
+
+TEST(Maglev, LeavingDisturbsLittle) {
+    const uint16_t five[] = {1, 2, 3, 4, 5}, four[] = {1, 2, 4, 5};
+    const Maglev before(five), after(four);
+    std::mt19937_64 random(3);
+    int disturbed = 0, kept = 0;
+    for (int i = 0; i < 100'000; i++) {
+        const uint64_t h = random();
+        if (before.at(h) == 3) continue;
+        (before.at(h) == after.at(h) ? kept : disturbed)++;
+    }
+    EXPECT_LT(disturbed, kept / 10);
+}
+
+TEST(Maglev, SecondIsAnother) {
+    const uint16_t two[] = {1, 2};
+    const Maglev ring(two);
+    std::mt19937_64 random(3);
+    int same = 0;
+    for (int i = 0; i < 10'000; i++) {
+        const uint64_t h = random();
+        same += ring.at(h) == ring.second(h);
+    }
+    EXPECT_LE(same, 2);
+    const uint16_t one[] = {9};
+    EXPECT_EQ(Maglev(one).second(77), 9);
+}
+
+// --- names
+// ---------------------------------------------------------------------------------------------------
+
+/// Makes a name with OpenSSL's AES: an implementation that the dispatcher does not use.
+SessionName make_name(uint16_t blade, uint8_t generation, const std::string& key, uint8_t salt) {
+    SessionName name;
+    name.fill(salt);
+    name[0] = generation;
+    const std::array<uint8_t, 8> random = {salt, 1, 2, 3, 4, 5, 6, 7};
+    const NameBlock block = make_name_block(blade, random);
+    EVP_CIPHER_CTX* context = EVP_CIPHER_CTX_new();
+    int n = 0;
+    EVP_EncryptInit_ex(context, EVP_aes_128_ecb(), nullptr, reinterpret_cast<const uint8_t*>(key.data()),
+                       nullptr);
+    EVP_CIPHER_CTX_set_padding(context, 0);
+    EVP_EncryptUpdate(context, &name[kNameBlockOffset], &n, block.data(), kNameBlockSize);
+    EVP_CIPHER_CTX_free(context);
+    return name;
+}
+
+const std::string kKeyA(16, 'a'), kKeyB(16, 'b');
+
+link::Snapshot valid_message() {
+    link::Snapshot m;
+    m.set_generation(5);
+    auto* cookie = m.add_cookie_keys();
+    cookie->set_key(std::string(16, 'c'));
+    cookie->set_current(true);
+    for (const auto& [generation, key] : {std::pair{1, kKeyA}, {2, kKeyB}}) {
+        auto* name_key = m.add_name_keys();
+        name_key->set_generation(generation);
+        name_key->set_key(key);
+    }
+    for (uint32_t id = 1; id <= 3; id++) {
+        auto* blade = m.add_blades();
+        blade->set_id(id);
+        blade->set_address(std::string({10, 77, 0, static_cast<char>(10 + id)}));
+        blade->set_state(link::BLADE_UP);
+    }
+    auto* service = m.add_services();
+    service->set_name("www");
+    service->set_port(443);
+    service->add_addresses(std::string({static_cast<char>(198), 51, 100, 1}));
+    const Address v6 = test::address("2001:db8:100::1");
+    service->add_addresses(std::string(v6.begin(), v6.end()));
+    for (uint32_t id = 1; id <= 3; id++) service->add_blade_ids(id);
+    return m;
+}
+
+TEST(Names, AWholeBurstInOneJobPerGeneration) {
+    const auto snapshot = Snapshot::build(valid_message());
+    ASSERT_TRUE(snapshot) << snapshot.error().message;
+    const auto decrypter = NameDecrypter::create();
+    ASSERT_TRUE(decrypter);
+    std::vector<PendingHello> hellos(100);
+    for (uint16_t i = 0; i < hellos.size(); i++) {
+        hellos[i].name_count = 2;
+        hellos[i].names[0] = make_name(static_cast<uint16_t>(i + 1), 1, kKeyA, static_cast<uint8_t>(i));
+        hellos[i].names[1].fill(static_cast<uint8_t>(i));  // random legacy id
+    }
+    hellos[50].names[0] = make_name(4095, 2, kKeyB, 1);
+    hellos[51].names[0] = make_name(51, 1, kKeyB, 1);  // forged with the wrong key
+    hellos[52].names[0] = make_name(52, 9, kKeyA, 1);  // a generation that nobody knows
+    WorkerStats* stats = new WorkerStats;
+    (*decrypter)->decrypt(hellos, **snapshot, *stats);
+    for (uint16_t i = 0; i < hellos.size(); i++) {
+        const uint16_t expected = i == 50 ? 4095 : i == 51 || i == 52 ? 0 : static_cast<uint16_t>(i + 1);
+        EXPECT_EQ(hellos[i].homes[0], expected) << i;
+        EXPECT_EQ(hellos[i].homes[1], 0) << i;
+    }
+    EXPECT_EQ(stats->name_jobs.get(), 2u) << "one for each generation that occurs";
+    delete stats;
+}
+
+// --- snapshot
+// ------------------------------------------------------------------------------------------------
+
+TEST(Snapshot, FindsServicesByAddressAndPort) {
+    const auto snapshot = Snapshot::build(valid_message());
+    ASSERT_TRUE(snapshot);
+    EXPECT_EQ((*snapshot)->find(test::address("198.51.100.1"), 443), 0);
+    EXPECT_EQ((*snapshot)->find(test::address("2001:db8:100::1"), 443), 0);
+    EXPECT_EQ((*snapshot)->find(test::address("198.51.100.1"), 80), kNoService);
+    EXPECT_TRUE((*snapshot)->is_vip(test::address("198.51.100.1")));
+    EXPECT_FALSE((*snapshot)->is_vip(test::address("198.51.100.2")));
+    EXPECT_FALSE(Snapshot::build(link::Snapshot{})) << "no keys: nothing could be answered";
+}
+
+TEST(Snapshot, RingHasOnlyBladesThatAreUpWhileThereAreAny) {
+    auto m = valid_message();
+    m.mutable_blades(0)->set_state(link::BLADE_DRAINING);
+    m.mutable_blades(1)->set_state(link::BLADE_DOWN);
+    EXPECT_EQ(shares((*Snapshot::build(m))->services[0].ring).size(), 1u);
+    EXPECT_EQ((*Snapshot::build(m))->services[0].ring.at(1), 3);
+    m.mutable_blades(2)->set_state(link::BLADE_DOWN);
+    EXPECT_EQ((*Snapshot::build(m))->services[0].ring.at(1), 1) << "draining is better than nothing";
+    m.mutable_blades(0)->set_state(link::BLADE_DOWN);
+    EXPECT_TRUE((*Snapshot::build(m))->services[0].ring.empty());
+}
+
+struct Broken {
+    const char* name;
+    void (*breaks)(link::Snapshot&);
+};
+class SnapshotRefuses : public testing::TestWithParam<Broken> {};
+
+TEST_P(SnapshotRefuses, WithAReason) {
+    auto m = valid_message();
+    GetParam().breaks(m);
+    const auto built = Snapshot::build(m);
+    ASSERT_FALSE(built);
+    EXPECT_FALSE(built.error().message.empty());
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Messages, SnapshotRefuses,
+    testing::Values(
+        Broken{"no_current_cookie", [](auto& m) { m.mutable_cookie_keys(0)->set_current(false); }},
+        Broken{"cookie_size", [](auto& m) { m.mutable_cookie_keys(0)->set_key("short"); }},
+        Broken{"cookie_id", [](auto& m) { m.mutable_cookie_keys(0)->set_key_id(2); }},
+        Broken{"name_key_size", [](auto& m) { m.mutable_name_keys(0)->set_key("x"); }},
+        Broken{"name_key_twice", [](auto& m) { m.mutable_name_keys(0)->set_generation(2); }},
+        Broken{"name_key_generation", [](auto& m) { m.mutable_name_keys(0)->set_generation(256); }},
+        Broken{"blade_id", [](auto& m) { m.mutable_blades(0)->set_id(4096); }},
+        Broken{"blade_twice", [](auto& m) { m.mutable_blades(0)->set_id(2); }},
+        Broken{"blade_address", [](auto& m) { m.mutable_blades(0)->set_address("abc"); }},
+        Broken{"service_port", [](auto& m) { m.mutable_services(0)->set_port(65536); }},
+        Broken{"service_blade", [](auto& m) { m.mutable_services(0)->add_blade_ids(77); }},
+        Broken{"vip_twice", [](auto& m) { *m.add_services() = m.services(0); }}),
+    [](const auto& info) { return info.param.name; });
+
+}  // namespace
+}  // namespace keyrail

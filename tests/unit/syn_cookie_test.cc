@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "dataplane/bind/syn_cookie.h"
+
+#include <gtest/gtest.h>
+#include <openssl/core_names.h>
+#include <openssl/evp.h>
+
+#include "tests/support/frames.h"
+
+namespace keyrail {
+namespace {
+
+using test::Frame;
+using test::TcpSegment;
+
+constexpr kr_cookie_key kKey = {0x0706050403020100ull, 0x0f0e0d0c0b0a0908ull};
+
+/// SipHash-2-4 by OpenSSL: an oracle that shares no line with ours.
+uint64_t siphash(std::vector<uint8_t> message) {
+    EVP_MAC* mac = EVP_MAC_fetch(nullptr, "SIPHASH", nullptr);
+    EVP_MAC_CTX* context = EVP_MAC_CTX_new(mac);
+    unsigned size = 8;
+    const OSSL_PARAM parameters[] = {OSSL_PARAM_construct_uint(OSSL_MAC_PARAM_SIZE, &size), OSSL_PARAM_END};
+    uint8_t out[8];
+    size_t written = 0;
+    EXPECT_TRUE(EVP_MAC_init(context, reinterpret_cast<const uint8_t*>(&kKey), sizeof kKey, parameters));
+    EXPECT_TRUE(EVP_MAC_update(context, message.data(), message.size()));
+    EXPECT_TRUE(EVP_MAC_final(context, out, &written, sizeof out));
+    EVP_MAC_CTX_free(context);
+    EVP_MAC_free(mac);
+    uint64_t value = 0;
+    std::memcpy(&value, out, sizeof value);
+    return value;
+}
+
+TEST(Cookie, MacIsSipHashOver41Bytes) {
+    std::vector<uint8_t> message(41);
+    for (size_t i = 0; i < message.size(); i++) message[i] = static_cast<uint8_t>(i * 7);
+    kr_cookie_tuple tuple;
+    std::memcpy(&tuple, message.data(), 40);
+    EXPECT_EQ(kr_cookie_mac(&tuple, message[40], &kKey), siphash(message));
+}
+
+TEST(Cookie, MappedIpv4IsTheSecondHalfOfTheMappedAddress) {
+    const Address mapped = test::address("192.0.2.10");
+    uint64_t words[2];
+    std::memcpy(words, mapped.data(), 16);
+    EXPECT_EQ(words[0], 0u);
+    EXPECT_EQ(words[1], kr_cookie_mapped4(load32_raw(&mapped[12])));
+}
+
+/// A handshake of which we play the client: SYN in, SYN-ACK out.
+struct Answer {
+    TcpSegment syn;
+    Frame frame;
+    Headers h;
+
+    explicit Answer(TcpSegment s, uint8_t key_id = 0) : syn(std::move(s)) {
+        syn.flags = kSyn;
+        frame = syn.frame();
+        const Headers in = parse_headers(frame);
+        frame.resize(std::max<size_t>(frame.size(), kSynAckMax));
+        frame.resize(answer_syn(frame, in, kKey, key_id, 0x12345));
+        h = parse_headers(frame);
+    }
+    [[nodiscard]] SynOptions options() const {
+        return read_syn_options(std::span(frame).subspan(h.l4 + 20u, h.tcp_length - 20u));
+    }
+    /// The client's next segment.
+    [[nodiscard]] Frame reply(bool timestamps, std::vector<uint8_t> payload = {}) const {
+        TcpSegment s = syn;
+        s.flags = kAck;
+        s.seq = h.ack;
+        s.ack = h.seq + 1;
+        s.options = timestamps ? test::timestamp_option(78, options().tsval) : std::vector<uint8_t>{};
+        s.payload = std::move(payload);
+        return s.frame();
+    }
+};
+
+bool acknowledged(const Frame& frame, uint8_t key_id = 0) {
+    std::array<kr_cookie_key, 2> keys{};
+    keys[key_id] = kKey;
+    return cookie_acknowledged(frame, parse_headers(frame), keys);
+}
+
+struct Case {
+    const char* name;
+    TcpSegment syn;
+    uint16_t mss;  // what the cookie must say
+    bool timestamps;
+};
+
+class SynCookie : public testing::TestWithParam<Case> {};
+
+TEST_P(SynCookie, AnswersAndRecognisesItsAnswer) {
+    const Answer answer(GetParam().syn);
+    ASSERT_EQ(answer.h.layout, Layout::tcp);
+    EXPECT_EQ(answer.h.flags, kSyn | kAck);
+    EXPECT_EQ(answer.h.ack, answer.syn.seq + 1);
+    EXPECT_EQ(answer.h.tuple.source, test::address(answer.syn.destination));
+    EXPECT_EQ(answer.h.tuple.destination_port, answer.syn.source_port);
+    EXPECT_TRUE(test::tcp_checksum_good(answer.frame));
+    EXPECT_TRUE(test::ip_checksum_good(answer.frame));
+    const uint64_t classes = answer.h.ipv6 ? KR_COOKIE_MSS6 : KR_COOKIE_MSS4;
+    EXPECT_EQ(classes >> (16 * (answer.h.seq >> KR_COOKIE_MSS_SHIFT & 3)) & 0xffff, GetParam().mss);
+    EXPECT_EQ(answer.options().timestamp, GetParam().timestamps);
+    EXPECT_TRUE(acknowledged(answer.reply(GetParam().timestamps)));
+    EXPECT_TRUE(acknowledged(answer.reply(GetParam().timestamps, {1, 2, 3})));
+}
+
+TEST_P(SynCookie, RefusesWhatItDidNotSay) {
+    const Answer answer(GetParam().syn);
+    const Frame good = answer.reply(GetParam().timestamps);
+    const Headers h = parse_headers(good);
+    for (const size_t byte :
+         {size_t{h.l4}, h.l4 + 1u, h.l4 + 4u, h.l4 + 7u, h.l4 + 8u, h.l4 + 9u, h.l4 + 10u}) {
+        Frame bad = good;  // ports, client's sequence number, our ISN
+        bad[byte] ^= 0x40;
+        EXPECT_FALSE(acknowledged(bad)) << byte - h.l4;
+    }
+    EXPECT_FALSE(acknowledged(good, 1)) << "a key that is not in use";
+    if (GetParam().timestamps) {
+        Frame bad = good;
+        bad[h.l4 + 28u] ^= 1;  // high bits of TSecr
+        EXPECT_FALSE(acknowledged(bad));
+    }
+}
+
+TcpSegment syn_with(std::vector<uint8_t> options, bool ipv6 = false) {
+    TcpSegment s;
+    s.options = std::move(options);
+    if (ipv6) {
+        s.source = "2001:db8:1::10";
+        s.destination = "2001:db8:100::1";
+    }
+    return s;
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Clients, SynCookie,
+    testing::Values(Case{"linux4", syn_with(test::linux_syn_options()), 1460, true},
+                    Case{"linux6", syn_with(test::linux_syn_options(1440), true), 1440, true},
+                    Case{"bare", syn_with({}), 536, false},
+                    Case{"pppoe", syn_with(test::linux_syn_options(1452)), 1440, true},
+                    Case{"tiny_mss", syn_with(test::linux_syn_options(300)), 536, true},
+                    Case{"sack_only", syn_with({2, 4, 5, 180, 4, 2}), 1460, false},
+                    Case{"broken_options", syn_with({2, 4, 5, 180, 8, 77}), 1460, false},
+                    Case{"window_15", syn_with(test::linux_syn_options(1460, 15)), 1460, true}),
+    [](const auto& info) { return info.param.name; });
+
+TEST(SynCookie, KeyIdSelectsTheKey) {
+    const Answer answer(syn_with(test::linux_syn_options()), 1);
+    EXPECT_TRUE(answer.h.seq & KR_COOKIE_KEY_ID);
+    EXPECT_TRUE(acknowledged(answer.reply(true), 1));
+}
+
+TEST(SynCookie, TimestampCarriesTheClock) {
+    const Answer answer(syn_with(test::linux_syn_options()));
+    EXPECT_EQ(answer.options().tsval & KR_COOKIE_CLOCK_MASK, 0x12345u & KR_COOKIE_CLOCK_MASK);
+}
+
+}  // namespace
+}  // namespace keyrail
