@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+// OpenSSL as the server loaded it. The library links neither libssl nor libcrypto: which copy is the server's
+// shows only at run time (Apache loads it with mod_ssl, Python with RTLD_LOCAL), so that every function is
+// looked up there.
+#pragma once
+
+#include <openssl/crypto.h>
+#include <openssl/evp.h>
+#include <openssl/rand.h>
+#include <openssl/ssl.h>
+
+namespace keyrail::hooks {
+
+// Functions that we stand in front of.
+#define KEYRAIL_INTERPOSED(X)          \
+    X(SSL_CTX_new)                     \
+    X(SSL_CTX_new_ex)                  \
+    X(SSL_CTX_ctrl)                    \
+    X(SSL_CTX_sess_set_new_cb)         \
+    X(SSL_CTX_sess_set_get_cb)         \
+    X(SSL_CTX_sess_set_remove_cb)      \
+    X(SSL_CTX_sess_get_new_cb)         \
+    X(SSL_CTX_sess_get_get_cb)         \
+    X(SSL_CTX_sess_get_remove_cb)      \
+    X(SSL_CTX_set_generate_session_id) \
+    X(SSL_set_generate_session_id)     \
+    X(SSL_clear_options)               \
+    X(SSL_set_accept_state)            \
+    X(SSL_accept)                      \
+    X(SSL_do_handshake)
+
+// Functions that the hooks call.
+#define KEYRAIL_CALLED(X)               \
+    X(CRYPTO_get_ex_new_index)          \
+    X(EVP_CIPHER_CTX_free)              \
+    X(EVP_CIPHER_CTX_new)               \
+    X(EVP_CIPHER_CTX_set_padding)       \
+    X(EVP_EncryptInit_ex)               \
+    X(EVP_EncryptUpdate)                \
+    X(EVP_aes_128_ecb)                  \
+    X(OPENSSL_sk_num)                   \
+    X(OPENSSL_sk_value)                 \
+    X(RAND_bytes)                       \
+    X(SSL_CTX_get_ex_data)              \
+    X(SSL_CTX_get_ssl_method)           \
+    X(SSL_CTX_set_ex_data)              \
+    X(SSL_SESSION_free)                 \
+    X(SSL_SESSION_get0_cipher)          \
+    X(SSL_SESSION_get0_id_context)      \
+    X(SSL_SESSION_get_id)               \
+    X(SSL_SESSION_get_protocol_version) \
+    X(SSL_SESSION_get_time)             \
+    X(SSL_SESSION_get_timeout)          \
+    X(SSL_SESSION_set_time)             \
+    X(SSL_SESSION_up_ref)               \
+    X(SSL_get_SSL_CTX)                  \
+    X(SSL_get_ciphers)                  \
+    X(SSL_get_ex_data)                  \
+    X(SSL_get_fd)                       \
+    X(SSL_in_before)                    \
+    X(SSL_in_init)                      \
+    X(SSL_is_server)                    \
+    X(SSL_session_reused)               \
+    X(SSL_set_ex_data)                  \
+    X(SSL_set_options)                  \
+    X(SSL_version)                      \
+    X(TLS_client_method)                \
+    X(d2i_SSL_SESSION)                  \
+    X(i2d_SSL_SESSION)
+
+struct OpensslCalls {
+#define KEYRAIL_DECLARE(name) decltype(&::name) name;
+    KEYRAIL_INTERPOSED(KEYRAIL_DECLARE)
+    KEYRAIL_CALLED(KEYRAIL_DECLARE)
+#undef KEYRAIL_DECLARE
+    /// Everything was found: this is an OpenSSL that we know (3.x). If not, only pass calls on.
+    bool complete;
+};
+
+/// Looked up at the first call, then always the same. Ends the process when it calls an OpenSSL function that
+/// no loaded library has: it could not have been linked.
+const OpensslCalls& openssl();
+
+}  // namespace keyrail::hooks

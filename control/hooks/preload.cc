@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+// libkeyrail-tls.so: the OpenSSL functions that an unmodified server calls, with ours in front (LD_PRELOAD).
+// libssl calls some of them itself (SSL_CTX_new -> SSL_CTX_new_ex, SSL_accept -> SSL_do_handshake): all of
+// them may therefore be entered twice for one call.
+#include "control/hooks/openssl_calls.h"
+#include "control/hooks/ssl_ctx.h"
+
+using keyrail::hooks::attach;
+using keyrail::hooks::hooks_of;
+using keyrail::hooks::openssl;
+
+// The names and types are OpenSSL's: exported, and nothing else is (hooks.map).
+#define KEYRAIL_EXPORT __attribute__((visibility("default")))
+
+extern "C" {
+
+KEYRAIL_EXPORT SSL_CTX* SSL_CTX_new(const SSL_METHOD* method) {
+    SSL_CTX* context = openssl().SSL_CTX_new(method);
+    attach(context);
+    return context;
+}
+
+KEYRAIL_EXPORT SSL_CTX* SSL_CTX_new_ex(OSSL_LIB_CTX* library, const char* properties,
+                                       const SSL_METHOD* method) {
+    SSL_CTX* context = openssl().SSL_CTX_new_ex(library, properties, method);
+    attach(context);
+    return context;
+}
+
+KEYRAIL_EXPORT long SSL_CTX_ctrl(SSL_CTX* context, int command, long number, void* pointer) {
+    const bool ours = command == SSL_CTRL_SET_SESS_CACHE_MODE || command == SSL_CTRL_GET_SESS_CACHE_MODE;
+    auto* hooks = ours && context != nullptr ? hooks_of(context) : nullptr;
+    if (hooks == nullptr) return openssl().SSL_CTX_ctrl(context, command, number, pointer);
+    if (command == SSL_CTRL_GET_SESS_CACHE_MODE) return hooks->cache_mode;
+    return keyrail::hooks::set_cache_mode(context, *hooks, number);
+}
+
+KEYRAIL_EXPORT void SSL_CTX_sess_set_new_cb(SSL_CTX* context, int (*callback)(SSL*, SSL_SESSION*)) {
+    if (auto* hooks = hooks_of(context)) {
+        hooks->on_new = callback;
+    } else {
+        openssl().SSL_CTX_sess_set_new_cb(context, callback);
+    }
+}
+
+KEYRAIL_EXPORT int (*SSL_CTX_sess_get_new_cb(SSL_CTX* context))(SSL*, SSL_SESSION*) {
+    auto* hooks = hooks_of(context);
+    return hooks != nullptr ? hooks->on_new : openssl().SSL_CTX_sess_get_new_cb(context);
+}
+
+KEYRAIL_EXPORT void SSL_CTX_sess_set_get_cb(SSL_CTX* context,
+                                            SSL_SESSION* (*callback)(SSL*, const unsigned char*, int, int*)) {
+    if (auto* hooks = hooks_of(context)) {
+        hooks->on_get = callback;
+    } else {
+        openssl().SSL_CTX_sess_set_get_cb(context, callback);
+    }
+}
+
+KEYRAIL_EXPORT SSL_SESSION* (*SSL_CTX_sess_get_get_cb(SSL_CTX* context))(SSL*, const unsigned char*, int,
+                                                                         int*) {
+    auto* hooks = hooks_of(context);
+    return hooks != nullptr ? hooks->on_get : openssl().SSL_CTX_sess_get_get_cb(context);
+}
+
+KEYRAIL_EXPORT void SSL_CTX_sess_set_remove_cb(SSL_CTX* context, void (*callback)(SSL_CTX*, SSL_SESSION*)) {
+    if (auto* hooks = hooks_of(context)) {
+        hooks->on_remove = callback;
+    } else {
+        openssl().SSL_CTX_sess_set_remove_cb(context, callback);
+    }
+}
+
+KEYRAIL_EXPORT void (*SSL_CTX_sess_get_remove_cb(SSL_CTX* context))(SSL_CTX*, SSL_SESSION*) {
+    auto* hooks = hooks_of(context);
+    return hooks != nullptr ? hooks->on_remove : openssl().SSL_CTX_sess_get_remove_cb(context);
+}
+
+// The name must say where the session is: an application's own generator is not used.
+KEYRAIL_EXPORT int SSL_CTX_set_generate_session_id(SSL_CTX* context, GEN_SESSION_CB callback) {
+    return hooks_of(context) != nullptr ? 1 : openssl().SSL_CTX_set_generate_session_id(context, callback);
+}
+
+KEYRAIL_EXPORT int SSL_set_generate_session_id(SSL* ssl, GEN_SESSION_CB callback) {
+    return keyrail::hooks::is_hooked_server(ssl) ? 1 : openssl().SSL_set_generate_session_id(ssl, callback);
+}
+
+// nginx and others copy the options of the SSL_CTX that SNI chose, and clear those that it does not have.
+KEYRAIL_EXPORT uint64_t SSL_clear_options(SSL* ssl, uint64_t options) {
+    if (keyrail::hooks::is_hooked_server(ssl)) options &= ~static_cast<uint64_t>(SSL_OP_NO_TICKET);
+    return openssl().SSL_clear_options(ssl, options);
+}
+
+KEYRAIL_EXPORT void SSL_set_accept_state(SSL* ssl) {
+    openssl().SSL_set_accept_state(ssl);
+    keyrail::hooks::become_server(ssl);
+}
+
+KEYRAIL_EXPORT int SSL_accept(SSL* ssl) {
+    // A libssl linked with -Bsymbolic does not come by SSL_set_accept_state above.
+    if (openssl().SSL_in_before(ssl) != 0 && !keyrail::hooks::is_hooked_server(ssl))
+        SSL_set_accept_state(ssl);
+    const int result = openssl().SSL_accept(ssl);
+    if (result == 1) keyrail::hooks::handshake_done(ssl);
+    return result;
+}
+
+KEYRAIL_EXPORT int SSL_do_handshake(SSL* ssl) {
+    const int result = openssl().SSL_do_handshake(ssl);
+    if (result == 1) keyrail::hooks::handshake_done(ssl);
+    return result;
+}
+
+}  // extern "C"

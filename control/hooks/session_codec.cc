@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/hooks/session_codec.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "control/hooks/openssl_calls.h"
+
+namespace keyrail::hooks {
+
+namespace {
+
+/// Serialises the session into the record. Asks for the size first: i2d has no notion of the room there is.
+bool write_der(SSL_SESSION* session, SessionRecord& record) {
+    const int size = openssl().i2d_SSL_SESSION(session, nullptr);
+    if (size <= 0 || static_cast<size_t>(size) > record.der.size()) return false;
+    unsigned char* out = record.der.data();
+    if (openssl().i2d_SSL_SESSION(session, &out) != size) return false;
+    record.der_size = static_cast<uint16_t>(size);
+    return true;
+}
+
+}  // namespace
+
+bool encode(SSL_SESSION* session, const Lineage& lineage, uint32_t lifetime_s, uint64_t now_ms,
+            SessionRecord& record) {
+    const auto& ssl = openssl();
+    unsigned int name_size = 0;
+    const unsigned char* name = ssl.SSL_SESSION_get_id(session, &name_size);
+    if (name_size != kSessionNameSize) return false;
+    std::memcpy(record.name.data(), name, kSessionNameSize);
+
+    unsigned int context_size = 0;
+    const unsigned char* context = ssl.SSL_SESSION_get0_id_context(session, &context_size);
+    if (context_size > kMaxIdContext) return false;
+    std::memcpy(record.id_context.data(), context, context_size);
+    record.id_context_size = static_cast<uint8_t>(context_size);
+
+    record.tls_version = static_cast<uint16_t>(ssl.SSL_SESSION_get_protocol_version(session));
+    record.single_use = record.tls_version == TLS1_3_VERSION;
+    record.moved_in = false;
+    record.uses = lineage.uses;
+    record.created_ms = now_ms;
+    record.authenticated_ms = lineage.authenticated_ms != 0 ? lineage.authenticated_ms : now_ms;
+    const long timeout_s = std::clamp(ssl.SSL_SESSION_get_timeout(session), 0L, 7L * 24 * 3600);
+    record.expires_ms = now_ms + static_cast<uint64_t>(timeout_s) * 1000;
+    if (lifetime_s != 0)
+        record.expires_ms =
+            std::min(record.expires_ms, record.authenticated_ms + uint64_t{lifetime_s} * 1000);
+    return record.expires_ms > now_ms && write_der(session, record);
+}
+
+SSL_SESSION* decode(const SessionRecord& record, uint64_t now_ms) {
+    const auto& ssl = openssl();
+    const unsigned char* at = record.der.data();
+    SSL_SESSION* session = ssl.d2i_SSL_SESSION(nullptr, &at, record.der_size);
+    if (session == nullptr) return nullptr;
+    unsigned int name_size = 0;
+    const unsigned char* name = ssl.SSL_SESSION_get_id(session, &name_size);
+    const bool sane = name_size == kSessionNameSize &&
+                      std::memcmp(name, record.name.data(), name_size) == 0 &&
+                      ssl.SSL_SESSION_get_protocol_version(session) == record.tls_version &&
+                      ssl.SSL_SESSION_get0_cipher(session) != nullptr;
+    if (!sane) {
+        ssl.SSL_SESSION_free(session);
+        return nullptr;
+    }
+    const long now = static_cast<long>(now_ms / 1000);
+    if (ssl.SSL_SESSION_get_time(session) > now) ssl.SSL_SESSION_set_time(session, now);
+    return session;
+}
+
+bool cipher_allowed(const SSL* ssl, const SSL_SESSION* session) {
+    const auto& calls = openssl();
+    const auto* allowed = reinterpret_cast<const OPENSSL_STACK*>(calls.SSL_get_ciphers(ssl));
+    const SSL_CIPHER* cipher = calls.SSL_SESSION_get0_cipher(session);
+    for (int i = calls.OPENSSL_sk_num(allowed); cipher != nullptr && i-- > 0;) {
+        if (calls.OPENSSL_sk_value(allowed, i) == cipher) return true;  // both point into libssl's one table
+    }
+    return false;
+}
+
+}  // namespace keyrail::hooks

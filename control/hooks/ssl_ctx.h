@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the hooks do to a server's SSL_CTX and SSL objects: every session goes into the blade's store under a
+// name that says where it is, and comes back from there. facts: one copy only, wherever the session is.
+#pragma once
+
+#include <openssl/ssl.h>
+
+#include "control/agent/store.h"
+
+namespace keyrail::hooks {
+
+using NewCallback = int (*)(SSL*, SSL_SESSION*);
+using GetCallback = SSL_SESSION* (*)(SSL*, const unsigned char*, int, int*);
+using RemoveCallback = void (*)(SSL_CTX*, SSL_SESSION*);
+
+/// A hooked SSL_CTX: the store it uses, and what the application set and believes to be in force.
+struct ContextHooks {
+    Store* store;
+    NewCallback on_new = nullptr;
+    GetCallback on_get = nullptr;
+    RemoveCallback on_remove = nullptr;
+    long cache_mode = SSL_SESS_CACHE_SERVER;  // OpenSSL's default
+
+    /// Set up for connections that the application makes, not takes: left alone.
+    [[nodiscard]] bool client_only() const {
+        return (cache_mode & SSL_SESS_CACHE_BOTH) == SSL_SESS_CACHE_CLIENT;
+    }
+};
+
+/// Hooks a new SSL_CTX; a second call for the same one does nothing. Without a store, or for a client's
+/// method, the context stays as it is.
+void attach(SSL_CTX* context);
+/// nullptr: not hooked.
+ContextHooks* hooks_of(const SSL_CTX* context);
+
+/// SSL_CTRL_SET_SESS_CACHE_MODE: returns the application's value before.
+long set_cache_mode(SSL_CTX* context, ContextHooks& hooks, long mode);
+
+/// The connection becomes a server's: stateful tickets from here on.
+void become_server(SSL* ssl);
+/// Whether become_server() took this connection in.
+bool is_hooked_server(const SSL* ssl);
+/// Counts the handshake, once, and lets go of the session that was kept for a HelloRetryRequest.
+void handshake_done(SSL* ssl);
+
+}  // namespace keyrail::hooks
