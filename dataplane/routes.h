@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // The kernel's routes and neighbours as the workers see them: destination address -> NextHop.
 //
-// The kernel of the dispatcher decides everything here: `link/kernel_routes` follows its tables by netlink and writes
-// them into DPDK FIBs (rte_fib, rte_fib6). A neighbour is a host route. A destination whose neighbour the kernel
-// has not resolved yet looks up as unknown: such a packet is punted, the kernel resolves and forwards it, and netlink
-// tells us the answer. So there is no ARP or ND code here, and no cache of our own that could go stale.
+// The kernel of the dispatcher decides everything here: `link/kernel_routes` follows its tables by netlink
+// and writes them into DPDK FIBs (rte_fib, rte_fib6). A neighbour is a host route. A destination whose
+// neighbour the kernel has not resolved yet looks up as unknown: such a packet is punted, the kernel resolves
+// and forwards it, and netlink tells us the answer. So there is no ARP or ND code here, and no cache of our
+// own that could go stale.
+//
+// Routes point to hops by id; a hop is one word that is replaced atomically. So a gateway whose MAC changes
+// costs one store, however many routes lead through it.
 #pragma once
 
 #include <netinet/in.h>
@@ -15,23 +19,40 @@
 #include "control/protocol/result.h"
 #include "dataplane/next_hop.h"
 
+struct rte_rcu_qsbr;
+
 namespace keyrail {
+
+using HopId = uint16_t;
+inline constexpr HopId kUnknownHop = 0;   // always unknown: "punt it"
+inline constexpr HopId kMaxHops = 32767;  // what two-byte FIB entries can name
 
 class Routes {
   public:
-    /// Allocates the FIBs from DPDK's heap (EAL must be up).
-    static Result<std::unique_ptr<Routes>> create(uint32_t max_routes);
+    /// Allocates the FIBs from DPDK's heap (EAL must be up). At most one Routes per process. `rcu` = where
+    /// workers report quiescent states; null where nobody looks up while the tables change.
+    static Result<std::unique_ptr<Routes>> create(uint32_t max_routes, rte_rcu_qsbr* rcu = nullptr);
     ~Routes();
     Routes(const Routes&) = delete;
     Routes& operator=(const Routes&) = delete;
 
-    // --- workers ---
-    /// `address` as it lies in the packet (network order). Unknown destinations give a NextHop with known == 0.
+    // --- workers: wait-free ---
+    /// `address` as it lies in the packet (network order). Unknown destinations give a NextHop with known ==
+    /// 0.
     [[nodiscard]] NextHop lookup4(uint32_t address) const;
     [[nodiscard]] NextHop lookup6(const uint8_t address[16]) const;
 
     // --- control thread only ---
-    /// Adds or replaces a route. `via` is the hop of a gateway or neighbour; a hop that is not known yet is fine.
+    /// A new hop, unknown until set. Fails when all ids are in use.
+    Result<HopId> make_hop();
+    void set_hop(HopId hop, const NextHop& to);
+    /// No route may lead to it any more.
+    void free_hop(HopId hop);
+
+    /// Adds or replaces a route.
+    Result<void> set4(in_addr prefix, uint8_t length, HopId hop);
+    Result<void> set6(const in6_addr& prefix, uint8_t length, HopId hop);
+    /// The same with a hop of the route's own.
     Result<void> set4(in_addr prefix, uint8_t length, const NextHop& via);
     Result<void> set6(const in6_addr& prefix, uint8_t length, const NextHop& via);
     void erase4(in_addr prefix, uint8_t length);

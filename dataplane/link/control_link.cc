@@ -1,0 +1,330 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "dataplane/link/control_link.h"
+
+#include <openssl/crypto.h>
+#include <rte_rcu_qsbr.h>
+#include <rte_ring.h>
+#include <rte_ring_elem.h>
+#include <spdlog/spdlog.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <ctime>
+
+#include "dataplane/link/kernel_routes.h"
+#include "dataplane/link/seqpacket.h"
+#include "dataplane/link/stats_report.h"
+#include "dataplane/snapshot.h"
+#include "dataplane/steer/moved_table.h"
+#include "link.pb.h"
+
+namespace keyrail {
+namespace {
+
+constexpr int kPacketsPerTurn = 64;    // then the other descriptors get their turn
+constexpr unsigned kWorkerShift = 56;  // MoveAsk::move_id
+
+uint32_t unix_now() { return static_cast<uint32_t>(std::time(nullptr)); }
+
+void wipe(std::string& secret) { OPENSSL_cleanse(secret.data(), secret.size()); }
+
+void wipe_keys(link::Snapshot& snapshot) {
+    for (auto& key : *snapshot.mutable_cookie_keys()) wipe(*key.mutable_key());
+    for (auto& key : *snapshot.mutable_name_keys()) wipe(*key.mutable_key());
+}
+
+uint32_t expiry_of(const link::MovedEntry& entry) {
+    return static_cast<uint32_t>(std::min<uint64_t>(entry.expires_unix_s(), UINT32_MAX));
+}
+
+Result<void> check_moved(const link::MovedEntry& entry) {
+    if (entry.name().size() != kSessionNameSize) {
+        return fail("moved entry: a session name has {} bytes, not {}", kSessionNameSize,
+                    entry.name().size());
+    }
+    if (entry.holder() < kBladeIdMin || entry.holder() > kBladeIdMax) {
+        return fail("moved entry: holder {} is not in {}..{}", entry.holder(), kBladeIdMin, kBladeIdMax);
+    }
+    return {};
+}
+
+SessionName name_of(const link::MovedEntry& entry) {
+    SessionName name;
+    std::memcpy(name.data(), entry.name().data(), name.size());
+    return name;
+}
+
+}  // namespace
+
+struct ControlLink::Impl {
+    Parts parts;
+    std::filesystem::path path;
+    Descriptor listener, peer;
+    std::vector<uint8_t> buffer = std::vector<uint8_t>(kMaxPacket);
+    std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();
+
+    explicit Impl(Parts p) : parts(std::move(p)) {}
+
+    void on_listener();
+    void on_peer();
+    void disconnect(std::string_view why);
+    void send(const link::FromDataplane& message);
+    void answer(uint64_t request, const Result<void>& result);
+    void take(size_t size);
+    void dispatch(link::ToDataplane& message);
+    Result<void> apply(link::Snapshot& message);
+    void follow(const link::Snapshot& message);
+    Result<void> apply(const link::MovedEntries& message);
+    Result<void> set_moved(const link::MovedEntry& entry);
+    void apply(const link::MoveOutcome& message);
+    void send_stats(uint64_t request);
+    void on_asks();
+    void ask(const MoveAsk& ask);
+};
+
+// --- connection ---
+
+void ControlLink::Impl::on_listener() {
+    while (auto fresh = accept_peer(listener.get())) {
+        if (peer) disconnect("a new connection replaces it");
+        if (!parts.loop.watch(fresh->get(), [this] { on_peer(); })) continue;
+        peer = std::move(*fresh);
+        SPDLOG_INFO("control connected");
+        link::FromDataplane message;
+        const Snapshot* snapshot = parts.shared.snapshot.load();
+        auto& hello = *message.mutable_hello();
+        hello.set_version(parts.version);
+        hello.set_snapshot_generation(snapshot == nullptr ? 0 : snapshot->generation);
+        hello.set_workers(static_cast<uint32_t>(parts.workers.size()));
+        send(message);
+        parts.shared.control_connected.store(static_cast<bool>(peer));
+    }
+}
+
+void ControlLink::Impl::disconnect(std::string_view why) {
+    SPDLOG_INFO("control disconnected: {}", why);
+    parts.shared.control_connected.store(false);
+    parts.loop.forget(peer.get());
+    peer.reset();
+}
+
+void ControlLink::Impl::send(const link::FromDataplane& message) {
+    if (!peer) return;
+    switch (send_message(peer.get(), message)) {
+        case Transfer::done:
+            return;
+        case Transfer::again:
+            return disconnect("it does not read what it asked for");
+        case Transfer::too_large:
+            return disconnect("an answer is larger than a packet may be");
+        case Transfer::closed:
+            return disconnect("closed");
+    }
+}
+
+void ControlLink::Impl::answer(uint64_t request, const Result<void>& result) {
+    link::FromDataplane message;
+    message.set_request(request);
+    if (result) {
+        message.mutable_accepted();
+    } else {
+        SPDLOG_WARN("control message refused: {}", result.error().message);
+        message.mutable_refused()->set_reason(result.error().message);
+    }
+    send(message);
+}
+
+void ControlLink::Impl::on_peer() {
+    for (int i = 0; i < kPacketsPerTurn && peer; ++i) {
+        size_t size = 0;
+        switch (receive_packet(peer.get(), buffer, size)) {
+            case Transfer::done:
+                take(size);
+                OPENSSL_cleanse(buffer.data(), size);  // snapshots contain keys
+                break;
+            case Transfer::too_large:
+                OPENSSL_cleanse(buffer.data(), buffer.size());
+                answer(0, fail("a message of {} bytes; {} are the most", size, kMaxPacket));
+                break;
+            case Transfer::again:
+                return;
+            case Transfer::closed:
+                return disconnect("closed by keyraild");
+        }
+    }
+}
+
+void ControlLink::Impl::take(size_t size) {
+    link::ToDataplane message;
+    if (message.ParseFromArray(buffer.data(), static_cast<int>(size))) {
+        dispatch(message);
+    } else {
+        answer(0, fail("a packet of {} bytes is not a ToDataplane message", size));
+    }
+    if (message.has_snapshot()) wipe_keys(*message.mutable_snapshot());
+}
+
+void ControlLink::Impl::dispatch(link::ToDataplane& message) {
+    switch (message.body_case()) {
+        case link::ToDataplane::kSnapshot:
+            return answer(message.request(), apply(*message.mutable_snapshot()));
+        case link::ToDataplane::kMovedEntries:
+            return answer(message.request(), apply(message.moved_entries()));
+        case link::ToDataplane::kMoveOutcome:
+            return apply(message.move_outcome());
+        case link::ToDataplane::kStatsRequest:
+            return send_stats(message.request());
+        case link::ToDataplane::BODY_NOT_SET:
+            break;
+    }
+    answer(message.request(),
+           fail("a message without a body, or of a kind that version {} does not know", parts.version));
+}
+
+// --- messages ---
+
+Result<void> ControlLink::Impl::apply(link::Snapshot& message) {
+    auto built = Snapshot::build(message);
+    if (!built) return tl::make_unexpected(built.error());
+    const Snapshot* before = parts.shared.snapshot.exchange(built->release(), std::memory_order_acq_rel);
+    rte_rcu_qsbr_synchronize(parts.shared.rcu, RTE_QSBR_THRID_INVALID);
+    delete before;
+    follow(message);
+    SPDLOG_INFO("snapshot {}: {} services, {} blades", message.generation(), message.services_size(),
+                message.blades_size());
+    return {};
+}
+
+void ControlLink::Impl::follow(const link::Snapshot& message) {
+    if (parts.kernel == nullptr) return;
+    std::vector<BladeAddress> blades;
+    for (const link::Blade& blade : message.blades()) {
+        if (const auto address = address_of_bytes(blade.address())) {
+            blades.push_back({static_cast<uint16_t>(blade.id()), *address});
+        }
+    }
+    std::vector<IpAddress> vips;
+    for (const link::Service& service : message.services()) {
+        for (const std::string& bytes : service.addresses()) {
+            if (const auto address = address_of_bytes(bytes)) vips.push_back(*address);
+        }
+    }
+    parts.kernel->set_vips(vips);
+    parts.kernel->set_blades(blades);
+}
+
+Result<void> ControlLink::Impl::set_moved(const link::MovedEntry& entry) {
+    MovedTable& moved = *parts.shared.moved;
+    const auto holder = static_cast<uint16_t>(entry.holder());
+    if (moved.set(name_of(entry), holder, expiry_of(entry), unix_now())) return {};
+    return fail("the moved table is full with {} entries; raise memory.moved in the profile", moved.size());
+}
+
+Result<void> ControlLink::Impl::apply(const link::MovedEntries& message) {
+    for (const link::MovedEntry& entry : message.entries()) {
+        if (auto good = check_moved(entry); !good) return good;
+    }
+    if (message.replace_all()) parts.shared.moved->clear();
+    for (const link::MovedEntry& entry : message.entries()) {
+        if (auto good = set_moved(entry); !good) return good;
+    }
+    return {};
+}
+
+void ControlLink::Impl::apply(const link::MoveOutcome& message) {
+    const uint64_t worker = message.move_id() >> kWorkerShift;
+    if (worker >= parts.workers.size()) {
+        SPDLOG_WARN("move outcome for worker {}, which does not exist", worker);
+        return;
+    }
+    MoveAnswer answer{.move_id = message.move_id(), .holder = 0, .moved = 0, .unused = {}};
+    if (message.result() == link::MOVED) {
+        if (auto good = check_moved(message.now()); !good) {
+            SPDLOG_WARN("move outcome: {}", good.error().message);
+        } else {
+            // A full table costs the next connection its resumption, not this one: the hold knows the holder.
+            if (auto stored = set_moved(message.now()); !stored) SPDLOG_WARN("{}", stored.error().message);
+            answer.holder = static_cast<uint16_t>(message.now().holder());
+            answer.moved = 1;
+        }
+    }
+    // A full ring means a worker that stands still; its hold ends by its own budget.
+    rte_ring_enqueue_elem(parts.shared.answers[worker], &answer, sizeof answer);
+}
+
+void ControlLink::Impl::send_stats(uint64_t request) {
+    link::FromDataplane message;
+    message.set_request(request);
+    report_stats(parts.workers, parts.ports, parts.shared, *message.mutable_stats());
+    const auto age = std::chrono::steady_clock::now() - started;
+    message.mutable_stats()->set_uptime_s(
+        static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::seconds>(age).count()));
+    send(message);
+}
+
+// --- asks ---
+
+void ControlLink::Impl::on_asks() {
+    uint64_t count = 0;
+    // Reset before the rings are read: what comes meanwhile wakes us again.
+    if (read(parts.shared.wake_control, &count, sizeof count) < 0 && errno != EAGAIN) return;
+    for (size_t worker = 0; worker < parts.workers.size(); ++worker) {
+        MoveAsk wanted;
+        while (rte_ring_dequeue_elem(parts.shared.asks[worker], &wanted, sizeof wanted) == 0) ask(wanted);
+    }
+}
+
+void ControlLink::Impl::ask(const MoveAsk& ask) {
+    const Snapshot* snapshot = parts.shared.snapshot.load();
+    if (!peer || snapshot == nullptr || ask.service >= snapshot->services.size())
+        return;  // the hold budget ends it
+    link::FromDataplane message;
+    auto& request = *message.mutable_move_request();
+    request.set_move_id(ask.move_id);
+    request.set_name(ask.name.data(), ask.name.size());
+    request.set_from(ask.from);
+    request.set_to(ask.to);
+    request.set_service(snapshot->services[ask.service].name);
+    request.set_tls_version(ask.tls_version);
+    request.set_budget_us(ask.budget_us);
+    // A keyraild that is behind gets no more to do; this hold, too, ends by its budget.
+    if (send_message(peer.get(), message) == Transfer::closed) disconnect("closed");
+}
+
+// --- public ---
+
+ControlLink::ControlLink() = default;
+
+Result<std::unique_ptr<ControlLink>> ControlLink::listen(const std::filesystem::path& socket, Parts parts) {
+    auto listener = listen_seqpacket(socket);
+    if (!listener) return tl::make_unexpected(listener.error());
+    std::unique_ptr<ControlLink> control(new ControlLink);
+    control->impl_ = std::make_unique<Impl>(std::move(parts));
+    Impl& impl = *control->impl_;
+    impl.path = socket;
+    impl.listener = std::move(*listener);
+    auto good = impl.parts.loop.watch(impl.listener.get(), [&impl] { impl.on_listener(); });
+    if (good) good = impl.parts.loop.watch(impl.parts.shared.wake_control, [&impl] { impl.on_asks(); });
+    if (good) {
+        good = impl.parts.loop.watch_clock([&impl] {
+            impl.parts.shared.moved->sweep(unix_now());
+            if (impl.parts.kernel != nullptr) impl.parts.kernel->tick();
+        });
+    }
+    for (const int fd :
+         impl.parts.kernel == nullptr ? std::vector<int>{} : impl.parts.kernel->descriptors()) {
+        if (good) good = impl.parts.loop.watch(fd, [&impl] { impl.parts.kernel->on_readable(); });
+    }
+    if (!good) return tl::make_unexpected(good.error());
+    return control;
+}
+
+ControlLink::~ControlLink() {
+    if (!impl_) return;
+    unlink(impl_->path.c_str());
+    delete impl_->parts.shared.snapshot.exchange(nullptr);
+}
+
+}  // namespace keyrail

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+// keyrail-dp's end of the link to keyraild (control/protocol/link.proto). Takes snapshots, moved sessions and
+// the outcomes of moves, passes on the workers' asks, answers with counters. Bad messages are refused with
+// the reason and change nothing. Without keyraild the workers go on with what they have.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "control/protocol/result.h"
+#include "dataplane/io/ports.h"
+#include "dataplane/link/event_loop.h"
+#include "dataplane/shared.h"
+#include "dataplane/stats.h"
+
+namespace keyrail {
+
+class KernelRoutes;
+
+class ControlLink {
+  public:
+    struct Parts {
+        EventLoop& loop;
+        const Ports& ports;
+        Shared& shared;                           // routes may be null; everything else is set
+        std::vector<const WorkerStats*> workers;  // by worker index
+        KernelRoutes* kernel = nullptr;           // null: blades' neighbours and VIPs are not looked after
+        std::string version;
+    };
+
+    /// Listens at `socket` (mode 0600) and takes part in the loop from now on.
+    static Result<std::unique_ptr<ControlLink>> listen(const std::filesystem::path& socket, Parts parts);
+    /// Removes the socket; frees the snapshot. Workers must have ended.
+    ~ControlLink();
+    ControlLink(const ControlLink&) = delete;
+    ControlLink& operator=(const ControlLink&) = delete;
+
+  private:
+    ControlLink();
+    struct Impl;
+    std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace keyrail

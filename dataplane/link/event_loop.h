@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+// The control thread's loop: file descriptors that become readable, and what is called then.
+#pragma once
+
+#include <csignal>
+#include <functional>
+#include <initializer_list>
+#include <map>
+
+#include "control/protocol/result.h"
+#include "dataplane/link/seqpacket.h"
+
+namespace keyrail {
+
+class EventLoop {
+  public:
+    static Result<EventLoop> create();
+
+    /// `on_readable` must not block; it may add and remove descriptors, its own included. The caller keeps
+    /// owning `fd`.
+    Result<void> watch(int fd, std::function<void()> on_readable);
+    void forget(int fd);
+
+    /// Calls `every_second` about once per second.
+    Result<void> watch_clock(std::function<void()> every_second);
+    /// Ends `run` at one of these signals; they must be blocked in all threads.
+    Result<void> stop_at(std::initializer_list<int> signals);
+
+    void run();
+    void stop() { running_ = false; }
+
+  private:
+    Descriptor epoll_, timer_, signals_;
+    std::map<int, std::function<void()>> handlers_;
+    bool running_ = true;
+};
+
+/// Blocks the signals in this thread and in those that it will start.
+void block_signals(std::initializer_list<int> signals);
+
+}  // namespace keyrail

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "dataplane/link/stats_report.h"
+
+#include <rte_ethdev.h>
+
+#include "dataplane/snapshot.h"
+#include "dataplane/steer/moved_table.h"
+
+namespace keyrail {
+namespace {
+
+void report_worker(uint32_t index, const WorkerStats& stats, link::WorkerStats& into) {
+    into.set_worker(index);
+    const auto add = [&into](std::string_view name, const Counter& counter) {
+        auto& entry = *into.add_counters();
+        entry.set_name(std::string(name));
+        entry.set_value(counter.get());
+    };
+    add("rx", stats.rx);
+    add("tx", stats.tx);
+    add("punt", stats.punt);
+    add("held", stats.held);
+    add("flows", stats.flows);
+    add("holds", stats.holds);
+    add("moves_asked", stats.moves_asked);
+    add("name_jobs", stats.name_jobs);
+    add("name_blocks", stats.name_blocks);
+    for (size_t i = 0; i < kReasons; ++i) add(kReasonTexts[i].name, stats.reasons[i]);
+}
+
+void report_port(const Port& port, link::PortStats& into) {
+    into.set_name(port.name);
+    rte_eth_stats stats{};
+    rte_eth_stats_get(port.device, &stats);
+    into.set_rx_packets(stats.ipackets);
+    into.set_tx_packets(stats.opackets);
+    into.set_rx_missed(stats.imissed);
+    into.set_rx_errors(stats.ierrors);
+    into.set_tx_errors(stats.oerrors);
+    rte_eth_link link{};
+    into.set_link_up(rte_eth_link_get_nowait(port.device, &link) == 0 && link.link_status == RTE_ETH_LINK_UP);
+}
+
+void report_blades(std::span<const WorkerStats* const> workers, const Snapshot& snapshot,
+                   const Shared& shared, link::Stats& into) {
+    for (uint16_t id = kBladeIdMin; id <= kBladeIdMax; ++id) {
+        if (snapshot.blades[id].state == BladeState::unknown) continue;
+        auto& blade = *into.add_blades();
+        uint64_t flows = 0;
+        for (const WorkerStats* stats : workers) flows += stats->blade_flows[id].get();
+        blade.set_id(id);
+        blade.set_flows_bound(flows);
+        blade.set_neighbour_known(shared.blade_hop[id].load().known != 0);
+    }
+}
+
+}  // namespace
+
+void report_stats(std::span<const WorkerStats* const> workers, const Ports& ports, const Shared& shared,
+                  link::Stats& into) {
+    uint64_t held = 0, flows = 0;
+    for (uint32_t i = 0; i < workers.size(); ++i) {
+        report_worker(i, *workers[i], *into.add_workers());
+        held += workers[i]->held.get();
+        flows += workers[i]->flows.get();
+    }
+    for (const Port& port : ports.list) report_port(port, *into.add_ports());
+    if (const Snapshot* snapshot = shared.snapshot.load(); snapshot != nullptr) {
+        into.set_snapshot_generation(snapshot->generation);
+        report_blades(workers, *snapshot, shared, into);
+    }
+    into.set_held(held);
+    into.set_flows(flows);
+    into.set_moved_entries(shared.moved->size());
+}
+
+}  // namespace keyrail

@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: Apache-2.0
+// keyrail-dp: reads a profile, starts DPDK, the ports and the workers, and is their control thread until
+// SIGTERM.
+#include <rte_eal.h>
+#include <rte_launch.h>
+#include <rte_lcore.h>
+#include <rte_malloc.h>
+#include <rte_rcu_qsbr.h>
+#include <rte_ring.h>
+#include <rte_ring_elem.h>
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+#include <CLI/CLI.hpp>
+
+#include <cstdio>
+#include <cstring>
+#include <string_view>
+
+#include "dataplane/config.h"
+#include "dataplane/eal.h"
+#include "dataplane/io/ports.h"
+#include "dataplane/link/control_link.h"
+#include "dataplane/link/kernel_routes.h"
+#include "dataplane/link/kernel_setup.h"
+#include "dataplane/shared.h"
+#include "dataplane/steer/moved_table.h"
+#include "dataplane/worker.h"
+
+namespace keyrail {
+namespace {
+
+constexpr uint32_t kMaxRoutes = 1u << 20;  // a full BGP table; costs memory only as it fills
+constexpr unsigned kRing = 4096;
+
+/// Everything that lives as long as the process; torn down in the opposite order.
+struct Dispatcher {
+    Shared shared;
+    Ports ports;
+    std::unique_ptr<Routes> routes;
+    std::unique_ptr<MovedTable> moved;
+    std::unique_ptr<KernelRoutes> kernel;
+    std::vector<std::unique_ptr<Worker>> workers;
+    Descriptor wake;
+
+    ~Dispatcher();
+    Result<void> open(const Profile& profile);
+    Result<void> make_rings();
+    Result<void> make_workers(const Profile& profile);
+    void launch();
+    void join();
+};
+
+rte_ring* make_ring(const char* what, size_t worker, unsigned element, unsigned flags) {
+    return rte_ring_create_elem(fmt::format("{}{}", what, worker).c_str(), element, kRing, SOCKET_ID_ANY,
+                                flags);
+}
+
+Result<void> Dispatcher::make_rings() {
+    wake = Descriptor(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
+    shared.wake_control = wake.get();
+    constexpr unsigned kOneToOne = RING_F_SP_ENQ | RING_F_SC_DEQ;
+    bool good = static_cast<bool>(wake);
+    for (size_t i = 0; i < shared.workers; ++i) {
+        shared.asks[i] = make_ring("asks", i, sizeof(MoveAsk), kOneToOne);
+        shared.answers[i] = make_ring("answers", i, sizeof(MoveAnswer), kOneToOne);
+        shared.handoff[i] = make_ring("handoff", i, sizeof(void*), RING_F_SC_DEQ);
+        good =
+            good && shared.asks[i] != nullptr && shared.answers[i] != nullptr && shared.handoff[i] != nullptr;
+    }
+    const size_t size = rte_rcu_qsbr_get_memsize(kMaxWorkers);
+    shared.rcu = static_cast<rte_rcu_qsbr*>(rte_zmalloc("rcu", size, RTE_CACHE_LINE_SIZE));
+    if (!good || shared.rcu == nullptr || rte_rcu_qsbr_init(shared.rcu, kMaxWorkers) != 0) {
+        return fail("no memory for the workers' rings; raise memory.megabytes in the profile");
+    }
+    return {};
+}
+
+Result<void> Dispatcher::make_workers(const Profile& profile) {
+    for (uint16_t i = 0; i < profile.workers; ++i) {
+        auto worker = Worker::create(i, profile, ports, shared);
+        if (!worker) return tl::make_unexpected(worker.error());
+        workers.push_back(std::move(*worker));
+    }
+    return {};
+}
+
+Result<void> Dispatcher::open(const Profile& profile) {
+    shared.workers = profile.workers;
+    if (auto good = make_rings(); !good) return good;
+    auto opened = open_ports(profile, profile.workers);
+    if (!opened) return tl::make_unexpected(opened.error());
+    ports = std::move(*opened);
+    auto made_routes = Routes::create(kMaxRoutes, shared.rcu);
+    if (!made_routes) return tl::make_unexpected(made_routes.error());
+    routes = std::move(*made_routes);
+    shared.routes = routes.get();
+    auto made_moved = MovedTable::create(profile.moved, shared.rcu);
+    if (!made_moved) return tl::make_unexpected(made_moved.error());
+    moved = std::move(*made_moved);
+    shared.moved = moved.get();
+    if (auto good = make_workers(profile); !good) return good;
+    if (auto good = set_up_kernel(profile, ports); !good) return good;
+    auto followed = KernelRoutes::start(ports, shared);
+    if (!followed) return tl::make_unexpected(followed.error());
+    kernel = std::move(*followed);
+    return {};
+}
+
+void Dispatcher::launch() {
+    auto run = [](void* worker) {
+        static_cast<Worker*>(worker)->run();
+        return 0;
+    };
+    unsigned lcore = rte_get_next_lcore(-1, 1, 0);
+    for (auto& worker : workers) {
+        rte_eal_remote_launch(run, worker.get(), lcore);
+        lcore = rte_get_next_lcore(lcore, 1, 0);
+    }
+}
+
+void Dispatcher::join() {
+    shared.stop.store(true);
+    rte_eal_mp_wait_lcore();
+}
+
+Dispatcher::~Dispatcher() {
+    join();
+    kernel.reset();
+    workers.clear();
+    for (size_t i = 0; i < shared.workers; ++i) {
+        rte_ring_free(shared.asks[i]);
+        rte_ring_free(shared.answers[i]);
+        rte_ring_free(shared.handoff[i]);
+    }
+    moved.reset();
+    routes.reset();
+    close_ports(ports);
+    rte_free(shared.rcu);
+}
+
+/// Gives huge pages and devices back, whatever ended the process's work.
+struct Eal {
+    ~Eal() { rte_eal_cleanup(); }
+};
+
+Result<void> serve(const Profile& profile, const std::filesystem::path& run_dir) {
+    auto lock = lock_run_directory(run_dir);
+    if (!lock) return tl::make_unexpected(lock.error());
+    if (auto good = start_eal(profile, fmt::format("keyrail-{}", getpid())); !good) return good;
+    const Eal eal;
+    Dispatcher dispatcher;
+    if (auto good = dispatcher.open(profile); !good) return good;
+
+    // Keys must not reach a swap disk. On fault: EAL reserves far more address space than it uses.
+    if (mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) != 0)
+        SPDLOG_WARN("memory is not locked: {}", strerror(errno));
+
+    auto loop = EventLoop::create();
+    if (!loop) return tl::make_unexpected(loop.error());
+    if (auto good = loop->stop_at({SIGTERM, SIGINT}); !good) return good;
+    dispatcher.launch();
+    ControlLink::Parts parts{.loop = *loop,
+                             .ports = dispatcher.ports,
+                             .shared = dispatcher.shared,
+                             .workers = {},
+                             .kernel = dispatcher.kernel.get(),
+                             .version = KEYRAIL_VERSION};
+    for (const auto& worker : dispatcher.workers) parts.workers.push_back(&worker->stats());
+    auto control = ControlLink::listen(run_dir / "dp.sock", std::move(parts));
+    if (!control) return tl::make_unexpected(control.error());
+    SPDLOG_INFO("ready: {} ports, {} workers, {}", dispatcher.ports.list.size(), dispatcher.workers.size(),
+                (run_dir / "dp.sock").string());
+    loop->run();
+    SPDLOG_INFO("stopping");
+    dispatcher.join();  // before the control link, which frees the snapshot
+    return {};
+}
+
+int run(int argc, char** argv) {
+    CLI::App app(
+        "Keyrail's dispatcher: takes over the ports of a profile and steers TLS clients to their sessions.");
+    std::string profile_file, run_dir = "/run/keyrail";
+    app.add_option("--profile", profile_file, "hardware profile (examples: hw/profiles/*.toml)")->required();
+    app.add_option("--run-dir", run_dir, "directory of dp.sock, where keyraild connects")
+        ->capture_default_str();
+    app.set_version_flag("--version", std::string("keyrail-dp " KEYRAIL_VERSION));
+    CLI11_PARSE(app, argc, argv);
+
+    spdlog::set_default_logger(spdlog::stderr_logger_mt("keyrail-dp"));
+    spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%e %n %l: %v");
+    // Keys are in this memory: no core dump, no debugger of another user. Signals only through the loop.
+    prctl(PR_SET_DUMPABLE, 0);
+    block_signals({SIGTERM, SIGINT});
+    signal(SIGPIPE, SIG_IGN);
+
+    auto profile = read_profile(profile_file);
+    Result<void> served = profile ? serve(*profile, run_dir) : tl::make_unexpected(profile.error());
+    if (served) return 0;
+    SPDLOG_ERROR("{}", served.error().message);
+    return 1;
+}
+
+}  // namespace
+}  // namespace keyrail
+
+int main(int argc, char** argv) { return keyrail::run(argc, argv); }
