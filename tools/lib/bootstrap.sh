@@ -46,8 +46,7 @@ release_services() {
 do_not_start_at_boot() {
     local service
     for service in nginx haproxy; do
-        if grep -qx "$service\(-light\)\?" <<<"$1" && [ -e "/lib/systemd/system/$service.service" ]; then
-            systemctl disable --quiet "$service" >/dev/null 2>&1 || true
+        if grep -qx "$service\(-light\)\?" <<<"$1" && systemctl disable --quiet "$service" 2>/dev/null; then
             say "$service was installed for the lab; it is neither started nor enabled at boot"
         fi
     done
