@@ -33,7 +33,6 @@
 namespace keyrail {
 namespace {
 
-constexpr uint32_t kMaxRoutes = 1u << 20;  // a full BGP table; costs memory only as it fills
 constexpr unsigned kRing = 4096;
 
 /// Everything that lives as long as the process; torn down in the opposite order.
@@ -94,7 +93,7 @@ Result<void> Dispatcher::open(const Profile& profile) {
     auto opened = open_ports(profile, profile.workers);
     if (!opened) return tl::make_unexpected(opened.error());
     ports = std::move(*opened);
-    auto made_routes = Routes::create(kMaxRoutes, shared.rcu);
+    auto made_routes = Routes::create(profile.routes, shared.rcu);
     if (!made_routes) return tl::make_unexpected(made_routes.error());
     routes = std::move(*made_routes);
     shared.routes = routes.get();
