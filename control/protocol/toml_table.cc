@@ -105,6 +105,17 @@ std::optional<Located<int64_t>> TomlTable::integer(std::string_view key, int64_t
     return Located<int64_t>{value->get(), line_of(*node)};
 }
 
+std::optional<Located<bool>> TomlTable::boolean(std::string_view key, Need need) {
+    const toml::node* node = find(key, need);
+    if (!node) return std::nullopt;
+    const auto* value = node->as_boolean();
+    if (!value) {
+        wrong_type(*node, key, "true or false, without quotes");
+        return std::nullopt;
+    }
+    return Located<bool>{value->get(), line_of(*node)};
+}
+
 std::optional<Located<microseconds>> TomlTable::duration(std::string_view key, microseconds min,
                                                          microseconds max, Need need) {
     const auto written = text(key, need);

@@ -61,6 +61,7 @@ class TomlTable {
 
     std::optional<Located<std::string>> text(std::string_view key, Need need);
     std::optional<Located<int64_t>> integer(std::string_view key, int64_t min, int64_t max, Need need);
+    std::optional<Located<bool>> boolean(std::string_view key, Need need);
     /// "20ms", "2h": a whole number and us, ms, s, min, h or d.
     std::optional<Located<std::chrono::microseconds>> duration(std::string_view key,
                                                                std::chrono::microseconds min,
