@@ -19,27 +19,37 @@ FlowTable::Entry* FlowTable::find(uint64_t hash, uint32_t now_s) {
     return nullptr;
 }
 
-/// Its own old entry, else a free or expired one, else the one that matters least.
+/// Its own old entry; else a free or expired one of the emptier bucket (two choices keep the table even);
+/// else the one that matters least: closed before live, idle longest first.
 FlowTable::Entry& FlowTable::place_for(uint64_t hash, uint32_t now_s) {
-    const auto cost = [&](const Entry& e) -> uint64_t {
-        if (e.blade == 0) return 1;
-        if (expired(e, now_s)) return 2;
-        // closed before live; idle longest first
-        return (e.closed ? 0 : 1ull << 33) + (1ull << 32) - (now_s - e.last_seen_s) + 2;
+    struct Choice {
+        Entry* free = nullptr;
+        int free_count = 0;
     };
-    Entry* best = nullptr;
-    for (const size_t b : {first(hash), second(hash)}) {
-        for (Entry& e : buckets_[b].entries) {
+    std::array<Choice, 2> choices;
+    Entry* worst = nullptr;
+    uint64_t worst_score = 0;
+    for (size_t i = 0; i < 2; i++) {
+        for (Entry& e : buckets_[i == 0 ? first(hash) : second(hash)].entries) {
             if (e.hash == hash && e.blade != 0) return e;
-            if (best == nullptr || cost(e) < cost(*best)) best = &e;
+            if (e.blade == 0 || expired(e, now_s)) {
+                choices[i].free = &e;
+                choices[i].free_count++;
+            }
+            const uint64_t score = (uint64_t{e.closed} << 32) + (now_s - e.last_seen_s);
+            if (worst == nullptr || score > worst_score) {
+                worst = &e;
+                worst_score = score;
+            }
         }
     }
-    if (best->blade == 0) {
-        used_++;
-    } else if (!expired(*best, now_s)) {
+    const Choice& emptier = choices[choices[1].free_count > choices[0].free_count ? 1 : 0];
+    if (emptier.free == nullptr) {
         evicted_++;
+        return *worst;
     }
-    return *best;
+    if (emptier.free->blade == 0) used_++;
+    return *emptier.free;
 }
 
 FlowTable::Entry* FlowTable::insert(uint64_t hash, uint16_t blade, uint32_t now_s) {

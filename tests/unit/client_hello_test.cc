@@ -126,9 +126,9 @@ TEST(ClientHello, MalformedRecordsAndLengths) {
 TEST(ClientHello, EveryByteFlippedNeverCrashes) {
     const auto whole = client_hello({.alpn = {2, 'h', '2'}, .name = name(1), .early_data = true});
     for (size_t i = 0; i < whole.size(); i++) {
-        for (const uint8_t flip : {0x01, 0x80, 0xff}) {
+        for (const unsigned flip : {0x01u, 0x80u, 0xffu}) {
             auto broken = whole;
-            broken[i] ^= flip;
+            broken[i] = static_cast<uint8_t>(broken[i] ^ flip);
             const Parsed p(broken);
             std::array<SessionName, kMaxNames> names;
             if (p.result.status == HelloStatus::complete) session_names(p.hello, names);

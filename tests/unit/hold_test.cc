@@ -86,7 +86,9 @@ TEST_F(HoldTest, FinKeepsItsPlace) {
 
 TEST_F(HoldTest, BoundedInBytesSegmentsAndHolds) {
     const uint32_t slot = open(1);
-    EXPECT_EQ(table.add(slot, mbuf(1), kBase + kHelloLimit, Bytes(stream).first(1), false), AddResult::full);
+    EXPECT_EQ(
+        table.add(slot, mbuf(1), kBase + static_cast<uint32_t>(kHelloLimit), Bytes(stream).first(1), false),
+        AddResult::full);
     EXPECT_EQ(table.add(slot, mbuf(1), kBase + 0x80000000u, Bytes(stream).first(1), false), AddResult::full);
     for (uint32_t i = 0; i < 64; i++) ASSERT_EQ(add(slot, 2 * i, 1, i), AddResult::added);
     EXPECT_EQ(add(slot, 200, 1), AddResult::full);
@@ -141,18 +143,19 @@ TEST_F(HoldTest, GenerationChangesWithEveryUse) {
 }
 
 TEST_F(HoldTest, AnyShuffleWithCopiesGivesTheStream) {
-    std::mt19937 random(7);
+    std::mt19937 engine(7);
+    const auto random = [&](uint32_t below) { return static_cast<uint32_t>(engine() % below); };
     for (int round = 0; round < 500; round++) {
         std::vector<std::pair<uint32_t, uint32_t>> pieces;
         for (uint32_t at = 0; at < stream.size();) {
             const uint32_t size =
-                std::min<uint32_t>(static_cast<uint32_t>(stream.size()) - at, 15 + random() % 60);
+                std::min<uint32_t>(static_cast<uint32_t>(stream.size()) - at, 15 + random(60));
             pieces.emplace_back(at, size);
-            at += size - (size > 15 ? random() % 10 : 0);  // some overlap
+            at += size - (size > 15 ? random(10) : 0);  // some overlap
             if (pieces.back().first + size >= stream.size()) break;
         }
-        pieces.push_back(pieces[random() % pieces.size()]);
-        std::ranges::shuffle(pieces, random);
+        pieces.push_back(pieces[random(static_cast<uint32_t>(pieces.size()))]);
+        std::ranges::shuffle(pieces, engine);
         const uint32_t slot = open();
         for (const auto& [at, size] : pieces) ASSERT_NE(add(slot, at, size), AddResult::full);
         ASSERT_EQ(table.contiguous(slot), stream.size());

@@ -1,0 +1,282 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/pipeline/harness.h"
+
+#include <gtest/gtest.h>
+#include <openssl/evp.h>
+#include <rte_eal.h>
+#include <rte_eth_ring.h>
+#include <rte_ethdev.h>
+#include <rte_mbuf.h>
+#include <rte_ring.h>
+#include <rte_ring_elem.h>
+
+#include "dataplane/pipeline.h"
+#include "dataplane/steer/moved_table.h"
+#include "dataplane/steer/steer.h"
+#include "link.pb.h"
+
+namespace keyrail::test {
+namespace {
+
+const std::string kNameKeyBytes(16, 'k');
+
+/// What outlives a test: EAL, the mbuf pool and the ring devices exist once per process.
+struct Bench {
+    rte_mempool* pool = nullptr;
+    Ports ports;
+    std::array<rte_ring*, 2> wires{}, kernels{};
+    rte_ring *asks = nullptr, *handoff = nullptr;
+    std::unique_ptr<Routes> routes;
+
+    Bench() {
+        const char* arguments[] = {
+            "pipeline-test", "--no-huge",           "--no-pci",      "--in-memory", "-m", "256",
+            "--lcores=0",    "--log-level=warning", "--no-telemetry"};
+        if (rte_eal_init(std::size(arguments), const_cast<char**>(arguments)) < 0)
+            throw std::runtime_error("EAL");
+        pool = rte_pktmbuf_pool_create("pool", 4096, 0, 0, RTE_MBUF_DEFAULT_BUF_SIZE, SOCKET_ID_ANY);
+        for (uint8_t i = 0; i < 2; i++) {
+            const std::string name = i == kFront ? "front" : "back";
+            const uint16_t wire = device(name + "-wire", wires[i]),
+                           kernel = device(name + "-tap", kernels[i]);
+            Port port{};
+            port.name = name;
+            port.role = i == kFront ? PortRole::front : PortRole::back;
+            port.device = wire;
+            port.kernel = kernel;
+            port.mac = i == kFront ? kFrontMac : MacAddress{0x02, 0, 0, 0, 0, 0xb0};
+            port.queues = port.tx_queues = port.kernel_queues = 1;
+            ports.list.push_back(port);
+        }
+        ports.pool = pool;
+        asks =
+            rte_ring_create_elem("asks", sizeof(MoveAsk), 64, SOCKET_ID_ANY, RING_F_SP_ENQ | RING_F_SC_DEQ);
+        handoff = rte_ring_create("handoff", 64, SOCKET_ID_ANY, RING_F_SC_DEQ);
+        auto made = Routes::create(1024);
+        if (!made) throw std::runtime_error(made.error().message);
+        routes = std::move(*made);
+        NextHop client;
+        client.mac = kClientMac;
+        client.port = kFront;
+        client.known = 1;
+        if (!routes->set4({htonl(0xc000020a)}, 32, client)) throw std::runtime_error("route");
+    }
+
+    /// A device whose transmissions land in `out`; nothing is ever received from it.
+    uint16_t device(const std::string& name, rte_ring*& out) {
+        out = rte_ring_create((name + "-out").c_str(), 1024, SOCKET_ID_ANY, RING_F_SP_ENQ | RING_F_SC_DEQ);
+        rte_ring* in =
+            rte_ring_create((name + "-in").c_str(), 64, SOCKET_ID_ANY, RING_F_SP_ENQ | RING_F_SC_DEQ);
+        const int id = rte_eth_from_rings(name.c_str(), &in, 1, &out, 1, SOCKET_ID_ANY);
+        const rte_eth_conf conf{};
+        const auto port = static_cast<uint16_t>(id);
+        if (id < 0 || rte_eth_dev_configure(port, 1, 1, &conf) != 0 ||
+            rte_eth_rx_queue_setup(port, 0, 64, SOCKET_ID_ANY, nullptr, pool) != 0 ||
+            rte_eth_tx_queue_setup(port, 0, 64, SOCKET_ID_ANY, nullptr) != 0 || rte_eth_dev_start(port) != 0)
+            throw std::runtime_error(name);
+        return port;
+    }
+
+    static Bench& get() {
+        static Bench bench;
+        return bench;
+    }
+};
+
+link::Snapshot message(const Setup& setup) {
+    link::Snapshot m;
+    auto* cookie = m.add_cookie_keys();
+    cookie->set_key(std::string(reinterpret_cast<const char*>(&kCookieKey), sizeof kCookieKey));
+    cookie->set_current(true);
+    auto* name_key = m.add_name_keys();
+    name_key->set_generation(1);
+    name_key->set_key(kNameKeyBytes);
+    auto* service = m.add_services();
+    service->set_name("www");
+    service->set_port(443);
+    service->set_steering(setup.by_session ? link::STEER_SESSION : link::STEER_TUPLE);
+    service->set_hold_budget_us(20'000);
+    service->set_hello_timeout_us(100'000);
+    const Address v4 = address(kVip4), v6 = address(kVip6);
+    service->add_addresses(std::string(v4.begin() + 12, v4.end()));
+    service->add_addresses(std::string(v6.begin(), v6.end()));
+    const auto add = [&](uint16_t id, link::BladeState state) {
+        auto* blade = m.add_blades();
+        blade->set_id(id);
+        blade->set_address(std::string({10, 77, 0, static_cast<char>(10 + id)}));
+        blade->set_state(state);
+        service->add_blade_ids(id);
+    };
+    for (const uint16_t id : setup.up) add(id, link::BLADE_UP);
+    for (const uint16_t id : setup.draining) add(id, link::BLADE_DRAINING);
+    for (const uint16_t id : setup.down) add(id, link::BLADE_DOWN);
+    return m;
+}
+
+}  // namespace
+
+Harness::Harness(const Setup& setup)
+    : ports_(Bench::get().ports), buckets_(1024), burst_(new Burst), setup_(setup) {
+    moved_ = std::move(MovedTable::create(1024, nullptr).value());
+    shared_.workers = setup.workers;
+    shared_.moved = moved_.get();
+    shared_.routes = Bench::get().routes.get();
+    shared_.asks[0] = Bench::get().asks;
+    shared_.handoff[1] = Bench::get().handoff;
+    shared_.control_connected = setup.control_connected;
+    for (uint16_t blade = 1; blade <= 8; blade++) {
+        NextHop hop;
+        hop.mac = blade_mac(blade);
+        hop.port = kBack;
+        hop.known = 1;
+        shared_.blade_hop[blade].store(hop);
+    }
+    context_ = std::make_unique<Context>(uint16_t{0}, shared_, ports_, std::span(buckets_), setup.holds, 256u,
+                                         std::move(NameDecrypter::create().value()));
+    context_->clock = {10'000'000, 10, 1'700'000'000, 5};
+    set_blades(setup);
+}
+
+Harness::~Harness() {
+    HoldTable& table = context_->holds_table;
+    while (table.oldest() != kNone) table.release(table.oldest(), [](rte_mbuf* m) { rte_pktmbuf_free(m); });
+    for (const uint8_t port : {kFront, kBack}) {
+        wire(port);
+        kernel(port);
+    }
+    asks();
+    handed_over(1);
+    EXPECT_EQ(rte_mempool_in_use_count(Bench::get().pool), 0u) << "mbufs leaked";
+}
+
+void Harness::set_blades(const Setup& setup) {
+    auto built = Snapshot::build(message(setup));
+    ASSERT_TRUE(built) << built.error().message;
+    snapshot_ = std::move(*built);
+    shared_.snapshot = snapshot_.get();
+    context_->snapshot = snapshot_.get();
+}
+
+void Harness::burst(uint8_t port, const std::vector<Frame>& frames) {
+    ASSERT_LE(frames.size(), kBurst);
+    burst_->count = static_cast<uint16_t>(frames.size());
+    for (size_t i = 0; i < frames.size(); i++) {
+        rte_mbuf* mbuf = rte_pktmbuf_alloc(Bench::get().pool);
+        ASSERT_NE(mbuf, nullptr);
+        std::memcpy(rte_pktmbuf_append(mbuf, static_cast<uint16_t>(frames[i].size())), frames[i].data(),
+                    frames[i].size());
+        mbuf->port = ports_.list[port].device;
+        Packet& packet = burst_->packets[i];
+        packet.mbuf = mbuf;
+        packet.data = rte_pktmbuf_mtod(mbuf, uint8_t*);
+        packet.size = mbuf->data_len;
+        packet.port = port;
+    }
+    context_->stats.rx.add(frames.size());
+    run_pipeline(*burst_, *context_);
+    context_->tx.flush();
+}
+
+void Harness::advance(uint64_t us) {
+    context_->clock.us += us;
+    context_->clock.s = static_cast<uint32_t>(context_->clock.us / 1'000'000);
+    run_timers(*burst_, *context_);
+    context_->tx.flush();
+}
+
+std::vector<Frame> Harness::drain(rte_ring* ring) {
+    std::vector<Frame> frames;
+    void* item = nullptr;
+    while (rte_ring_dequeue(ring, &item) == 0) {
+        auto* mbuf = static_cast<rte_mbuf*>(item);
+        const auto* data = rte_pktmbuf_mtod(mbuf, const uint8_t*);
+        frames.emplace_back(data, data + mbuf->data_len);
+        rte_pktmbuf_free(mbuf);
+    }
+    return frames;
+}
+
+std::vector<Frame> Harness::wire(uint8_t port) { return drain(Bench::get().wires[port]); }
+std::vector<Frame> Harness::kernel(uint8_t port) { return drain(Bench::get().kernels[port]); }
+std::vector<Frame> Harness::handed_over(uint16_t worker) {
+    return worker == 1 ? drain(Bench::get().handoff) : std::vector<Frame>{};
+}
+
+std::vector<MoveAsk> Harness::asks() {
+    std::vector<MoveAsk> all;
+    MoveAsk ask;
+    while (rte_ring_dequeue_elem(Bench::get().asks, &ask, sizeof ask) == 0) all.push_back(ask);
+    return all;
+}
+
+void Harness::answer(const MoveAsk& ask, bool moved) {
+    if (moved) moved_->set(ask.name, ask.to, context_->clock.unix_s + 100, context_->clock.unix_s);
+    steer::move_answered({ask.move_id, moved ? ask.to : uint16_t{0}, moved, {}}, *context_);
+    context_->tx.flush();
+}
+
+uint64_t Harness::count(Reason reason) const {
+    return context_->stats.reasons[static_cast<size_t>(reason)].get();
+}
+uint64_t Harness::held() const { return context_->holds_table.held_segments(); }
+
+void Harness::expect_conserved() const {
+    const WorkerStats& stats = context_->stats;
+    uint64_t out = stats.tx.get() + stats.punt.get() + held() + count(Reason::handed_over);
+    for (size_t i = 0; i < kReasons; i++)
+        if (is_drop(static_cast<Reason>(i))) out += stats.reasons[i].get();
+    EXPECT_EQ(stats.rx.get(), out);
+}
+
+SessionName Harness::name(uint16_t blade, uint8_t salt) {
+    SessionName name;
+    name.fill(salt);
+    name[0] = 1;
+    const std::array<uint8_t, 8> random = {salt, 1, 2, 3, 4, 5, 6, 7};
+    const NameBlock block = make_name_block(blade, random);
+    EVP_CIPHER_CTX* cipher = EVP_CIPHER_CTX_new();
+    int n = 0;
+    EVP_EncryptInit_ex(cipher, EVP_aes_128_ecb(), nullptr,
+                       reinterpret_cast<const uint8_t*>(kNameKeyBytes.data()), nullptr);
+    EVP_CIPHER_CTX_set_padding(cipher, 0);
+    EVP_EncryptUpdate(cipher, &name[kNameBlockOffset], &n, block.data(), kNameBlockSize);
+    EVP_CIPHER_CTX_free(cipher);
+    return name;
+}
+
+Client::Client(Harness& harness, uint16_t port, bool ipv6) : harness_(harness) {
+    base_.source = ipv6 ? "2001:db8:1::10" : "192.0.2.10";
+    base_.destination = ipv6 ? kVip6 : kVip4;
+    base_.source_port = port;
+    base_.seq = 5000;
+}
+
+void Client::syn() {
+    TcpSegment s = base_;
+    s.flags = kSyn;
+    s.options = linux_syn_options();
+    harness_.burst(kFront, {s.frame()});
+    const auto replies = harness_.wire(kFront);
+    ASSERT_EQ(replies.size(), 1u);
+    const Headers h = parse_headers(replies[0]);
+    ASSERT_EQ(h.flags, kSyn | kAck);
+    ASSERT_EQ(h.ack, base_.seq + 1);
+    cookie = h.seq;
+    tsval = load32(&replies[0][h.l4 + 28u]);  // MSS, SACK, then the timestamp's value
+}
+
+TcpSegment Client::segment(std::vector<uint8_t> payload, uint32_t offset, uint8_t flags) const {
+    TcpSegment s = base_;
+    s.flags = flags;
+    s.seq = base_.seq + 1 + offset;
+    s.ack = cookie + 1;
+    s.options = timestamp_option(78, tsval);
+    s.payload = std::move(payload);
+    return s;
+}
+
+Frame Client::data(std::vector<uint8_t> payload, uint32_t offset) const {
+    return segment(std::move(payload), offset, kAck | kPsh).frame();
+}
+
+}  // namespace keyrail::test

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+// Runs the real pipeline on real mbufs: two ports whose wires and kernel ends are DPDK ring devices, so that
+// a test puts a burst in and looks at what came out where. No huge pages, no root, no threads.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "dataplane/context.h"
+#include "tests/support/frames.h"
+
+struct rte_ring;
+
+namespace keyrail::test {
+
+inline constexpr uint8_t kFront = 0, kBack = 1;  // indices into Ports
+inline constexpr kr_cookie_key kCookieKey = {0x1111, 0x2222};
+inline const std::string kVip4 = "198.51.100.1", kVip6 = "2001:db8:100::1";
+
+struct Setup {
+    std::vector<uint16_t> up = {1, 2, 3};
+    std::vector<uint16_t> draining, down;
+    bool by_session = true;
+    bool control_connected = true;
+    uint32_t holds = 8;
+    uint16_t workers = 1;
+};
+
+class Harness {
+  public:
+    explicit Harness(const Setup& setup = {});
+    ~Harness();
+
+    /// One burst, all from `port`.
+    void burst(uint8_t port, const std::vector<Frame>& frames);
+    /// Time passes; timers run.
+    void advance(uint64_t us);
+    /// Frames that left since the last call.
+    std::vector<Frame> wire(uint8_t port);
+    std::vector<Frame> kernel(uint8_t port);
+    std::vector<Frame> handed_over(uint16_t worker);
+    /// Moves asked for since the last call.
+    std::vector<MoveAsk> asks();
+    void answer(const MoveAsk& ask, bool moved);
+    void set_blades(const Setup& setup);
+
+    [[nodiscard]] uint64_t count(Reason reason) const;
+    [[nodiscard]] uint64_t held() const;
+    /// rx == tx + punt + held + drops (+ handed over), DESIGN.md section 9.
+    void expect_conserved() const;
+
+    Context& context() { return *context_; }
+    MovedTable& moved() { return *moved_; }
+    /// A session name of this chassis.
+    static SessionName name(uint16_t blade, uint8_t salt = 1);
+    static MacAddress blade_mac(uint16_t blade) { return {0x02, 0, 0, 0, 1, static_cast<uint8_t>(blade)}; }
+
+  private:
+    std::vector<Frame> drain(rte_ring* ring);
+
+    Shared shared_;
+    Ports ports_;
+    std::unique_ptr<Snapshot> snapshot_;
+    std::unique_ptr<MovedTable> moved_;
+    std::vector<FlowTable::Bucket> buckets_;
+    std::unique_ptr<Context> context_;
+    std::unique_ptr<Burst> burst_;
+    Setup setup_;
+};
+
+/// A client of the harness: handshakes with the dispatcher, then sends what the test wants.
+class Client {
+  public:
+    Client(Harness& harness, uint16_t port, bool ipv6 = false);
+    void syn();  // sends the SYN, reads the SYN-ACK
+    [[nodiscard]] TcpSegment segment(std::vector<uint8_t> payload = {}, uint32_t offset = 0,
+                                     uint8_t flags = kAck) const;
+    [[nodiscard]] Frame data(std::vector<uint8_t> payload, uint32_t offset = 0) const;
+    uint32_t cookie = 0, tsval = 0;
+
+  private:
+    Harness& harness_;
+    TcpSegment base_;
+};
+
+}  // namespace keyrail::test
