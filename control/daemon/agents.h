@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+// The agents of the blades: lets them in by their certificates, passes messages both ways, and watches
+// whether they can be reached. An agent that is gone is not a blade that is gone (control/README.md, "agent
+// loss"): while a TCP connect to the agent's port is answered at all, the blade counts as alive.
+#pragma once
+
+#include <asio/any_io_executor.hpp>
+#include <asio/awaitable.hpp>
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+
+#include "control/daemon/config.h"
+#include "control/protocol/result.h"
+#include "control/protocol/tls_context.h"
+
+namespace keyrail {
+
+namespace chassis {
+class Envelope;
+class QueryReply;
+}  // namespace chassis
+
+struct AgentEvents {
+    /// A blade's agent is there; send() works from now on.
+    std::function<void(uint16_t blade)> connected;
+    std::function<void(uint16_t blade)> lost;
+    /// Everything but Ping, Pong and QueryReply.
+    std::function<void(uint16_t blade, const chassis::Envelope& message)> message;
+    /// Neither agent nor machine has answered for kGone; or one of them answers again.
+    std::function<void(uint16_t blade, bool answers)> reachable;
+};
+
+class Agents {
+  public:
+    static constexpr std::chrono::milliseconds kWatch{250};  // pings, probes
+    static constexpr std::chrono::milliseconds kQuiet{500};  // no word for so long: probe
+    static constexpr std::chrono::milliseconds kGone{1000};  // no answer of any kind for so long: down
+
+    Agents(asio::any_io_executor executor, AgentEvents events);
+    ~Agents();
+    Agents(const Agents&) = delete;
+    Agents& operator=(const Agents&) = delete;
+
+    /// Listens where the config says (the old listener stays when that fails), with these certificates; drops
+    /// the agents of blades that are configured no more.
+    Result<void> configure(const Config& config, const TlsContext& tls);
+    void stop();
+
+    [[nodiscard]] bool connected(uint16_t blade) const;
+    [[nodiscard]] size_t count() const;
+    /// An error when the agent is not connected, or does not read what it is sent.
+    Result<void> send(uint16_t blade, chassis::Envelope message);
+    /// Does this blade hold this session?
+    asio::awaitable<Result<chassis::QueryReply>> query(uint16_t blade, std::string name,
+                                                       std::chrono::milliseconds timeout);
+    /// The port that is listened on.
+    [[nodiscard]] uint16_t port() const;
+
+  private:
+    struct Impl;
+    std::shared_ptr<Impl> impl_;
+};
+
+}  // namespace keyrail

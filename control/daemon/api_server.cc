@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+// ApiServer: cpp-httplib on a unix socket, one handler for everything.
+#include "control/daemon/api_server.h"
+
+#include <httplib.h>
+#include <spdlog/spdlog.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#include <asio/co_spawn.hpp>
+#include <future>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+namespace keyrail {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr size_t kThreads = 4;
+constexpr size_t kMaxBody = 65536;
+
+ApiReply error_reply(int status, const std::string& text) {
+    return {status, nlohmann::json{{"error", text}}.dump()};
+}
+
+bool answers(const fs::path& socket_file) {
+    sockaddr_un at{};
+    at.sun_family = AF_UNIX;
+    const std::string& path = socket_file.native();
+    if (path.size() >= sizeof at.sun_path) return false;
+    path.copy(at.sun_path, path.size());
+    const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    const bool connected = fd >= 0 && ::connect(fd, reinterpret_cast<const sockaddr*>(&at), sizeof at) == 0;
+    if (fd >= 0) ::close(fd);
+    return connected;
+}
+
+}  // namespace
+
+struct ApiServer::Impl {
+    asio::any_io_executor executor;
+    fs::path socket;
+    Handler handler;
+    httplib::Server server;
+    std::thread thread;
+
+    ApiReply ask(const httplib::Request& request) const;
+};
+
+/// Runs on a thread of httplib's.
+ApiReply ApiServer::Impl::ask(const httplib::Request& request) const {
+    const auto promise = std::make_shared<std::promise<ApiReply>>();
+    auto answer = promise->get_future();
+    asio::co_spawn(executor, handler({request.method, request.path}),
+                   [promise](std::exception_ptr thrown, ApiReply reply) {
+                       if (thrown)
+                           promise->set_exception(thrown);
+                       else
+                           promise->set_value(std::move(reply));
+                   });
+    if (answer.wait_for(kTimeout) != std::future_status::ready)
+        return error_reply(504, "keyraild did not come to an answer in time; see its log");
+    try {
+        return answer.get();
+    } catch (const std::exception& error) {
+        spdlog::error("api: {} {}: {}", request.method, request.path, error.what());
+        return error_reply(500, "an error inside keyraild; see its log");
+    }
+}
+
+Result<std::unique_ptr<ApiServer>> ApiServer::open(asio::any_io_executor executor, fs::path socket,
+                                                   Handler handler) {
+    if (answers(socket))
+        return fail("{}: another keyraild listens there already; stop it first", socket.string());
+    auto impl = std::make_unique<Impl>();
+    impl->executor = std::move(executor);
+    impl->socket = std::move(socket);
+    impl->handler = std::move(handler);
+    std::error_code ignored;
+    fs::remove(impl->socket, ignored);
+
+    httplib::Server& server = impl->server;
+    server.new_task_queue = [] { return new httplib::ThreadPool(kThreads); };
+    server.set_address_family(AF_UNIX);
+    server.set_payload_max_length(kMaxBody);
+    server.set_read_timeout(std::chrono::seconds(2));
+    server.set_keep_alive_max_count(1);  // an idle client shall not keep a thread
+    const auto route = [api = impl.get()](const httplib::Request& request, httplib::Response& response) {
+        const ApiReply reply = api->ask(request);
+        response.status = reply.status;
+        response.set_content(reply.body + "\n", "application/json");
+    };
+    server.Get(".*", route);
+    server.Post(".*", route);
+
+    const mode_t before = ::umask(0177);
+    const bool bound = server.bind_to_port(impl->socket.string(), 80);
+    ::umask(before);
+    if (!bound)
+        return fail("cannot listen on {}; is its path too long, or its folder not writable?",
+                    impl->socket.string());
+    impl->thread = std::thread([api = impl.get()] { api->server.listen_after_bind(); });
+    return std::unique_ptr<ApiServer>(new ApiServer(std::move(impl)));
+}
+
+ApiServer::ApiServer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+
+ApiServer::~ApiServer() {
+    impl_->server.stop();
+    if (impl_->thread.joinable()) impl_->thread.join();
+    std::error_code ignored;
+    fs::remove(impl_->socket, ignored);
+}
+
+}  // namespace keyrail

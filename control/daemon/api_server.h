@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+// HTTP/JSON over a unix socket that only its owner may use (0600). A few threads parse HTTP; what is asked is
+// answered on the daemon's own thread, so the daemon needs no locks.
+#pragma once
+
+#include <asio/any_io_executor.hpp>
+#include <asio/awaitable.hpp>
+#include <chrono>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "control/protocol/result.h"
+
+namespace keyrail {
+
+struct ApiRequest {
+    std::string method, path;
+};
+struct ApiReply {
+    int status = 200;
+    std::string body;  // JSON
+};
+
+class ApiServer {
+  public:
+    using Handler = std::function<asio::awaitable<ApiReply>(ApiRequest)>;
+    static constexpr std::chrono::seconds kTimeout{5};  // for the daemon's answer
+
+    /// Listens on `socket`; a socket file that nobody listens on is replaced. `handler` runs on `executor`.
+    static Result<std::unique_ptr<ApiServer>> open(asio::any_io_executor executor,
+                                                   std::filesystem::path socket, Handler handler);
+    /// Waits for its threads and removes the socket file.
+    ~ApiServer();
+    ApiServer(const ApiServer&) = delete;
+    ApiServer& operator=(const ApiServer&) = delete;
+
+  private:
+    struct Impl;
+    explicit ApiServer(std::unique_ptr<Impl> impl);
+    std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace keyrail

@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+// Blades: events in, conditions out.
+#include "control/daemon/blades.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "chassis.pb.h"
+#include "control/protocol/file.h"
+#include "dataplane/steer/session_name.h"
+
+namespace keyrail {
+
+namespace fs = std::filesystem;
+
+namespace {
+constexpr size_t kMaxFile = size_t{1} << 20;
+constexpr size_t kMaxProblems = 32;
+constexpr uint32_t kLoadMax = 65535, kLoadStep = 4096;
+}  // namespace
+
+const char* text_of(BladeCondition condition) {
+    switch (condition) {
+        case BladeCondition::up:
+            return "up";
+        case BladeCondition::draining:
+            return "draining";
+        case BladeCondition::down:
+            break;
+    }
+    return "down";
+}
+
+bool Blade::serves(uint16_t port) const {
+    const auto found = listening.find(port);
+    return found != listening.end() && found->second;
+}
+
+BladeCondition Blade::condition() const {
+    if (!why_down().empty()) return BladeCondition::down;
+    return draining ? BladeCondition::draining : BladeCondition::up;
+}
+
+std::string Blade::why_down() const {
+    if (!reachable) return "does not answer";
+    if (!reported) return connected ? "no health report yet" : "no agent";
+    const bool serves_one =
+        ports.empty() || std::ranges::any_of(ports, [&](uint16_t port) { return serves(port); });
+    return serves_one ? "" : "no server listens";
+}
+
+Result<void> Blades::load() {
+    std::error_code error;
+    if (!fs::exists(file_, error)) return {};
+    const auto text = read_file(file_, kMaxFile);
+    if (!text) return tl::make_unexpected(text.error());
+    const auto wrong = [&] {
+        return fail("{}: damaged; remove it, then drain again the blades that shall drain", file_.string());
+    };
+    const auto root = nlohmann::json::parse(*text, nullptr, false);
+    if (!root.is_object() || !root.contains("draining") || !root["draining"].is_array()) return wrong();
+    for (const auto& id : root["draining"]) {
+        if (!id.is_number_unsigned() || id.get<uint64_t>() < kBladeIdMin || id.get<uint64_t>() > kBladeIdMax)
+            return wrong();
+        draining_.insert(id.get<uint16_t>());
+    }
+    return {};
+}
+
+void Blades::configure(const Config& config) {
+    std::erase_if(blades_, [&](const auto& entry) { return !config.blades.contains(entry.first); });
+    for (const auto& [id, blade_config] : config.blades) {
+        Blade& blade = blades_[id];
+        blade.config = blade_config;
+        blade.draining = draining_.contains(id);
+        blade.ports.clear();
+    }
+    for (const ServiceConfig& service : config.services)
+        for (const uint16_t id : service.blades) blades_[id].ports.insert(service.port);
+}
+
+Result<void> Blades::set_draining(uint16_t id, bool draining) {
+    std::set<uint16_t> next = draining_;
+    if (draining)
+        next.insert(id);
+    else
+        next.erase(id);
+    if (next != draining_) {
+        const nlohmann::json root = {{"draining", next}};
+        if (auto written = replace_file(file_, root.dump() + "\n", 0600); !written) return written;
+        draining_ = std::move(next);
+    }
+    if (Blade* blade = find(id)) blade->draining = draining;
+    return {};
+}
+
+Blade* Blades::find(uint16_t id) {
+    const auto found = blades_.find(id);
+    return found == blades_.end() ? nullptr : &found->second;
+}
+
+bool Blades::all_reported() const {
+    return std::ranges::all_of(blades_, [](const auto& entry) { return entry.second.reported; });
+}
+
+void Blades::hello(uint16_t id, const chassis::AgentHello& hello) {
+    Blade* blade = find(id);
+    if (!blade) return;
+    blade->version = hello.version();
+    blade->kernel = hello.kernel();
+    blade->accept_program = hello.accept_program();
+    blade->problems.clear();
+    for (const std::string& problem : hello.problems())
+        if (blade->problems.size() < kMaxProblems) blade->problems.push_back(problem);
+}
+
+bool Blades::health(uint16_t id, const chassis::Health& health) {
+    Blade* blade = find(id);
+    if (!blade) return false;
+    const BladeCondition before = blade->condition();
+    const std::map<uint16_t, bool> listened = std::exchange(blade->listening, {});
+    for (const auto& server : health.servers())
+        if (blade->ports.contains(static_cast<uint16_t>(server.port())))
+            blade->listening[static_cast<uint16_t>(server.port())] = server.listening();
+    const bool first = !std::exchange(blade->reported, true);
+    blade->load = std::min(health.load(), kLoadMax);
+    blade->sessions = health.sessions();
+    blade->store_bytes = health.store_bytes();
+    blade->resumed = health.resumed();
+    blade->full = health.full();
+    const uint32_t moved = blade->load > blade->published_load ? blade->load - blade->published_load
+                                                               : blade->published_load - blade->load;
+    const bool other_load = moved >= kLoadStep;
+    if (other_load) blade->published_load = blade->load;
+    return first || other_load || listened != blade->listening || before != blade->condition();
+}
+
+void Blades::connected(uint16_t id) {
+    if (Blade* blade = find(id)) blade->connected = true;
+}
+
+void Blades::disconnected(uint16_t id) {
+    if (Blade* blade = find(id)) blade->connected = false;
+}
+
+bool Blades::reachable(uint16_t id, bool answers) {
+    Blade* blade = find(id);
+    if (!blade || blade->reachable == answers) return false;
+    blade->reachable = answers;
+    if (!answers && !blade->connected) blade->reported = false;  // whatever comes back there must report anew
+    return true;
+}
+
+}  // namespace keyrail

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+// What keyraild knows about each blade: the operator's wish (drain), what its agent says, whether it can be
+// reached. From these follows the state that the dataplane gets. Draining is the operator's: it is kept in a
+// file.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "control/daemon/config.h"
+#include "control/protocol/result.h"
+
+namespace keyrail {
+
+namespace chassis {
+class AgentHello;
+class Health;
+}  // namespace chassis
+
+enum class BladeCondition : uint8_t { down, up, draining };
+const char* text_of(BladeCondition condition);
+
+struct Blade {
+    BladeConfig config;
+    std::set<uint16_t> ports;  // of the services whose pools it is in
+
+    // operator
+    bool draining = false;
+
+    // agent
+    bool connected = false;
+    bool reported = false;  // a Health came, and nothing since made it worthless
+    bool reachable = true;  // false: neither the agent nor the machine answers
+    std::string version, kernel;
+    bool accept_program = false;
+    std::vector<std::string> problems;
+    std::map<uint16_t, bool> listening;  // by port, as last reported
+    uint32_t load = 0;                   // as last reported
+    uint32_t published_load = 0;         // follows load in steps, so that not every report makes a snapshot
+    uint64_t sessions = 0, store_bytes = 0, resumed = 0, full = 0;
+
+    [[nodiscard]] bool serves(uint16_t port) const;
+    [[nodiscard]] BladeCondition condition() const;
+    /// Why it is down, in a few words; empty when it is not.
+    [[nodiscard]] std::string why_down() const;
+};
+
+class Blades {
+  public:
+    /// `file` keeps the ids of the blades that drain.
+    explicit Blades(std::filesystem::path file) : file_(std::move(file)) {}
+    Result<void> load();
+
+    /// Takes over the blades of a configuration; what is known of those that stay is kept.
+    void configure(const Config& config);
+
+    /// False with an error when the state cannot be written; then nothing has changed.
+    Result<void> set_draining(uint16_t id, bool draining);
+
+    [[nodiscard]] Blade* find(uint16_t id);
+    [[nodiscard]] const std::map<uint16_t, Blade>& all() const { return blades_; }
+    [[nodiscard]] bool all_reported() const;
+
+    // --- what happens; each says whether the dataplane must be told ---
+    void hello(uint16_t id, const chassis::AgentHello& hello);
+    bool health(uint16_t id, const chassis::Health& health);
+    void connected(uint16_t id);
+    void disconnected(uint16_t id);
+    bool reachable(uint16_t id, bool answers);
+
+  private:
+    std::filesystem::path file_;
+    std::set<uint16_t> draining_;  // also ids that are not configured now
+    std::map<uint16_t, Blade> blades_;
+};
+
+}  // namespace keyrail

@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: Apache-2.0
+// Reads keyraild's configuration: one function per table, then what must hold between tables.
+#include "control/daemon/config.h"
+
+#include <algorithm>
+#include <set>
+
+#include "control/protocol/toml_table.h"
+#include "dataplane/steer/session_name.h"
+
+namespace keyrail {
+
+namespace fs = std::filesystem;
+using namespace std::chrono_literals;
+using std::chrono::microseconds;
+
+namespace {
+
+constexpr size_t kMaxName = 63;
+constexpr size_t kMaxServices = 1024;
+constexpr microseconds kMaxHold = 1s, kMinHello = 1ms, kMaxHello = 10s;
+constexpr microseconds kMinLifetime = 1min, kMaxLifetime = 24h * 7;  // RFC 8446 section 4.6.1
+
+struct Pool {
+    std::string name;
+    std::vector<Located<int64_t>> blades;
+    uint32_t line = 0;
+};
+
+/// One reading of one file.
+class Reader {
+  public:
+    explicit Reader(const fs::path& file) : file_(file), errors_(file) {}
+
+    tl::expected<Config, ConfigMistakes> read() {
+        if (const auto root = parse_toml(file_, errors_)) read_root(*root);
+        if (!errors_.empty()) return tl::make_unexpected(errors_.lines());
+        config_.file = file_;
+        return std::move(config_);
+    }
+
+  private:
+    void read_root(const toml::table& table) {
+        TomlTable root(table, "the file", errors_);
+        if (auto chassis = root.table("chassis", Need::required)) read_chassis(*chassis);
+        for (TomlTable& blade : root.tables("blade")) read_blade(blade);
+        for (TomlTable& pool : root.tables("pool")) read_pool(pool);
+        for (TomlTable& service : root.tables("service")) read_service(service);
+        root.finish();
+    }
+
+    void read_chassis(TomlTable& table) {
+        config_.name = name(table).value;
+        config_.run_dir = path(table, "run_dir", Need::required).value;
+        config_.state_dir = path(table, "state_dir", Need::required).value;
+        config_.dataplane = path(table, "dataplane", Need::optional).value;
+        if (config_.dataplane.empty()) config_.dataplane = config_.run_dir / "dp.sock";
+        if (const auto listen = table.text("listen", Need::required))
+            if (const auto parsed = checked(parse_host_port(listen->value), "listen", listen->line))
+                config_.listen = *parsed;
+        config_.tls = {existing_file(table, "ca"), existing_file(table, "certificate"),
+                       existing_file(table, "key")};
+        table.finish();
+    }
+
+    void read_blade(TomlTable& table) {
+        BladeConfig blade;
+        const auto id = table.integer("id", kBladeIdMin, kBladeIdMax, Need::required);
+        const auto named = name(table);
+        const auto address = table.text("address", Need::required);
+        const auto agent = table.text("agent", Need::optional);
+        table.finish();
+        if (id) known_ids_.insert(id->value);
+        if (!id || !address) return;
+        blade.id = static_cast<uint16_t>(id->value);
+        blade.name = named.value;
+        const auto parsed = checked(parse_ip(address->value), "address", address->line);
+        if (!parsed) return;
+        blade.address = *parsed;
+        blade.agent = {*parsed, 7401};
+        if (agent) {
+            const auto at = checked(parse_host_port(agent->value), "agent", agent->line);
+            if (!at) return;
+            blade.agent = *at;
+        }
+        once(fmt::format("blade id {}", blade.id), id->line, "give each blade an id of its own");
+        once(fmt::format("blade name '{}'", blade.name), named.line, "give each blade a name of its own");
+        once(fmt::format("blade address {}", blade.address.text()), address->line,
+             "each blade has its own address");
+        once(fmt::format("agent address {}", blade.agent.text()), agent ? agent->line : address->line,
+             "each agent has its own address");
+        config_.blades.emplace(blade.id, std::move(blade));
+    }
+
+    void read_pool(TomlTable& table) {
+        const auto named = name(table);
+        Pool pool{named.value, table.integers("blades", kBladeIdMin, kBladeIdMax, Need::required),
+                  table.line()};
+        table.finish();
+        once(fmt::format("pool '{}'", pool.name), named.line, "give each pool a name of its own");
+        std::set<int64_t> seen;
+        for (const auto& [id, line] : pool.blades) {
+            if (!known_ids_.contains(id))
+                errors_.add(line,
+                            "pool '{}' names blade {}, which is not configured; add a [[blade]] with id = {}",
+                            pool.name, id, id);
+            if (!seen.insert(id).second)
+                errors_.add(line, "pool '{}' names blade {} twice; name it once", pool.name, id);
+        }
+        pools_.emplace(pool.name, std::move(pool));
+    }
+
+    void read_service(TomlTable& table) {
+        ServiceConfig service;
+        const auto named = name(table);
+        service.name = named.value;
+        once(fmt::format("service '{}'", service.name), named.line, "give each service a name of its own");
+        const auto addresses = table.texts("addresses", Need::required);
+        if (const auto port = table.integer("port", 1, 65535, Need::required))
+            service.port = static_cast<uint16_t>(port->value);
+        read_addresses(service, addresses);
+        read_service_pool(service, table);
+        read_steering(service, table);
+        if (const auto hold = table.duration("hold_budget", 0us, kMaxHold, Need::optional))
+            service.hold_budget = hold->value;
+        if (const auto hello = table.duration("hello_timeout", kMinHello, kMaxHello, Need::optional))
+            service.hello_timeout = hello->value;
+        if (const auto lifetime =
+                table.duration("session_lifetime", kMinLifetime, kMaxLifetime, Need::optional))
+            service.session_lifetime = std::chrono::duration_cast<std::chrono::seconds>(lifetime->value);
+        table.finish();
+        if (config_.services.size() == kMaxServices)
+            errors_.add(table.line(), "more than {} services; join some of them", kMaxServices);
+        config_.services.push_back(std::move(service));
+    }
+
+    void read_addresses(ServiceConfig& service, const std::vector<Located<std::string>>& addresses) {
+        for (const auto& [text, line] : addresses) {
+            const auto address = checked(parse_ip(text), "addresses", line);
+            if (!address) continue;
+            service.addresses.push_back(*address);
+            once(fmt::format("VIP {} port {}", address->text(), service.port), line,
+                 "an address and port belong to one service");
+            for (const auto& [id, blade] : config_.blades)
+                if (blade.address == *address)
+                    errors_.add(line,
+                                "VIP {} is the backplane address of blade {}; use an address of its own",
+                                address->text(), id);
+        }
+    }
+
+    void read_service_pool(ServiceConfig& service, TomlTable& table) {
+        const auto pool = table.text("pool", Need::required);
+        if (!pool) return;
+        service.pool = pool->value;
+        const auto found = pools_.find(service.pool);
+        if (found == pools_.end()) {
+            errors_.add(pool->line,
+                        "service '{}' names pool '{}', which is not configured; add a [[pool]] of that name",
+                        service.name, service.pool);
+            return;
+        }
+        for (const auto& blade : found->second.blades)
+            service.blades.push_back(static_cast<uint16_t>(blade.value));
+        std::ranges::sort(service.blades);
+    }
+
+    void read_steering(ServiceConfig& service, TomlTable& table) {
+        const auto steering = table.text("steering", Need::optional);
+        if (!steering) return;
+        service.by_session = steering->value == "session";
+        if (!service.by_session && steering->value != "tuple")
+            errors_.add(steering->line, "'steering' is '{}'; write \"session\" or \"tuple\"",
+                        steering->value);
+    }
+
+    // --- shared by the tables ---
+
+    /// Every table has a name; one without gets an impossible one, so that a mistake is reported once.
+    Located<std::string> name(TomlTable& table) {
+        const auto given = table.text("name", Need::required);
+        if (!given) return {fmt::format("(line {})", table.line()), table.line()};
+        auto text = *given;
+        const auto plain = [](unsigned char c) {
+            return std::isalnum(c) != 0 || c == '-' || c == '_' || c == '.';
+        };
+        if (text.value.size() > kMaxName || !std::ranges::all_of(text.value, plain))
+            errors_.add(text.line, "name '{}' must have at most {} letters, digits, '-', '_' or '.'",
+                        text.value, kMaxName);
+        return text;
+    }
+
+    Located<fs::path> path(TomlTable& table, std::string_view key, Need need) {
+        const auto text = table.text(key, need);
+        if (!text) return {};
+        return {(fs::absolute(file_).parent_path() / text->value).lexically_normal(), text->line};
+    }
+
+    fs::path existing_file(TomlTable& table, std::string_view key) {
+        auto [file, line] = path(table, key, Need::required);
+        std::error_code error;
+        if (!file.empty() && !fs::is_regular_file(file, error))
+            errors_.add(line, "'{}': there is no file {}; make it with 'keyrail chassis init --dir {}'", key,
+                        file.string(), file.parent_path().string());
+        return file;
+    }
+
+    template <typename T>
+    std::optional<T> checked(const Result<T>& result, std::string_view key, uint32_t line) {
+        if (result) return *result;
+        errors_.add(line, "'{}': {}", key, result.error().message);
+        return std::nullopt;
+    }
+
+    /// Reports what may stand in the file only once, with the line of the first one.
+    void once(const std::string& what, uint32_t line, std::string_view advice) {
+        const auto [first, fresh] = seen_.emplace(what, line);
+        if (!fresh) errors_.add(line, "{} is already used in line {}; {}", what, first->second, advice);
+    }
+
+    fs::path file_;
+    ConfigErrors errors_;
+    Config config_;
+    std::set<int64_t> known_ids_;  // of blades, also of those with mistakes
+    std::map<std::string, Pool> pools_;
+    std::map<std::string, uint32_t> seen_;
+};
+
+}  // namespace
+
+tl::expected<Config, ConfigMistakes> read_config(const fs::path& file) { return Reader(file).read(); }
+
+tl::expected<Config, ConfigMistakes> check_config(const fs::path& file) {
+    auto config = read_config(file);
+    if (!config) return config;
+    if (const auto tls = control_tls(*config); !tls)
+        return tl::make_unexpected(ConfigMistakes{fmt::format("{}: {}", file.string(), tls.error().message)});
+    return config;
+}
+
+Result<TlsContext> control_tls(const Config& config) {
+    auto tls = TlsContext::load(config.tls);
+    if (tls && !tls->self().is_control())
+        return fail("{}: the certificate of {}, not of control; use control.pem of 'keyrail chassis init'",
+                    config.tls.certificate.string(), tls->self().text());
+    return tls;
+}
+
+}  // namespace keyrail

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+// keyraild's configuration (TOML; the schema with all keys: control/README.md). Read whole and checked whole:
+// what comes out of read_config() holds together, and can be applied without further questions.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "control/protocol/address.h"
+#include "control/protocol/result.h"
+#include "control/protocol/tls_context.h"
+
+namespace keyrail {
+
+struct BladeConfig {
+    uint16_t id = 0;
+    std::string name;
+    IpAddress address;  // on the backplane
+    HostPort agent;     // where its agent listens
+
+    bool operator==(const BladeConfig&) const = default;
+};
+
+struct ServiceConfig {
+    std::string name;
+    std::vector<IpAddress> addresses;  // VIPs
+    uint16_t port = 0;
+    std::string pool;
+    std::vector<uint16_t> blades;  // of the pool, ascending
+    bool by_session = true;        // steering = "session"; false: "tuple"
+    std::chrono::microseconds hold_budget{20'000};
+    std::chrono::microseconds hello_timeout{100'000};
+    std::chrono::seconds session_lifetime{7200};
+
+    bool operator==(const ServiceConfig&) const = default;
+};
+
+struct Config {
+    std::filesystem::path file;
+    std::string name;
+    std::filesystem::path run_dir, state_dir, dataplane;
+    HostPort listen;
+    TlsFiles tls;
+    std::map<uint16_t, BladeConfig> blades;  // by id
+    std::vector<ServiceConfig> services;
+};
+
+/// All the mistakes of a file: "FILE:LINE: what; what to do", in the order of the file.
+using ConfigMistakes = std::vector<std::string>;
+
+/// Paths in the file are relative to its folder. The files of the certificates must be there.
+tl::expected<Config, ConfigMistakes> read_config(const std::filesystem::path& file);
+
+/// read_config, and a look into the certificates: they must be ours, and name keyrail:control.
+tl::expected<Config, ConfigMistakes> check_config(const std::filesystem::path& file);
+
+/// The certificates of a config; an error when they are not those of a chassis' control.
+Result<TlsContext> control_tls(const Config& config);
+
+}  // namespace keyrail

@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+// Daemon: what happens when, and who is told.
+#include "control/daemon/daemon.h"
+
+#include <fmt/ranges.h>
+#include <spdlog/spdlog.h>
+
+#include <asio/post.hpp>
+
+#include "chassis.pb.h"
+#include "control/daemon/snapshot.h"
+#include "link.pb.h"
+
+namespace keyrail {
+
+Daemon::Daemon(asio::io_context& io, Config config, TlsContext tls, Secrets secrets)
+    : io_(io),
+      config_(std::move(config)),
+      tls_(std::move(tls)),
+      secrets_(std::move(secrets)),
+      blades_(config_.state_dir / "blades.json"),
+      agents_(io.get_executor(), agent_events()),
+      dataplane_(io.get_executor(), config_.dataplane,
+                 {[this] {
+                      if (settled_) publish();
+                      moves_.send_directory();
+                  },
+                  [this](const link::MoveRequest& request) { moves_.request(request); }}),
+      moves_(config_, secrets_, agents_, dataplane_),
+      settle_timer_(io),
+      tick_timer_(io) {}
+
+Result<void> Daemon::start() {
+    if (auto loaded = blades_.load(); !loaded) return loaded;
+    blades_.configure(config_);
+    if (auto listening = agents_.configure(config_, tls_); !listening) return listening;
+    dataplane_.start();
+    settle_timer_.expires_after(kSettle);
+    settle_timer_.async_wait([this](const asio::error_code& error) {
+        if (!error) settle();
+    });
+    tick();
+    return {};
+}
+
+void Daemon::stop() {
+    settle_timer_.cancel();
+    tick_timer_.cancel();
+    agents_.stop();
+    dataplane_.stop();
+}
+
+std::chrono::seconds Daemon::uptime() const {
+    return std::chrono::duration_cast<std::chrono::seconds>(std::chrono::steady_clock::now() - started_);
+}
+
+void Daemon::tick() {
+    moves_.tick();
+    tick_timer_.expires_after(Moves::kTick);
+    tick_timer_.async_wait([this](const asio::error_code& error) {
+        if (!error) tick();
+    });
+}
+
+// --- agents
+// --------------------------------------------------------------------------------------------------------
+
+AgentEvents Daemon::agent_events() {
+    AgentEvents events;
+    events.connected = [this](uint16_t blade) {
+        blades_.connected(blade);
+        send_keys(blade);
+    };
+    events.lost = [this](uint16_t blade) {
+        blades_.disconnected(blade);
+        moves_.agent_lost(blade);
+        changed();
+    };
+    events.message = [this](uint16_t blade, const chassis::Envelope& message) { on_message(blade, message); };
+    events.reachable = [this](uint16_t blade, bool answers) {
+        if (blades_.reachable(blade, answers)) changed();
+    };
+    return events;
+}
+
+void Daemon::on_message(uint16_t blade, const chassis::Envelope& message) {
+    switch (message.body_case()) {
+        case chassis::Envelope::kAgentHello:
+            blades_.hello(blade, message.agent_hello());
+            for (const std::string& problem : message.agent_hello().problems())
+                spdlog::warn("agents: blade {}: {}", blade, problem);
+            break;
+        case chassis::Envelope::kHealth:
+            if (blades_.health(blade, message.health())) changed();
+            break;
+        case chassis::Envelope::kAnnounce:
+            moves_.announce(blade, message.announce());
+            break;
+        case chassis::Envelope::kMoveDone:
+            moves_.done(blade, message.move_done());
+            break;
+        default:
+            spdlog::debug("agents: blade {} sent a message that is not for control", blade);
+    }
+}
+
+void Daemon::send_keys(uint16_t blade) {
+    chassis::Envelope envelope;
+    *envelope.mutable_keys() = make_keys(config_, secrets_, blade);
+    if (auto sent = agents_.send(blade, std::move(envelope)); !sent)
+        spdlog::warn("agents: {}", sent.error().message);
+}
+
+// --- the snapshot
+// --------------------------------------------------------------------------------------------------
+
+/// Several changes of one moment make one snapshot.
+void Daemon::changed() {
+    if (!settled_ && blades_.all_reported()) settle();
+    if (!settled_ || publishing_) return;
+    publishing_ = true;
+    asio::post(io_, [this] {
+        publishing_ = false;
+        publish();
+    });
+}
+
+void Daemon::settle() {
+    if (settled_) return;
+    settled_ = true;
+    settle_timer_.cancel();
+    changed();
+}
+
+void Daemon::publish() {
+    generation_ = std::max(generation_, dataplane_.peer().generation) + 1;
+    link::ToDataplane message;
+    *message.mutable_snapshot() = make_snapshot(config_, secrets_, blades_);
+    message.mutable_snapshot()->set_generation(generation_);
+    std::vector<std::string> states;
+    for (const auto& [id, blade] : blades_.all())
+        states.push_back(fmt::format("{} {}", id, text_of(blade.condition())));
+    spdlog::info("snapshot {}: blades {}", generation_, fmt::join(states, ", "));
+    dataplane_.send(std::move(message));
+}
+
+// --- the operator
+// --------------------------------------------------------------------------------------------------
+
+Result<void> Daemon::set_draining(uint16_t blade, bool draining) {
+    if (auto set = blades_.set_draining(blade, draining); !set) return set;
+    spdlog::info("operator: blade {} {}", blade, draining ? "drains" : "resumes");
+    changed();
+    return {};
+}
+
+Result<void> Daemon::reload() {
+    auto next = check_config(config_.file);
+    if (!next) return fail("{}", fmt::join(next.error(), "\n"));
+    if (next->run_dir != config_.run_dir || next->state_dir != config_.state_dir ||
+        next->dataplane != config_.dataplane)
+        return fail("{}: run_dir, state_dir and dataplane cannot change while keyraild runs; restart it",
+                    config_.file.string());
+    auto tls = control_tls(*next);
+    if (!tls) return tl::make_unexpected(tls.error());
+    if (auto listening = agents_.configure(*next, *tls); !listening) return listening;
+    config_ = std::move(*next);
+    tls_ = std::move(*tls);
+    blades_.configure(config_);
+    moves_.configured();
+    for (const auto& [id, blade] : config_.blades)
+        if (agents_.connected(id)) send_keys(id);
+    spdlog::info("configuration {} applied", config_.file.string());
+    changed();
+    return {};
+}
+
+}  // namespace keyrail

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+// Daemon: keyraild put together. Desired state comes from the configuration and the operator; what is comes
+// from the agents; both meet in the snapshot that the dataplane gets. One thread runs everything but the
+// API's HTTP parsing.
+#pragma once
+
+#include <asio/io_context.hpp>
+#include <asio/steady_timer.hpp>
+#include <filesystem>
+#include <memory>
+
+#include "control/daemon/agents.h"
+#include "control/daemon/blades.h"
+#include "control/daemon/config.h"
+#include "control/daemon/dataplane_link.h"
+#include "control/daemon/moves.h"
+#include "control/daemon/secrets.h"
+#include "control/protocol/tls_context.h"
+
+namespace keyrail {
+
+class Daemon {
+  public:
+    /// After a restart the agents get this long to come back before the first snapshot says who is up:
+    /// keyrail-dp goes on with its last one, so blades that were up do not flap.
+    static constexpr std::chrono::milliseconds kSettle{2000};
+
+    Daemon(asio::io_context& io, Config config, TlsContext tls, Secrets secrets);
+    Daemon(const Daemon&) = delete;
+    Daemon& operator=(const Daemon&) = delete;
+
+    /// Reads the kept state, listens, connects.
+    Result<void> start();
+    void stop();
+
+    /// Reads the configuration file again and applies it; on an error nothing has changed.
+    Result<void> reload();
+
+    Result<void> set_draining(uint16_t blade, bool draining);
+
+    [[nodiscard]] const Config& config() const { return config_; }
+    [[nodiscard]] const Secrets& secrets() const { return secrets_; }
+    [[nodiscard]] const Blades& blades() const { return blades_; }
+    [[nodiscard]] const Moves& moves() const { return moves_; }
+    [[nodiscard]] Agents& agents() { return agents_; }
+    [[nodiscard]] DataplaneLink& dataplane() { return dataplane_; }
+    [[nodiscard]] uint64_t generation() const { return generation_; }
+    [[nodiscard]] bool settled() const { return settled_; }
+    [[nodiscard]] std::chrono::seconds uptime() const;
+
+  private:
+    AgentEvents agent_events();
+    void on_message(uint16_t blade, const chassis::Envelope& message);
+    void send_keys(uint16_t blade);
+    void settle();
+    void changed();
+    void publish();
+    void tick();
+
+    asio::io_context& io_;
+    Config config_;
+    TlsContext tls_;
+    Secrets secrets_;
+    Blades blades_;
+    Agents agents_;
+    DataplaneLink dataplane_;
+    Moves moves_;
+    asio::steady_timer settle_timer_, tick_timer_;
+    bool settled_ = false, publishing_ = false;
+    uint64_t generation_ = 0;
+    std::chrono::steady_clock::time_point started_ = std::chrono::steady_clock::now();
+};
+
+}  // namespace keyrail

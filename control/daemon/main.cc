@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+// keyraild: the control daemon. `--config FILE` runs it, `--check FILE` only checks a configuration.
+#include <fcntl.h>
+#include <fmt/ranges.h>
+#include <spdlog/sinks/stdout_color_sinks.h>
+#include <spdlog/spdlog.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+
+#include <CLI/CLI.hpp>
+#include <asio/io_context.hpp>
+#include <asio/signal_set.hpp>
+#include <csignal>
+
+#include "control/daemon/api.h"
+#include "control/daemon/api_server.h"
+#include "control/daemon/daemon.h"
+#include "control/protocol/file.h"
+
+namespace {
+
+using namespace keyrail;
+namespace fs = std::filesystem;
+
+int check(const fs::path& file) {
+    const auto config = check_config(file);
+    if (config) {
+        fmt::print("{}: ok\n", file.string());
+        return 0;
+    }
+    fmt::print(stderr, "{}\n", fmt::join(config.error(), "\n"));
+    return 1;
+}
+
+/// Keys shall not reach a disk: no core dumps, no swapping out.
+void keep_memory_private() {
+    prctl(PR_SET_DUMPABLE, 0);
+    if (mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) != 0)
+        spdlog::warn("memory cannot be locked ({}): keys could be swapped out; raise LimitMEMLOCK",
+                     std::strerror(errno));
+}
+
+void watch_signals(asio::signal_set& signals, asio::io_context& io, Daemon& daemon) {
+    signals.async_wait([&](const asio::error_code& error, int signal) {
+        if (error) return;
+        if (signal != SIGHUP) {
+            spdlog::info("stopping on signal {}", signal);
+            io.stop();
+            return;
+        }
+        if (auto applied = daemon.reload(); !applied)
+            spdlog::error("the configuration is refused, nothing has changed:\n{}", applied.error().message);
+        watch_signals(signals, io, daemon);
+    });
+}
+
+Result<void> run(const fs::path& file) {
+    auto config = check_config(file);
+    if (!config) return fail("{}", fmt::join(config.error(), "\n"));
+    auto tls = control_tls(*config);
+    if (!tls) return tl::make_unexpected(tls.error());
+    for (const fs::path& dir : {config->run_dir, config->state_dir})
+        if (auto made = make_directory(dir, 0700); !made) return made;
+    auto secrets = Secrets::load_or_create(config->state_dir);
+    if (!secrets) return tl::make_unexpected(secrets.error());
+
+    asio::io_context io(1);
+    asio::signal_set signals(io, SIGHUP, SIGINT, SIGTERM);
+    const fs::path socket = config->run_dir / "keyraild.sock";
+    Daemon daemon(io, std::move(*config), std::move(*tls), std::move(*secrets));
+    // The API's socket first: it is what tells a second keyraild to keep away.
+    const auto api = ApiServer::open(io.get_executor(), socket, [&](ApiRequest request) {
+        return answer_api(daemon, std::move(request));
+    });
+    if (!api) return tl::make_unexpected(api.error());
+    if (auto started = daemon.start(); !started) return started;
+    watch_signals(signals, io, daemon);
+    spdlog::info("keyraild {} for chassis '{}' is ready", KEYRAIL_VERSION, daemon.config().name);
+    io.run();
+    daemon.stop();
+    return {};
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    spdlog::set_default_logger(spdlog::stderr_color_mt("keyraild"));
+    spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%e %^%l%$ %v");
+    spdlog::flush_on(spdlog::level::trace);
+
+    CLI::App app{"keyraild: the control daemon of a Keyrail chassis"};
+    fs::path config, checked;
+    auto* run_option = app.add_option("--config", config, "run with this configuration");
+    auto* check_option =
+        app.add_option("--check", checked, "check this configuration and exit: 0 good, 1 not");
+    app.set_version_flag("--version", KEYRAIL_VERSION);
+    run_option->excludes(check_option);
+    bool verbose = false;
+    app.add_flag("--verbose,-v", verbose, "log more");
+    try {
+        app.parse(argc, argv);
+    } catch (const CLI::ParseError& error) {
+        return app.exit(error) == 0 ? 0 : 2;
+    }
+    if (!checked.empty()) return check(checked);
+    if (config.empty()) {
+        fmt::print(stderr, "keyraild: say --config FILE, or --check FILE\n");
+        return 2;
+    }
+    if (verbose) spdlog::set_level(spdlog::level::debug);
+    keep_memory_private();
+    if (const auto ran = run(config); !ran) {
+        spdlog::error("{}", ran.error().message);
+        return 1;
+    }
+    return 0;
+}

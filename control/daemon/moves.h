@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+// Moves: from a wish of the dataplane to an order to the holder's agent, and from an agent's report to the
+// directory and the dataplane. State table: control/protocol/README.md.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "control/daemon/agents.h"
+#include "control/daemon/config.h"
+#include "control/daemon/dataplane_link.h"
+#include "control/daemon/directory.h"
+#include "control/daemon/orders.h"
+#include "control/daemon/secrets.h"
+
+namespace keyrail {
+
+namespace chassis {
+class Announce;
+class MoveDone;
+}  // namespace chassis
+
+class Moves {
+  public:
+    /// All of them outlive this.
+    Moves(const Config& config, const Secrets& secrets, Agents& agents, DataplaneLink& dataplane);
+
+    // --- the dataplane ---
+    void request(const link::MoveRequest& request);
+    /// The whole directory, replacing what the dataplane has.
+    void send_directory();
+
+    // --- agents ---
+    void done(uint16_t blade, const chassis::MoveDone& done);
+    void announce(uint16_t blade, const chassis::Announce& announce);
+    void agent_lost(uint16_t blade);
+
+    /// Every kTick: overdue orders, expired entries, a directory that has changed.
+    void tick();
+    static constexpr std::chrono::milliseconds kTick{100};
+
+    /// Forgets blades that are configured no more.
+    void configured();
+
+    [[nodiscard]] std::optional<uint16_t> holder(const SessionName& name) const;
+    [[nodiscard]] const Orders& orders() const { return orders_; }
+    [[nodiscard]] const Directory& directory() const { return directory_; }
+
+  private:
+    struct Verdict {
+        bool order = false;
+        MoveResult result = MoveResult::refused;
+    };
+    Verdict judge(const MoveWish& wish, const std::string& service) const;
+    void give_order(const MoveOrder& order);
+    void finished(const FinishedMove& move, uint64_t expires_ms);
+    void send_entries(const std::vector<MovedSession>& sessions);
+    void answer(uint64_t move_id, MoveResult result, const MovedSession* now);
+    [[nodiscard]] bool may_hold(uint16_t blade, const std::string& service) const;
+
+    const Config& config_;
+    const Secrets& secrets_;
+    Agents& agents_;
+    DataplaneLink& dataplane_;
+    Orders orders_;
+    Directory directory_;
+    bool directory_changed_ = false;
+};
+
+/// Unix time in ms.
+uint64_t unix_ms();
+
+}  // namespace keyrail

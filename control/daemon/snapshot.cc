@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+// Snapshot and Keys: filling in messages.
+#include "control/daemon/snapshot.h"
+
+#include <algorithm>
+
+#include "chassis.pb.h"
+#include "link.pb.h"
+
+namespace keyrail {
+
+namespace {
+
+link::BladeState state_of(BladeCondition condition) {
+    switch (condition) {
+        case BladeCondition::up:
+            return link::BLADE_UP;
+        case BladeCondition::draining:
+            return link::BLADE_DRAINING;
+        case BladeCondition::down:
+            break;
+    }
+    return link::BLADE_DOWN;
+}
+
+/// A down blade stays in its pools (its state says enough); an up one must serve this port.
+std::vector<uint16_t> pool_of(const ServiceConfig& service, const Blades& blades) {
+    std::vector<uint16_t> pool;
+    for (const uint16_t id : service.blades) {
+        const Blade& blade = blades.all().at(id);
+        if (blade.condition() == BladeCondition::down || blade.serves(service.port)) pool.push_back(id);
+    }
+    return pool.empty() ? service.blades : pool;
+}
+
+void add_service(link::Service& out, const ServiceConfig& service, const Blades& blades) {
+    out.set_name(service.name);
+    for (const IpAddress& address : service.addresses) out.add_addresses(address.bytes);
+    out.set_port(service.port);
+    out.set_steering(service.by_session ? link::STEER_SESSION : link::STEER_TUPLE);
+    for (const uint16_t id : pool_of(service, blades)) out.add_blade_ids(id);
+    out.set_hold_budget_us(static_cast<uint32_t>(service.hold_budget.count()));
+    out.set_hello_timeout_us(static_cast<uint32_t>(service.hello_timeout.count()));
+}
+
+template <typename Message, typename Key>
+void copy_key(Message& out, const Key& key) {
+    out.set_key(key.key.bytes.data(), key.key.bytes.size());
+}
+
+}  // namespace
+
+link::Snapshot make_snapshot(const Config& config, const Secrets& secrets, const Blades& blades) {
+    link::Snapshot snapshot;
+    for (const auto& key : secrets.cookie_keys()) {
+        link::CookieKey& out = *snapshot.add_cookie_keys();
+        out.set_key_id(key.key_id);
+        out.set_current(key.current);
+        copy_key(out, key);
+    }
+    for (const auto& key : secrets.name_keys()) {
+        link::NameKey& out = *snapshot.add_name_keys();
+        out.set_generation(key.generation);
+        copy_key(out, key);
+    }
+    for (const auto& [id, blade] : blades.all()) {
+        link::Blade& out = *snapshot.add_blades();
+        out.set_id(id);
+        out.set_name(blade.config.name);
+        out.set_address(blade.config.address.bytes);
+        out.set_state(state_of(blade.condition()));
+        out.set_load(blade.published_load);
+    }
+    for (const ServiceConfig& service : config.services)
+        add_service(*snapshot.add_services(), service, blades);
+    return snapshot;
+}
+
+chassis::Keys make_keys(const Config& config, const Secrets& secrets, uint16_t blade) {
+    chassis::Keys keys;
+    keys.set_blade_id(blade);
+    for (const auto& key : secrets.cookie_keys()) {
+        chassis::CookieKey& out = *keys.add_cookie_keys();
+        out.set_key_id(key.key_id);
+        out.set_current(key.current);
+        copy_key(out, key);
+    }
+    for (const auto& key : secrets.name_keys()) {
+        chassis::NameKey& out = *keys.add_name_keys();
+        out.set_generation(key.generation);
+        out.set_current(key.current);
+        copy_key(out, key);
+    }
+    for (const ServiceConfig& service : config.services) {
+        if (!std::ranges::binary_search(service.blades, blade)) continue;
+        chassis::ServiceOnBlade& out = *keys.add_services();
+        out.set_name(service.name);
+        for (const IpAddress& address : service.addresses) out.add_addresses(address.text());
+        out.set_port(service.port);
+        out.set_hold(service.by_session);
+        out.set_session_lifetime_s(static_cast<uint32_t>(service.session_lifetime.count()));
+    }
+    for (const auto& [id, peer] : config.blades) {
+        if (id == blade) continue;
+        chassis::Keys::Peer& out = *keys.add_peers();
+        out.set_blade_id(id);
+        out.set_address(peer.agent.text());
+    }
+    return keys;
+}
+
+}  // namespace keyrail

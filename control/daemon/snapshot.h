@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+// From configuration, keys and the state of the blades to what others get: the dataplane's Snapshot, a
+// blade's Keys. Pure functions. Both messages carry keys: wipe() them (channel.h, dataplane_link.h) when they
+// have been sent.
+#pragma once
+
+#include <cstdint>
+
+#include "control/daemon/blades.h"
+#include "control/daemon/config.h"
+#include "control/daemon/secrets.h"
+
+namespace keyrail {
+
+namespace link {
+class Snapshot;
+}
+namespace chassis {
+class Keys;
+}
+
+/// Without the generation. A blade that is up, but has no server for one service, is left out of that
+/// service's pool: it gets none of its clients, and its sessions of that service are moved away.
+link::Snapshot make_snapshot(const Config& config, const Secrets& secrets, const Blades& blades);
+
+chassis::Keys make_keys(const Config& config, const Secrets& secrets, uint16_t blade);
+
+}  // namespace keyrail

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+// stats_report: link.Stats to JSON.
+#include "control/daemon/stats_report.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "dataplane/verdict.h"
+#include "link.pb.h"
+
+namespace keyrail {
+
+using nlohmann::json;
+
+namespace {
+
+constexpr std::array<std::string_view, 4> kTotals = {"rx", "tx", "punt", "held"};
+
+bool is_reason(std::string_view name) {
+    return std::ranges::find(kReasonTexts, name, &ReasonText::name) != kReasonTexts.end();
+}
+
+uint64_t drops_of(const std::map<std::string, uint64_t>& counters) {
+    uint64_t drops = 0;
+    for (const auto& [name, value] : counters)
+        if (name.starts_with("drop_")) drops += value;
+    return drops;
+}
+
+uint64_t value_of(const std::map<std::string, uint64_t>& counters, std::string_view name) {
+    const auto found = counters.find(std::string(name));
+    return found == counters.end() ? 0 : found->second;
+}
+
+json port_report(const link::PortStats& port) {
+    return {{"name", port.name()},
+            {"link_up", port.link_up()},
+            {"rx_packets", port.rx_packets()},
+            {"tx_packets", port.tx_packets()},
+            {"rx_missed", port.rx_missed()},
+            {"rx_errors", port.rx_errors()},
+            {"tx_errors", port.tx_errors()}};
+}
+
+}  // namespace
+
+json stats_report(const link::Stats& stats, const Config& config) {
+    std::map<std::string, uint64_t> sums;
+    json report = {{"uptime_s", stats.uptime_s()},
+                   {"snapshot_generation", stats.snapshot_generation()},
+                   {"moved_entries", stats.moved_entries()},
+                   {"workers", json::array()},
+                   {"ports", json::array()},
+                   {"blades", json::array()}};
+    for (const auto& worker : stats.workers()) {
+        json counters = json::object();
+        for (const auto& counter : worker.counters()) {
+            counters[counter.name()] = counter.value();
+            sums[counter.name()] += counter.value();
+        }
+        report["workers"].push_back({{"worker", worker.worker()}, {"counters", std::move(counters)}});
+    }
+    json reasons = json::object(), others = json::object();
+    for (const ReasonText& reason : kReasonTexts)
+        reasons[std::string(reason.name)] = value_of(sums, reason.name);
+    for (const auto& [name, value] : sums)
+        if (!is_reason(name) && std::ranges::find(kTotals, name) == kTotals.end()) others[name] = value;
+    for (const std::string_view total : kTotals) report[std::string(total)] = value_of(sums, total);
+    const uint64_t drops = drops_of(sums);
+    report["drops"] = drops;
+    report["conserved"] = value_of(sums, "rx") ==
+                          value_of(sums, "tx") + value_of(sums, "punt") + value_of(sums, "held") + drops;
+    report["flows"] = stats.flows();
+    report["reasons"] = std::move(reasons);
+    report["other"] = std::move(others);
+    for (const auto& port : stats.ports()) report["ports"].push_back(port_report(port));
+    for (const auto& blade : stats.blades()) {
+        const auto known = config.blades.find(static_cast<uint16_t>(blade.id()));
+        report["blades"].push_back({{"id", blade.id()},
+                                    {"name", known == config.blades.end() ? "" : known->second.name},
+                                    {"flows", blade.flows_bound()},
+                                    {"neighbour", blade.neighbour_known()}});
+    }
+    return report;
+}
+
+json moves_report(const Orders& orders) {
+    const MoveCounters& counters = orders.counters();
+    json report = {{"asked", counters.asked},
+                   {"joined", counters.joined},
+                   {"ordered", counters.ordered},
+                   {"late", counters.late},
+                   {"under_way", orders.under_way()}};
+    for (size_t i = 0; i < kMoveResults; i++)
+        report[text_of(static_cast<MoveResult>(i))] = counters.results[i];
+    report["p50_us"] = counters.duration.quantile(0.50).count();
+    report["p99_us"] = counters.duration.quantile(0.99).count();
+    return report;
+}
+
+}  // namespace keyrail

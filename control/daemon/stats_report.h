@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+// The dataplane's counters for people: sums per reason over the workers, and whether packets are conserved.
+#pragma once
+
+#include <nlohmann/json_fwd.hpp>
+
+#include "control/daemon/config.h"
+#include "control/daemon/orders.h"
+
+namespace keyrail {
+
+namespace link {
+class Stats;
+}
+
+/// {rx, tx, punt, held, drops, conserved, flows, reasons, workers, ports, blades, moved_entries, …}
+/// conserved: rx == tx + punt + held + drops (dataplane/verdict.h).
+nlohmann::json stats_report(const link::Stats& stats, const Config& config);
+
+/// {asked, joined, ordered, moved, …, late, under_way, p50_us, p99_us}
+nlohmann::json moves_report(const Orders& orders);
+
+}  // namespace keyrail
