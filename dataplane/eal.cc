@@ -7,6 +7,7 @@
 #include <sched.h>
 
 #include <charconv>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <regex>
@@ -60,7 +61,7 @@ bool is_pci_device(const std::string& device) {
 std::vector<std::string> eal_arguments(const Profile& profile, const std::string& prefix) {
     // Nothing in /var/run/dpdk and no files in a hugetlbfs: a killed dispatcher leaves nothing to clean up.
     std::vector<std::string> arguments = {"keyrail-dp",
-                                          "--in-memory",
+                                          profile.huge_pages ? "--in-memory" : "--no-shconf",
                                           "--no-telemetry",
                                           "--log-level=warning",
                                           "--file-prefix=" + prefix,
@@ -82,6 +83,9 @@ std::vector<std::string> eal_arguments(const Profile& profile, const std::string
 
 Result<void> start_eal(const Profile& profile, const std::string& prefix) {
     if (auto good = check_huge_pages(profile); !good) return good;
+    // An AF_XDP port's interface is ours alone: no need of libxdp's dispatcher program, which wants a bpffs,
+    // leaves pins in it when we are killed, and confuses interfaces of different network namespaces.
+    setenv("LIBXDP_SKIP_DISPATCHER", "1", 0);
     // rte_eal_init keeps pointers into the strings and may permute the vector.
     static std::vector<std::string> arguments;
     arguments = eal_arguments(profile, prefix);

@@ -7,6 +7,7 @@
 #include <linux/rtnetlink.h>
 #include <poll.h>
 #include <spdlog/spdlog.h>
+#include <sys/socket.h>
 
 #include <algorithm>
 #include <chrono>
@@ -283,7 +284,9 @@ Result<std::unique_ptr<KernelRoutes>> KernelRoutes::start(const Ports& ports, Sh
         nl_socket_disable_seq_check(socket->get());
         nl_socket_set_msg_buf_size(socket->get(), kMessageBuffer);
     }
-    nl_socket_set_buffer_size(impl.events.get(), kEventBuffer, 0);
+    // Not nl_socket_set_buffer_size: the system's limit for it is far too low.
+    setsockopt(nl_socket_get_fd(impl.events.get()), SOL_SOCKET, SO_RCVBUFFORCE, &kEventBuffer,
+               sizeof kEventBuffer);
     for (const rtnetlink_groups group : kGroups) {
         const int code = nl_socket_add_membership(impl.events.get(), group);
         if (code < 0) return fail("netlink group {}: {}", static_cast<int>(group), nl_geterror(code));
