@@ -59,15 +59,18 @@ bool is_pci_device(const std::string& device) {
 }
 
 std::vector<std::string> eal_arguments(const Profile& profile, const std::string& prefix) {
-    // Nothing in /var/run/dpdk and no files in a hugetlbfs: a killed dispatcher leaves nothing to clean up.
+    // No files in a hugetlbfs, no shared configuration: a killed dispatcher leaves nothing to clean up.
     std::vector<std::string> arguments = {"keyrail-dp",
-                                          profile.huge_pages ? "--in-memory" : "--no-shconf",
                                           "--no-telemetry",
                                           "--log-level=warning",
                                           "--file-prefix=" + prefix,
                                           "-m",
                                           std::to_string(profile.memory_mb)};
-    if (!profile.huge_pages) arguments.insert(arguments.end(), {"--no-huge", "--iova-mode=va"});
+    if (profile.huge_pages) {
+        arguments.push_back("--in-memory");
+    } else {
+        arguments.insert(arguments.end(), {"--no-huge", "--no-shconf", "--iova-mode=va"});
+    }
     arguments.push_back("--lcores=" + (!profile.cores.empty()
                                            ? profile.cores
                                            : fmt::format("(0-{})@({})", profile.workers, allowed_cpus())));

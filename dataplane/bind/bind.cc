@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "dataplane/bind/bind.h"
 
+#include <optional>
+
 #include "dataplane/bind/syn_cookie.h"
 #include "dataplane/rewrite/l2.h"
 
@@ -144,13 +146,21 @@ void start_hold(Burst& burst, Packet& packet, uint32_t wanted, Context& context)
     packet.decide(Action::hold, Reason::hello_rest);
 }
 
+/// A FIN alone: some blade has to answer it.
+std::optional<PendingHello> closed_without_a_word() {
+    PendingHello pending;
+    pending.unnamed = Reason::steer_not_tls;
+    return pending;
+}
+
 /// A segment that proves a handshake with our cookie: the client's first data, or its FIN.
 void first_data(Burst& burst, Packet& packet, Context& context) {
     if (packet.h.flags & kRst) return packet.decide(Action::drop, Reason::drop_rst_cookie);
     if (bare_ack(packet.h)) return packet.decide(Action::drop, Reason::drop_ack_cookie);
     uint32_t wanted = 0;
-    if (const auto pending = read_stream(packet.payload(), wanted, context))
-        return decide_packet(burst, packet, *pending);
+    const auto pending =
+        packet.h.payload_size == 0 ? closed_without_a_word() : read_stream(packet.payload(), wanted, context);
+    if (pending) return decide_packet(burst, packet, *pending);
     start_hold(burst, packet, wanted, context);
 }
 

@@ -3,13 +3,14 @@
 
 #include <gtest/gtest.h>
 #include <openssl/evp.h>
-#include <rte_eal.h>
 #include <rte_eth_ring.h>
 #include <rte_ethdev.h>
 #include <rte_mbuf.h>
 #include <rte_ring.h>
 #include <rte_ring_elem.h>
+#include <unistd.h>
 
+#include "dataplane/eal.h"
 #include "dataplane/pipeline.h"
 #include "dataplane/steer/moved_table.h"
 #include "dataplane/steer/steer.h"
@@ -29,11 +30,11 @@ struct Bench {
     std::unique_ptr<Routes> routes;
 
     Bench() {
-        const char* arguments[] = {
-            "pipeline-test", "--no-huge",           "--no-pci",      "--in-memory", "-m", "256",
-            "--lcores=0",    "--log-level=warning", "--no-telemetry"};
-        if (rte_eal_init(std::size(arguments), const_cast<char**>(arguments)) < 0)
-            throw std::runtime_error("EAL");
+        Profile profile;
+        profile.huge_pages = false;
+        profile.memory_mb = 192;
+        if (const auto started = start_eal(profile, "keyrail-test-" + std::to_string(getpid())); !started)
+            throw std::runtime_error(started.error().message);
         pool = rte_pktmbuf_pool_create("pool", 4096, 0, 0, RTE_MBUF_DEFAULT_BUF_SIZE, SOCKET_ID_ANY);
         for (uint8_t i = 0; i < 2; i++) {
             const std::string name = i == kFront ? "front" : "back";
@@ -83,7 +84,7 @@ struct Bench {
     }
 };
 
-link::Snapshot message(const Setup& setup) {
+link::Snapshot message(const Scene& scene) {
     link::Snapshot m;
     auto* cookie = m.add_cookie_keys();
     cookie->set_key(std::string(reinterpret_cast<const char*>(&kCookieKey), sizeof kCookieKey));
@@ -94,7 +95,7 @@ link::Snapshot message(const Setup& setup) {
     auto* service = m.add_services();
     service->set_name("www");
     service->set_port(443);
-    service->set_steering(setup.by_session ? link::STEER_SESSION : link::STEER_TUPLE);
+    service->set_steering(scene.by_session ? link::STEER_SESSION : link::STEER_TUPLE);
     service->set_hold_budget_us(20'000);
     service->set_hello_timeout_us(100'000);
     const Address v4 = address(kVip4), v6 = address(kVip6);
@@ -107,23 +108,23 @@ link::Snapshot message(const Setup& setup) {
         blade->set_state(state);
         service->add_blade_ids(id);
     };
-    for (const uint16_t id : setup.up) add(id, link::BLADE_UP);
-    for (const uint16_t id : setup.draining) add(id, link::BLADE_DRAINING);
-    for (const uint16_t id : setup.down) add(id, link::BLADE_DOWN);
+    for (const uint16_t id : scene.up) add(id, link::BLADE_UP);
+    for (const uint16_t id : scene.draining) add(id, link::BLADE_DRAINING);
+    for (const uint16_t id : scene.down) add(id, link::BLADE_DOWN);
     return m;
 }
 
 }  // namespace
 
-Harness::Harness(const Setup& setup)
-    : ports_(Bench::get().ports), buckets_(1024), burst_(new Burst), setup_(setup) {
+Harness::Harness(const Scene& scene)
+    : ports_(Bench::get().ports), buckets_(1024), burst_(new Burst), scene_(scene) {
     moved_ = std::move(MovedTable::create(1024, nullptr).value());
-    shared_.workers = setup.workers;
+    shared_.workers = scene.workers;
     shared_.moved = moved_.get();
     shared_.routes = Bench::get().routes.get();
     shared_.asks[0] = Bench::get().asks;
     shared_.handoff[1] = Bench::get().handoff;
-    shared_.control_connected = setup.control_connected;
+    shared_.control_connected = scene.control_connected;
     for (uint16_t blade = 1; blade <= 8; blade++) {
         NextHop hop;
         hop.mac = blade_mac(blade);
@@ -131,10 +132,10 @@ Harness::Harness(const Setup& setup)
         hop.known = 1;
         shared_.blade_hop[blade].store(hop);
     }
-    context_ = std::make_unique<Context>(uint16_t{0}, shared_, ports_, std::span(buckets_), setup.holds, 256u,
+    context_ = std::make_unique<Context>(uint16_t{0}, shared_, ports_, std::span(buckets_), scene.holds, 256u,
                                          std::move(NameDecrypter::create().value()));
     context_->clock = {10'000'000, 10, 1'700'000'000, 5};
-    set_blades(setup);
+    set_blades(scene);
 }
 
 Harness::~Harness() {
@@ -149,8 +150,8 @@ Harness::~Harness() {
     EXPECT_EQ(rte_mempool_in_use_count(Bench::get().pool), 0u) << "mbufs leaked";
 }
 
-void Harness::set_blades(const Setup& setup) {
-    auto built = Snapshot::build(message(setup));
+void Harness::set_blades(const Scene& scene) {
+    auto built = Snapshot::build(message(scene));
     ASSERT_TRUE(built) << built.error().message;
     snapshot_ = std::move(*built);
     shared_.snapshot = snapshot_.get();

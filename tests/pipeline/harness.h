@@ -19,7 +19,7 @@ inline constexpr uint8_t kFront = 0, kBack = 1;  // indices into Ports
 inline constexpr kr_cookie_key kCookieKey = {0x1111, 0x2222};
 inline const std::string kVip4 = "198.51.100.1", kVip6 = "2001:db8:100::1";
 
-struct Setup {
+struct Scene {
     std::vector<uint16_t> up = {1, 2, 3};
     std::vector<uint16_t> draining, down;
     bool by_session = true;
@@ -30,7 +30,7 @@ struct Setup {
 
 class Harness {
   public:
-    explicit Harness(const Setup& setup = {});
+    explicit Harness(const Scene& scene = {});
     ~Harness();
 
     /// One burst, all from `port`.
@@ -44,7 +44,7 @@ class Harness {
     /// Moves asked for since the last call.
     std::vector<MoveAsk> asks();
     void answer(const MoveAsk& ask, bool moved);
-    void set_blades(const Setup& setup);
+    void set_blades(const Scene& scene);
 
     [[nodiscard]] uint64_t count(Reason reason) const;
     [[nodiscard]] uint64_t held() const;
@@ -67,7 +67,7 @@ class Harness {
     std::vector<FlowTable::Bucket> buckets_;
     std::unique_ptr<Context> context_;
     std::unique_ptr<Burst> burst_;
-    Setup setup_;
+    Scene scene_;
 };
 
 /// A client of the harness: handshakes with the dispatcher, then sends what the test wants.

@@ -336,7 +336,7 @@ TEST_F(Pipeline, ForeignNamesGoByMaglevAndStay) {
 
 class Draining : public testing::Test {
   protected:
-    Harness harness{Setup{.up = {2, 3}, .draining = {1}}};
+    Harness harness{Scene{.up = {2, 3}, .draining = {1}}};
 };
 
 TEST_F(Draining, SessionMovesWhileTheHelloIsHeld) {
@@ -430,7 +430,7 @@ TEST_F(Draining, EstablishedFlowsStay) {
 }
 
 TEST(NoControl, NothingIsHeldForAMove) {
-    Harness harness{Setup{.up = {2, 3}, .draining = {1}, .control_connected = false}};
+    Harness harness{Scene{.up = {2, 3}, .draining = {1}, .control_connected = false}};
     Client client(harness, 43000);
     client.syn();
     harness.burst(kFront, {client.data(hello_of(1))});
@@ -453,14 +453,14 @@ TEST(DeadBlade, ItsClientsAreBoundAnew) {
 }
 
 TEST(NoBlade, NothingIsPromised) {
-    Harness harness{Setup{.up = {}, .down = {1, 2}}};
+    Harness harness{Scene{.up = {}, .down = {1, 2}}};
     harness.burst(kFront, {TcpSegment{.flags = kSyn}.frame(), TcpSegment{.ack = 5}.frame()});
     EXPECT_EQ(harness.count(Reason::drop_no_blade), 2u);
     EXPECT_TRUE(harness.wire(kFront).empty());
 }
 
 TEST(Plain, MaglevOfTheTuple) {
-    Harness harness{Setup{.by_session = false}};
+    Harness harness{Scene{.by_session = false}};
     std::set<MacAddress> used;
     for (uint16_t i = 0; i < 64; i++) {
         const TcpSegment syn{.source_port = i, .flags = kSyn},
@@ -477,7 +477,7 @@ TEST(Plain, MaglevOfTheTuple) {
 }
 
 TEST(Handoff, FlowsOfAnotherWorkerAreGivenToIt) {
-    Harness harness{Setup{.workers = 2}};
+    Harness harness{Scene{.workers = 2}};
     size_t mine = 0, theirs = 0;
     for (uint16_t i = 0; i < 64; i++) {
         harness.burst(kFront, {TcpSegment{.source_port = i, .flags = kSyn}.frame()});
@@ -492,7 +492,7 @@ TEST(Handoff, FlowsOfAnotherWorkerAreGivenToIt) {
 }
 
 TEST(Handoff, FullQueueDropsAndCounts) {
-    Harness harness{Setup{.workers = 2}};
+    Harness harness{Scene{.workers = 2}};
     for (uint16_t i = 0; i < 256; i++)
         harness.burst(kFront, {TcpSegment{.source_port = i, .flags = kSyn}.frame()});
     EXPECT_GT(harness.count(Reason::drop_handoff_full), 0u);
