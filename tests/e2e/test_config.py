@@ -72,8 +72,7 @@ def test_running_daemon_keeps_its_state(chassis: Chassis, change: Change, named:
         CONFIG.write_text(change(good))
         os.kill(chassis.pid(DISPATCH, "keyraild"), signal.SIGHUP)
         eventually(lambda: str(CONFIG) in chassis.log(DISPATCH, "keyraild")[len(log):], 5, "a line in the log")
-        assert [entry["id"] for entry in chassis.keyrail("blade", "list")["blades"]] == \
-            [entry["id"] for entry in before["blades"]]
+        assert [entry["id"] for entry in chassis.keyrail("blade", "list")] == [entry["id"] for entry in before]
         assert resumed(curl.connect("1.3", 6)) == 5
     finally:
         CONFIG.write_text(good)

@@ -77,14 +77,14 @@ class Chassis:
             self.keyrail("blade", "resume", number)
 
     def blade_states(self) -> dict[str, str]:
-        return {f"blade{blade['id']}": blade["state"] for blade in self.keyrail("blade", "list")["blades"]}
+        return {f"blade{blade['id']}": blade["state"] for blade in self.keyrail("blade", "list")}
 
     def wait_for_states(self, state: str = "up", seconds: float = 15) -> None:
         eventually(lambda: all(now == state for now in self.blade_states().values()), seconds,
                    f"all blades {state}")
 
     def agents_connected(self) -> bool:
-        return all(blade["connected"] for blade in self.keyrail("blade", "list")["blades"])
+        return all(blade["agent"]["connected"] for blade in self.keyrail("blade", "list"))
 
     # --- its processes -----------------------------------------------------------------------------------------
 

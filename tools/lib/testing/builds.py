@@ -13,7 +13,9 @@ from common.shell import ToolError, run, tail
 from testing.report import Report, from_junit
 
 FUZZ_SECONDS = 10
-SANITIZERS = ["-Db_sanitize=address,undefined", "-Db_lundef=false"]
+# Without coverage in our own code the fuzzer would be blind; the fuzz targets themselves bring its main().
+INSTRUMENTED = ["-Db_sanitize=address,undefined", "-Db_lundef=false", "-Doptimization=1", "-Dwerror=false",
+                "-Dc_args=-fsanitize=fuzzer-no-link", "-Dcpp_args=-fsanitize=fuzzer-no-link"]
 # A finding ends the test; leaks of libraries at exit are not what is looked for here.
 SANITIZER_OPTIONS = {"ASAN_OPTIONS": "abort_on_error=1:detect_leaks=0:detect_stack_use_after_return=1",
                      "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1"}
@@ -46,19 +48,24 @@ def _meson_tests(directory: Path, name: str, variables: dict[str, str] | None = 
     return report
 
 
+def _instrumented() -> Path:
+    """One build for sanitizers and fuzzing, for compiling is what takes the time. It is clang's, for libFuzzer is;
+    warnings are the normal build's business."""
+    directory = build_dir().with_name(f"{build_dir().name}-sanitize")
+    build.configure(directory, INSTRUMENTED, {"CC": "ccache clang-16", "CXX": "ccache clang++-16"})
+    return directory
+
+
 def sanitizers() -> Report:
     """The unit tests once more, under AddressSanitizer and UndefinedBehaviorSanitizer."""
-    directory = _beside("sanitize")
-    build.configure(directory, SANITIZERS)
+    directory = _instrumented()
     build.compile_all(directory, _test_targets(directory, ROOT / "tests/unit"))
     return _meson_tests(directory, "unit", SANITIZER_OPTIONS)
 
 
 def fuzz() -> Report:
     """Each libFuzzer target for some seconds, from its seeds: one test per target."""
-    directory = _beside("fuzz")
-    build.configure(directory, [*SANITIZERS, "-Dbuildtype=debugoptimized"],
-                    {"CC": "ccache clang-16", "CXX": "ccache clang++-16"})
+    directory = _instrumented()
     targets = [target for target in build.targets(directory)
                if target.kind == "executable" and target.defined_in.is_relative_to(ROOT / "tests/fuzz")]
     build.compile_all(directory, [str(target.file.relative_to(directory)) for target in targets])
@@ -83,11 +90,6 @@ def _fuzz_one(target: build.Target) -> str:
             return ""
         kept = [f"{path.name}: {path.read_bytes()[:256].hex()}" for path in Path(scratch).iterdir() if path.is_file()]
         return f"{target.name}: {' '.join(kept)}\n{tail(done.stderr, 30)}"
-
-
-def _beside(what: str) -> Path:
-    """A second build directory next to the normal one: build-sanitize."""
-    return build_dir().with_name(f"{build_dir().name}-{what}")
 
 
 def _test_targets(directory: Path, folder: Path) -> list[str]:
