@@ -3,12 +3,15 @@
 
 #include <gtest/gtest.h>
 #include <openssl/evp.h>
+#include <rte_cycles.h>
 #include <rte_eth_ring.h>
 #include <rte_ethdev.h>
 #include <rte_mbuf.h>
 #include <rte_ring.h>
 #include <rte_ring_elem.h>
 #include <unistd.h>
+
+#include <algorithm>
 
 #include "dataplane/eal.h"
 #include "dataplane/pipeline.h"
@@ -117,7 +120,7 @@ link::Snapshot message(const Scene& scene) {
 }  // namespace
 
 Harness::Harness(const Scene& scene)
-    : ports_(Bench::get().ports), buckets_(1024), burst_(new Burst), scene_(scene) {
+    : ports_(Bench::get().ports), buckets_(scene.flow_buckets), burst_(new Burst), scene_(scene) {
     moved_ = std::move(MovedTable::create(1024, nullptr).value());
     shared_.workers = scene.workers;
     shared_.moved = moved_.get();
@@ -158,12 +161,12 @@ void Harness::set_blades(const Scene& scene) {
     context_->snapshot = snapshot_.get();
 }
 
-void Harness::burst(uint8_t port, const std::vector<Frame>& frames) {
-    ASSERT_LE(frames.size(), kBurst);
+void Harness::load(uint8_t port, const std::vector<Frame>& frames) {
+    if (frames.size() > kBurst) throw std::length_error("more than a burst");
     burst_->count = static_cast<uint16_t>(frames.size());
     for (size_t i = 0; i < frames.size(); i++) {
         rte_mbuf* mbuf = rte_pktmbuf_alloc(Bench::get().pool);
-        ASSERT_NE(mbuf, nullptr);
+        if (mbuf == nullptr) throw std::bad_alloc();
         std::memcpy(rte_pktmbuf_append(mbuf, static_cast<uint16_t>(frames[i].size())), frames[i].data(),
                     frames[i].size());
         mbuf->port = ports_.list[port].device;
@@ -174,8 +177,36 @@ void Harness::burst(uint8_t port, const std::vector<Frame>& frames) {
         packet.port = port;
     }
     context_->stats.rx.add(frames.size());
+}
+
+void Harness::burst(uint8_t port, const std::vector<Frame>& frames) {
+    load(port, frames);
     run_pipeline(*burst_, *context_);
     context_->tx.flush();
+}
+
+uint64_t Harness::timed_burst(uint8_t port, const std::vector<Frame>& frames) {
+    load(port, frames);
+    const uint64_t start = rte_rdtsc_precise();
+    run_pipeline(*burst_, *context_);
+    context_->tx.flush();
+    const uint64_t ticks = rte_rdtsc_precise() - start;
+    for (const auto& rings : {Bench::get().wires, Bench::get().kernels}) {
+        for (rte_ring* ring : rings) {
+            void* mbuf = nullptr;
+            while (rte_ring_dequeue(ring, &mbuf) == 0) rte_pktmbuf_free(static_cast<rte_mbuf*>(mbuf));
+        }
+    }
+    return ticks;
+}
+
+void Harness::bind_flow(const Frame& frame, uint16_t blade) {
+    context_->flows.insert(context_->flow_hash(parse_headers(frame).tuple), blade, context_->clock.s);
+}
+
+void Harness::forget_flows() {
+    std::ranges::fill(buckets_, FlowTable::Bucket{});
+    context_->flows = FlowTable(buckets_);
 }
 
 void Harness::advance(uint64_t us) {

@@ -26,6 +26,7 @@ struct Scene {
     bool control_connected = true;
     uint32_t holds = 8;
     uint16_t workers = 1;
+    size_t flow_buckets = 1024;
 };
 
 class Harness {
@@ -35,6 +36,12 @@ class Harness {
 
     /// One burst, all from `port`.
     void burst(uint8_t port, const std::vector<Frame>& frames);
+    /// The same for benchmarks: how many TSC ticks the pipeline took, its transmit queues included; what came
+    /// out is freed.
+    uint64_t timed_burst(uint8_t port, const std::vector<Frame>& frames);
+    /// Puts the flow of this frame into the flow table, and takes all flows out.
+    void bind_flow(const Frame& frame, uint16_t blade);
+    void forget_flows();
     /// Time passes; timers run.
     void advance(uint64_t us);
     /// Frames that left since the last call.
@@ -59,6 +66,7 @@ class Harness {
 
   private:
     std::vector<Frame> drain(rte_ring* ring);
+    void load(uint8_t port, const std::vector<Frame>& frames);
 
     Shared shared_;
     Ports ports_;
