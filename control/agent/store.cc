@@ -17,7 +17,7 @@ namespace keyrail {
 
 using layout::kNone;
 
-uint64_t unix_ms() {
+uint64_t wall_clock_ms() {
     timespec now{};
     clock_gettime(CLOCK_REALTIME, &now);
     return static_cast<uint64_t>(now.tv_sec) * 1000 + static_cast<uint64_t>(now.tv_nsec) / 1000000;

@@ -150,6 +150,6 @@ class Store {
 };
 
 /// Current unix time in ms.
-uint64_t unix_ms();
+uint64_t wall_clock_ms();
 
 }  // namespace keyrail

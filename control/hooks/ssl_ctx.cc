@@ -104,7 +104,7 @@ bool store_session(SSL* ssl, SSL_SESSION* session, Store& store) {
         lineage.uses++;
     }
     SessionRecord record;
-    if (!encode(session, lineage, lifetime_of(store), unix_ms(), record)) return false;
+    if (!encode(session, lineage, lifetime_of(store), wall_clock_ms(), record)) return false;
     record.port = local_port(ssl);
     return store.put(record) == Store::Put::kStored;
 }
@@ -125,7 +125,7 @@ int on_new(SSL* ssl, SSL_SESSION* session) {
 SSL_SESSION* fetch(SSL* ssl, const SessionName& name, ConnectionHooks* connection, Store& store) {
     const auto& calls = openssl();
     const auto version = static_cast<uint16_t>(calls.SSL_version(ssl));
-    const uint64_t now = unix_ms();
+    const uint64_t now = wall_clock_ms();
     SessionRecord record;
     if (!store.resume(name, version, now, record)) return nullptr;
     SSL_SESSION* session = decode(record, now);

@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/agent/agent.h"
+
+#include <spdlog/spdlog.h>
+
+#include <asio/steady_timer.hpp>
+#include <optional>
+
+#include "chassis.pb.h"
+#include "control/agent/accept_program.h"
+#include "control/agent/assignment.h"
+#include "control/agent/control_session.h"
+#include "control/agent/kernel_checks.h"
+#include "control/agent/load.h"
+#include "control/agent/mover.h"
+#include "control/agent/receiver.h"
+#include "control/agent/server_watch.h"
+#include "control/agent/store.h"
+#include "control/protocol/listener.h"
+
+#ifndef KEYRAIL_VERSION
+#define KEYRAIL_VERSION "unknown"
+#endif
+
+namespace keyrail {
+
+namespace {
+
+constexpr std::chrono::milliseconds kTick{100};  // store sweep
+constexpr int kTicksPerHealth = 10;
+constexpr size_t kAnnounceBatch = 2000;  // about 100 KB
+
+}  // namespace
+
+struct Agent::Impl {
+    Impl(asio::io_context& io_in, AgentConfig config_in, TlsContext tls_in, Store store_in)
+        : io(io_in),
+          config(std::move(config_in)),
+          tls(std::move(tls_in)),
+          store(std::move(store_in)),
+          timer(io) {}
+
+    asio::io_context& io;
+    AgentConfig config;
+    TlsContext tls;
+    Store store;
+    NameKeys names;
+    LoadMeter load;
+    std::vector<std::string> problems;
+    std::optional<AcceptProgram> accept;
+    asio::steady_timer timer;
+    int ticks = 0;
+    std::optional<Assignment> assigned;  // kept for an accept program that is attached later
+    std::shared_ptr<ServerWatch> servers;
+    std::unique_ptr<Peers> peers;
+    std::unique_ptr<Mover> mover;
+    std::unique_ptr<Receiver> receiver;
+    std::shared_ptr<Listener> listener;
+    std::unique_ptr<ControlSession> control;
+
+    Result<void> start();
+    void attach_accept_program();
+    void program_kernel();
+    asio::awaitable<void> on_connected(ChannelPtr channel);
+    void on_message(chassis::Envelope& message);
+    void assign(const chassis::Keys& keys);
+    void answer(uint64_t request, const chassis::Query& query);
+    void report(chassis::MoveDone done);
+    void send_health();
+    void tick();
+};
+
+/// Attaches the program once the blade's settings allow it; until then says why not.
+void Agent::Impl::attach_accept_program() {
+    problems = sysctl_problems();
+    if (problems.empty()) {
+        auto attached = AcceptProgram::attach(config.interface, config.bpffs);
+        if (attached) {
+            accept.emplace(std::move(*attached));
+            spdlog::info("accept program attached to {}", config.interface);
+            program_kernel();
+        } else {
+            problems.push_back(attached.error().message);
+        }
+    }
+    for (const std::string& problem : problems) spdlog::error("{}", problem);
+}
+
+void Agent::Impl::program_kernel() {
+    if (!accept || !assigned) return;
+    auto set = accept->set_keys(assigned->cookie_keys);
+    if (set) set = accept->set_services(assigned->held);
+    if (!set) spdlog::error("accept program: {}", set.error().message);
+}
+
+Result<void> Agent::Impl::start() {
+    if (config.accept_program) attach_accept_program();
+    const auto executor = io.get_executor();
+    auto watch = ServerWatch::open(executor, [this] { send_health(); });
+    if (!watch) return tl::make_unexpected(watch.error());
+    servers = *watch;
+    peers = std::make_unique<Peers>(executor, tls,
+                                    PeerEvents{[this](uint16_t blade, const chassis::Envelope& message) {
+                                                   if (message.has_transfer_ack())
+                                                       mover->acknowledged(blade, message.request(),
+                                                                           message.transfer_ack());
+                                               },
+                                               [this](uint16_t blade) { mover->lost(blade); }});
+    mover = std::make_unique<Mover>(executor, store, *peers,
+                                    [this](chassis::MoveDone done) { report(std::move(done)); });
+    receiver = std::make_unique<Receiver>(store, config.id, names,
+                                          [this](chassis::MoveDone done) { report(std::move(done)); });
+    auto opened = Listener::open(
+        executor, tls, config.listen,
+        [this](ChannelPtr channel) { return receiver->serve(std::move(channel)); },
+        [](const Error& error) { spdlog::warn("not let in: {}", error.message); });
+    if (!opened) return tl::make_unexpected(opened.error());
+    listener = *opened;
+    control = std::make_unique<ControlSession>(
+        executor, tls, config.control,
+        ControlEvents{[this](ChannelPtr channel) { return on_connected(std::move(channel)); },
+                      [this](chassis::Envelope& message) { on_message(message); }});
+    tick();
+    return {};
+}
+
+/// Who we are, then which sessions are here though their home is elsewhere, then how we are.
+asio::awaitable<void> Agent::Impl::on_connected(ChannelPtr channel) {
+    mover->forget();
+    chassis::Envelope hello;
+    auto& body = *hello.mutable_agent_hello();
+    body.set_version(KEYRAIL_VERSION);
+    body.set_kernel(kernel_release());
+    body.set_accept_program(accept.has_value());
+    body.set_agent_address(config.listen.text());
+    for (const std::string& problem : problems) body.add_problems(problem);
+    (void)channel->send(std::move(hello));  // a channel that is broken shows in receive()
+
+    Store::Cursor cursor;
+    for (bool first = true; first || !cursor.done(); first = false) {
+        chassis::Envelope announce;
+        announce.mutable_announce()->set_reset(first);
+        for (const SessionInfo& info : store.list(cursor, Store::Which::kMovedIn, kAnnounceBatch)) {
+            auto& held = *announce.mutable_announce()->add_held();
+            held.set_name(info.name.data(), info.name.size());
+            held.set_expires_ms(info.expires_ms);
+        }
+        (void)channel->send(std::move(announce));
+        co_await channel->room();
+    }
+    if (assigned) send_health();
+}
+
+void Agent::Impl::on_message(chassis::Envelope& message) {
+    switch (message.body_case()) {
+        case chassis::Envelope::kKeys:
+            return assign(message.keys());
+        case chassis::Envelope::kOrder:
+            return mover->order(message.order());
+        case chassis::Envelope::kQuery:
+            return answer(message.request(), message.query());
+        default:
+            return;  // of a newer keyraild
+    }
+}
+
+void Agent::Impl::assign(const chassis::Keys& keys) {
+    auto read = Assignment::from(keys, config.id);
+    if (!read) return spdlog::error("control: what it assigns cannot be used: {}", read.error().message);
+    assigned.emplace(std::move(*read));
+    names.clear();
+    for (const auto& [generation, key] : assigned->name_keys) names.set(generation, key);
+    store.set_control(assigned->control);
+    program_kernel();
+    std::set<uint16_t> blades;
+    for (const auto& [blade, address] : assigned->peers) blades.insert(blade);
+    receiver->configure(std::move(blades), assigned->ports);
+    peers->configure(assigned->peers);
+    servers->watch(assigned->services);
+    send_health();
+}
+
+void Agent::Impl::answer(uint64_t request, const chassis::Query& query) {
+    chassis::Envelope message;
+    message.set_request(request);
+    auto& reply = *message.mutable_query_reply();
+    SessionName name{};
+    std::optional<SessionInfo> info;
+    if (query.name().size() == name.size()) {
+        std::ranges::copy(query.name(), name.begin());
+        info = store.peek(name);
+    }
+    reply.set_held(info && info->expires_ms > wall_clock_ms());
+    if (info) {
+        reply.set_tls_version(info->tls_version);
+        reply.set_expires_ms(info->expires_ms);
+        reply.set_single_use(info->single_use);
+    }
+    control->send(std::move(message));
+}
+
+void Agent::Impl::report(chassis::MoveDone done) {
+    chassis::Envelope message;
+    *message.mutable_move_done() = std::move(done);
+    control->send(std::move(message));
+}
+
+void Agent::Impl::send_health() {
+    chassis::Envelope message;
+    auto& health = *message.mutable_health();
+    for (const auto& [port, listening] : servers->ports()) {
+        auto& server = *health.add_servers();
+        server.set_port(port);
+        server.set_listening(listening);
+    }
+    const StoreStats stats = store.stats();
+    health.set_load(load.current());
+    health.set_sessions(stats.sessions);
+    health.set_store_bytes(stats.bytes);
+    health.set_resumed(stats.resumed);
+    health.set_full(stats.full);
+    if (control) control->send(std::move(message));
+}
+
+void Agent::Impl::tick() {
+    store.sweep(wall_clock_ms());
+    if (++ticks % kTicksPerHealth == 0) {
+        load.measure();
+        if (assigned) send_health();
+        if (config.accept_program && !accept && ticks % (10 * kTicksPerHealth) == 0) {
+            attach_accept_program();
+            if (accept) control->reconnect();  // keyraild hears of it by a new AgentHello
+        }
+    }
+    timer.expires_after(kTick);
+    timer.async_wait([this](const asio::error_code& error) {
+        if (!error) tick();
+    });
+}
+
+Agent::Agent(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Agent::~Agent() = default;
+
+Result<std::unique_ptr<Agent>> Agent::start(asio::io_context& io, AgentConfig config) {
+    auto tls = TlsContext::load(config.tls);
+    if (!tls) return tl::make_unexpected(tls.error());
+    if (tls->self() != Identity::of_blade(config.id))
+        return fail("{}: is the certificate of {}, but [blade] id is {}", config.tls.certificate.string(),
+                    tls->self().text(), config.id);
+    std::string warning;
+    auto store = Store::create(config.store, config.store_bytes, config.server_group, &warning);
+    if (!store) return tl::make_unexpected(store.error());
+    if (!warning.empty()) spdlog::warn("{}", warning);
+    auto impl = std::make_unique<Impl>(io, std::move(config), std::move(*tls), std::move(*store));
+    if (auto started = impl->start(); !started) return tl::make_unexpected(started.error());
+    return std::unique_ptr<Agent>(new Agent(std::move(impl)));
+}
+
+}  // namespace keyrail

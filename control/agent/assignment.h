@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+// What keyraild assigned to this blade (chassis.Keys), checked whole before any of it is used.
+#pragma once
+
+#include <map>
+#include <set>
+
+#include "control/agent/accept_program.h"
+#include "control/agent/name_keys.h"
+#include "control/agent/store.h"
+#include "control/protocol/address.h"
+#include "control/protocol/result.h"
+
+namespace keyrail {
+
+namespace chassis {
+class Keys;
+}
+
+struct Assignment {
+    AcceptProgram::Keys cookie_keys;
+    std::map<uint8_t, NameKeys::Key> name_keys;
+    StoreControl control;         // for the hooks
+    std::set<HostPort> services;  // all
+    std::set<HostPort> held;      // those whose connections the accept program takes
+    std::set<uint16_t> ports;
+    std::map<uint16_t, HostPort> peers;  // other blades' agents
+
+    Assignment() = default;
+    Assignment(Assignment&&) = default;
+    Assignment& operator=(Assignment&&) = default;
+    ~Assignment();
+
+    /// `self`: this blade; keys meant for another one are an error.
+    static Result<Assignment> from(const chassis::Keys& message, uint16_t self);
+};
+
+}  // namespace keyrail

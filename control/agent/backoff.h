@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+// How long to wait before the next attempt to connect: longer each time, at most a second, and never the same
+// for two agents, so that a keyraild that comes back is not met by all of them at once.
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <random>
+
+namespace keyrail {
+
+class Backoff {
+  public:
+    using Duration = std::chrono::milliseconds;
+    static constexpr Duration kFirst{50}, kMost{1000};
+
+    Duration next() {
+        const auto most = limit_;
+        limit_ = std::min(limit_ * 2, kMost);
+        return Duration(
+            std::uniform_int_distribution<Duration::rep>(most.count() / 2, most.count())(random_));
+    }
+    void reset() { limit_ = kFirst; }
+
+  private:
+    Duration limit_ = kFirst;
+    std::minstd_rand random_{std::random_device{}()};
+};
+
+}  // namespace keyrail

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/agent/control_session.h"
+
+#include <spdlog/spdlog.h>
+
+#include <asio/co_spawn.hpp>
+#include <asio/detached.hpp>
+#include <asio/redirect_error.hpp>
+#include <asio/steady_timer.hpp>
+#include <asio/use_awaitable.hpp>
+#include <utility>
+
+#include "chassis.pb.h"
+#include "control/agent/backoff.h"
+
+namespace keyrail {
+
+struct ControlSession::Impl {
+    Impl(const asio::any_io_executor& executor_in, TlsContext tls_in, HostPort control_in,
+         ControlEvents events_in)
+        : executor(executor_in),
+          tls(std::move(tls_in)),
+          control(std::move(control_in)),
+          events(std::move(events_in)),
+          pause(executor) {}
+
+    asio::any_io_executor executor;
+    TlsContext tls;
+    HostPort control;
+    ControlEvents events;
+    asio::steady_timer pause;
+    ChannelPtr channel;
+    bool stopped = false;
+
+    asio::awaitable<void> keep(std::shared_ptr<Impl> self);
+    asio::awaitable<void> use();
+};
+
+asio::awaitable<void> ControlSession::Impl::use() {
+    const ChannelPtr mine = channel;
+    co_await events.connected(mine);
+    while (!stopped) {
+        auto message = co_await mine->receive();
+        if (!message) {
+            if (!stopped) spdlog::warn("control: {}", message.error().message);
+            break;
+        }
+        if (!message->has_ping()) {
+            events.message(*message);
+            wipe(*message);
+            continue;
+        }
+        chassis::Envelope pong;
+        pong.set_request(message->request());
+        pong.mutable_pong();
+        (void)mine->send(std::move(pong));  // a channel that is broken shows in receive()
+    }
+    channel = nullptr;
+}
+
+asio::awaitable<void> ControlSession::Impl::keep([[maybe_unused]] std::shared_ptr<Impl> self) {
+    Backoff backoff;
+    bool said = false;
+    while (!stopped) {
+        auto connected = co_await connect_channel(executor, tls, control, Identity::control());
+        if (stopped) break;
+        if (connected) {
+            spdlog::info("control: connected to {}", (*connected)->name());
+            channel = *connected;
+            backoff.reset();
+            said = false;
+            co_await use();
+        } else if (!std::exchange(said, true)) {
+            spdlog::warn("control: {}; trying on", connected.error().message);
+        }
+        asio::error_code ignored;
+        pause.expires_after(backoff.next());
+        if (!stopped) co_await pause.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+    }
+}
+
+ControlSession::ControlSession(asio::any_io_executor executor, TlsContext tls, HostPort control,
+                               ControlEvents events)
+    : impl_(std::make_shared<Impl>(executor, std::move(tls), std::move(control), std::move(events))) {
+    asio::co_spawn(executor, impl_->keep(impl_), asio::detached);
+}
+
+ControlSession::~ControlSession() {
+    impl_->stopped = true;
+    impl_->pause.cancel();
+    reconnect();
+}
+
+void ControlSession::send(chassis::Envelope message) {
+    if (impl_->channel == nullptr) return wipe(message);
+    if (auto sent = impl_->channel->send(std::move(message)); !sent)
+        spdlog::warn("control: {}", sent.error().message);
+}
+
+void ControlSession::reconnect() {
+    if (impl_->channel) impl_->channel->close();
+}
+
+}  // namespace keyrail

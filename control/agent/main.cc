@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+// keyrail-agent: one per blade. Exit status: 0 fine, 1 something is wrong (said on stderr), 3 the kernel
+// cannot do late binding.
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
+#include <sys/prctl.h>
+
+#include <CLI/CLI.hpp>
+#include <asio/signal_set.hpp>
+#include <csignal>
+
+#include "control/agent/accept_program.h"
+#include "control/agent/agent.h"
+#include "control/agent/kernel_checks.h"
+
+namespace {
+
+using namespace keyrail;
+
+constexpr int kFailed = 1, kNoLateBinding = 3;
+
+int complain(const std::string& message, int status) {
+    fmt::print(stderr, "keyrail-agent: {}\n", message);
+    return status;
+}
+
+int check() {
+    if (const auto kernel = check_kernel(); !kernel) return complain(kernel.error().message, kNoLateBinding);
+    int status = 0;
+    for (const std::string& problem : sysctl_problems()) status = complain(problem, kFailed);
+    if (status == 0) fmt::print("kernel {}: late binding works on this blade\n", kernel_release());
+    return status;
+}
+
+int run(AgentConfig config) {
+    if (config.accept_program) {
+        if (const auto kernel = check_kernel(); !kernel)
+            return complain(kernel.error().message, kNoLateBinding);
+    }
+    prctl(PR_SET_DUMPABLE, 0);  // session keys and name keys are in our memory
+    asio::io_context io(1);
+    asio::signal_set signals(io, SIGTERM, SIGINT);
+    signals.async_wait([&io](const asio::error_code&, int) { io.stop(); });
+    std::signal(SIGPIPE, SIG_IGN);
+    const auto id = config.id;
+    auto agent = Agent::start(io, std::move(config));
+    if (!agent) return complain(agent.error().message, kFailed);
+    spdlog::info("keyrail-agent of blade {} is ready", id);
+    io.run();
+    spdlog::info("keyrail-agent ends; the session store and the accept program stay");
+    return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    CLI::App app("Keyrail's agent on a blade: session store, moves, accept program.", "keyrail-agent");
+    std::string file;
+    bool only_check = false, detach = false;
+    app.add_option("--config", file, "configuration (TOML)");
+    app.add_flag("--check", only_check, "only say whether kernel and settings are fit for late binding");
+    app.add_flag("--detach", detach, "take the accept program off the interface and end");
+    CLI11_PARSE(app, argc, argv);
+    spdlog::set_default_logger(spdlog::stderr_logger_st("keyrail-agent"));
+    spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%e %l %v");
+    if (only_check) return check();
+    if (file.empty()) return complain("--config FILE is missing (or --check)", kFailed);
+    auto config = load_agent_config(file);
+    if (!config) {
+        for (const std::string& line : config.error()) fmt::print(stderr, "{}\n", line);
+        return kFailed;
+    }
+    if (!detach) return run(std::move(*config));
+    const auto detached = AcceptProgram::detach(config->bpffs);
+    return detached ? 0 : complain(detached.error().message, kFailed);
+}

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/agent/peers.h"
+
+#include <spdlog/spdlog.h>
+
+#include <asio/co_spawn.hpp>
+#include <asio/detached.hpp>
+#include <asio/redirect_error.hpp>
+#include <asio/steady_timer.hpp>
+#include <asio/use_awaitable.hpp>
+#include <list>
+
+#include "chassis.pb.h"
+#include "control/agent/backoff.h"
+
+namespace keyrail {
+
+struct Peers::Impl : std::enable_shared_from_this<Peers::Impl> {
+    Impl(asio::any_io_executor executor_in, TlsContext tls_in, PeerEvents events_in)
+        : executor(std::move(executor_in)), tls(std::move(tls_in)), events(std::move(events_in)) {}
+
+    struct Peer {
+        Peer(const asio::any_io_executor& executor, uint16_t blade_in, HostPort at)
+            : blade(blade_in), address(std::move(at)), pause(executor) {}
+        uint16_t blade;
+        HostPort address;
+        ChannelPtr channel;
+        asio::steady_timer pause;
+        std::list<asio::steady_timer*> waiting;  // for the channel
+        bool gone = false;                       // not configured any more
+    };
+    using PeerPtr = std::shared_ptr<Peer>;
+
+    asio::any_io_executor executor;
+    TlsContext tls;
+    PeerEvents events;
+    std::map<uint16_t, PeerPtr> peers;
+
+    asio::awaitable<void> keep(std::shared_ptr<Impl> self, PeerPtr peer);
+    asio::awaitable<void> use(PeerPtr peer);
+    static void drop(Peer& peer);
+};
+
+/// Reads until the connection ends.
+asio::awaitable<void> Peers::Impl::use(PeerPtr peer) {
+    for (asio::steady_timer* waiter : peer->waiting) waiter->cancel();
+    while (!peer->gone) {
+        const auto message = co_await peer->channel->receive();
+        if (!message) {
+            if (!peer->gone) spdlog::warn("peers: {}", message.error().message);
+            break;
+        }
+        events.message(peer->blade, *message);
+    }
+    peer->channel = nullptr;
+    events.lost(peer->blade);
+}
+
+asio::awaitable<void> Peers::Impl::keep([[maybe_unused]] std::shared_ptr<Impl> self, PeerPtr peer) {
+    Backoff backoff;
+    bool said = false;
+    while (!peer->gone) {
+        auto connected =
+            co_await connect_channel(executor, tls, peer->address, Identity::of_blade(peer->blade));
+        if (peer->gone) break;
+        if (connected) {
+            spdlog::info("peers: connected to {}", (*connected)->name());
+            peer->channel = *connected;
+            co_await use(peer);
+            backoff.reset();
+            said = false;
+        } else if (!std::exchange(said, true)) {
+            spdlog::warn("peers: {}; trying on", connected.error().message);
+        }
+        asio::error_code ignored;
+        peer->pause.expires_after(backoff.next());
+        if (!peer->gone) co_await peer->pause.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+    }
+}
+
+void Peers::Impl::drop(Peer& peer) {
+    peer.gone = true;
+    if (peer.channel) peer.channel->close();
+    peer.pause.cancel();
+    for (asio::steady_timer* waiter : peer.waiting) waiter->cancel();
+}
+
+Peers::Peers(asio::any_io_executor executor, TlsContext tls, PeerEvents events)
+    : impl_(std::make_shared<Impl>(std::move(executor), std::move(tls), std::move(events))) {}
+
+Peers::~Peers() {
+    for (auto& [blade, peer] : impl_->peers) Impl::drop(*peer);
+}
+
+void Peers::configure(const std::map<uint16_t, HostPort>& addresses) {
+    for (auto entry = impl_->peers.begin(); entry != impl_->peers.end();) {
+        const auto found = addresses.find(entry->first);
+        const bool stays = found != addresses.end() && found->second == entry->second->address;
+        if (!stays) Impl::drop(*entry->second);
+        entry = stays ? std::next(entry) : impl_->peers.erase(entry);
+    }
+    for (const auto& [blade, address] : addresses) {
+        if (impl_->peers.contains(blade)) continue;
+        const auto peer = std::make_shared<Impl::Peer>(impl_->executor, blade, address);
+        impl_->peers.emplace(blade, peer);
+        asio::co_spawn(impl_->executor, impl_->keep(impl_, peer), asio::detached);
+    }
+}
+
+bool Peers::knows(uint16_t blade) const { return impl_->peers.contains(blade); }
+
+asio::awaitable<Result<ChannelPtr>> Peers::channel(uint16_t blade, Time until) {
+    const auto found = impl_->peers.find(blade);
+    if (found == impl_->peers.end()) co_return fail("blade {} is not known here", blade);
+    const Impl::PeerPtr peer = found->second;
+    if (!peer->channel || !peer->channel->is_open()) {
+        asio::steady_timer timer(impl_->executor, until);
+        const auto place = peer->waiting.insert(peer->waiting.end(), &timer);
+        asio::error_code ignored;
+        co_await timer.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+        peer->waiting.erase(place);
+    }
+    if (peer->gone || !peer->channel || !peer->channel->is_open())
+        co_return fail("the agent of blade {} cannot be reached at {}", blade, peer->address.text());
+    co_return peer->channel;
+}
+
+}  // namespace keyrail

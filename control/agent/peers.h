@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+// Connections to the agents of the other blades: made at once, kept open, made again when they break.
+#pragma once
+
+#include <asio/any_io_executor.hpp>
+#include <chrono>
+#include <functional>
+#include <map>
+#include <memory>
+
+#include "control/protocol/channel.h"
+
+namespace keyrail {
+
+struct PeerEvents {
+    std::function<void(uint16_t blade, const chassis::Envelope& message)> message;
+    std::function<void(uint16_t blade)> lost;  // the connection broke: no answer will come by it
+};
+
+class Peers {
+  public:
+    using Time = std::chrono::steady_clock::time_point;
+
+    Peers(asio::any_io_executor executor, TlsContext tls, PeerEvents events);
+    ~Peers();
+    Peers(const Peers&) = delete;
+    Peers& operator=(const Peers&) = delete;
+
+    /// Blade id -> its agent. Connections to those that stay are kept.
+    void configure(const std::map<uint16_t, HostPort>& addresses);
+    [[nodiscard]] bool knows(uint16_t blade) const;
+    /// An open connection, waiting for one until then.
+    asio::awaitable<Result<ChannelPtr>> channel(uint16_t blade, Time until);
+
+  private:
+    struct Impl;
+    std::shared_ptr<Impl> impl_;
+};
+
+}  // namespace keyrail

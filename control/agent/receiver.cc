@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/agent/receiver.h"
+
+#include <spdlog/spdlog.h>
+
+#include "chassis.pb.h"
+#include "control/agent/records.h"
+
+namespace keyrail {
+
+void Receiver::configure(std::set<uint16_t> blades, std::set<uint16_t> ports) {
+    blades_ = std::move(blades);
+    ports_ = std::move(ports);
+}
+
+std::optional<std::string> Receiver::store(const chassis::Transfer& transfer) {
+    SessionRecord record;
+    if (auto sane = from_message(transfer.record(), ports_, wall_clock_ms(), record); !sane)
+        return sane.error().message;
+    record.moved_in = names_.home(record.name) != self_;
+    if (store_.put(record) != Store::Put::kStored) return "the store cannot take it";
+    chassis::MoveDone done;
+    done.set_order_id(transfer.order_id());
+    done.set_result(chassis::MOVED);
+    done.set_expires_ms(record.expires_ms);
+    report_(std::move(done));
+    return std::nullopt;
+}
+
+/// A transfer that is repeated gets its first answer again: stored twice, a session could be used twice.
+std::optional<std::string> Receiver::take_in(uint16_t from, uint64_t number,
+                                             const chassis::Transfer& transfer) {
+    if (!blades_.contains(from)) return "this blade does not know you (yet)";
+    if (number == 0) return "the transfer has no number";
+    const Key key{from, number};
+    if (const auto known = seen_.find(key); known != seen_.end()) return known->second;
+    auto outcome = store(transfer);
+    if (outcome) spdlog::warn("receiver: a session of blade {} is refused: {}", from, *outcome);
+    seen_.emplace(key, outcome);
+    order_.push_back(key);
+    if (order_.size() > kRemembered) {
+        seen_.erase(order_.front());
+        order_.pop_front();
+    }
+    return outcome;
+}
+
+asio::awaitable<void> Receiver::serve(ChannelPtr channel) {
+    if (!channel->peer().is_blade() || channel->peer().blade == self_) {
+        spdlog::warn("receiver: {} is not let in: only other blades send sessions", channel->name());
+        co_return;
+    }
+    for (;;) {
+        auto message = co_await channel->receive();
+        if (!message) {
+            spdlog::info("receiver: {}", message.error().message);
+            co_return;
+        }
+        chassis::Envelope answer;
+        answer.set_request(message->request());
+        if (message->has_transfer()) {
+            const auto refused = take_in(channel->peer().blade, message->request(), message->transfer());
+            auto& ack = *answer.mutable_transfer_ack();
+            ack.set_order_id(message->transfer().order_id());
+            ack.set_stored(!refused);
+            ack.set_reason(refused.value_or(""));
+        } else if (message->has_ping()) {
+            answer.mutable_pong();
+        }
+        wipe(*message);
+        if (answer.body_case() == chassis::Envelope::BODY_NOT_SET) continue;
+        if (auto sent = channel->send(std::move(answer)); !sent)
+            spdlog::warn("receiver: {}", sent.error().message);
+    }
+}
+
+}  // namespace keyrail

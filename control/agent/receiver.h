@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+// The target's side of a move: takes sessions from other blades' agents into the store.
+#pragma once
+
+#include <asio/awaitable.hpp>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <utility>
+
+#include "control/agent/name_keys.h"
+#include "control/agent/store.h"
+#include "control/protocol/channel.h"
+
+namespace keyrail {
+
+namespace chassis {
+class MoveDone;
+class Transfer;
+}  // namespace chassis
+
+class Receiver {
+  public:
+    static constexpr size_t kRemembered = 16384;  // transfers whose repetition is recognised
+    using Report = std::function<void(chassis::MoveDone)>;
+
+    /// `report`: MOVED, to keyraild.
+    Receiver(Store& store, uint16_t self, const NameKeys& names, Report report)
+        : store_(store), self_(self), names_(names), report_(std::move(report)) {}
+
+    /// Who may send sessions, and to which service ports they may belong.
+    void configure(std::set<uint16_t> blades, std::set<uint16_t> ports);
+    /// Serves one connection of another agent until it ends. Only blades may send sessions, not control.
+    asio::awaitable<void> serve(ChannelPtr channel);
+
+  private:
+    /// nullopt: stored. Otherwise why not.
+    std::optional<std::string> take_in(uint16_t from, uint64_t number, const chassis::Transfer& transfer);
+    std::optional<std::string> store(const chassis::Transfer& transfer);
+
+    Store& store_;
+    const uint16_t self_;
+    const NameKeys& names_;
+    Report report_;
+    std::set<uint16_t> blades_, ports_;
+
+    using Key = std::pair<uint16_t, uint64_t>;  // blade, its number for the transfer
+    std::map<Key, std::optional<std::string>> seen_;
+    std::deque<Key> order_;  // oldest first
+};
+
+}  // namespace keyrail
