@@ -4,14 +4,15 @@
 
 #include <httplib.h>
 #include <spdlog/spdlog.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 
 #include <asio/co_spawn.hpp>
+#include <atomic>
 #include <future>
 #include <nlohmann/json.hpp>
 #include <thread>
+
+#include "control/protocol/unix_socket.h"
 
 namespace keyrail {
 
@@ -26,18 +27,6 @@ ApiReply error_reply(int status, const std::string& text) {
     return {status, nlohmann::json{{"error", text}}.dump()};
 }
 
-bool answers(const fs::path& socket_file) {
-    sockaddr_un at{};
-    at.sun_family = AF_UNIX;
-    const std::string& path = socket_file.native();
-    if (path.size() >= sizeof at.sun_path) return false;
-    path.copy(at.sun_path, path.size());
-    const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    const bool connected = fd >= 0 && ::connect(fd, reinterpret_cast<const sockaddr*>(&at), sizeof at) == 0;
-    if (fd >= 0) ::close(fd);
-    return connected;
-}
-
 }  // namespace
 
 struct ApiServer::Impl {
@@ -46,6 +35,7 @@ struct ApiServer::Impl {
     Handler handler;
     httplib::Server server;
     std::thread thread;
+    std::atomic<bool> stopping{false};  // nobody runs the executor any more
 
     ApiReply ask(const httplib::Request& request) const;
 };
@@ -61,7 +51,11 @@ ApiReply ApiServer::Impl::ask(const httplib::Request& request) const {
                        else
                            promise->set_value(std::move(reply));
                    });
-    if (answer.wait_for(kTimeout) != std::future_status::ready)
+    const auto deadline = std::chrono::steady_clock::now() + kTimeout;
+    auto state = std::future_status::timeout;
+    while (state != std::future_status::ready && !stopping && std::chrono::steady_clock::now() < deadline)
+        state = answer.wait_for(std::chrono::milliseconds(100));
+    if (state != std::future_status::ready)
         return error_reply(504, "keyraild did not come to an answer in time; see its log");
     try {
         return answer.get();
@@ -73,7 +67,7 @@ ApiReply ApiServer::Impl::ask(const httplib::Request& request) const {
 
 Result<std::unique_ptr<ApiServer>> ApiServer::open(asio::any_io_executor executor, fs::path socket,
                                                    Handler handler) {
-    if (answers(socket))
+    if (try_unix_socket(socket) == 0)
         return fail("{}: another keyraild listens there already; stop it first", socket.string());
     auto impl = std::make_unique<Impl>();
     impl->executor = std::move(executor);
@@ -109,6 +103,7 @@ Result<std::unique_ptr<ApiServer>> ApiServer::open(asio::any_io_executor executo
 ApiServer::ApiServer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 
 ApiServer::~ApiServer() {
+    impl_->stopping = true;
     impl_->server.stop();
     if (impl_->thread.joinable()) impl_->thread.join();
     std::error_code ignored;

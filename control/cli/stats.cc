@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+// keyrail stats: the counters that are not zero, each with what it means.
+#include <CLI/CLI.hpp>
+
+#include "control/cli/api_client.h"
+#include "control/cli/table.h"
+#include "dataplane/verdict.h"
+
+namespace keyrail::cli {
+
+using nlohmann::json;
+
+namespace {
+
+void show_packets(const json& stats) {
+    const auto number = [&](const char* key) { return stats[key].get<uint64_t>(); };
+    fmt::print("packets    rx {} = tx {} + punt {} + held {} + drops {}: {}\n", number("rx"), number("tx"),
+               number("punt"), number("held"), number("drops"),
+               stats["conserved"].get<bool>() ? "conserved" : "NOT CONSERVED (a fault; please report it)");
+    fmt::print("flows      {}, moved-table entries {}, snapshot {}\n\n", number("flows"),
+               number("moved_entries"), number("snapshot_generation"));
+    Table reasons({"COUNT", "REASON", "MEANING"});
+    for (const ReasonText& reason : kReasonTexts) {
+        const uint64_t count = stats["reasons"].value(std::string(reason.name), uint64_t{0});
+        if (count != 0)
+            reasons.add({std::to_string(count), std::string(reason.name), std::string(reason.text)});
+    }
+    reasons.print();
+}
+
+void show_ports(const json& stats) {
+    fmt::print("\n");
+    Table ports({"PORT", "LINK", "RX", "TX", "MISSED", "RX ERRORS", "TX ERRORS"});
+    for (const json& port : stats["ports"])
+        ports.add({port["name"], port["link_up"].get<bool>() ? "up" : "down", port["rx_packets"].dump(),
+                   port["tx_packets"].dump(), port["rx_missed"].dump(), port["rx_errors"].dump(),
+                   port["tx_errors"].dump()});
+    ports.print();
+    fmt::print("\n");
+    Table blades({"BLADE", "NAME", "FLOWS", "NEIGHBOUR"});
+    for (const json& blade : stats["blades"])
+        blades.add({blade["id"].dump(), blade["name"], blade["flows"].dump(),
+                    blade["neighbour"].get<bool>() ? "known" : "unknown"});
+    blades.print();
+}
+
+void show_moves(const json& moves) {
+    const auto number = [&](const char* key) { return moves[key].get<uint64_t>(); };
+    fmt::print(
+        "\nmoves      ordered {}, moved {}, not found {}, refused {}, lost {}, unreachable {}, late {}\n",
+        number("ordered"), number("moved"), number("not_found"), number("refused"), number("lost"),
+        number("unreachable"), number("late"));
+    if (number("moved") > 0)
+        fmt::print("           order to acknowledgement: p50 {} us, p99 {} us\n", number("p50_us"),
+                   number("p99_us"));
+}
+
+void show(const json& stats) {
+    if (stats.contains("rx")) {
+        show_packets(stats);
+        show_ports(stats);
+    } else {
+        fmt::print("packets    unknown: keyrail-dp is not connected; is it running?\n");
+    }
+    show_moves(stats["moves"]);
+}
+
+}  // namespace
+
+void add_stats(CLI::App& app, Invocation& invocation) {
+    subcommand(app, "stats", "What became of packets, and of moves")->callback([&] {
+        invocation.run = [&] { return print(invocation, ask(invocation.socket, "/v1/stats"), show); };
+    });
+}
+
+}  // namespace keyrail::cli

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+// keyrail status: the chassis on one screen.
+#include <CLI/CLI.hpp>
+
+#include "control/cli/api_client.h"
+#include "control/cli/table.h"
+
+namespace keyrail::cli {
+
+using nlohmann::json;
+
+namespace {
+
+std::string joined(const json& texts) {
+    std::string line;
+    for (const json& text : texts) line += (line.empty() ? "" : " ") + text.get<std::string>();
+    return line;
+}
+
+std::string dataplane_line(const json& status) {
+    const json& dataplane = status["dataplane"];
+    if (!dataplane["connected"].get<bool>()) return "NOT CONNECTED (is keyrail-dp running?)";
+    const uint64_t has = dataplane["snapshot_generation"], newest = status["snapshot_generation"];
+    const std::string lag = has == newest ? "" : fmt::format(" (newest is {})", newest);
+    return fmt::format("keyrail-dp {}, {} worker(s), snapshot {}{}", dataplane["version"].get<std::string>(),
+                       dataplane["workers"].get<int>(), has, lag);
+}
+
+void show(const json& status) {
+    const json& blades = status["blades"];
+    fmt::print("chassis    {} (keyraild {}, up {} s)\n", status["chassis"].get<std::string>(),
+               status["version"].get<std::string>(), status["uptime_s"].get<int64_t>());
+    fmt::print("dataplane  {}\n", dataplane_line(status));
+    fmt::print("blades     {} up, {} draining, {} down; {} agent(s) connected\n", blades["up"].get<int>(),
+               blades["draining"].get<int>(), blades["down"].get<int>(), status["agents"].get<int>());
+    fmt::print("sessions   {} away from their home\n\n", status["moved_sessions"].get<uint64_t>());
+    Table table({"SERVICE", "ADDRESSES", "PORT", "POOL", "STEERING", "BLADES UP"});
+    for (const json& service : status["services"])
+        table.add({service["name"], joined(service["addresses"]), service["port"].dump(), service["pool"],
+                   service["steering"],
+                   fmt::format("{} of {}", service["blades_up"].get<int>(), service["blades"].size())});
+    table.print();
+}
+
+}  // namespace
+
+void add_status(CLI::App& app, Invocation& invocation) {
+    subcommand(app, "status", "The chassis at a glance")->callback([&] {
+        invocation.run = [&] { return print(invocation, ask(invocation.socket, "/v1/status"), show); };
+    });
+}
+
+}  // namespace keyrail::cli

@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+// Aligned tables for people.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace keyrail::cli {
+
+class Table {
+  public:
+    explicit Table(std::vector<std::string> head) : rows_{std::move(head)} {}
+    void add(std::vector<std::string> row) { rows_.push_back(std::move(row)); }
+    /// Columns that hold only numbers are aligned to the right.
+    void print() const;
+
+  private:
+    std::vector<std::vector<std::string>> rows_;
+};
+
+}  // namespace keyrail::cli
