@@ -149,7 +149,8 @@ struct Eal {
 Result<void> serve(const Profile& profile, const std::filesystem::path& run_dir) {
     auto lock = lock_run_directory(run_dir);
     if (!lock) return tl::make_unexpected(lock.error());
-    if (auto good = start_eal(profile, fmt::format("keyrail-{}", getpid())); !good) return good;
+    setenv("RUNTIME_DIRECTORY", run_dir.c_str(), 1);  // or the EAL makes a directory in /var/run/dpdk
+    if (auto good = start_eal(profile, "keyrail"); !good) return good;
     const Eal eal;
     Dispatcher dispatcher;
     if (auto good = dispatcher.open(profile); !good) return good;

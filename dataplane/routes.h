@@ -29,9 +29,9 @@ inline constexpr HopId kMaxHops = 32767;  // what two-byte FIB entries can name
 
 class Routes {
   public:
-    /// Allocates the FIBs from DPDK's heap (EAL must be up): 75 MB, and half a KB for each of `max_routes`, which
-    /// counts for each IP version. At most one Routes per process. `rcu` = where
-    /// workers report quiescent states; null where nobody looks up while the tables change.
+    /// Allocates the FIBs from DPDK's heap (EAL must be up): 75 MB, and half a KB for each of `max_routes`,
+    /// which counts for each IP version. At most one Routes per process. `rcu` = where workers report
+    /// quiescent states; null where nobody looks up while the tables change.
     static Result<std::unique_ptr<Routes>> create(uint32_t max_routes, rte_rcu_qsbr* rcu = nullptr);
     ~Routes();
     Routes(const Routes&) = delete;

@@ -126,14 +126,17 @@ Result<Queues> plan_queues(const std::string& device, uint16_t id, uint16_t work
 
 Result<void> set_mac(const PortProfile& profile, uint16_t id, MacAddress& mac) {
     rte_ether_addr address{};
-    if (!profile.mac.empty()) {
+    int code = profile.mac.empty() ? -ENOTSUP : 0;
+    if (code == 0) {
         rte_ether_unformat_addr(profile.mac.c_str(), &address);
-        if (const int code = rte_eth_dev_default_mac_addr_set(id, &address); code != 0) {
-            return fail("it does not take the MAC {}: {}", profile.mac, reason(code));
-        }
+        code = rte_eth_dev_default_mac_addr_set(id, &address);
     }
-    if (const int code = rte_eth_macaddr_get(id, &address); code != 0)
-        return fail("no MAC: {}", reason(code));
+    // Devices without an address of their own (net_ring) also do not look at those of frames: the profile's
+    // is good.
+    if (code == -ENOTSUP && profile.mac.empty()) code = rte_eth_macaddr_get(id, &address);
+    if (code != 0 && code != -ENOTSUP)
+        return fail("it does not take the MAC {}: {}", profile.mac, reason(code));
+    if (rte_is_valid_assigned_ether_addr(&address) == 0) return fail("it has no MAC; give the port a 'mac'");
     std::memcpy(mac.data(), address.addr_bytes, mac.size());
     return {};
 }
@@ -162,12 +165,6 @@ Result<void> open_wire(const PortProfile& profile, PollMode poll, uint16_t worke
 Result<void> open_tap(const PortProfile& profile, size_t index, uint16_t workers, rte_mempool* pool,
                       Port& port) {
     const std::string& name = profile.kernel_interface;
-    if (if_nametoindex(name.c_str()) != 0) {
-        return fail(
-            "there is an interface '{}' already: another keyrail-dp runs here, or it needs another "
-            "kernel_interface",
-            name);
-    }
     char mac[RTE_ETHER_ADDR_FMT_SIZE];
     rte_ether_addr address;
     std::memcpy(address.addr_bytes, port.mac.data(), port.mac.size());
@@ -182,15 +179,35 @@ Result<void> open_tap(const PortProfile& profile, size_t index, uint16_t workers
     return {};
 }
 
+/// Before any device is touched: a second AF_XDP socket would take the packets away from a dispatcher that
+/// runs.
+Result<void> check_names(const Profile& profile) {
+    for (const PortProfile& port : profile.ports) {
+        if (if_nametoindex(port.kernel_interface.c_str()) == 0) continue;
+        return fail(
+            "port {} ({}): there is an interface '{}' already: another keyrail-dp runs here, or the port "
+            "needs "
+            "another kernel_interface",
+            port.name, port.device, port.kernel_interface);
+    }
+    return {};
+}
+
 void close_device(uint16_t id) {
     if (rte_eth_dev_is_valid_port(id) == 0) return;
+    char name[RTE_ETH_NAME_MAX_LEN];
+    rte_eth_dev_info info{};
+    const bool is_virtual = rte_eth_dev_get_name_by_port(id, name) == 0 && !is_pci_device(name) &&
+                            rte_eth_dev_info_get(id, &info) == 0;
     rte_eth_dev_stop(id);
     rte_eth_dev_close(id);
+    if (is_virtual) rte_dev_remove(info.device);  // else the name could not be used again
 }
 
 }  // namespace
 
 Result<Ports> open_ports(const Profile& profile, uint16_t queues) {
+    if (auto good = check_names(profile); !good) return tl::make_unexpected(good.error());
     Ports ports;
     ports.pool = rte_pktmbuf_pool_create("mbufs", profile.mbufs, kMempoolCache, 0, RTE_MBUF_DEFAULT_BUF_SIZE,
                                          SOCKET_ID_ANY);

@@ -335,7 +335,9 @@ Result<std::unique_ptr<KernelRoutes>> KernelRoutes::start(const Ports& ports, Sh
 
 KernelRoutes::~KernelRoutes() {
     if (!impl_ || !impl_->requests) return;
-    for (const Prefix& prefix : impl_->tables.own_blackholes()) impl_->set_blackhole(prefix, false);
+    std::set<Prefix> ours = impl_->tables.own_blackholes();
+    ours.insert(impl_->vips.begin(), impl_->vips.end());  // the kernel may not have told of the latest yet
+    for (const Prefix& prefix : ours) impl_->set_blackhole(prefix, false);
     impl_->tables.on_hop = nullptr;
 }
 

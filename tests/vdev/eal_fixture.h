@@ -13,6 +13,7 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <string>
 
 #include "dataplane/config.h"
@@ -33,15 +34,18 @@ inline int run_with_eal(int argc, char** argv) {
         std::fputs("skipped: needs root and network namespaces\n", stderr);
         return kSkipped;
     }
+    char folder[] = "/tmp/keyrail-eal-XXXXXX";
+    setenv("RUNTIME_DIRECTORY", mkdtemp(folder), 1);
     Profile profile;
     profile.huge_pages = false;
-    profile.memory_mb = 192;
-    if (const auto started = start_eal(profile, "keyrail-test-" + std::to_string(getpid())); !started) {
+    profile.memory_mb = 256;
+    if (const auto started = start_eal(profile, "keyrail"); !started) {
         std::fprintf(stderr, "%s\n", started.error().message.c_str());
         return 1;
     }
     const int result = RUN_ALL_TESTS();
     rte_eal_cleanup();
+    std::filesystem::remove_all(folder);
     return result;
 }
 

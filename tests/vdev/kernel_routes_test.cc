@@ -155,6 +155,7 @@ TEST_F(KernelRoutesTest, LowestMetricWins) {
     ip("route add unreachable 203.0.113.5");
     expect("203.0.113.5", "");
     EXPECT_EQ(at("203.0.113.6"), "fe@0");
+    ip("route del unreachable 203.0.113.5");
 }
 
 TEST_F(KernelRoutesTest, OwnAndForeignDestinationsStayTheKernels) {

@@ -120,10 +120,36 @@ TEST_F(RoutesTest, AGatewayMovesAllItsRoutesAtOnce) {
 TEST_F(RoutesTest, HopsOfRoutesAreReused) {
     for (uint32_t i = 0; i < 3u * kMaxHops; ++i)
         ASSERT_TRUE(set("192.0.2.1", hop(static_cast<uint8_t>(1 + i % 200))));
-    for (uint32_t i = 0; i < 2u * kMaxHops; ++i) {
-        ASSERT_TRUE(set("2001:db8::1", hop(3)));
+}
+
+// DPDK's own count of groups goes wrong with these and ends at "full": the table must be built anew,
+// unharmed.
+TEST_F(RoutesTest, ComingAndGoingNeverFillsTheTable) {
+    ASSERT_TRUE(set("::/0", hop(1)));
+    ASSERT_TRUE(set("2001:db8::/64", hop(2)));
+    ASSERT_TRUE(set("2001:db8::7", hop(7)));
+    for (int i = 0; i < 4000; ++i) {
+        ASSERT_TRUE(set("2001:db8::1", hop(3))) << i;
         erase("2001:db8::1");
     }
+    EXPECT_EQ(at("2001:db8::7"), 7);
+    EXPECT_EQ(at("2001:db8::1"), 2);
+    EXPECT_EQ(at("fd00::1"), 1);
+
+    ASSERT_TRUE(set("0.0.0.0/0", hop(1)));
+    ASSERT_TRUE(set("192.0.2.0/24", kUnknownHop));
+    ASSERT_TRUE(set("10.0.0.0/8", hop(4)));
+    for (int i = 0; i < 4; ++i) {
+        ASSERT_TRUE(set("192.0.2.1", kUnknownHop));
+        erase("192.0.2.1");
+    }
+    ASSERT_TRUE(set("192.0.2.10", hop(5)));
+    ASSERT_TRUE(set("198.51.100.10", hop(6)));
+    EXPECT_EQ(at("192.0.2.10"), 5);
+    EXPECT_EQ(at("192.0.2.1"), 0);
+    EXPECT_EQ(at("198.51.100.10"), 6);
+    EXPECT_EQ(at("10.1.1.1"), 4);
+    EXPECT_EQ(at("8.8.8.8"), 1);
 }
 
 TEST_F(RoutesTest, SaysWhenHopsRunOut) {
@@ -167,7 +193,8 @@ TEST(RoutesUnderChange, ReadersNeverSeeAnotherHop) {
         rte_rcu_qsbr_thread_offline(rcu, 0);
         rte_rcu_qsbr_thread_unregister(rcu, 0);
     });
-    for (uint32_t i = 0; i < 20000; ++i) {
+    while (reads == 0) std::this_thread::yield();
+    for (uint32_t i = 0; i < 2000; ++i) {
         // The watched route's group of entries is emptied, and the next one takes it for another network.
         EXPECT_TRUE(routes->set4({watched}, 32, hop(2)));
         routes->erase4({watched}, 32);
