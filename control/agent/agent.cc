@@ -40,6 +40,10 @@ struct Agent::Impl {
           store(std::move(store_in)),
           timer(io) {}
 
+    ~Impl() {
+        if (receiver) receiver->stop();
+    }
+
     asio::io_context& io;
     AgentConfig config;
     TlsContext tls;
@@ -54,7 +58,7 @@ struct Agent::Impl {
     std::shared_ptr<ServerWatch> servers;
     std::unique_ptr<Peers> peers;
     std::unique_ptr<Mover> mover;
-    std::unique_ptr<Receiver> receiver;
+    std::shared_ptr<Receiver> receiver;
     std::shared_ptr<Listener> listener;
     std::unique_ptr<ControlSession> control;
 
@@ -108,11 +112,17 @@ Result<void> Agent::Impl::start() {
                                                [this](uint16_t blade) { mover->lost(blade); }});
     mover = std::make_unique<Mover>(executor, store, *peers,
                                     [this](chassis::MoveDone done) { report(std::move(done)); });
-    receiver = std::make_unique<Receiver>(store, config.id, names,
+    receiver = std::make_shared<Receiver>(store, config.id, names,
                                           [this](chassis::MoveDone done) { report(std::move(done)); });
+    // A handshake may still be under way when the agent ends.
+    const auto serve = [](std::weak_ptr<Receiver> weak, ChannelPtr channel) -> asio::awaitable<void> {
+        if (const auto alive = weak.lock()) co_await alive->serve(std::move(channel));
+    };
     auto opened = Listener::open(
         executor, tls, config.listen,
-        [this](ChannelPtr channel) { return receiver->serve(std::move(channel)); },
+        [serve, weak = std::weak_ptr(receiver)](ChannelPtr channel) {
+            return serve(weak, std::move(channel));
+        },
         [](const Error& error) { spdlog::warn("not let in: {}", error.message); });
     if (!opened) return tl::make_unexpected(opened.error());
     listener = *opened;
@@ -147,6 +157,7 @@ asio::awaitable<void> Agent::Impl::on_connected(ChannelPtr channel) {
         }
         (void)channel->send(std::move(announce));
         co_await channel->room();
+        if (!channel->is_open()) co_return;  // perhaps because the agent ended
     }
     if (assigned) send_health();
 }

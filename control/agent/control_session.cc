@@ -39,10 +39,11 @@ struct ControlSession::Impl {
 asio::awaitable<void> ControlSession::Impl::use() {
     const ChannelPtr mine = channel;
     co_await events.connected(mine);
-    while (!stopped) {
+    for (;;) {
         auto message = co_await mine->receive();
+        if (stopped) co_return;
         if (!message) {
-            if (!stopped) spdlog::warn("control: {}", message.error().message);
+            spdlog::warn("control: {}", message.error().message);
             break;
         }
         if (!message->has_ping()) {

@@ -57,7 +57,8 @@ struct Mover::Impl : std::enable_shared_from_this<Mover::Impl> {
     std::map<uint64_t, std::optional<Outcome>> orders;        // by order id; nullopt: under way
     std::deque<uint64_t> finished;                            // oldest first
     size_t running = 0;
-    uint64_t era = 0;  // counts connections to keyraild
+    uint64_t era = 0;      // counts connections to keyraild
+    bool stopped = false;  // store and peers are gone
 
     asio::awaitable<void> run(std::shared_ptr<Impl> self, chassis::Order order);
     asio::awaitable<Outcome> carry_out(const chassis::Order& order);
@@ -95,6 +96,7 @@ asio::awaitable<Mover::Impl::Outcome> Mover::Impl::send(ChannelPtr channel, cons
     asio::error_code ignored;
     co_await transfer->timer.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
     transfers.erase(number);
+    if (stopped) co_return Outcome{chassis::LOST, "the agent ended"};
 
     if (!transfer->ack)
         co_return Outcome{chassis::LOST, transfer->broken
@@ -115,7 +117,7 @@ asio::awaitable<Mover::Impl::Outcome> Mover::Impl::carry_out(const chassis::Orde
     auto channel = co_await peers.channel(
         static_cast<uint16_t>(order.to()),
         steady_clock::now() + std::min<steady_clock::duration>(budget, kLongestBudget));
-    if (!channel) co_return Outcome{chassis::UNREACHABLE, channel.error().message};
+    if (stopped || !channel) co_return Outcome{chassis::UNREACHABLE, stopped ? "" : channel.error().message};
     SessionRecord record;
     if (!store.take(name, record) || record.expires_ms <= wall_clock_ms())
         co_return Outcome{chassis::NOT_FOUND, ""};
@@ -129,7 +131,8 @@ asio::awaitable<void> Mover::Impl::run([[maybe_unused]] std::shared_ptr<Impl> se
     if (outcome.result == chassis::LOST)
         spdlog::warn("mover: order {} to blade {}: {}; the session is destroyed", order.order_id(),
                      order.to(), outcome.reason);
-    if (began_in != era) co_return;  // the keyraild that ordered it is gone, the new one learns by Announce
+    if (stopped || began_in != era)
+        co_return;  // the keyraild that ordered it is gone, the new one learns by Announce
     remember(order.order_id(), outcome);
     tell(order.order_id(), outcome);
 }
@@ -154,7 +157,10 @@ void Mover::Impl::remember(uint64_t order_id, const Outcome& outcome) {
 
 Mover::Mover(asio::any_io_executor executor, Store& store, Peers& peers, Report report)
     : impl_(std::make_shared<Impl>(std::move(executor), store, peers, std::move(report))) {}
-Mover::~Mover() = default;
+Mover::~Mover() {
+    impl_->stopped = true;
+    for (auto& [number, transfer] : impl_->transfers) transfer->timer.cancel();
+}
 
 void Mover::order(const chassis::Order& order) {
     const auto known = impl_->orders.find(order.order_id());

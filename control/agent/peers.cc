@@ -44,10 +44,11 @@ struct Peers::Impl : std::enable_shared_from_this<Peers::Impl> {
 /// Reads until the connection ends.
 asio::awaitable<void> Peers::Impl::use(PeerPtr peer) {
     for (asio::steady_timer* waiter : peer->waiting) waiter->cancel();
-    while (!peer->gone) {
+    for (;;) {
         const auto message = co_await peer->channel->receive();
+        if (peer->gone) co_return;
         if (!message) {
-            if (!peer->gone) spdlog::warn("peers: {}", message.error().message);
+            spdlog::warn("peers: {}", message.error().message);
             break;
         }
         events.message(peer->blade, *message);
@@ -96,7 +97,10 @@ void Peers::configure(const std::map<uint16_t, HostPort>& addresses) {
     for (auto entry = impl_->peers.begin(); entry != impl_->peers.end();) {
         const auto found = addresses.find(entry->first);
         const bool stays = found != addresses.end() && found->second == entry->second->address;
-        if (!stays) Impl::drop(*entry->second);
+        if (!stays) {
+            Impl::drop(*entry->second);
+            impl_->events.lost(entry->first);
+        }
         entry = stays ? std::next(entry) : impl_->peers.erase(entry);
     }
     for (const auto& [blade, address] : addresses) {

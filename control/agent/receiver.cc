@@ -8,6 +8,11 @@
 
 namespace keyrail {
 
+void Receiver::stop() {
+    *stopped_ = true;
+    for (const ChannelPtr& channel : channels_) channel->close();
+}
+
 void Receiver::configure(std::set<uint16_t> blades, std::set<uint16_t> ports) {
     blades_ = std::move(blades);
     ports_ = std::move(ports);
@@ -46,14 +51,19 @@ std::optional<std::string> Receiver::take_in(uint16_t from, uint64_t number,
 }
 
 asio::awaitable<void> Receiver::serve(ChannelPtr channel) {
+    const std::shared_ptr<bool> stopped = stopped_;
+    if (*stopped) co_return;
     if (!channel->peer().is_blade() || channel->peer().blade == self_) {
         spdlog::warn("receiver: {} is not let in: only other blades send sessions", channel->name());
         co_return;
     }
+    channels_.insert(channel);
     for (;;) {
         auto message = co_await channel->receive();
+        if (*stopped) co_return;
         if (!message) {
             spdlog::info("receiver: {}", message.error().message);
+            channels_.erase(channel);
             co_return;
         }
         chassis::Envelope answer;

@@ -7,6 +7,7 @@
 #include <deque>
 #include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <set>
 #include <string>
@@ -32,6 +33,12 @@ class Receiver {
     Receiver(Store& store, uint16_t self, const NameKeys& names, Report report)
         : store_(store), self_(self), names_(names), report_(std::move(report)) {}
 
+    ~Receiver() { stop(); }
+    Receiver(const Receiver&) = delete;
+    Receiver& operator=(const Receiver&) = delete;
+
+    /// Closes every connection; store, keys and `report` are not touched from then on.
+    void stop();
     /// Who may send sessions, and to which service ports they may belong.
     void configure(std::set<uint16_t> blades, std::set<uint16_t> ports);
     /// Serves one connection of another agent until it ends. Only blades may send sessions, not control.
@@ -51,6 +58,9 @@ class Receiver {
     using Key = std::pair<uint16_t, uint64_t>;  // blade, its number for the transfer
     std::map<Key, std::optional<std::string>> seen_;
     std::deque<Key> order_;  // oldest first
+
+    std::set<ChannelPtr> channels_;  // being served
+    std::shared_ptr<bool> stopped_ = std::make_shared<bool>(false);
 };
 
 }  // namespace keyrail

@@ -1,0 +1,548 @@
+// SPDX-License-Identifier: Apache-2.0
+// Agents over real TLS sockets, with a keyraild that is ours: moves with everything that can go wrong in
+// them, announcements, health. (The accept program has its own test.)
+#include "control/agent/agent.h"
+
+#include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <openssl/evp.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "control/agent/name_keys.h"
+#include "control/agent/store.h"
+#include "tests/support/fake_control.h"
+#include "tests/support/temp_store.h"
+
+namespace keyrail {
+namespace {
+
+using chassis::Envelope;
+using testing::FakeEnd;
+using testing::fill;
+using testing::name_of;
+using testing::run_until;
+using testing::TestChassis;
+using testing::whole;
+
+constexpr uint16_t kServicePort = 45443;
+constexpr NameKeys::Key kNameKey = {1, 2, 3, 4, 5, 6, 7, 8};
+
+std::string bytes_of(const SessionName& name) { return {name.begin(), name.end()}; }
+
+/// A name whose home is `blade`.
+SessionName name_at(uint16_t blade, uint8_t number) {
+    SessionName name{};
+    const std::array<uint8_t, 8> random = {number};
+    const NameBlock block = make_name_block(blade, random);
+    EVP_CIPHER_CTX* cipher = EVP_CIPHER_CTX_new();
+    int size = 0;
+    EVP_EncryptInit_ex(cipher, EVP_aes_128_ecb(), nullptr, kNameKey.data(), nullptr);
+    EVP_CIPHER_CTX_set_padding(cipher, 0);
+    EVP_EncryptUpdate(cipher, &name[kNameBlockOffset], &size, block.data(), kNameBlockSize);
+    EVP_CIPHER_CTX_free(cipher);
+    return name;
+}
+
+class AgentTest : public ::testing::Test {
+  protected:
+    static constexpr uint16_t kBlades = 3;
+
+    AgentTest() : chassis(kBlades), control(std::make_unique<FakeEnd>(io, chassis.tls("control"))) {
+        control_port = control->address().port;
+        for (uint16_t id = 1; id <= kBlades; id++) listen_port[id] = free_port();
+    }
+    ~AgentTest() override {
+        agents.clear();
+        control.reset();
+        run_until(
+            io, [] { return false; }, 20);  // what is left of the coroutines ends
+    }
+
+    static uint16_t free_port() {
+        asio::io_context scratch;
+        asio::ip::tcp::acceptor probe(scratch, {asio::ip::make_address("127.0.0.1"), 0});
+        return probe.local_endpoint().port();
+    }
+    [[nodiscard]] HostPort local(uint16_t port) const { return {*parse_ip("127.0.0.1"), port}; }
+    [[nodiscard]] std::string store_path(uint16_t id) const {
+        return (chassis.directory() / ("store" + std::to_string(id))).string();
+    }
+
+    void start(uint16_t id) {
+        AgentConfig config;
+        config.id = id;
+        config.control = local(control_port);
+        config.listen = local(listen_port[id]);
+        config.interface = "lo";
+        config.tls = chassis.files("blade-" + std::to_string(id));
+        config.store = store_path(id);
+        config.store_bytes = 2 << 20;
+        config.accept_program = false;
+        auto agent = Agent::start(io, config);
+        ASSERT_TRUE(agent) << agent.error().message;
+        agents[id] = std::move(*agent);
+        stores.insert_or_assign(id, std::make_unique<Store>(std::move(*Store::open(store_path(id)))));
+    }
+
+    Envelope keys_for(uint16_t id) {
+        Envelope message;
+        auto& keys = *message.mutable_keys();
+        keys.set_blade_id(id);
+        auto& name_key = *keys.add_name_keys();
+        name_key.set_key(std::string(kNameKey.begin(), kNameKey.end()));
+        name_key.set_current(true);
+        auto& service = *keys.add_services();
+        service.set_name("www");
+        service.add_addresses("127.0.0.1");
+        service.set_port(kServicePort);
+        service.set_session_lifetime_s(1234);
+        for (uint16_t peer = 1; peer <= kBlades; peer++) {
+            auto& entry = *keys.add_peers();
+            entry.set_blade_id(peer);
+            entry.set_address(local(listen_port[peer]).text());
+        }
+        return message;
+    }
+
+    /// Connected, with keys, and with a health report.
+    void ready(std::initializer_list<uint16_t> ids) {
+        for (const uint16_t id : ids) {
+            ASSERT_TRUE(run_until(io, [&] { return !control->of(id, Envelope::kAgentHello).empty(); }));
+            ASSERT_TRUE(control->channels[id]->send(keys_for(id)));
+        }
+        for (const uint16_t id : ids)
+            ASSERT_TRUE(run_until(io, [&] { return !control->of(id, Envelope::kHealth).empty(); }));
+    }
+
+    void put(uint16_t blade, const SessionName& name, uint16_t port = 0) {
+        SessionRecord record;
+        fill(record, 12, 700);
+        record.name = name;
+        record.port = port;
+        record.created_ms = record.authenticated_ms = wall_clock_ms();
+        record.expires_ms = wall_clock_ms() + 3600'000;
+        ASSERT_EQ(stores[blade]->put(record), Store::Put::kStored);
+    }
+
+    void order(uint64_t id, const SessionName& name, uint16_t from, uint16_t to,
+               uint32_t budget_us = 500'000) {
+        Envelope message;
+        auto& body = *message.mutable_order();
+        body.set_order_id(id);
+        body.set_name(bytes_of(name));
+        body.set_to(to);
+        body.set_budget_us(budget_us);
+        ASSERT_TRUE(control->channels[from]->send(message));
+    }
+
+    /// How an order ended, as this blade says; the deadline is longer than the agents' own.
+    chassis::MoveDone done(uint16_t blade, uint64_t id) {
+        chassis::MoveDone found;
+        EXPECT_TRUE(run_until(io,
+                              [&] {
+                                  for (const Envelope& message : control->of(blade, Envelope::kMoveDone)) {
+                                      if (message.move_done().order_id() != id) continue;
+                                      found = message.move_done();
+                                      return true;
+                                  }
+                                  return false;
+                              }))
+            << "blade " << blade << " says nothing about order " << id;
+        return found;
+    }
+
+    asio::io_context io{1};
+    TestChassis chassis;
+    std::unique_ptr<FakeEnd> control;
+    uint16_t control_port = 0;
+    std::map<uint16_t, uint16_t> listen_port;
+    std::map<uint16_t, std::unique_ptr<Agent>> agents;
+    std::map<uint16_t, std::unique_ptr<Store>> stores;
+};
+
+TEST_F(AgentTest, TellsTheHooksWhatKeyraildAssigned) {
+    start(1);
+    ready({1});
+    const auto control_block = stores[1]->control();
+    ASSERT_TRUE(control_block);
+    EXPECT_EQ(control_block->blade_id, 1);
+    EXPECT_TRUE(control_block->has_name_key);
+    EXPECT_EQ(control_block->name_key, kNameKey);
+    EXPECT_EQ(control_block->session_lifetime_s, 1234U);
+    const auto hello = control->of(1, Envelope::kAgentHello)[0].agent_hello();
+    EXPECT_EQ(hello.agent_address(), local(listen_port[1]).text());
+    EXPECT_FALSE(hello.accept_program());
+    EXPECT_TRUE(control->of(1, Envelope::kAnnounce)[0].announce().reset());
+}
+
+TEST_F(AgentTest, KeysOfAnotherBladeAreNotUsed) {
+    start(1);
+    ASSERT_TRUE(run_until(io, [&] { return !control->of(1, Envelope::kAnnounce).empty(); }));
+    ASSERT_TRUE(control->channels[1]->send(keys_for(2)));
+    EXPECT_FALSE(run_until(
+        io, [&] { return stores[1]->control().has_value(); }, 100));
+}
+
+TEST_F(AgentTest, MovesThereAndBack) {
+    start(1);
+    start(2);
+    ready({1, 2});
+    const SessionName name = name_at(1, 1);
+    put(1, name, kServicePort);
+    order(7, name, 1, 2);
+    const auto moved = done(2, 7);
+    EXPECT_EQ(moved.result(), chassis::MOVED);
+    EXPECT_GT(moved.expires_ms(), wall_clock_ms());
+    EXPECT_FALSE(stores[1]->contains(name));
+    const auto there = stores[2]->peek(name);
+    ASSERT_TRUE(there);
+    EXPECT_TRUE(there->moved_in);
+    EXPECT_EQ(there->port, kServicePort);
+    SessionRecord record;
+    ASSERT_TRUE(stores[2]->copy(name, record));
+    EXPECT_EQ(record.der_size, 700);
+
+    order(8, name, 2, 1);
+    EXPECT_EQ(done(1, 8).result(), chassis::MOVED);
+    EXPECT_FALSE(stores[2]->contains(name));
+    EXPECT_FALSE(stores[1]->peek(name)->moved_in) << "it is at home again";
+    EXPECT_TRUE(control->of(1, Envelope::kMoveDone).size() == 1) << "MOVED is the target's word only";
+}
+
+TEST_F(AgentTest, ManyMovesAtOnce) {
+    start(1);
+    start(2);
+    ready({1, 2});
+    constexpr uint8_t kMany = 200;
+    for (uint8_t i = 0; i < kMany; i++) put(1, name_at(1, i));
+    for (uint8_t i = 0; i < kMany; i++) order(100 + i, name_at(1, i), 1, 2);
+    ASSERT_TRUE(run_until(io, [&] { return control->of(2, Envelope::kMoveDone).size() == kMany; }));
+    EXPECT_EQ(stores[1]->stats().sessions, 0U);
+    EXPECT_EQ(stores[2]->stats().sessions, kMany);
+}
+
+TEST_F(AgentTest, WhatIsNotThereIsNotFound) {
+    start(1);
+    start(2);
+    ready({1, 2});
+    order(7, name_at(1, 9), 1, 2);
+    EXPECT_EQ(done(1, 7).result(), chassis::NOT_FOUND);
+}
+
+TEST_F(AgentTest, RefusedIsPutBack) {
+    start(1);
+    start(2);
+    ready({1, 2});
+    const SessionName name = name_at(1, 1);
+    put(1, name, kServicePort + 1);  // no such service at the target
+    order(7, name, 1, 2);
+    const auto refused = done(1, 7);
+    EXPECT_EQ(refused.result(), chassis::REFUSED);
+    EXPECT_NE(refused.reason().find("no service on port"), std::string::npos) << refused.reason();
+    EXPECT_TRUE(stores[1]->contains(name));
+    EXPECT_FALSE(stores[2]->contains(name));
+}
+
+TEST_F(AgentTest, UnreachableStays) {
+    start(1);
+    ready({1});
+    const SessionName name = name_at(1, 1);
+    put(1, name);
+    order(7, name, 1, 2, 50'000);
+    EXPECT_EQ(done(1, 7).result(), chassis::UNREACHABLE);
+    EXPECT_TRUE(stores[1]->contains(name));
+    order(8, name, 1, 77, 50'000);
+    EXPECT_EQ(done(1, 8).result(), chassis::UNREACHABLE) << "a blade that is not known";
+    EXPECT_TRUE(stores[1]->contains(name));
+}
+
+TEST_F(AgentTest, NoAcknowledgementDestroys) {
+    FakeEnd silent(io, chassis.tls("blade-2"), listen_port[2]);
+    start(1);
+    ready({1});
+    const SessionName name = name_at(1, 1);
+    put(1, name);
+    order(7, name, 1, 2);
+    const auto lost = done(1, 7);
+    EXPECT_EQ(lost.result(), chassis::LOST);
+    EXPECT_FALSE(stores[1]->contains(name));
+    EXPECT_EQ(silent.of(1, Envelope::kTransfer).size(), 1U) << "sent once, and never again";
+}
+
+TEST_F(AgentTest, BrokenConnectionDestroysAtOnce) {
+    FakeEnd breaking(io, chassis.tls("blade-2"), listen_port[2]);
+    breaking.handler = [](const ChannelPtr& channel, const Envelope& message) {
+        if (message.has_transfer()) channel->close();
+    };
+    start(1);
+    ready({1});
+    const SessionName name = name_at(1, 1);
+    put(1, name);
+    const auto begin = std::chrono::steady_clock::now();
+    order(7, name, 1, 2);
+    EXPECT_EQ(done(1, 7).result(), chassis::LOST);
+    EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(1));
+    EXPECT_FALSE(stores[1]->contains(name));
+}
+
+TEST_F(AgentTest, AcknowledgementOfAnotherTransferIsIgnored) {
+    FakeEnd lying(io, chassis.tls("blade-2"), listen_port[2]);
+    lying.handler = [](const ChannelPtr& channel, const Envelope& message) {
+        Envelope answer;
+        answer.set_request(message.request() + 1);
+        answer.mutable_transfer_ack()->set_order_id(message.transfer().order_id());
+        answer.mutable_transfer_ack()->set_stored(false);
+        EXPECT_TRUE(channel->send(answer));
+    };
+    start(1);
+    ready({1});
+    const SessionName name = name_at(1, 1);
+    put(1, name);
+    order(7, name, 1, 2);
+    EXPECT_EQ(done(1, 7).result(), chassis::LOST);
+    EXPECT_FALSE(stores[1]->contains(name)) << "put back without the target's word";
+}
+
+TEST_F(AgentTest, RepeatedOrderIsCarriedOutOnce) {
+    start(1);
+    start(2);
+    ready({1, 2});
+    const SessionName name = name_at(1, 1);
+    put(1, name);
+    order(7, name, 1, 2);
+    order(7, name, 1, 2);
+    EXPECT_EQ(done(2, 7).result(), chassis::MOVED);
+    put(1, name);  // were the order carried out again, this one would go too
+    order(7, name, 1, 2);
+    order(8, name_at(1, 2), 1, 2);
+    EXPECT_EQ(done(1, 8).result(), chassis::NOT_FOUND);
+    EXPECT_TRUE(stores[1]->contains(name));
+    EXPECT_TRUE(std::ranges::none_of(control->of(1, Envelope::kMoveDone), [](const Envelope& message) {
+        return message.move_done().order_id() == 7;
+    }));
+}
+
+/// An agent's connection that is ours: blade 3 by its certificate.
+class Impostor {
+  public:
+    Impostor(asio::io_context& io, const TlsContext& tls, HostPort to, uint16_t expected) {
+        asio::co_spawn(io, run(io, tls, std::move(to), expected), asio::detached);
+    }
+    ChannelPtr channel;
+    std::vector<Envelope> received;
+    bool ended = false;
+
+  private:
+    asio::awaitable<void> run(asio::io_context& io, TlsContext tls, HostPort to, uint16_t expected) {
+        auto connected = co_await connect_channel(io.get_executor(), tls, to, Identity::of_blade(expected));
+        EXPECT_TRUE(connected);
+        if (!connected) co_return;
+        channel = *connected;
+        for (;;) {
+            auto message = co_await channel->receive();
+            if (!message) break;
+            received.push_back(*message);
+        }
+        ended = true;
+    }
+};
+
+Envelope transfer_of(const SessionName& name, uint64_t number) {
+    Envelope message;
+    message.set_request(number);
+    message.mutable_transfer()->set_order_id(5);
+    auto& record = *message.mutable_transfer()->mutable_record();
+    record.set_name(bytes_of(name));
+    record.set_tls_version(0x0304);
+    record.set_session_der("a session");
+    record.set_created_ms(wall_clock_ms());
+    record.set_authenticated_ms(wall_clock_ms());
+    record.set_expires_ms(wall_clock_ms() + 10'000);
+    record.set_single_use(true);
+    return message;
+}
+
+TEST_F(AgentTest, RepeatedTransferIsStoredOnce) {
+    start(1);
+    ready({1});
+    Impostor blade(io, chassis.tls("blade-3"), local(listen_port[1]), 1);
+    ASSERT_TRUE(run_until(io, [&] { return blade.channel != nullptr; }));
+    const SessionName name = name_at(3, 1);
+    ASSERT_TRUE(blade.channel->send(transfer_of(name, 99)));
+    ASSERT_TRUE(run_until(io, [&] { return blade.received.size() == 1; }));
+    EXPECT_TRUE(blade.received[0].transfer_ack().stored());
+    SessionRecord record;
+    ASSERT_TRUE(stores[1]->resume(name, 0x0304, wall_clock_ms(), record)) << "used up";
+    ASSERT_TRUE(blade.channel->send(transfer_of(name, 99)));
+    ASSERT_TRUE(run_until(io, [&] { return blade.received.size() == 2; }));
+    EXPECT_TRUE(blade.received[1].transfer_ack().stored()) << "the same answer as before";
+    EXPECT_FALSE(stores[1]->contains(name)) << "it could be used a second time";
+}
+
+TEST_F(AgentTest, BadRecordsAreRefused) {
+    start(1);
+    ready({1});
+    Impostor blade(io, chassis.tls("blade-3"), local(listen_port[1]), 1);
+    ASSERT_TRUE(run_until(io, [&] { return blade.channel != nullptr; }));
+    std::vector<Envelope> bad(8, transfer_of(name_at(3, 1), 1));
+    for (size_t i = 0; i < bad.size(); i++) bad[i].set_request(i + 1);
+    bad[0].mutable_transfer()->mutable_record()->set_name("short");
+    bad[1].mutable_transfer()->mutable_record()->set_session_der("");
+    bad[2].mutable_transfer()->mutable_record()->set_session_der(std::string(kMaxSessionDer + 1, 'x'));
+    bad[3].mutable_transfer()->mutable_record()->set_id_context(std::string(33, 'x'));
+    bad[4].mutable_transfer()->mutable_record()->set_tls_version(0x0305);
+    bad[5].mutable_transfer()->mutable_record()->set_expires_ms(wall_clock_ms() - 1);
+    bad[6].mutable_transfer()->mutable_record()->set_expires_ms(wall_clock_ms() +
+                                                                uint64_t{30} * 24 * 3600'000);
+    bad[7].set_request(0);
+    for (const Envelope& message : bad) ASSERT_TRUE(blade.channel->send(message));
+    ASSERT_TRUE(run_until(io, [&] { return blade.received.size() == bad.size(); }));
+    for (const Envelope& message : blade.received) {
+        EXPECT_FALSE(message.transfer_ack().stored());
+        EXPECT_FALSE(message.transfer_ack().reason().empty());
+    }
+    EXPECT_EQ(stores[1]->stats().sessions, 0U);
+}
+
+TEST_F(AgentTest, OnlyControlOrdersOnlyBladesTransfer) {
+    start(1);
+    start(2);
+    ready({1, 2});
+    const SessionName name = name_at(1, 1);
+    put(1, name);
+    Impostor blade(io, chassis.tls("blade-3"), local(listen_port[1]), 1);
+    Impostor control_here(io, chassis.tls("control"), local(listen_port[1]), 1);
+    ASSERT_TRUE(run_until(io, [&] { return blade.channel != nullptr; }));
+    Envelope order;
+    order.mutable_order()->set_order_id(9);
+    order.mutable_order()->set_name(bytes_of(name));
+    order.mutable_order()->set_to(2);
+    ASSERT_TRUE(blade.channel->send(order));
+    Envelope ping;
+    ping.mutable_ping();
+    ASSERT_TRUE(blade.channel->send(ping));
+    ASSERT_TRUE(run_until(io, [&] { return !blade.received.empty(); }));
+    EXPECT_TRUE(stores[1]->contains(name)) << "a blade's order was carried out";
+    EXPECT_TRUE(run_until(io, [&] { return control_here.ended; })) << "control may not connect here";
+}
+
+TEST_F(AgentTest, AnnouncesWhatMovedInAfterKeyraildComesBack) {
+    start(1);
+    start(2);
+    ready({1, 2});
+    const SessionName moved = name_at(1, 1), native = name_at(2, 2);
+    put(1, moved);
+    put(2, native);
+    order(7, moved, 1, 2);
+    EXPECT_EQ(done(2, 7).result(), chassis::MOVED);
+    control = nullptr;
+    const auto begin = std::chrono::steady_clock::now();
+    control = std::make_unique<FakeEnd>(io, chassis.tls("control"), control_port);
+    ASSERT_TRUE(run_until(io, [&] { return !control->of(2, Envelope::kAnnounce).empty(); }));
+    EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::milliseconds(1500));
+    const auto announce = control->of(2, Envelope::kAnnounce)[0].announce();
+    EXPECT_TRUE(announce.reset());
+    ASSERT_EQ(announce.held_size(), 1);
+    EXPECT_EQ(announce.held(0).name(), bytes_of(moved));
+    ASSERT_TRUE(run_until(io, [&] { return !control->of(2, Envelope::kHealth).empty(); }));
+    // Order numbers of the new keyraild are new ones, also where they look like old ones.
+    ASSERT_TRUE(run_until(io, [&] { return control->channels.contains(1); }));
+    order(7, moved, 2, 1);
+    EXPECT_EQ(done(1, 7).result(), chassis::MOVED);
+}
+
+TEST_F(AgentTest, AnnouncesManyInBatches) {
+    start(1);
+    ready({1});
+    SessionRecord record;
+    fill(record, 1, 100);
+    record.moved_in = true;
+    for (uint64_t i = 0; i < 5000; i++) {
+        record.name = name_of(i);
+        ASSERT_EQ(stores[1]->put(record), Store::Put::kStored);
+    }
+    control = nullptr;
+    control = std::make_unique<FakeEnd>(io, chassis.tls("control"), control_port);
+    int held = 0;
+    ASSERT_TRUE(run_until(io, [&] {
+        held = 0;
+        for (const Envelope& message : control->of(1, Envelope::kAnnounce))
+            held += message.announce().held_size();
+        return held >= 5000;
+    }));
+    EXPECT_EQ(held, 5000);
+    int resets = 0;
+    for (const Envelope& message : control->of(1, Envelope::kAnnounce)) resets += message.announce().reset();
+    EXPECT_EQ(resets, 1);
+}
+
+TEST_F(AgentTest, RestartedAgentHasItsSessions) {
+    start(1);
+    start(2);
+    ready({1, 2});
+    const SessionName name = name_at(1, 1);
+    put(1, name);
+    agents.erase(1);
+    run_until(
+        io, [] { return false; }, 20);
+    control->received.clear();
+    start(1);
+    ready({1});
+    order(7, name, 1, 2);
+    EXPECT_EQ(done(2, 7).result(), chassis::MOVED);
+}
+
+TEST_F(AgentTest, AnswersQueries) {
+    start(1);
+    ready({1});
+    const SessionName name = name_at(1, 1);
+    put(1, name);
+    for (const auto& [asked, request] : {std::pair(name, 5), {name_at(1, 2), 6}}) {
+        Envelope message;
+        message.set_request(static_cast<uint64_t>(request));
+        message.mutable_query()->set_name(bytes_of(asked));
+        ASSERT_TRUE(control->channels[1]->send(message));
+    }
+    ASSERT_TRUE(run_until(io, [&] { return control->of(1, Envelope::kQueryReply).size() == 2; }));
+    const auto replies = control->of(1, Envelope::kQueryReply);
+    EXPECT_EQ(replies[0].request(), 5U);
+    EXPECT_TRUE(replies[0].query_reply().held());
+    EXPECT_FALSE(replies[1].query_reply().held());
+}
+
+TEST_F(AgentTest, SaysAtOnceWhenAServerComesAndGoes) {
+    start(1);
+    ready({1});
+    const auto says = [&](bool listening) {
+        const auto reports = control->of(1, Envelope::kHealth);
+        const auto& servers = reports.back().health().servers();
+        return servers.size() == 1 && servers[0].port() == kServicePort &&
+               servers[0].listening() == listening;
+    };
+    ASSERT_TRUE(run_until(io, [&] { return says(false); }));
+    const int server = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    const int on = 1;
+    setsockopt(server, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_port = htons(kServicePort);
+    ASSERT_EQ(bind(server, reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+    ASSERT_EQ(listen(server, 1), 0);
+    ASSERT_TRUE(run_until(
+        io, [&] { return says(true); }, 900));
+    run_until(
+        io, [] { return false; }, 30);  // well between two looks of the watch
+    close(server);
+    const auto begin = std::chrono::steady_clock::now();
+    ASSERT_TRUE(run_until(
+        io, [&] { return says(false); }, 900));
+    RecordProperty("noticed_us", static_cast<int>((std::chrono::steady_clock::now() - begin).count() / 1000));
+    EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::milliseconds(100))
+        << "the kernel says so at once";
+}
+
+}  // namespace
+}  // namespace keyrail
