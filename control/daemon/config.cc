@@ -71,6 +71,7 @@ class Reader {
         const auto agent = table.text("agent", Need::optional);
         table.finish();
         if (id) known_ids_.insert(id->value);
+        ids_doubtful_ = ids_doubtful_ || !id;
         if (!id || !address) return;
         blade.id = static_cast<uint16_t>(id->value);
         blade.name = named.value;
@@ -83,7 +84,8 @@ class Reader {
             if (!at) return;
             blade.agent = *at;
         }
-        once(fmt::format("blade id {}", blade.id), id->line, "give each blade an id of its own");
+        if (!once(fmt::format("blade id {}", blade.id), id->line, "give each blade an id of its own"))
+            ids_doubtful_ = true;
         once(fmt::format("blade name '{}'", blade.name), named.line, "give each blade a name of its own");
         once(fmt::format("blade address {}", blade.address.text()), address->line,
              "each blade has its own address");
@@ -100,7 +102,7 @@ class Reader {
         once(fmt::format("pool '{}'", pool.name), named.line, "give each pool a name of its own");
         std::set<int64_t> seen;
         for (const auto& [id, line] : pool.blades) {
-            if (!known_ids_.contains(id))
+            if (!ids_doubtful_ && !known_ids_.contains(id))
                 errors_.add(line,
                             "pool '{}' names blade {}, which is not configured; add a [[blade]] with id = {}",
                             pool.name, id, id);
@@ -185,7 +187,8 @@ class Reader {
             return std::isalnum(c) != 0 || c == '-' || c == '_' || c == '.';
         };
         if (text.value.size() > kMaxName || !std::ranges::all_of(text.value, plain))
-            errors_.add(text.line, "name '{}' must have at most {} letters, digits, '-', '_' or '.'",
+            errors_.add(text.line,
+                        "name '{}' cannot be used; write at most {} letters, digits, '-', '_' and '.'",
                         text.value, kMaxName);
         return text;
     }
@@ -213,15 +216,17 @@ class Reader {
     }
 
     /// Reports what may stand in the file only once, with the line of the first one.
-    void once(const std::string& what, uint32_t line, std::string_view advice) {
+    bool once(const std::string& what, uint32_t line, std::string_view advice) {
         const auto [first, fresh] = seen_.emplace(what, line);
         if (!fresh) errors_.add(line, "{} is already used in line {}; {}", what, first->second, advice);
+        return fresh;
     }
 
     fs::path file_;
     ConfigErrors errors_;
     Config config_;
     std::set<int64_t> known_ids_;  // of blades, also of those with mistakes
+    bool ids_doubtful_ = false;    // one of them is missing or wrong: say no more about ids
     std::map<std::string, Pool> pools_;
     std::map<std::string, uint32_t> seen_;
 };

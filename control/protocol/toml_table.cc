@@ -27,6 +27,16 @@ constexpr std::array<Unit, 6> kUnits = {{{"d", 86'400'000'000},
 
 uint32_t line_of(const toml::node& node) { return node.source().begin.line; }
 
+/// What stands there, for people.
+std::string_view kind_of(const toml::node& node) {
+    if (const auto* text = node.as_string()) return text->get().empty() ? "an empty text" : "a text";
+    if (const auto* list = node.as_array()) return list->empty() ? "an empty list" : "a list";
+    if (node.is_table()) return "a table";
+    if (node.is_integer()) return "a whole number";
+    if (node.is_floating_point()) return "a number with a fraction";
+    return node.is_boolean() ? "true or false" : "a date or time";
+}
+
 /// Levenshtein distance: how many letters were mistyped.
 size_t distance(std::string_view a, std::string_view b) {
     std::vector<size_t> row(b.size() + 1);
@@ -71,7 +81,7 @@ const toml::node* TomlTable::find(std::string_view key, Need need) {
 }
 
 void TomlTable::wrong_type(const toml::node& node, std::string_view key, std::string_view expected) {
-    errors_->add(line_of(node), "'{}' must be {}", key, expected);
+    errors_->add(line_of(node), "'{}' is {}; it must be {}", key, kind_of(node), expected);
 }
 
 std::optional<Located<std::string>> TomlTable::text(std::string_view key, Need need) {
@@ -79,7 +89,7 @@ std::optional<Located<std::string>> TomlTable::text(std::string_view key, Need n
     if (!node) return std::nullopt;
     const auto* value = node->as_string();
     if (!value || value->get().empty()) {
-        wrong_type(*node, key, R"(a text; write it in quotes: key = "value")");
+        wrong_type(*node, key, "a text in quotes");
         return std::nullopt;
     }
     return Located<std::string>{value->get(), line_of(*node)};
@@ -138,7 +148,7 @@ const toml::array* TomlTable::list(std::string_view key, Need need) {
     if (!node) return nullptr;
     const toml::array* array = node->as_array();
     if (!array || array->empty()) {
-        wrong_type(*node, key, "a list that is not empty: [ … ]");
+        wrong_type(*node, key, "a list with something in it: [ … ]");
         return nullptr;
     }
     return array;
@@ -152,7 +162,7 @@ std::vector<Located<std::string>> TomlTable::texts(std::string_view key, Need ne
         if (const auto* value = item.as_string())
             values.push_back({value->get(), line_of(item)});
         else
-            wrong_type(item, key, R"(a list of texts: ["one", "two"])");
+            wrong_type(item, key, R"(a list of nothing but texts: ["one", "two"])");
     }
     return values;
 }
@@ -164,7 +174,7 @@ std::vector<Located<int64_t>> TomlTable::integers(std::string_view key, int64_t 
         const toml::node& item = *array->get(i);
         const auto* value = item.as_integer();
         if (!value)
-            wrong_type(item, key, "a list of whole numbers: [1, 2]");
+            wrong_type(item, key, "a list of nothing but whole numbers: [1, 2]");
         else if (in_range(item, key, value->get(), min, max))
             values.push_back({value->get(), line_of(item)});
     }

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+// Texts of the protocol: addresses, identities, durations.
+#include "control/protocol/address.h"
+
+#include <gtest/gtest.h>
+
+#include "control/protocol/identity.h"
+#include "control/protocol/toml_table.h"
+
+namespace keyrail {
+namespace {
+
+TEST(AddressTest, BothFamilies) {
+    EXPECT_EQ(parse_ip("192.0.2.1")->bytes, (std::string{'\xc0', 0, 2, 1}));
+    EXPECT_EQ(parse_ip("2001:db8:0:0::1")->text(), "2001:db8::1");
+    EXPECT_EQ(parse_host_port("192.0.2.1:7400")->text(), "192.0.2.1:7400");
+    EXPECT_EQ(parse_host_port("[fd77::1]:7400")->text(), "[fd77::1]:7400");
+    for (const char* wrong : {"", "192.0.2", "192.0.2.256", "host", "fd77::g", "1.2.3.4 "})
+        EXPECT_FALSE(parse_ip(wrong));
+    for (const char* wrong : {"", ":", "192.0.2.1", "192.0.2.1:", "192.0.2.1:x", "192.0.2.1:65536",
+                              "fd77::1:7400", "[192.0.2.1]:7400", "[]:1", "[fd77::1]", "192.0.2.1:-1"})
+        EXPECT_FALSE(parse_host_port(wrong)) << wrong;
+}
+
+TEST(IdentityTest, OneForm) {
+    EXPECT_EQ(*Identity::from_uri("keyrail:control"), Identity::control());
+    EXPECT_EQ(*Identity::from_uri("keyrail:blade:4095"), Identity::of_blade(4095));
+    EXPECT_EQ(Identity::of_blade(7).uri(), "keyrail:blade:7");
+    for (const char* wrong :
+         {"", "keyrail:", "keyrail:blade:", "keyrail:blade:0", "keyrail:blade:4096", "keyrail:blade:01",
+          "keyrail:blade:1x", "keyrail:blade:-1", "keyrail:control2", "https://example.org"})
+        EXPECT_FALSE(Identity::from_uri(wrong)) << wrong;
+    EXPECT_FALSE(Identity::from_uri(std::string_view("keyrail:control\0", 16)));
+}
+
+TEST(DurationTest, BothWays) {
+    for (const char* text : {"20ms", "2h", "1d", "5min", "7us", "3s"})
+        EXPECT_EQ(duration_text(*parse_duration(text)), text);
+    EXPECT_EQ(parse_duration("120min")->count(), parse_duration("2h")->count());
+    for (const char* wrong :
+         {"", "20", "ms", "20 ms", "-1s", "1.5s", "1w", "99999999999999999999s", "9999999999999d"})
+        EXPECT_FALSE(parse_duration(wrong)) << wrong;
+}
+
+}  // namespace
+}  // namespace keyrail

@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+// What keyraild makes of what agents say: conditions of blades, the dataplane's snapshot, a blade's keys.
+#include "control/daemon/blades.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <stdlib.h>
+
+#include "chassis.pb.h"
+#include "control/daemon/snapshot.h"
+#include "control/protocol/file.h"
+#include "link.pb.h"
+
+namespace keyrail {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+class BladesTest : public ::testing::Test {
+  protected:
+    BladesTest() {
+        char name[] = "/tmp/keyrail-blades-XXXXXX";
+        dir = mkdtemp(name);
+        for (const uint16_t id : {uint16_t{1}, uint16_t{2}})
+            config.blades[id] = {id, fmt::format("b{}", id), *parse_ip(fmt::format("10.77.0.{}", 10 + id)),
+                                 *parse_host_port(fmt::format("10.77.0.{}:7401", 10 + id))};
+        config.services.push_back(service("www", 443));
+        config.services.push_back(service("mail", 993));
+        blades.configure(config);
+    }
+    ~BladesTest() override { fs::remove_all(dir); }
+
+    static ServiceConfig service(const char* name, uint16_t port) {
+        ServiceConfig service;
+        service.name = name;
+        service.port = port;
+        service.addresses = {*parse_ip("198.51.100.1")};
+        service.blades = {1, 2};
+        return service;
+    }
+    bool report(uint16_t id, bool www, bool mail, uint32_t load = 0) {
+        chassis::Health health;
+        health.set_load(load);
+        for (const auto& [port, listening] : {std::pair{443u, www}, {993u, mail}}) {
+            health.add_servers()->set_port(port);
+            health.mutable_servers()->rbegin()->set_listening(listening);
+        }
+        return blades.health(id, health);
+    }
+    BladeCondition condition(uint16_t id) { return blades.find(id)->condition(); }
+
+    fs::path dir;
+    Config config;
+    Blades blades{dir / "blades.json"};
+};
+
+TEST_F(BladesTest, DownUntilAServerListens) {
+    EXPECT_EQ(condition(1), BladeCondition::down);
+    blades.connected(1);
+    EXPECT_EQ(condition(1), BladeCondition::down);
+    EXPECT_EQ(blades.find(1)->why_down(), "no health report yet");
+    EXPECT_TRUE(report(1, false, false));
+    EXPECT_EQ(blades.find(1)->why_down(), "no server listens");
+    EXPECT_TRUE(report(1, true, false));
+    EXPECT_EQ(condition(1), BladeCondition::up);
+    EXPECT_FALSE(report(1, true, false));  // nothing new: no snapshot
+}
+
+TEST_F(BladesTest, AnAgentThatIsGoneIsNotABladeThatIsGone) {
+    blades.connected(1);
+    report(1, true, true);
+    blades.disconnected(1);
+    EXPECT_EQ(condition(1), BladeCondition::up);
+    EXPECT_TRUE(blades.reachable(1, false));
+    EXPECT_EQ(condition(1), BladeCondition::down);
+    EXPECT_TRUE(blades.reachable(1, true));
+    EXPECT_EQ(condition(1), BladeCondition::down);  // it may have been started anew: it must report first
+    blades.connected(1);
+    report(1, true, true);
+    EXPECT_EQ(condition(1), BladeCondition::up);
+}
+
+TEST_F(BladesTest, AConnectionThatOutlivesASilence) {
+    blades.connected(1);
+    report(1, true, true);
+    EXPECT_TRUE(blades.reachable(1, false));
+    EXPECT_EQ(condition(1), BladeCondition::down);
+    EXPECT_TRUE(blades.reachable(1, true));
+    EXPECT_EQ(condition(1), BladeCondition::up);  // the agent reports changes only: what it said still holds
+}
+
+TEST_F(BladesTest, DrainingIsKept) {
+    report(1, true, true);
+    ASSERT_TRUE(blades.set_draining(1, true));
+    EXPECT_EQ(condition(1), BladeCondition::draining);
+    Blades later(dir / "blades.json");
+    ASSERT_TRUE(later.load());
+    later.configure(config);
+    EXPECT_TRUE(later.find(1)->draining);
+    ASSERT_TRUE(later.set_draining(1, false));
+    Blades latest(dir / "blades.json");
+    ASSERT_TRUE(latest.load());
+    latest.configure(config);
+    EXPECT_FALSE(latest.find(1)->draining);
+}
+
+TEST_F(BladesTest, DrainingThatCannotBeKeptDoesNotHappen) {
+    Blades nowhere(dir / "absent" / "blades.json");
+    nowhere.configure(config);
+    EXPECT_FALSE(nowhere.set_draining(1, true));
+    EXPECT_FALSE(nowhere.find(1)->draining);
+}
+
+TEST_F(BladesTest, ADamagedFileIsAnError) {
+    for (const char* text :
+         {"", "{", "[]", "{\"draining\": 1}", "{\"draining\": [0]}", "{\"draining\": [\"1\"]}"}) {
+        ASSERT_TRUE(replace_file(dir / "blades.json", text, 0600));
+        const auto loaded = Blades(dir / "blades.json").load();
+        ASSERT_FALSE(loaded) << text;
+        EXPECT_THAT(loaded.error().message, HasSubstr("remove it"));
+    }
+}
+
+TEST_F(BladesTest, SmallChangesOfLoadMakeNoSnapshot) {
+    report(1, true, true, 0);
+    EXPECT_FALSE(report(1, true, true, 4000));
+    EXPECT_TRUE(report(1, true, true, 4100));
+    EXPECT_FALSE(report(1, true, true, 4000));
+    report(1, true, true, UINT32_MAX);
+    EXPECT_EQ(blades.find(1)->published_load, 65535u);
+}
+
+TEST_F(BladesTest, Snapshot) {
+    const auto secrets = Secrets::create();
+    report(1, true, true);
+    report(2, true, false);
+    const link::Snapshot snapshot = make_snapshot(config, *secrets, blades);
+    EXPECT_EQ(snapshot.cookie_keys_size(), 1);
+    EXPECT_EQ(snapshot.name_keys_size(), 1);
+    EXPECT_EQ(snapshot.blades(0).state(), link::BLADE_UP);
+    EXPECT_EQ(snapshot.blades(1).state(), link::BLADE_UP);
+    EXPECT_EQ(snapshot.blades(0).address(), (std::string{10, 77, 0, 11}));
+    EXPECT_THAT(snapshot.services(0).blade_ids(), ElementsAre(1, 2));
+    EXPECT_THAT(snapshot.services(1).blade_ids(), ElementsAre(1));  // no mail server on blade 2
+    report(1, true, false);
+    EXPECT_THAT(make_snapshot(config, *secrets, blades).services(1).blade_ids(), ElementsAre(1, 2));
+}
+
+TEST_F(BladesTest, KeysOfABlade) {
+    const auto secrets = Secrets::create();
+    config.services[1].blades = {2};
+    const chassis::Keys keys = make_keys(config, *secrets, 1);
+    EXPECT_EQ(keys.blade_id(), 1u);
+    ASSERT_EQ(keys.services_size(), 1);
+    EXPECT_EQ(keys.services(0).name(), "www");
+    EXPECT_TRUE(keys.services(0).hold());
+    EXPECT_EQ(keys.services(0).session_lifetime_s(), 7200u);
+    ASSERT_EQ(keys.peers_size(), 1);
+    EXPECT_EQ(keys.peers(0).address(), "10.77.0.12:7401");
+    EXPECT_EQ(keys.cookie_keys(0).key().size(), 16u);
+    EXPECT_EQ(keys.name_keys(0).key().size(), 16u);
+}
+
+TEST_F(BladesTest, ABladeThatIsConfiguredNoMore) {
+    config.blades.erase(2);
+    for (ServiceConfig& service : config.services) service.blades = {1};
+    blades.configure(config);
+    EXPECT_EQ(blades.find(2), nullptr);
+    EXPECT_FALSE(report(2, true, true));
+    blades.connected(2);
+    blades.disconnected(2);
+    EXPECT_FALSE(blades.reachable(2, false));
+}
+
+}  // namespace
+}  // namespace keyrail

@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: Apache-2.0
+// keyraild's configuration: what a good one says, and what each mistake is answered with.
+#include "control/daemon/config.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <stdlib.h>
+
+#include <fstream>
+
+namespace keyrail {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
+
+constexpr const char* kGood = R"([chassis]
+name = "lab"
+run_dir = "/run/keyrail"
+state_dir = "state"
+listen = "[fd77::1]:7400"
+ca = "ca.pem"
+certificate = "control.pem"
+key = "control.key"
+
+[[blade]]
+id = 2
+name = "two"
+address = "10.77.0.12"
+agent = "10.77.0.112:7500"
+[[blade]]
+id = 1
+name = "one"
+address = "10.77.0.11"
+
+[[pool]]
+name = "web"
+blades = [2, 1]
+
+[[service]]
+name = "www"
+addresses = ["198.51.100.1", "2001:db8:100::1"]
+port = 443
+pool = "web"
+hold_budget = "5ms"
+session_lifetime = "1h"
+[[service]]
+name = "plain"
+addresses = ["198.51.100.1"]
+port = 80
+pool = "web"
+steering = "tuple"
+)";
+
+class ConfigTest : public ::testing::Test {
+  protected:
+    ConfigTest() {
+        char name[] = "/tmp/keyrail-config-XXXXXX";
+        dir = mkdtemp(name);
+        for (const char* file : {"ca.pem", "control.pem", "control.key"}) std::ofstream(dir / file) << "x";
+    }
+    ~ConfigTest() override { fs::remove_all(dir); }
+
+    auto read(const std::string& text) {
+        std::ofstream(dir / "k.toml") << text;
+        return read_config(dir / "k.toml");
+    }
+    /// The good configuration with one change.
+    static std::string changed(const std::string& from, const std::string& to) {
+        std::string text = kGood;
+        const size_t at = text.find(from);
+        EXPECT_NE(at, std::string::npos) << from;
+        return text.replace(at, from.size(), to);
+    }
+
+    fs::path dir;
+};
+
+TEST_F(ConfigTest, GoodOne) {
+    const auto config = read(kGood);
+    ASSERT_TRUE(config) << config.error().front();
+    EXPECT_EQ(config->name, "lab");
+    EXPECT_EQ(config->dataplane, "/run/keyrail/dp.sock");
+    EXPECT_EQ(config->state_dir, dir / "state");
+    EXPECT_EQ(config->listen.text(), "[fd77::1]:7400");
+    EXPECT_EQ(config->blades.at(1).agent.text(), "10.77.0.11:7401");
+    EXPECT_EQ(config->blades.at(2).agent.text(), "10.77.0.112:7500");
+    ASSERT_EQ(config->services.size(), 2u);
+    EXPECT_THAT(config->services[0].blades, ElementsAre(1, 2));
+    EXPECT_EQ(config->services[0].hold_budget, std::chrono::milliseconds(5));
+    EXPECT_EQ(config->services[0].hello_timeout, std::chrono::milliseconds(100));
+    EXPECT_EQ(config->services[0].session_lifetime, std::chrono::hours(1));
+    EXPECT_TRUE(config->services[0].by_session);
+    EXPECT_FALSE(config->services[1].by_session);
+}
+
+struct Mistake {
+    const char *what, *from, *to;
+    int line;  // where it must be reported
+    const char* text;
+};
+
+class ConfigMistake : public ConfigTest, public ::testing::WithParamInterface<Mistake> {};
+
+TEST_P(ConfigMistake, IsReportedWithLineAndAdvice) {
+    const Mistake& mistake = GetParam();
+    const auto config = read(changed(mistake.from, mistake.to));
+    ASSERT_FALSE(config);
+    ASSERT_EQ(config.error().size(), 1u) << config.error()[0] << "\n" << config.error()[1];
+    const std::string& said = config.error().front();
+    EXPECT_THAT(said, StartsWith(fmt::format("{}:{}: ", (dir / "k.toml").string(), mistake.line)));
+    EXPECT_THAT(said, HasSubstr(mistake.text));
+    EXPECT_THAT(said, HasSubstr(";"));  // and what to do
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    All, ConfigMistake,
+    ::testing::Values(
+        Mistake{"UnknownKey", "hold_budget", "hold_budgett", 29, "did you mean 'hold_budget'?"},
+        Mistake{"UnknownTable", "[[pool]]", "[extra]\n[[pool]]", 20, "unknown key 'extra'"},
+        Mistake{"DuplicateBladeId", "id = 1", "id = 2", 16, "blade id 2 is already used in line 11"},
+        Mistake{"DuplicateBladeName", "\"one\"", "\"two\"", 17,
+                "blade name 'two' is already used in line 12"},
+        Mistake{"DuplicateAddress", "\"10.77.0.11\"", "\"10.77.0.12\"", 18, "blade address 10.77.0.12"},
+        Mistake{"VipTwice", "port = 80", "port = 443", 33,
+                "VIP 198.51.100.1 port 443 is already used in line 26"},
+        Mistake{"VipTwiceInOneService", "\"2001:db8:100::1\"", "\"198.51.100.1\"", 26, "VIP 198.51.100.1"},
+        Mistake{"VipOfABlade", "[\"198.51.100.1\"]", "[\"10.77.0.11\"]", 33, "backplane address of blade 1"},
+        Mistake{"MissingFile", "ca = \"ca.pem\"", "ca = \"no.pem\"", 6, "there is no file"},
+        Mistake{"WrongType", "port = 443", "port = \"443\"", 27,
+                "'port' is a text; it must be a whole number"},
+        Mistake{"WrongTypeInList", "[2, 1]", "[2, \"1\"]", 22, "nothing but whole numbers"},
+        Mistake{"NotAList", "[2, 1]", "2", 22, "list"},
+        Mistake{"TextAsNumber", "name = \"lab\"", "name = 7", 2,
+                "'name' is a whole number; it must be a text"},
+        Mistake{"SingleBracket", "[chassis]", "[[chassis]]", 1, "[chassis]"},
+        Mistake{"IdTooLarge", "id = 1", "id = 4096", 16, "from 1 to 4095"},
+        Mistake{"PortZero", "port = 80", "port = 0", 34, "from 1 to 65535"},
+        Mistake{"UnknownPool", "pool = \"web\"", "pool = \"wbe\"", 28, "names pool 'wbe'"},
+        Mistake{"UnknownBlade", "[2, 1]", "[2, 1, 3]", 22, "names blade 3"},
+        Mistake{"BladeTwiceInPool", "[2, 1]", "[2, 1, 2]", 22, "names blade 2 twice"},
+        Mistake{"EmptyPool", "[2, 1]", "[]", 22, "an empty list"},
+        Mistake{"BadAddress", "\"10.77.0.11\"", "\"10.77.0\"", 18, "not an IP address"},
+        Mistake{"BadListen", "[fd77::1]:7400", "fd77::1:7400", 5, "not an address and port"},
+        Mistake{"BadDuration", "\"5ms\"", "\"5\"", 29, "not a duration"},
+        Mistake{"LongDuration", "\"5ms\"", "\"2s\"", 29, "from 0us to 1s"},
+        Mistake{"BadSteering", "\"tuple\"", "\"tupel\"", 36, "\"session\" or \"tuple\""},
+        Mistake{"BadName", "\"one\"", "\"one two\"", 17, "letters, digits"},
+        Mistake{"MissingKey", "address = \"10.77.0.11\"\n", "", 15, "has no 'address'"},
+        Mistake{"NotToml", "[[pool]]", "[[pool", 20, "correct the TOML"},
+        Mistake{"KeyTwice", "port = 443", "port = 443\nport = 444", 28, "redefine"}),
+    [](const auto& instance) { return instance.param.what; });
+
+TEST_F(ConfigTest, AllMistakesAreReportedInOrder) {
+    std::string text = changed("id = 1", "id = 0");
+    text.replace(text.find("port = 80"), 9, "port = -1");
+    const auto config = read(text);
+    ASSERT_FALSE(config);
+    ASSERT_EQ(config.error().size(), 2u);
+    EXPECT_THAT(config.error()[0], HasSubstr(":16: "));
+    EXPECT_THAT(config.error()[1], HasSubstr(":34: "));
+}
+
+TEST_F(ConfigTest, FileThatIsNotThere) {
+    const auto config = read_config(dir / "absent.toml");
+    ASSERT_FALSE(config);
+    EXPECT_THAT(config.error(), ElementsAre(HasSubstr("absent.toml: cannot be read")));
+    EXPECT_FALSE(read_config(dir));
+}
+
+TEST_F(ConfigTest, EmptyFile) {
+    const auto config = read("");
+    ASSERT_FALSE(config);
+    EXPECT_THAT(config.error(), ElementsAre(HasSubstr("has no 'chassis'")));
+}
+
+TEST_F(ConfigTest, CertificatesAreLookedInto) {
+    std::ofstream(dir / "k.toml") << kGood;
+    fs::permissions(dir / "control.key", fs::perms::owner_read);
+    const auto config = check_config(dir / "k.toml");
+    ASSERT_FALSE(config);
+    EXPECT_THAT(config.error(), ElementsAre(HasSubstr("ca.pem: no CA certificate")));
+}
+
+}  // namespace
+}  // namespace keyrail

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+// The chassis' keys: the same after a restart, sealed on the disk, never replaced in silence.
+#include "control/daemon/secrets.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <openssl/evp.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include <fstream>
+
+#include "control/daemon/sealing.h"
+#include "control/protocol/file.h"
+
+namespace keyrail {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+class SecretsTest : public ::testing::Test {
+  protected:
+    SecretsTest() {
+        char name[] = "/dev/shm/keyrail-secrets-XXXXXX";
+        dir = mkdtemp(name);
+    }
+    ~SecretsTest() override { fs::remove_all(dir); }
+    [[nodiscard]] std::string error() const {
+        const auto secrets = Secrets::load_or_create(dir);
+        return secrets ? "" : secrets.error().message;
+    }
+    static mode_t mode(const fs::path& file) {
+        struct stat status {};
+        EXPECT_EQ(::stat(file.c_str(), &status), 0);
+        return status.st_mode & 07777u;
+    }
+    fs::path dir;
+};
+
+TEST_F(SecretsTest, TheSameAfterARestart) {
+    const auto first = Secrets::load_or_create(dir), second = Secrets::load_or_create(dir);
+    ASSERT_TRUE(first && second);
+    EXPECT_EQ(first->cookie_keys(), second->cookie_keys());
+    EXPECT_EQ(first->name_keys(), second->name_keys());
+    ASSERT_EQ(first->cookie_keys().size(), 1u);
+    EXPECT_TRUE(first->cookie_keys()[0].current);
+    EXPECT_TRUE(first->name_keys()[0].current);
+}
+
+TEST_F(SecretsTest, EveryChassisHasItsOwn) {
+    const auto first = Secrets::create(), second = Secrets::create();
+    ASSERT_TRUE(first && second);
+    EXPECT_NE(first->name_keys(), second->name_keys());
+    EXPECT_NE(first->cookie_keys(), second->cookie_keys());
+}
+
+TEST_F(SecretsTest, SealedAndPrivateOnTheDisk) {
+    const auto secrets = Secrets::load_or_create(dir);
+    ASSERT_TRUE(secrets);
+    EXPECT_EQ(mode(dir / "keys.sealed"), 0600u);
+    EXPECT_EQ(mode(dir / "seal.key"), 0600u);
+    const auto& key = secrets->name_keys()[0].key.bytes;
+    const std::string plain(key.begin(), key.end());
+    for (const auto& entry : fs::directory_iterator(dir))
+        EXPECT_THAT(*read_file(entry.path(), 65536), Not(HasSubstr(plain))) << entry.path();
+}
+
+TEST_F(SecretsTest, ADamagedFileIsAnError) {
+    ASSERT_EQ(error(), "");
+    const auto whole = *read_file(dir / "keys.sealed", 65536);
+    for (size_t i = 0; i < whole.size(); i += 7) {
+        std::string damaged = whole;
+        damaged[i] = static_cast<char>(damaged[i] ^ 1);
+        ASSERT_TRUE(replace_file(dir / "keys.sealed", damaged, 0600));
+        ASSERT_THAT(error(), HasSubstr("does not open with this key")) << i;
+    }
+    ASSERT_TRUE(replace_file(dir / "keys.sealed", whole.substr(0, 20), 0600));
+    EXPECT_THAT(error(), HasSubstr("too short"));
+    ASSERT_TRUE(replace_file(dir / "keys.sealed", whole, 0600));
+    EXPECT_EQ(error(), "");
+}
+
+TEST_F(SecretsTest, AMissingSealKeyIsAnErrorAndNotReplaced) {
+    ASSERT_EQ(error(), "");
+    fs::remove(dir / "seal.key");
+    EXPECT_THAT(error(), HasSubstr("seal.key: not there"));
+    EXPECT_FALSE(fs::exists(dir / "seal.key"));
+}
+
+TEST_F(SecretsTest, ASealKeyThatOthersReadIsRefused) {
+    ASSERT_EQ(error(), "");
+    ::chmod((dir / "seal.key").c_str(), 0644);
+    EXPECT_THAT(error(), HasSubstr("chmod 600"));
+}
+
+TEST_F(SecretsTest, PurposeIsPartOfTheSeal) {
+    const auto key = SealKey::load(dir / "k", true);
+    ASSERT_TRUE(key);
+    const auto sealed = key->seal("text", "one");
+    ASSERT_TRUE(sealed);
+    EXPECT_EQ(key->unseal(*sealed, "one").value_or(""), "text");
+    EXPECT_FALSE(key->unseal(*sealed, "two"));
+    EXPECT_NE(*key->seal("text", "one"), *sealed);  // a nonce of its own each time
+}
+
+TEST_F(SecretsTest, HomeOfAName) {
+    const auto secrets = Secrets::create();
+    ASSERT_TRUE(secrets);
+    const std::array<uint8_t, 8> random = {1, 2, 3};
+    const NameBlock block = make_name_block(77, random);
+    SessionName name{};
+    name[0] = static_cast<uint8_t>(secrets->name_keys()[0].generation);
+    EVP_CIPHER_CTX* cipher = EVP_CIPHER_CTX_new();
+    int size = 0;
+    EVP_EncryptInit_ex2(cipher, EVP_aes_128_ecb(), secrets->name_keys()[0].key.bytes.data(), nullptr,
+                        nullptr);
+    EVP_CIPHER_CTX_set_padding(cipher, 0);
+    EVP_EncryptUpdate(cipher, &name[kNameBlockOffset], &size, block.data(), kNameBlockSize);
+    EVP_CIPHER_CTX_free(cipher);
+    EXPECT_EQ(secrets->home(name), 77);
+    name[5] ^= 1;
+    EXPECT_EQ(secrets->home(name), std::nullopt);  // a forgery
+    name[5] ^= 1;
+    name[0]++;
+    EXPECT_EQ(secrets->home(name), std::nullopt);  // a generation that we do not know
+}
+
+}  // namespace
+}  // namespace keyrail
