@@ -25,7 +25,7 @@ inline constexpr int kSkipped = 77;  // meson's exit status for "skipped"
 
 /// Runs a command in the namespace of the test; true when it succeeds.
 inline bool shell(const std::string& command) {
-    return std::system((command + " >/dev/null 2>&1").c_str()) == 0;
+    return std::system(("{ " + command + "; } >/dev/null 2>&1").c_str()) == 0;
 }
 
 inline int run_with_eal(int argc, char** argv) {
