@@ -21,8 +21,6 @@ using ::testing::HasSubstr;
 class BladesTest : public ::testing::Test {
   protected:
     BladesTest() {
-        char name[] = "/tmp/keyrail-blades-XXXXXX";
-        dir = mkdtemp(name);
         for (const uint16_t id : {uint16_t{1}, uint16_t{2}})
             config.blades[id] = {id, fmt::format("b{}", id), *parse_ip(fmt::format("10.77.0.{}", 10 + id)),
                                  *parse_host_port(fmt::format("10.77.0.{}:7401", 10 + id))};
@@ -51,7 +49,12 @@ class BladesTest : public ::testing::Test {
     }
     BladeCondition condition(uint16_t id) { return blades.find(id)->condition(); }
 
-    fs::path dir;
+    static fs::path make_directory() {
+        char name[] = "/tmp/keyrail-blades-XXXXXX";
+        return mkdtemp(name);
+    }
+
+    fs::path dir = make_directory();
     Config config;
     Blades blades{dir / "blades.json"};
 };
