@@ -104,10 +104,10 @@ Result<Program> load(const fs::path& folder) {
     libbpf_words.clear();
     Program program(accept_bpf::open());
     if (!program) return fail("the accept program cannot be opened: {}", libbpf_words);
-    bpf_map* map = nullptr;
-    bpf_object__for_each_map(map, program->obj) {
-        const int status = bpf_map__set_pin_path(map, (folder / bpf_map__name(map)).c_str());
-        if (status != 0) return fail("pinning map {}: {}", bpf_map__name(map), std::strerror(-status));
+    for (const char* name : kMapPins) {
+        bpf_map* map = bpf_object__find_map_by_name(program->obj, name);
+        if (map == nullptr || bpf_map__set_pin_path(map, (folder / name).c_str()) != 0)
+            return fail("the accept program has no map {} that could be pinned", name);
     }
     if (const int status = accept_bpf::load(program.get()); status != 0)
         return fail("the kernel does not take the accept program ({}): {}", std::strerror(-status),

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+// The accept program by hand, for tests that are not C++:
+//   attach INTERFACE BPFFS KEY0|- KEY1|- PORT ADDRESS... | counters INTERFACE BPFFS | detach BPFFS
+#include <fmt/format.h>
+
+#include <cstdio>
+#include <string>
+#include <vector>
+
+#include "control/agent/accept_program.h"
+
+namespace {
+
+using namespace keyrail;
+
+int fail_with(const std::string& message) {
+    fmt::print(stderr, "accept_tool: {}\n", message);
+    return 1;
+}
+
+std::optional<std::array<uint8_t, 16>> key_of(const std::string& text) {
+    if (text == "-") return std::nullopt;
+    std::array<uint8_t, 16> key{};
+    for (size_t i = 0; i < key.size(); i++)
+        key[i] = static_cast<uint8_t>(std::stoul(text.substr(2 * i, 2), nullptr, 16));
+    return key;
+}
+
+int attach(const std::vector<std::string>& words) {
+    auto program = AcceptProgram::attach(words.at(1), words.at(2));
+    if (!program) return fail_with(program.error().message);
+    std::set<HostPort> services;
+    for (size_t i = 6; i < words.size(); i++)
+        services.insert({*parse_ip(words[i]), static_cast<uint16_t>(std::stoul(words.at(5)))});
+    auto set = program->set_keys({key_of(words.at(3)), key_of(words.at(4))});
+    if (set) set = program->set_services(services);
+    return set ? 0 : fail_with(set.error().message);
+}
+
+int counters(const std::vector<std::string>& words) {
+    const auto program = AcceptProgram::attach(words.at(1), words.at(2));
+    if (!program) return fail_with(program.error().message);
+    const auto counted = program->counters();
+    fmt::print("assigned={} bad_cookie={} no_listener={} full={} refused={}\n", counted[KR_ACCEPT_ASSIGNED],
+               counted[KR_ACCEPT_BAD_COOKIE], counted[KR_ACCEPT_NO_LISTENER], counted[KR_ACCEPT_FULL],
+               counted[KR_ACCEPT_REFUSED]);
+    return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    const std::vector<std::string> words(argv + 1, argv + argc);
+    if (words.size() >= 6 && words[0] == "attach") return attach(words);
+    if (words.size() == 3 && words[0] == "counters") return counters(words);
+    if (words.size() != 2 || words[0] != "detach") return fail_with("usage: see the source");
+    const auto detached = AcceptProgram::detach(words[1]);
+    return detached ? 0 : fail_with(detached.error().message);
+}
