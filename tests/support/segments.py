@@ -2,8 +2,7 @@
 """Hand-made TCP segments on the client's wire: run inside the client's network.
 
     segments.py flood DEVICE GATEWAY_MAC ADDRESS PORT COUNT SECONDS    spoofed SYNs, evenly spread
-    segments.py stray DEVICE GATEWAY_MAC ADDRESS PORT SOURCE           data of a connection that nobody has;
-                                                                       prints the TCP flags of the answer
+    segments.py stray DEVICE GATEWAY_MAC ADDRESS PORT SOURCE           data of a connection that nobody has
 """
 
 import random
@@ -12,7 +11,7 @@ import struct
 import sys
 import time
 
-SYN, RST, PSH, ACK = 0x02, 0x04, 0x08, 0x10
+SYN, PSH, ACK = 0x02, 0x08, 0x10
 IPV4 = 0x0800
 
 
@@ -66,18 +65,8 @@ def flood(device: str, gateway: str, address: str, port: str, count: str, second
 def stray(device: str, gateway: str, address: str, port: str, source: str) -> None:
     wire, ethernet = open_wire(device, gateway)
     own_port = random.randrange(20000, 30000)
-    wire.settimeout(3)
     wire.send(frame(ethernet, socket.inet_aton(source), socket.inet_aton(address), (own_port, int(port)),
                     (random.getrandbits(32), random.getrandbits(32)), PSH | ACK, b"data of a connection long gone"))
-    deadline = time.monotonic() + 3
-    while time.monotonic() < deadline:
-        packet = wire.recv(2048)[14:]
-        if packet[9] != socket.IPPROTO_TCP or packet[16:20] != socket.inet_aton(source):
-            continue
-        tcp = packet[(packet[0] & 15) * 4:]
-        if struct.unpack("!HH", tcp[:4]) == (int(port), own_port):
-            print(tcp[13])
-            return
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ def reconnect(version: str, vip: str = VIP4) -> Outcome:
         ["gnutls-cli", "--resume", "--waitresumption", "--x509cafile", WEB_CA, "--sni-hostname", SERVER_NAME,
          "--verify-hostname", SERVER_NAME, "--priority", f"NORMAL:-VERS-ALL:+VERS-TLS{version}",
          "--port", str(PORT), vip], stdin=REQUEST)
-    if status != 0 or "X-TLS-Resumed" not in text:
+    if status != 0 or not header(text, "X-TLS-Resumed"):
         return Outcome(False, error=text[-300:])
     both = "This is a resumed session" in text and header(text, "X-TLS-Resumed") == "r"
     return Outcome(True, both, header(text, "X-Blade"), header(text, "X-TLS-Version").removeprefix("TLSv"))

@@ -21,7 +21,7 @@ def connect(version: str, session: Path, vip: str = VIP4, source: str = "") -> O
     if source:
         command += ["-bind", endpoint(source, 0)]
     status, text = run_client(command, stdin=REQUEST)
-    if status != 0 or "X-TLS-Resumed" not in text:
+    if status != 0 or not header(text, "X-TLS-Resumed"):
         lines = [line for line in text.splitlines() if "error" in line.lower()]
         return Outcome(False, error="; ".join(lines) or text[-200:])
     both = "Reused, TLSv" in text and header(text, "X-TLS-Resumed") == "r"

@@ -2,7 +2,6 @@
 """The lab as a whole: `up` makes it step by step, `down` takes everything away, however far `up` came."""
 
 import shutil
-import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,9 +10,14 @@ from common.paths import build_dir
 from common.say import say
 from common.shell import ToolError, run
 from lab import certificates, chassis, namespaces, network, readiness, servers
-from lab.plan import (BINARIES, CLIENT, CONTROL_SOCKET, DATAPLANE_SOCKET, NETNS, RUN, SHM, VIP4, Options, blades)
+from lab.plan import (BINARIES, CLIENT, CONTROL_SOCKET, DATAPLANE_SOCKET, DISPATCH, NETNS, RUN, SHM, VIP4, Options,
+                      blades)
 from lab.processes import Process, start, stop
 from lab.state import State, load, locked
+
+
+# Processes that are ready when they listen here.
+SOCKETS = {(DISPATCH, "keyrail-dp"): DATAPLANE_SOCKET, (DISPATCH, "keyraild"): CONTROL_SOCKET}
 
 
 def healthy(state: State) -> bool:
@@ -84,8 +88,8 @@ def make(state: State) -> None:
 def start_everything(state: State) -> None:
     """The dispatcher first, then control, then the blades: agent before server, for its session store."""
     options = state.options
-    _start(state, chassis.dataplane_process(), DATAPLANE_SOCKET, socket.SOCK_SEQPACKET)
-    _start(state, chassis.control_process(), CONTROL_SOCKET, socket.SOCK_STREAM)
+    _start(state, chassis.dataplane_process())
+    _start(state, chassis.control_process())
     hooks = None if options.plain else chassis.hooks_library(Path(state.build))
     for blade in blades(options):
         servers.prepare(blade, options)
@@ -96,13 +100,16 @@ def start_everything(state: State) -> None:
         _start(state, servers.process(blade, options, hooks))
 
 
-def _start(state: State, process: Process, path: Path | None = None,
-           kind: socket.SocketKind = socket.SOCK_STREAM) -> None:
+def _start(state: State, process: Process) -> None:
     start(process)
     state.processes.append(process)
     state.save()
-    if path:
-        readiness.wait_for_socket(process, path, kind)
+    _wait_for_socket(process)
+
+
+def _wait_for_socket(process: Process) -> None:
+    if path := SOCKETS.get((process.host, process.name)):
+        readiness.wait_for_socket(process, path)
 
 
 def _wait_for_store(agent: Process, store: Path) -> None:
@@ -123,6 +130,7 @@ def restart(host: str, name: str) -> None:
         stop([process])
         start(process)
         state.save()
+        _wait_for_socket(process)
 
 
 def take_down() -> None:
