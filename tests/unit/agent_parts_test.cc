@@ -1,0 +1,262 @@
+// SPDX-License-Identifier: Apache-2.0
+// The agent's pure parts: configuration, what keyraild assigns, records on the wire, sysctls, load.
+#include <gtest/gtest.h>
+#include <stdlib.h>
+
+#include <algorithm>
+
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <initializer_list>
+
+#include "chassis.pb.h"
+#include "control/agent/assignment.h"
+#include "control/agent/backoff.h"
+#include "control/agent/config.h"
+#include "control/agent/kernel_checks.h"
+#include "control/agent/load.h"
+#include "control/agent/records.h"
+#include "tests/support/temp_store.h"
+
+namespace keyrail {
+namespace {
+
+namespace fs = std::filesystem;
+
+class Folder {
+  public:
+    Folder() {
+        char name[] = "/tmp/keyrail-agent-XXXXXX";
+        path_ = mkdtemp(name);
+    }
+    ~Folder() {
+        std::error_code ignored;
+        fs::remove_all(path_, ignored);
+    }
+    Folder(const Folder&) = delete;
+    Folder& operator=(const Folder&) = delete;
+    fs::path write(const std::string& name, const std::string& content) const {
+        fs::create_directories((path_ / name).parent_path());
+        std::ofstream(path_ / name) << content;
+        return path_ / name;
+    }
+    [[nodiscard]] const fs::path& path() const { return path_; }
+
+  private:
+    fs::path path_;
+};
+
+// --- configuration
+// ------------------------------------------------------------------------------------------
+
+constexpr const char* kGood = R"([blade]
+id = 3
+control = "10.77.0.1:7400"
+listen = "[fd77::13]:7401"
+interface = "back0"
+ca = "ca.pem"
+certificate = "blade-3.pem"
+key = "blade-3.key"
+store_size_mb = 8
+)";
+
+class AgentConfigTest : public ::testing::Test {
+  protected:
+    AgentConfigTest() {
+        for (const char* name : {"ca.pem", "blade-3.pem", "blade-3.key"}) folder.write(name, "");
+    }
+    /// The mistakes in the file, joined.
+    std::string mistakes(const std::string& content) {
+        const auto config = load_agent_config(folder.write("agent.toml", content));
+        if (config) return "";
+        std::string all;
+        for (const std::string& line : config.error()) all += line + "\n";
+        return all;
+    }
+    static std::string with(std::string text, const std::string& from, const std::string& to) {
+        return text.replace(text.find(from), from.size(), to);
+    }
+    Folder folder;
+};
+
+TEST_F(AgentConfigTest, ReadsWhatIsThereAndKnowsTheRest) {
+    const auto config = load_agent_config(folder.write("agent.toml", kGood));
+    ASSERT_TRUE(config) << config.error()[0];
+    EXPECT_EQ(config->id, 3);
+    EXPECT_EQ(config->control.text(), "10.77.0.1:7400");
+    EXPECT_EQ(config->listen.text(), "[fd77::13]:7401");
+    EXPECT_EQ(config->tls.key, folder.path() / "blade-3.key");
+    EXPECT_EQ(config->store, kDefaultStorePath);
+    EXPECT_EQ(config->store_bytes, 8U << 20);
+    EXPECT_EQ(config->bpffs, "/sys/fs/bpf/keyrail");
+    EXPECT_TRUE(config->accept_program);
+}
+
+TEST_F(AgentConfigTest, NamesEveryMistakeWithItsLine) {
+    EXPECT_NE(mistakes(with(kGood, "id = 3", "id = 4096")).find("agent.toml:2: "), std::string::npos);
+    EXPECT_NE(mistakes(with(kGood, "10.77.0.1:7400", "nowhere")).find("agent.toml:3: "), std::string::npos);
+    EXPECT_NE(mistakes(with(kGood, "back0", "an-interface-name-that-is-long")).find("agent.toml:5: "),
+              std::string::npos);
+    EXPECT_NE(mistakes(with(kGood, "ca.pem", "none.pem")).find("keyrail chassis init"), std::string::npos);
+    EXPECT_NE(mistakes(with(kGood, "store_size_mb = 8", "store_size_mb = \"8\"")).find("agent.toml:9: "),
+              std::string::npos);
+    EXPECT_NE(mistakes(with(kGood, "store_size_mb = 8", "store = \"here\"")).find("absolute"),
+              std::string::npos);
+    EXPECT_NE(mistakes(with(kGood, "store_size_mb", "store_size")).find("store_size"), std::string::npos);
+    EXPECT_NE(mistakes(with(kGood, "[blade]", "[blades]")).find("blade"), std::string::npos);
+    EXPECT_NE(mistakes("not toml").find("agent.toml"), std::string::npos);
+    const std::string two = mistakes(with(with(kGood, "id = 3", "id = 0"), "interface", "interfaces"));
+    EXPECT_GE(std::count(two.begin(), two.end(), '\n'), 2) << two;
+}
+
+// --- assignment
+// ---------------------------------------------------------------------------------------------
+
+chassis::Keys good_keys() {
+    chassis::Keys keys;
+    keys.set_blade_id(3);
+    auto& cookie = *keys.add_cookie_keys();
+    cookie.set_key_id(1);
+    cookie.set_key(std::string(16, 'c'));
+    for (const uint32_t generation : {4U, 5U}) {
+        auto& name = *keys.add_name_keys();
+        name.set_generation(generation);
+        name.set_key(std::string(16, static_cast<char>(generation)));
+        name.set_current(generation == 5);
+    }
+    for (const uint32_t port : {443U, 8443U}) {
+        auto& service = *keys.add_services();
+        service.set_name("s");
+        service.add_addresses("198.51.100.1");
+        service.add_addresses("2001:db8:100::1");
+        service.set_port(port);
+        service.set_hold(port == 443);
+        service.set_session_lifetime_s(port);
+    }
+    for (const uint32_t blade : {1U, 3U}) {
+        auto& peer = *keys.add_peers();
+        peer.set_blade_id(blade);
+        peer.set_address("10.77.0.1" + std::to_string(blade) + ":7401");
+    }
+    return keys;
+}
+
+TEST(Assignment, TakesEverythingOver) {
+    const auto read = Assignment::from(good_keys(), 3);
+    ASSERT_TRUE(read) << read.error().message;
+    EXPECT_FALSE(read->cookie_keys[0]);
+    EXPECT_EQ((*read->cookie_keys[1])[0], 'c');
+    EXPECT_EQ(read->name_keys.size(), 2U);
+    EXPECT_EQ(read->control.blade_id, 3);
+    EXPECT_EQ(read->control.name_key_generation, 5);
+    EXPECT_EQ(read->control.name_key[0], 5);
+    EXPECT_EQ(read->control.session_lifetime_s, 443U) << "the shortest";
+    EXPECT_EQ(read->services.size(), 4U);
+    EXPECT_EQ(read->held.size(), 2U);
+    EXPECT_EQ(read->ports, (std::set<uint16_t>{443, 8443}));
+    ASSERT_EQ(read->peers.size(), 1U) << "itself is no peer";
+    EXPECT_EQ(read->peers.at(1).text(), "10.77.0.11:7401");
+}
+
+TEST(Assignment, RefusesNonsenseWhole) {
+    const auto bad = [](const std::function<void(chassis::Keys&)>& change) {
+        chassis::Keys keys = good_keys();
+        change(keys);
+        return !Assignment::from(keys, 3);
+    };
+    EXPECT_TRUE(bad([](auto& keys) { keys.set_blade_id(2); }));
+    EXPECT_TRUE(bad([](auto& keys) { keys.mutable_cookie_keys(0)->set_key_id(2); }));
+    EXPECT_TRUE(bad([](auto& keys) { keys.mutable_cookie_keys(0)->set_key("short"); }));
+    EXPECT_TRUE(bad([](auto& keys) { keys.mutable_name_keys(0)->set_generation(256); }));
+    EXPECT_TRUE(bad([](auto& keys) { keys.mutable_name_keys(0)->set_key(std::string(17, 'x')); }));
+    EXPECT_TRUE(bad([](auto& keys) { keys.mutable_services(0)->set_port(65536); }));
+    EXPECT_TRUE(bad([](auto& keys) { keys.mutable_services(0)->set_addresses(0, "nowhere"); }));
+    EXPECT_TRUE(bad([](auto& keys) { keys.mutable_peers(0)->set_blade_id(4096); }));
+    EXPECT_TRUE(bad([](auto& keys) { keys.mutable_peers(0)->set_address("10.0.0.1"); }));
+    EXPECT_FALSE(bad([](auto&) {}));
+}
+
+// --- records
+// --------------------------------------------------------------------------------------------------
+
+TEST(Records, ComeBackAsTheyWere) {
+    for (const uint16_t size : std::initializer_list<uint16_t>{1, 172, 8192}) {
+        SessionRecord record;
+        testing::fill(record, 7, size);
+        record.uses = 9;
+        record.created_ms = record.authenticated_ms = 100'000;
+        record.expires_ms = 200'000;
+        chassis::Record message;
+        to_message(record, message);
+        SessionRecord back;
+        const auto done = from_message(message, {443}, 150'000, back);
+        ASSERT_TRUE(done) << done.error().message;
+        EXPECT_EQ(back.name, record.name);
+        EXPECT_EQ(back.tls_version, record.tls_version);
+        EXPECT_EQ(back.port, 443);
+        EXPECT_EQ(back.uses, 9U);
+        EXPECT_EQ(back.single_use, record.single_use);
+        EXPECT_EQ(back.authenticated_ms, record.authenticated_ms);
+        EXPECT_EQ(back.expires_ms, record.expires_ms);
+        EXPECT_TRUE(std::ranges::equal(back.der_bytes(), record.der_bytes()));
+        EXPECT_TRUE(std::ranges::equal(back.id_context_bytes(), record.id_context_bytes()));
+    }
+}
+
+TEST(Records, FromTheFutureAreRefused) {
+    SessionRecord record, back;
+    testing::fill(record, 7, 100);
+    record.created_ms = record.authenticated_ms = 10'000'000;
+    record.expires_ms = 20'000'000;
+    chassis::Record message;
+    to_message(record, message);
+    EXPECT_TRUE(from_message(message, {443}, 9'950'000, back)) << "clocks differ a little";
+    const auto refused = from_message(message, {443}, 9'900'000, back);
+    ASSERT_FALSE(refused);
+    EXPECT_NE(refused.error().message.find("clocks"), std::string::npos);
+    EXPECT_FALSE(from_message(message, {80}, 9'950'000, back)) << "no such service";
+}
+
+// --- the rest
+// -------------------------------------------------------------------------------------------------
+
+TEST(KernelChecks, SaysWhatToSet) {
+    const Folder proc;
+    for (const char* name : {"tcp_syncookies", "tcp_timestamps", "tcp_sack", "tcp_window_scaling"})
+        proc.write(std::string("net/ipv4/") + name, "1\n");
+    EXPECT_TRUE(sysctl_problems(proc.path()).empty());
+    proc.write("net/ipv4/tcp_syncookies", "2\n");
+    EXPECT_TRUE(sysctl_problems(proc.path()).empty());
+    proc.write("net/ipv4/tcp_sack", "0\n");
+    fs::remove(proc.path() / "net/ipv4/tcp_timestamps");
+    const auto problems = sysctl_problems(proc.path());
+    ASSERT_EQ(problems.size(), 2U);
+    EXPECT_NE(problems[0].find("tcp_timestamps cannot be read"), std::string::npos);
+    EXPECT_NE(problems[1].find("sysctl -w net.ipv4.tcp_sack=1"), std::string::npos);
+}
+
+TEST(LoadMeter, IsTheShareOfBusyTime) {
+    const Folder proc;
+    const fs::path file = proc.write("stat", "cpu 100 0 100 800 0 0 0 0 0 0\n");
+    LoadMeter meter(file);
+    proc.write("stat", "cpu 150 0 100 850 0 0 0 0 0 0\n");
+    EXPECT_EQ(meter.measure(), 32767U);
+    EXPECT_EQ(meter.measure(), 32767U) << "no time has passed";
+    proc.write("stat", "garbage");
+    EXPECT_EQ(meter.measure(), 32767U);
+    proc.write("stat", "cpu 250 0 100 850 0 0 0 0 0 0\n");
+    EXPECT_EQ(meter.measure(), 65535U);
+}
+
+TEST(Backoff, GrowsToASecondAndNotBeyond) {
+    Backoff backoff;
+    EXPECT_LE(backoff.next(), Backoff::kFirst);
+    for (int i = 0; i < 20; i++) EXPECT_LE(backoff.next(), Backoff::kMost);
+    EXPECT_GE(backoff.next(), Backoff::kMost / 2);
+    backoff.reset();
+    EXPECT_LE(backoff.next(), Backoff::kFirst);
+}
+
+}  // namespace
+}  // namespace keyrail
