@@ -55,6 +55,7 @@ struct PendingHello {
     uint64_t hash = 0;
     uint16_t service = 0;
     uint16_t tls_version = 0;
+    uint16_t bound = 0;  // the blade that has the connection already; 0: the client may go to any
     Reason unnamed = Reason::steer_new;  // reason if no name of it is ours
     uint8_t name_count = 0;
     std::array<SessionName, kMaxNames> names;
@@ -74,7 +75,7 @@ struct Burst {
 
     [[nodiscard]] std::span<Packet> all() { return {packets.data(), count}; }
     [[nodiscard]] std::span<PendingHello> pending() { return {hellos.data(), hello_count}; }
-    PendingHello& add_hello() { return hellos[hello_count++] = PendingHello{}; }
+    void add_hello(const PendingHello& hello) { hellos[hello_count++] = hello; }
 };
 
 }  // namespace keyrail

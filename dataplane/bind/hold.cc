@@ -55,6 +55,13 @@ uint32_t HoldTable::open(uint64_t hash, const Tuple& tuple, uint16_t service, ui
     return slot;
 }
 
+uint32_t HoldTable::open_with(const Packet& packet, uint64_t deadline_us) {
+    const uint32_t slot = open(packet.hash, packet.h.tuple, packet.service, packet.h.seq, deadline_us);
+    if (slot == kNone || add(slot, packet) == AddResult::added) return slot;
+    close(slot);
+    return kNone;
+}
+
 AddResult HoldTable::add(uint32_t slot, rte_mbuf* mbuf, uint32_t seq, Bytes payload, bool fin) {
     Hold& hold = holds_[slot];
     const int32_t start = distance(hold.base, seq);

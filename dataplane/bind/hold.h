@@ -34,6 +34,7 @@ struct Hold {
     uint32_t generation = 0;  // tells a late answer from the next user of the slot
     uint16_t segments = 0;
     uint16_t service = 0;
+    uint16_t bound = 0;   // the blade that has the connection already, 0 = none
     uint16_t target = 0;  // moving: the blade that the client goes to
     HoldPhase phase = HoldPhase::free;
     // intrusive lists
@@ -59,9 +60,15 @@ class HoldTable {
     [[nodiscard]] Hold& at(uint32_t slot) { return holds_[slot]; }
     [[nodiscard]] uint32_t oldest() const { return age_head_; }
 
+    /// Opens a slot for the packet's connection and puts the packet into it; kNone when there is no room.
+    uint32_t open_with(const Packet& packet, uint64_t deadline_us);
+
     /// `payload` points into the mbuf, which the table owns from `added` on. A FIN counts as payload of size
     /// 0.
     AddResult add(uint32_t slot, rte_mbuf* mbuf, uint32_t seq, Bytes payload, bool fin);
+    AddResult add(uint32_t slot, const Packet& packet) {
+        return add(slot, packet.mbuf, packet.h.seq, packet.payload(), (packet.h.flags & kFin) != 0);
+    }
     /// Bytes that are there without a gap from the stream's start.
     [[nodiscard]] uint32_t contiguous(uint32_t slot) const;
     /// Copies them to `out` (or as many as fit); a hello in one segment is given as a view without copying.

@@ -42,7 +42,6 @@ class Cursor {
 };
 
 // --- TLS records (RFC 8446 section 5.1)
-// ----------------------------------------------------------------------
 
 constexpr uint8_t kRecordHandshake = 22, kClientHello = 1;
 constexpr size_t kRecordHeader = 5, kMessageHeader = 4;
@@ -115,7 +114,6 @@ Message first_message(Bytes stream, std::span<uint8_t, kHelloScratch> scratch) {
 }
 
 // --- extensions (RFC 8446 section 4.2)
-// -----------------------------------------------------------------------
 
 enum Extension : uint16_t {
     kServerName = 0,

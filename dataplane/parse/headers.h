@@ -63,6 +63,9 @@ struct Headers {
     uint16_t payload_size = 0;  // by the IP length, so Ethernet padding is not in it
     uint32_t seq = 0, ack = 0;
     Tuple tuple;
+
+    /// Nothing but an acknowledgement.
+    [[nodiscard]] bool bare_ack() const { return payload_size == 0 && !(flags & (kSyn | kFin | kRst)); }
 };
 
 inline constexpr uint16_t kEthernetSize = 14;

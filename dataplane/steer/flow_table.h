@@ -32,9 +32,9 @@ class FlowTable {
     struct Entry {
         uint64_t hash = 0;
         uint32_t last_seen_s = 0;
-        uint16_t blade = 0;  // 0 = free
-        uint8_t closed = 0;  // FIN or RST seen
-        uint8_t unused = 0;
+        uint16_t blade = 0;     // 0 = free
+        uint8_t closed = 0;     // FIN or RST seen
+        uint8_t hello_due = 0;  // its SYN went to the blade: the hello comes on a connection that is bound
     };
     static_assert(sizeof(Entry) == 16);
     struct alignas(64) Bucket {

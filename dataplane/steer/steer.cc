@@ -45,7 +45,6 @@ uint64_t name_hash(const SessionName& name) {  // its tail is random: no hashing
 }
 
 // --- moves
-// ---------------------------------------------------------------------------------------------------
 
 constexpr unsigned kSlotBits = 32;
 constexpr unsigned kWorkerShift = 56;
@@ -55,19 +54,11 @@ uint64_t make_move_id(uint16_t worker, uint32_t slot, uint32_t generation) {
 }
 
 /// The hello must wait in a hold. One that came in a single packet gets its hold here.
-uint32_t hold_for(PendingHello& hello, Burst& burst, Context& context) {
+uint32_t hold_for(const PendingHello& hello, Burst& burst, Context& context) {
     if (hello.hold != kNone) return hello.hold;
     Packet& packet = burst.packets[hello.packet];
-    HoldTable& table = context.holds_table;
-    const uint32_t slot =
-        table.open(packet.hash, packet.h.tuple, packet.service, packet.h.seq, UINT64_MAX / 2);
-    if (slot == kNone) return kNone;
-    if (table.add(slot, packet.mbuf, packet.h.seq, packet.payload(), packet.h.flags & kFin) !=
-        AddResult::added) {
-        table.release(slot, [](rte_mbuf*) {});
-        return kNone;
-    }
-    packet.decide(Action::hold, Reason::hello_rest);
+    const uint32_t slot = context.holds_table.open_with(packet, context.clock.us);
+    if (slot != kNone) packet.decide(Action::hold, Reason::hello_rest);
     return slot;
 }
 
@@ -104,39 +95,37 @@ bool start_move(PendingHello& hello, const Holder& holder, uint16_t to, Burst& b
 }
 
 // --- the decision
-// --------------------------------------------------------------------------------------------
 
-void decide(PendingHello& hello, Burst& burst, Context& context) {
+/// The blade for a client whose session is with `holder`, or with nobody (0).
+uint16_t choose(const PendingHello& hello, const Holder& holder, const Context& context) {
     const Snapshot& snapshot = *context.snapshot;
     const Service& service = snapshot.services[hello.service];
-    const Holder holder = find_holder(hello, context);
-    const BladeState state = snapshot.blades[holder.blade].state;  // entry 0 is always unknown
-    hello.reason = hello.unnamed;
-
-    if (in_pool(service, holder.blade) && state == BladeState::up) {
-        hello.blade = holder.blade;
-        hello.reason = holder.moved ? Reason::steer_moved : Reason::steer_home;
-        return;
-    }
-    if (service.ring.empty()) return;  // blade 0: nobody
-    if (holder.blade == 0) {
-        hello.blade = pick(service.ring, hello.hash, snapshot);
-        return;
-    }
+    if (hello.bound != 0) return hello.bound;
+    if (in_pool(service, holder.blade) && snapshot.blades[holder.blade].state == BladeState::up)
+        return holder.blade;
+    if (service.ring.empty()) return 0;
+    if (holder.blade == 0) return pick(service.ring, hello.hash, snapshot);
     // By the name, not the connection: a client that opens six connections at once gets one move, to one
     // blade.
-    hello.blade = pick(service.ring, name_hash(hello.names[holder.name]), snapshot);
-    if (hello.blade == holder.blade) {  // draining, and the last one left
+    return pick(service.ring, name_hash(hello.names[holder.name]), snapshot);
+}
+
+void decide(PendingHello& hello, Burst& burst, Context& context) {
+    const Holder holder = find_holder(hello, context);
+    hello.blade = choose(hello, holder, context);
+    hello.reason = hello.unnamed;
+    if (hello.blade == 0 || holder.blade == 0) return;
+    if (hello.blade == holder.blade) {
         hello.reason = holder.moved ? Reason::steer_moved : Reason::steer_home;
         return;
     }
-    if (state <= BladeState::down) {
+    if (context.snapshot->blades[holder.blade].state <= BladeState::down) {
         hello.reason = Reason::steer_holder_down;
         return;
     }
     hello.reason = Reason::steer_no_control;
-    if (service.hold_budget_us == 0 || !context.shared.control_connected.load(std::memory_order_relaxed))
-        return;
+    const uint32_t budget = context.service(hello.service).hold_budget_us;
+    if (budget == 0 || !context.shared.control_connected.load(std::memory_order_relaxed)) return;
     if (!start_move(hello, holder, hello.blade, burst, context)) hello.reason = Reason::steer_hold_full;
 }
 
@@ -160,8 +149,7 @@ void apply(PendingHello& hello, Burst& burst, Context& context) {
 void follow(Packet& packet, const PendingHello& hello, Context& context) {
     if (hello.blade == 0) return packet.decide(Action::drop, Reason::drop_no_blade);
     if (!hello.moving) return packet.forward_to(hello.blade, Reason::hello_rest);
-    const bool fin = packet.h.flags & kFin;
-    switch (context.holds_table.add(hello.hold, packet.mbuf, packet.h.seq, packet.payload(), fin)) {
+    switch (context.holds_table.add(hello.hold, packet)) {
         case AddResult::added:
             return packet.decide(Action::hold, Reason::hello_rest);
         case AddResult::duplicate:

@@ -30,7 +30,6 @@ std::vector<uint8_t> hello_of(uint16_t blade, int version = 0x0304) {
 }
 
 // --- one packet in, one verdict out
-// --------------------------------------------------------------------------
 
 struct Row {
     const char* name;
@@ -117,7 +116,6 @@ INSTANTIATE_TEST_SUITE_P(Table, OnePacket, testing::ValuesIn(kRows),
                          [](const auto& row) { return std::string(row.param.name); });
 
 // --- a connection
-// --------------------------------------------------------------------------------------------
 
 class Pipeline : public testing::Test {
   protected:
@@ -285,24 +283,86 @@ TEST_F(Pipeline, HoldTableFullSteersTheOldest) {
     harness.expect_conserved();
 }
 
-TEST_F(Pipeline, SynOfAKnownFlowGoesToItsBlade) {
-    Client client(harness, 41000);
-    client.syn();
-    harness.burst(kFront, {client.data(hello_of(2))});
-    harness.burst(kFront, {client.segment({}, 2000, kFin | kAck).frame()});
-    harness.wire(kBack);
-    TcpSegment again = client.segment({}, 9000, kSyn);
-    again.ack = 0;
-    harness.burst(kFront, {again.frame()});
+/// A client that uses the port of its last connection again: the blade may have that one in TIME_WAIT.
+class Reopened : public Pipeline {
+  protected:
+    void SetUp() override {
+        client.syn();
+        harness.burst(kFront, {client.data(hello_of(2))});
+        harness.burst(kFront, {client.segment({}, 2000, kFin | kAck).frame()});
+        harness.burst(kFront, {syn()});
+        const auto out = harness.wire(kBack);
+        ASSERT_EQ(out.size(), 3u);
+        EXPECT_EQ(destination(out[2]), Harness::blade_mac(2)) << "its own kernel must answer the SYN";
+        EXPECT_EQ(harness.count(Reason::flow_syn), 1u);
+        harness.burst(kFront, {client.segment({}, kNext).frame()});
+        EXPECT_EQ(harness.wire(kBack).size(), 1u) << "the handshake is the blade's";
+    }
+    [[nodiscard]] Frame syn() const {
+        TcpSegment s = client.segment({}, kNext - 1, kSyn);
+        s.ack = 0;
+        return s.frame();
+    }
+    static constexpr uint32_t kNext = 9001;  // stream offset of the new connection's first byte
+    Client client{harness, 41000};
+};
+
+TEST_F(Reopened, SessionOfThatBladeIsUsedAtOnce) {
+    harness.burst(kFront, {client.data(hello_of(2), kNext)});
     EXPECT_EQ(destination(harness.wire(kBack).at(0)), Harness::blade_mac(2));
-    EXPECT_EQ(harness.count(Reason::flow_syn), 1u);
-    harness.advance(120'000'000);
-    harness.burst(kFront, {again.frame()});
-    EXPECT_EQ(harness.count(Reason::flow_syn), 2u) << "that SYN opened it again";
+    EXPECT_EQ(harness.count(Reason::steer_home), 2u);
+    harness.burst(kFront, {client.data({1}, kNext + 2000)});
+    EXPECT_EQ(harness.count(Reason::flow), 3u) << "FIN, ACK, and this: an ordinary flow again";
+    harness.expect_conserved();
+}
+
+TEST_F(Reopened, SessionOfAnotherBladeFollowsTheFlow) {
+    const Frame hello = client.data(hello_of(3), kNext);
+    harness.burst(kFront, {hello, client.data({1}, kNext + 2000)});
+    const auto asks = harness.asks();
+    ASSERT_EQ(asks.size(), 1u);
+    EXPECT_EQ(asks[0].from, 3);
+    EXPECT_EQ(asks[0].to, 2);
+    EXPECT_TRUE(harness.wire(kBack).empty());
+    harness.answer(asks[0], true);
+    const auto out = harness.wire(kBack);
+    ASSERT_EQ(out.size(), 2u);
+    EXPECT_EQ(behind_macs(out[0]), behind_macs(hello));
+    EXPECT_EQ(destination(out[0]), Harness::blade_mac(2)) << "the connection is there";
+    harness.expect_conserved();
+}
+
+TEST_F(Reopened, HelloInSegments) {
+    const auto hello = hello_of(3);
+    harness.burst(kFront, {client.data(cut(hello, 0, 100), kNext)});
+    EXPECT_EQ(harness.held(), 1u);
+    harness.burst(kFront, {client.data(cut(hello, 100, 9999), kNext + 100)});
+    ASSERT_EQ(harness.asks().size(), 1u);
+    harness.advance(25'000);
+    const auto out = harness.wire(kBack);
+    ASSERT_EQ(out.size(), 2u) << "no answer in time: without the session, but to the blade that has the flow";
+    EXPECT_EQ(destination(out[0]), Harness::blade_mac(2));
+    harness.expect_conserved();
+}
+
+TEST_F(Reopened, WhatIsNoHelloGoesOn) {
+    harness.burst(kFront, {client.data({'G', 'E', 'T'}, kNext)});
+    EXPECT_EQ(destination(harness.wire(kBack).at(0)), Harness::blade_mac(2));
+    harness.burst(kFront, {client.segment({}, kNext + 3, kFin | kAck).frame()});
+    EXPECT_EQ(harness.wire(kBack).size(), 1u);
+    harness.expect_conserved();
+}
+
+TEST_F(Reopened, DrainingBladeGetsNoClosedFlowBack) {
+    harness.burst(kFront, {client.segment({}, kNext, kFin | kAck).frame()});
+    harness.set_blades({.up = {1, 3}, .draining = {2}});
+    harness.wire(kBack);
+    harness.burst(kFront, {syn()});
+    EXPECT_EQ(harness.wire(kFront).size(), 1u) << "answered with a cookie, for another blade";
+    EXPECT_TRUE(harness.wire(kBack).empty());
 }
 
 // --- sessions that are elsewhere
-// -----------------------------------------------------------------------------
 
 TEST_F(Pipeline, MovedTableBeatsHome) {
     harness.moved().set(Harness::name(1), 3, 1'800'000'000, 0);

@@ -17,7 +17,6 @@ namespace keyrail {
 namespace {
 
 // --- flow table
-// ----------------------------------------------------------------------------------------------
 
 struct Flows : testing::Test {
     std::vector<FlowTable::Bucket> buckets = std::vector<FlowTable::Bucket>(256);
@@ -85,7 +84,6 @@ TEST(FlowHash, KeyedAndDependsOnEveryByte) {
 }
 
 // --- Maglev
-// --------------------------------------------------------------------------------------------------
 
 std::map<uint16_t, int> shares(const Maglev& ring) {
     std::map<uint16_t, int> count;
@@ -143,7 +141,6 @@ TEST(Maglev, SecondIsAnother) {
 }
 
 // --- names
-// ---------------------------------------------------------------------------------------------------
 
 /// Makes a name with OpenSSL's AES: an implementation that the dispatcher does not use.
 SessionName make_name(uint16_t blade, uint8_t generation, const std::string& key, uint8_t salt) {
@@ -217,7 +214,6 @@ TEST(Names, AWholeBurstInOneJobPerGeneration) {
 }
 
 // --- snapshot
-// ------------------------------------------------------------------------------------------------
 
 TEST(Snapshot, FindsServicesByAddressAndPort) {
     const auto snapshot = Snapshot::build(valid_message());

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+// Stage `bind`, the client's first data: read in passing where the ClientHello came whole, else kept in the
+// hold table until it is, or until there is a reason to wait no longer.
+#pragma once
+
+#include "dataplane/burst.h"
+#include "dataplane/context.h"
+
+namespace keyrail::bind {
+
+/// The first data of a connection, or its FIN. `bound`: the blade that has the connection already, 0 = none
+/// has.
+void first_data(Burst& burst, Packet& packet, uint16_t bound, Context& context);
+
+/// A later segment of a connection in hold `slot`.
+void further_segment(Burst& burst, Packet& packet, uint32_t slot, Context& context);
+
+/// Is this a later packet of a connection whose hello this burst is about to steer? Then it will follow it.
+bool follows_pending(Burst& burst, Packet& packet);
+
+/// Steers what hold `slot` has, without a session name.
+void give_up(Burst& burst, uint32_t slot, Reason reason, Context& context);
+
+}  // namespace keyrail::bind
