@@ -152,8 +152,8 @@ asio::awaitable<ApiReply> session(Daemon& daemon, std::string hex) {
         co_return error(404, "not a session of this chassis: the name does not open with its name keys");
     report["home"] = *home;
     report["holder"] = *holder;
-    const auto held =
-        co_await daemon.agents().query(*holder, std::string(name->begin(), name->end()), kQueryTimeout);
+    const std::string bytes(name->begin(), name->end());
+    const auto held = co_await daemon.agents().query(*holder, bytes, kQueryTimeout);
     if (!held) {
         report["held"] = nullptr;
         report["problem"] = held.error().message;

@@ -72,7 +72,8 @@ using ChannelPtr = std::shared_ptr<Channel>;
 
 /// Connects to `to` and demands that `expected` answers there. Note (RFC 8446, section 4.4.2.4 and 6): the
 /// connecting side is done before the other one has looked at our certificate, so a refusal of it shows up in
-/// the first receive().
+/// the first receive(). Pass named variables: g++ 12 destroys brace-made temporaries in a co_await expression
+/// twice.
 [[nodiscard]] asio::awaitable<Result<ChannelPtr>> connect_channel(
     asio::any_io_executor executor, TlsContext tls, HostPort to, Identity expected,
     std::chrono::milliseconds timeout = kHandshakeTimeout);
