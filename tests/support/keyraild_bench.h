@@ -1,0 +1,288 @@
+// SPDX-License-Identifier: Apache-2.0
+// The real keyraild and the real keyrail between a dataplane and agents that do as the test wants, over real
+// sockets.
+#pragma once
+
+#include <gtest/gtest.h>
+#include <openssl/evp.h>
+
+#include <algorithm>
+#include <asio/steady_timer.hpp>
+#include <asio/use_awaitable.hpp>
+#include <cstdlib>
+#include <fstream>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <stdexcept>
+
+#include "dataplane/steer/session_name.h"
+#include "tests/support/fake_control.h"
+#include "tests/support/fake_dataplane.h"
+#include "tests/support/process.h"
+
+namespace keyrail::testing {
+
+/// An agent: connects, keeps what it is sent, answers pings.
+class FakeAgent {
+  public:
+    FakeAgent(asio::io_context& io, const TlsContext& tls, uint16_t port) {
+        asio::co_spawn(io, run(io, tls, port, state_), asio::detached);
+    }
+    ~FakeAgent() { close(); }
+    FakeAgent(const FakeAgent&) = delete;
+    FakeAgent& operator=(const FakeAgent&) = delete;
+
+    void send(chassis::Envelope message) { (void)state_->channel->send(std::move(message)); }
+    void close() {
+        state_->closed = true;
+        if (state_->channel) state_->channel->close();
+    }
+    [[nodiscard]] bool connected() const { return state_->channel != nullptr; }
+    [[nodiscard]] const std::string& ended() const { return state_->ended; }
+    std::vector<chassis::Envelope> of(chassis::Envelope::BodyCase kind) const {
+        std::vector<chassis::Envelope> found;
+        for (const auto& message : state_->received)
+            if (message.body_case() == kind) found.push_back(message);
+        return found;
+    }
+    void health(bool listening, uint64_t sessions = 0) {
+        chassis::Envelope message;
+        auto& server = *message.mutable_health()->add_servers();
+        server.set_port(443);
+        server.set_listening(listening);
+        message.mutable_health()->set_sessions(sessions);
+        send(message);
+    }
+    void done(uint64_t order, chassis::MoveResult result, uint64_t expires_ms = 0) {
+        chassis::Envelope message;
+        message.mutable_move_done()->set_order_id(order);
+        message.mutable_move_done()->set_result(result);
+        message.mutable_move_done()->set_expires_ms(expires_ms);
+        send(message);
+    }
+    void announce(const std::vector<std::string>& names, uint64_t expires_ms, bool reset) {
+        chassis::Envelope message;
+        message.mutable_announce()->set_reset(reset);
+        for (const std::string& name : names) {
+            auto& held = *message.mutable_announce()->add_held();
+            held.set_name(name);
+            held.set_expires_ms(expires_ms);
+        }
+        send(message);
+    }
+    /// What it says to every Query.
+    chassis::QueryReply& holds() { return state_->holds; }
+
+  private:
+    struct State {
+        ChannelPtr channel;
+        bool closed = false;
+        std::vector<chassis::Envelope> received;
+        std::string ended;
+        chassis::QueryReply holds;
+    };
+    static asio::awaitable<void> run(asio::io_context& io, TlsContext tls, uint16_t port,
+                                     std::shared_ptr<State> state) {
+        const HostPort control{*parse_ip("127.0.0.1"), port};
+        const Identity expected = Identity::control();
+        auto channel = co_await connect_channel(io.get_executor(), tls, control, expected);
+        asio::steady_timer pause(io);
+        while (!channel && !state->closed && channel.error().message.ends_with("Connection refused")) {
+            pause.expires_after(std::chrono::milliseconds(20));
+            co_await pause.async_wait(asio::use_awaitable);
+            channel = co_await connect_channel(io.get_executor(), tls, control, expected);
+        }
+        if (!channel || state->closed) {
+            state->ended = channel ? "closed" : channel.error().message;
+            co_return;
+        }
+        state->channel = *channel;
+        while (true) {
+            auto message = co_await (*channel)->receive();
+            if (!message) {
+                state->ended = message.error().message;
+                co_return;
+            }
+            chassis::Envelope reply;
+            reply.set_request(message->request());
+            if (message->has_ping()) reply.mutable_pong();
+            if (message->has_query()) *reply.mutable_query_reply() = state->holds;
+            if (reply.body_case() != chassis::Envelope::BODY_NOT_SET) (void)(*channel)->send(reply);
+            state->received.push_back(*message);
+        }
+    }
+
+    std::shared_ptr<State> state_ = std::make_shared<State>();
+};
+
+/// A port of loopback that was free a moment ago.
+inline uint16_t free_tcp_port() {
+    asio::io_context io;
+    asio::ip::tcp::acceptor acceptor(io, {asio::ip::address_v4::loopback(), 0});
+    return acceptor.local_endpoint().port();
+}
+
+class KeyraildBench : public ::testing::Test {
+  protected:
+    static constexpr uint16_t kBlades = 2;
+
+    KeyraildBench() : chassis(kBlades + 1), run_dir(chassis.directory() / "run"), port(free_tcp_port()) {
+        ::signal(SIGPIPE, SIG_IGN);
+        std::filesystem::create_directories(run_dir);
+        write_config(good_config());
+        dataplane = std::make_unique<FakeDataplane>(run_dir / "dp.sock");
+    }
+    ~KeyraildBench() override {
+        agents.clear();
+        if (daemon && HasFailure()) std::cerr << daemon->log();
+        daemon.reset();
+        until([] { return false; }, 20);
+    }
+
+    [[nodiscard]] std::string good_config(uint16_t blades = kBlades) const {
+        const std::string pki = (chassis.directory() / "pki").string();
+        std::string text = fmt::format(
+            "[chassis]\nname = \"test\"\nrun_dir = \"{}\"\nstate_dir = \"{}\"\nlisten = \"127.0.0.1:{}\"\n"
+            "ca = \"{}/ca.pem\"\ncertificate = \"{}/control.pem\"\nkey = \"{}/control.key\"\n",
+            run_dir.string(), (chassis.directory() / "state").string(), port, pki, pki, pki);
+        std::string ids;
+        for (uint16_t id = 1; id <= blades; id++) {
+            text += fmt::format(
+                "[[blade]]\nid = {}\nname = \"b{}\"\naddress = \"127.0.1.{}\"\nagent = \"{}:7401\"\n", id, id,
+                id, agent_host(id));
+            ids += fmt::format("{}{}", id == 1 ? "" : ", ", id);
+        }
+        return text + fmt::format("[[pool]]\nname = \"web\"\nblades = [{}]\n", ids) +
+               "[[service]]\nname = \"www\"\naddresses = [\"198.51.100.1\"]\nport = 443\npool = \"web\"\n";
+    }
+    /// Nobody listens there, but somebody answers: loopback refuses at once.
+    [[nodiscard]] virtual std::string agent_host(uint16_t id) const { return fmt::format("127.0.1.{}", id); }
+
+    [[nodiscard]] std::filesystem::path config_file() const { return chassis.directory() / "keyraild.toml"; }
+    void write_config(const std::string& text) const { std::ofstream(config_file()) << text; }
+
+    bool until(const std::function<bool()>& condition, int milliseconds = 5000) {
+        return run_until(
+            io,
+            [&] {
+                if (dataplane) dataplane->poll();
+                return condition();
+            },
+            milliseconds);
+    }
+    /// Without this the test makes no sense: ends it.
+    void require(const std::function<bool()>& condition, const char* what) {
+        if (!until(condition)) throw std::runtime_error(std::string("not in time: ") + what);
+    }
+    void start() {
+        daemon = std::make_unique<Process>(
+            std::vector<std::string>{std::getenv("KR_KEYRAILD"), "--config", config_file().string()},
+            chassis.directory() / "log");
+        require([&] { return connectable(); }, "keyraild answers");
+    }
+    void kill_daemon() {
+        daemon->signal(SIGKILL);
+        EXPECT_EQ(daemon->wait(), 128 + SIGKILL);
+    }
+    void connect_agent(uint16_t id) {
+        agents.erase(id);
+        agents.emplace(id, std::make_unique<FakeAgent>(io, chassis.tls(fmt::format("blade-{}", id)), port));
+        require([&] { return !agents[id]->of(chassis::Envelope::kKeys).empty(); }, "an agent gets its keys");
+    }
+    /// Everything runs and both blades are up.
+    void start_whole() {
+        start();
+        for (uint16_t id = 1; id <= kBlades; id++) connect_agent(id);
+        for (auto& [id, agent] : agents) agent->health(true);
+        require(
+            [&] { return dataplane->state(1) == link::BLADE_UP && dataplane->state(2) == link::BLADE_UP; },
+            "both blades are up");
+    }
+
+    struct Answer {
+        int status = -1;
+        std::string text;
+        nlohmann::json json;
+    };
+    /// The real command, while the agents and the dataplane go on answering.
+    Answer keyrail(const std::vector<std::string>& words) {
+        std::vector<std::string> all = {std::getenv("KR_KEYRAIL"), "--json", "--socket",
+                                        (run_dir / "keyraild.sock").string()};
+        all.insert(all.end(), words.begin(), words.end());
+        const auto file = chassis.directory() / "answer";
+        std::filesystem::remove(file);
+        Process command(all, file);
+        EXPECT_TRUE(until([&] { return command.ended(); }, 10'000));
+        Answer answer{command.wait(), command.log(), {}};
+        answer.json = nlohmann::json::parse(answer.text, nullptr, false);
+        return answer;
+    }
+
+    void request_move(uint64_t id, const std::string& name, uint32_t from = 1, uint32_t to = 2) {
+        link::FromDataplane message;
+        link::MoveRequest& request = *message.mutable_move_request();
+        request.set_move_id(id);
+        request.set_name(name);
+        request.set_from(from);
+        request.set_to(to);
+        request.set_service("www");
+        request.set_tls_version(0x0304);
+        request.set_budget_us(20'000);
+        dataplane->send(message);
+    }
+    std::vector<link::MoveOutcome> outcomes() const {
+        std::vector<link::MoveOutcome> found;
+        for (const auto& message : dataplane->of(link::ToDataplane::kMoveOutcome))
+            found.push_back(message.move_outcome());
+        return found;
+    }
+    /// A name as blade `home` makes it, with the key that its agent was given.
+    std::string name_of(uint16_t home, uint8_t number = 0) {
+        const chassis::NameKey key =
+            agents.begin()->second->of(chassis::Envelope::kKeys)[0].keys().name_keys(0);
+        const std::array<uint8_t, 8> random = {number, 9};
+        const NameBlock block = make_name_block(home, random);
+        std::string name(kSessionNameSize, static_cast<char>(number));
+        name[0] = static_cast<char>(key.generation());
+        EVP_CIPHER_CTX* cipher = EVP_CIPHER_CTX_new();
+        int size = 0;
+        EVP_EncryptInit_ex2(cipher, EVP_aes_128_ecb(), reinterpret_cast<const uint8_t*>(key.key().data()),
+                            nullptr, nullptr);
+        EVP_CIPHER_CTX_set_padding(cipher, 0);
+        EVP_EncryptUpdate(cipher, reinterpret_cast<uint8_t*>(&name[kNameBlockOffset]), &size, block.data(),
+                          kNameBlockSize);
+        EVP_CIPHER_CTX_free(cipher);
+        return name;
+    }
+    static std::string hex(const std::string& bytes) {
+        std::string text;
+        for (const char byte : bytes) text += fmt::format("{:02x}", static_cast<uint8_t>(byte));
+        return text;
+    }
+    static uint64_t in_an_hour_ms() {
+        const auto now = std::chrono::system_clock::now().time_since_epoch();
+        return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(now).count()) +
+               3'600'000;
+    }
+
+    asio::io_context io;
+    TestChassis chassis;
+    std::filesystem::path run_dir;
+    uint16_t port;
+    std::unique_ptr<FakeDataplane> dataplane;
+    std::unique_ptr<Process> daemon;
+    std::map<uint16_t, std::unique_ptr<FakeAgent>> agents;
+
+  private:
+    [[nodiscard]] bool connectable() const {
+        const int fd = ::socket(AF_UNIX, SOCK_STREAM, 0);
+        sockaddr_un at{};
+        at.sun_family = AF_UNIX;
+        (run_dir / "keyraild.sock").native().copy(at.sun_path, sizeof at.sun_path - 1);
+        const bool there = ::connect(fd, reinterpret_cast<const sockaddr*>(&at), sizeof at) == 0;
+        ::close(fd);
+        return there;
+    }
+};
+
+}  // namespace keyrail::testing
