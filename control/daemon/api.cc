@@ -144,16 +144,16 @@ asio::awaitable<ApiReply> session(Daemon& daemon, std::string hex) {
     const auto name = name_from_hex(hex);
     if (!name) co_return error(400, "a session name has 64 hex digits");
     const auto home = daemon.secrets().home(*name);
-    const auto holder = daemon.moves().holder(*name);
     json report = {{"name", hex},          {"home", nullptr},        {"holder", nullptr},
                    {"held", false},        {"tls_version", nullptr}, {"expires", nullptr},
                    {"single_use", nullptr}};
     if (!home)
         co_return error(404, "not a session of this chassis: the name does not open with its name keys");
+    const uint16_t holder = daemon.moves().holder(*name).value_or(*home);
     report["home"] = *home;
-    report["holder"] = *holder;
+    report["holder"] = holder;
     const std::string bytes(name->begin(), name->end());
-    const auto held = co_await daemon.agents().query(*holder, bytes, kQueryTimeout);
+    const auto held = co_await daemon.agents().query(holder, bytes, kQueryTimeout);
     if (!held) {
         report["held"] = nullptr;
         report["problem"] = held.error().message;

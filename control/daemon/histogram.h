@@ -45,7 +45,7 @@ class Histogram {
         return ((bucket % kSteps + kSteps + 1) << shift) - 1;
     }
 
-    std::array<uint64_t, (64 - kBits + 1) * kSteps> buckets_{};
+    std::array<uint64_t, size_t{64 - kBits + 1} * kSteps> buckets_{};
     uint64_t count_ = 0;
 };
 
