@@ -38,7 +38,7 @@ def openssl_reconnects(version: str, scratch: Path) -> list[Outcome]:
 def show_reconnects(title: str, scratch: Path) -> int:
     """A table of who resumed and where; returns how many did not."""
     heading(title)
-    table = Table((9, 18, 10, 48))
+    table = Table((9, 20, 10, 48))
     table.row("TLS", "client", "resumed", "answered by")
     table.rule()
     missed = 0
@@ -111,10 +111,10 @@ def play(options: Options) -> int:
     with tempfile.TemporaryDirectory(prefix="keyrail-demo-") as directory:
         scratch = Path(directory)
         lifecycle.built(options)  # and this kernel can do it: better known before act (a) than after
-        lifecycle.up(Options(options.blades, options.server, options.cert, plain=True))
+        lifecycle.up(Options(options.blades, options.server, options.cert, plain=True), fresh=False)
         show_reconnects(f"(a) plain layer-4 balancing, {options.blades} {options.server} blades: "
                         f"{RECONNECTS} reconnects", scratch)
-        lifecycle.up(options)
+        lifecycle.up(options, fresh=False)
         missed = show_reconnects(f"(b) Keyrail, the same blades: {RECONNECTS} reconnects", scratch)
         missed += show_drain(scratch)
         show_costs(options)

@@ -16,10 +16,16 @@ from lab.processes import Process
 PROGRAMS = ("keyrail-dp", "keyraild", "keyrail-agent", "keyrail")
 NO_LATE_BINDING = 3  # exit status of keyrail-agent --check on a kernel without bpf_sk_assign_tcp_reqsk
 MODEL_PROFILE = ROOT / "hw/profiles/lab.toml"
+HOOKS = "libkeyrail-tls.so"
 
 
 def hooks_library(build: Path) -> Path:
-    return built_file(build, "libkeyrail-tls.so")
+    return built_file(build, HOOKS)
+
+
+def programs(build: Path) -> list[str]:
+    """What the lab runs, as ninja calls it."""
+    return [str(built_file(build, name).relative_to(build)) for name in (*PROGRAMS, HOOKS)]
 
 
 def link_binaries(build: Path) -> None:
