@@ -16,7 +16,7 @@
 #include <cstring>
 #include <utility>
 
-#include "accept.skel.h"
+#include "control/accept/accept_object.h"
 
 namespace keyrail {
 
@@ -95,21 +95,21 @@ void remove_pins(const fs::path& folder) {
 }
 
 struct Closer {
-    void operator()(accept_bpf* program) const { accept_bpf::destroy(program); }
+    void operator()(bpf_object* object) const { bpf_object__close(object); }
 };
-using Program = std::unique_ptr<accept_bpf, Closer>;
+using Program = std::unique_ptr<bpf_object, Closer>;
 
 /// Loads the program; maps that are pinned are taken over.
 Result<Program> load(const fs::path& folder) {
     libbpf_words.clear();
-    Program program(accept_bpf::open());
+    Program program(bpf_object__open_mem(kAcceptObject.data(), kAcceptObject.size(), nullptr));
     if (!program) return fail("the accept program cannot be opened: {}", libbpf_words);
     for (const char* name : kMapPins) {
-        bpf_map* map = bpf_object__find_map_by_name(program->obj, name);
+        bpf_map* map = bpf_object__find_map_by_name(program.get(), name);
         if (map == nullptr || bpf_map__set_pin_path(map, (folder / name).c_str()) != 0)
             return fail("the accept program has no map {} that could be pinned", name);
     }
-    if (const int status = accept_bpf::load(program.get()); status != 0)
+    if (const int status = bpf_object__load(program.get()); status != 0)
         return fail("the kernel does not take the accept program ({}): {}", std::strerror(-status),
                     libbpf_words);
     return program;
@@ -169,6 +169,9 @@ struct ByBytes {
 struct AcceptProgram::Impl {
     Program program;
     Descriptor link;
+    [[nodiscard]] int map(const char* name) const {
+        return bpf_object__find_map_fd_by_name(program.get(), name);
+    }
 };
 
 AcceptProgram::AcceptProgram(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -185,7 +188,7 @@ Result<AcceptProgram> AcceptProgram::attach(const std::string& interface, const 
         program = load(bpffs);
     }
     if (!program) return tl::make_unexpected(program.error());
-    const int fd = bpf_program__fd((*program)->progs.keyrail_accept);
+    const int fd = bpf_program__fd(bpf_object__find_program_by_name(program->get(), "keyrail_accept"));
     auto link = attach_link(bpffs / kLinkPin, interface, fd);
     if (!link) return tl::make_unexpected(link.error());
     return AcceptProgram(std::make_unique<Impl>(Impl{std::move(*program), std::move(*link)}));
@@ -200,7 +203,7 @@ Result<void> AcceptProgram::detach(const fs::path& bpffs) {
 }
 
 Result<void> AcceptProgram::set_keys(const Keys& keys) {
-    const int map = bpf_map__fd(impl_->program->maps.cookie_keys);
+    const int map = impl_->map("cookie_keys");
     for (uint32_t id = 0; id < keys.size(); id++) {
         kr_accept_key value{};
         if (keys[id]) {
@@ -215,7 +218,7 @@ Result<void> AcceptProgram::set_keys(const Keys& keys) {
 }
 
 Result<void> AcceptProgram::set_services(const std::set<HostPort>& services) {
-    const int map = bpf_map__fd(impl_->program->maps.services);
+    const int map = impl_->map("services");
     std::set<kr_accept_service, ByBytes> wanted;
     for (const HostPort& service : services) wanted.insert(key_of(service));
     for (const kr_accept_service& key : wanted) {
@@ -238,7 +241,7 @@ Result<void> AcceptProgram::set_services(const std::set<HostPort>& services) {
 
 AcceptProgram::Counters AcceptProgram::counters() const {
     Counters sums{};
-    const int map = bpf_map__fd(impl_->program->maps.accept_stats);
+    const int map = impl_->map("accept_stats");
     std::vector<uint64_t> per_cpu(static_cast<size_t>(std::max(1, libbpf_num_possible_cpus())));
     for (uint32_t reason = 0; reason < sums.size(); reason++) {
         if (bpf_map_lookup_elem(map, &reason, per_cpu.data()) != 0) continue;

@@ -207,9 +207,9 @@ def test_two_keys(lab: Lab) -> None:
 @EITHER
 def test_native_handshake(lab: Lab, vip: str) -> None:
     lab.dispatcher.answers = False
-    before = lab.counters()
+    before = lab.counters()["assigned"]
     assert lab.curl(vip).stdout == "hello"
-    assert lab.counters() == before
+    assert lab.counters()["assigned"] == before
 
 
 @EITHER
@@ -310,10 +310,8 @@ def test_many_connections_while_the_agent_restarts(lab: Lab) -> None:
 
 
 def test_other_ports_are_not_touched(lab: Lab) -> None:
-    before = lab.counters()
     done = lab.on("client", "curl", "-sS", "--noproxy", "*", "--max-time", "5", f"http://{VIP4}:{PORT + 1}/", check=False)
     assert done.returncode == 7, "refused by the blade's kernel"
-    assert lab.counters() == before
 
 
 def test_detach_and_attach(lab: Lab) -> None:
