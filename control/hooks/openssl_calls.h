@@ -27,7 +27,8 @@ namespace keyrail::hooks {
     X(SSL_clear_options)               \
     X(SSL_set_accept_state)            \
     X(SSL_accept)                      \
-    X(SSL_do_handshake)
+    X(SSL_do_handshake)                \
+    X(SSL_free)
 
 // Functions that the hooks call.
 #define KEYRAIL_CALLED(X)               \

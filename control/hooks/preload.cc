@@ -111,4 +111,9 @@ KEYRAIL_EXPORT int SSL_do_handshake(SSL* ssl) {
     return result;
 }
 
+KEYRAIL_EXPORT void SSL_free(SSL* ssl) {
+    const keyrail::hooks::KeepSessions unclean_close;
+    openssl().SSL_free(ssl);
+}
+
 }  // extern "C"

@@ -174,7 +174,7 @@ void on_remove(SSL_CTX* context, SSL_SESSION* session) {
     if (hooks == nullptr) return;
     unsigned int size = 0;
     const unsigned char* id = openssl().SSL_SESSION_get_id(session, &size);
-    if (size == kSessionNameSize && !hooks->client_only()) {
+    if (size == kSessionNameSize && !hooks->client_only() && !KeepSessions::active()) {
         SessionName name;
         std::memcpy(name.data(), id, name.size());
         hooks->store->erase(name);
@@ -192,6 +192,8 @@ int on_generate(SSL* ssl, unsigned char* id, unsigned int* size) {
 }
 
 }  // namespace
+
+thread_local int KeepSessions::depth_ = 0;
 
 ContextHooks* hooks_of(const SSL_CTX* context) {
     return ready() ? static_cast<ContextHooks*>(openssl().SSL_CTX_get_ex_data(context, context_index))

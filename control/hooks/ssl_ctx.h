@@ -43,4 +43,19 @@ bool is_hooked_server(const SSL* ssl);
 /// Counts the handshake, once, and lets go of the session that was kept for a HelloRetryRequest.
 void handshake_done(SSL* ssl);
 
+/// While one exists on this thread, OpenSSL's removal of sessions does not reach the store. For SSL_free: it
+/// removes the session of a connection that was not closed properly, which TLS 1.1 and later do not ask for
+/// (RFC 5246 section 7.2.1), and which would cost just those clients their session whose network broke.
+class KeepSessions {
+  public:
+    KeepSessions() { depth_++; }
+    ~KeepSessions() { depth_--; }
+    KeepSessions(const KeepSessions&) = delete;
+    KeepSessions& operator=(const KeepSessions&) = delete;
+    static bool active() { return depth_ > 0; }
+
+  private:
+    static thread_local int depth_;
+};
+
 }  // namespace keyrail::hooks

@@ -1,14 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """libkeyrail-tls.so in real, unmodified nginx, HAProxy and Apache: who resumes which session where."""
 
+import contextlib
 import ctypes
+import os
 import shutil
+import signal
 import subprocess
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tls_server import HOOKS, Bench, Store, connect
+from tls_server import HOOKS, Bench, Store, connect, eventually
 
 BOTH = pytest.mark.parametrize("version", ["1.2", "1.3"])
 CLONE_NEWNET = 0x40000000
@@ -159,6 +164,55 @@ def test_apache(bench: Bench, session: Path, version: str) -> None:
     one_store.move_all_to(two_store)
     assert not connect(one, version, session, save=False).reused
     assert connect(two, version, session).reused
+
+
+@BOTH
+@pytest.mark.parametrize("kind", ["nginx", "haproxy", "apache"])
+def test_broken_connection_keeps_its_session(bench: Bench, session: Path, kind: str, version: str) -> None:
+    """RFC 5246 section 7.2.1: an unclean close does not make a session invalid (the client's network broke)."""
+    store = bench.store("s")
+    server = getattr(bench, kind)(store)
+    client = subprocess.Popen(["openssl", "s_client", "-connect", f"127.0.0.1:{server.port}", "-servername", "a.test",
+                               f"-tls{version.replace('.', '_')}", "-sess_out", str(session)],
+                              stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    with client:
+        eventually(lambda: len(store.sessions()) == (2 if version == "1.3" else 1) and session.exists()
+                   and session.read_text().endswith("END SSL SESSION PARAMETERS-----\n"), "the client has its session")
+        client.kill()
+    eventually(lambda: not subprocess.run(["ss", "-Htn", "state", "established", f"sport = :{server.port}"], text=True,
+                                          capture_output=True, check=True).stdout, "the server has noticed")
+    assert connect(server, version, session).reused
+
+
+@pytest.mark.parametrize("kind", ["nginx", "haproxy", "apache"])
+def test_under_load(bench: Bench, session: Path, kind: str) -> None:
+    """Threads and processes at once, full handshakes and resumptions, both versions; nginx' workers are killed."""
+    store = bench.store("s")
+    server = getattr(bench, kind)(store)
+    end = time.monotonic() + 4
+
+    def client(version: str, how: str) -> None:
+        while time.monotonic() < end:  # one that meets a worker's end gives up: the next one goes on
+            subprocess.run(["openssl", "s_time", "-connect", f"127.0.0.1:{server.port}", "-time", "1", version, how],
+                           stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+
+    threads = [threading.Thread(target=client, args=(version, how))
+               for version in ("-tls1_2", "-tls1_3") for how in ("-new", "-reuse")]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        if kind == "nginx":
+            for worker in server.workers():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(worker, signal.SIGKILL)
+        threads[0].join(0.1)
+    assert server.process.poll() is None, "the server died"
+    stats = store.stats()
+    assert stats["full"] > 100 and stats["resumed"] > 100, stats
+    eventually(lambda: kind != "nginx" or len(server.workers()) == 2, "all workers")
+    for version in ("1.2", "1.3"):
+        connect(server, version, session, offer=False)
+        assert connect(server, version, session).reused
 
 
 @BOTH
