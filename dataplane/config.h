@@ -39,7 +39,7 @@ struct Profile {
     uint32_t flows = 1u << 20;  // flow-table entries per worker
     uint32_t holds = 4096;      // ClientHellos held at once, per worker
     uint32_t moved = 1u << 20;  // moved-table entries, for all workers
-    uint32_t routes = 16384;       // routes and neighbours, of each IP version
+    uint32_t routes = 16384;    // routes and neighbours, of each IP version
     std::vector<PortProfile> ports;
 };
 
