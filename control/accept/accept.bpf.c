@@ -27,8 +27,10 @@
 #define TCP_OPTION_END 0
 #define TCP_OPTION_NOP 1
 #define TCP_OPTION_TIMESTAMP 8
-#define TCP_OPTIONS_MOST 20  /* options looked at: enough for 40 bytes of anything but NOPs at the end */
-#define LONGEST_RTT_MS 3000u /* a longer one is a clock that differs, not a path */
+#define TCP_OPTIONS_MOST 20    /* options looked at: enough for 40 bytes of anything but NOPs at the end */
+#define STRAY_NS 3000000000ULL /* longer than any first retransmission (RFC 6298: 1 s, then 2 s) */
+#define STRAY_FORGET_NS 120000000000ULL /* longer than the gaps between retransmissions */
+#define LONGEST_RTT_MS 3000u            /* a longer one is a clock that differs, not a path */
 
 /* As the kernel's BTF has it (Linux 6.9): 20 bytes. */
 struct bpf_tcp_req_attrs {
@@ -61,6 +63,14 @@ struct {
     __type(key, __u32);
     __type(value, __u64);
 } accept_stats SEC(".maps");
+
+/* Connections whose segments had a bad cookie: since when, in ns. The kernel throws out the least recent. */
+struct {
+    __uint(type, BPF_MAP_TYPE_LRU_HASH);
+    __uint(max_entries, KR_ACCEPT_STRAYS);
+    __type(key, struct bpf_sock_tuple);
+    __type(value, __u64);
+} strays SEC(".maps");
 
 /* One segment, as far as it has been looked at. */
 struct segment {
@@ -195,6 +205,21 @@ static __always_inline bool check(struct __sk_buff* skb, struct segment* s, stru
     return true;
 }
 
+/*
+ * A bad cookie is either a later segment that overtook the first, and a reset would kill that connection:
+ * dropped, it comes again, and by then the connection is there. Or it belongs to a connection that nobody has
+ * any more (the blade or the dispatcher restarted), and the client must be told. What still comes after
+ * seconds is of the second kind.
+ */
+static __always_inline bool is_stray(struct segment* s) {
+    __u64 now = bpf_ktime_get_ns();
+    __u64* since = bpf_map_lookup_elem(&strays, &s->sockets);
+
+    if (since && now - *since < STRAY_FORGET_NS) return now - *since > STRAY_NS;
+    bpf_map_update_elem(&strays, &s->sockets, &now, BPF_ANY);
+    return false;
+}
+
 static __always_inline int assign(struct __sk_buff* skb, struct bpf_sock* listener,
                                   struct bpf_tcp_req_attrs* attrs) {
     struct sock* sk = (struct sock*)bpf_skc_to_tcp_sock(listener);
@@ -229,10 +254,10 @@ int keyrail_accept(struct __sk_buff* skb) {
     }
     if (!check(skb, &s, &attrs)) {
         if (!socket) return TC_ACT_OK; /* a stray segment and no server: the kernel resets it */
-        /* A later segment that overtook the first fails the check too. A reset would kill that connection;
-         * dropped, it comes again. */
-        count(KR_ACCEPT_BAD_COOKIE);
-        verdict = TC_ACT_SHOT;
+        bool stray = is_stray(&s);
+
+        count(stray ? KR_ACCEPT_STRAY : KR_ACCEPT_BAD_COOKIE);
+        verdict = stray ? TC_ACT_OK : TC_ACT_SHOT;
     } else if (!socket) {
         count(KR_ACCEPT_NO_LISTENER);
         return TC_ACT_SHOT;

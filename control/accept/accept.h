@@ -9,6 +9,8 @@
 
 #define KR_ACCEPT_SERVICES 4096 /* VIP:port pairs of one blade, at most */
 
+#define KR_ACCEPT_STRAYS 8192 /* connections remembered for their bad cookies */
+
 /* Map cookie_keys: [key id]. An entry that is not set must not match: its key would be all zero. */
 struct kr_accept_key {
     struct kr_cookie_key key;
@@ -30,6 +32,7 @@ enum kr_accept_reason {
     KR_ACCEPT_NO_LISTENER, /* dropped: good cookie, but no server; the client's retransmission goes elsewhere
                             */
     KR_ACCEPT_FULL,        /* dropped: no memory for the connection; the client retransmits */
+    KR_ACCEPT_STRAY,       /* bad cookie for seconds: left to the kernel, which resets the connection */
     KR_ACCEPT_REFUSED,     /* the kernel would not take it (MPTCP listener): it resets the connection */
     KR_ACCEPT_REASONS
 };

@@ -232,6 +232,16 @@ def test_stray_segment_without_server_is_reset(lab: Lab) -> None:
     assert lab.curl(VIP4, "/", check=False).returncode in (7, 52, 56)
 
 
+@EITHER
+def test_connection_that_nobody_has_is_reset_in_the_end(lab: Lab, vip: str) -> None:
+    """The cookie stays bad: dropped at first (it could have overtaken the first segment), reset after seconds."""
+    lab.dispatcher.cookies.key = KEY1
+    before = lab.counters()
+    assert lab.curl(vip, "/", check=False).returncode == 56, "reset by the peer, before curl's own 8 s are over"
+    after = lab.counters()
+    assert after["bad_cookie"] > before["bad_cookie"] and after["stray"] > before["stray"]
+
+
 def test_later_segment_first(lab: Lab) -> None:
     """The first segment is lost once, later ones arrive: they are dropped, the connection lives."""
     lost: list[int] = []

@@ -41,9 +41,9 @@ int counters(const std::vector<std::string>& words) {
     const auto program = AcceptProgram::attach(words.at(1), words.at(2));
     if (!program) return fail_with(program.error().message);
     const auto counted = program->counters();
-    fmt::print("assigned={} bad_cookie={} no_listener={} full={} refused={}\n", counted[KR_ACCEPT_ASSIGNED],
-               counted[KR_ACCEPT_BAD_COOKIE], counted[KR_ACCEPT_NO_LISTENER], counted[KR_ACCEPT_FULL],
-               counted[KR_ACCEPT_REFUSED]);
+    fmt::print("assigned={} bad_cookie={} no_listener={} full={} stray={} refused={}\n",
+               counted[KR_ACCEPT_ASSIGNED], counted[KR_ACCEPT_BAD_COOKIE], counted[KR_ACCEPT_NO_LISTENER],
+               counted[KR_ACCEPT_FULL], counted[KR_ACCEPT_STRAY], counted[KR_ACCEPT_REFUSED]);
     return 0;
 }
 
