@@ -62,6 +62,7 @@ struct Mover::Impl : std::enable_shared_from_this<Mover::Impl> {
 
     asio::awaitable<void> run(std::shared_ptr<Impl> self, chassis::Order order);
     asio::awaitable<Outcome> carry_out(const chassis::Order& order);
+    asio::awaitable<bool> appears(const SessionName& name, std::chrono::microseconds budget);
     asio::awaitable<Outcome> send(ChannelPtr channel, const chassis::Order& order,
                                   const SessionRecord& record);
     Outcome put_back(const SessionRecord& record, chassis::MoveResult result, std::string reason);
@@ -106,12 +107,28 @@ asio::awaitable<Mover::Impl::Outcome> Mover::Impl::send(ChannelPtr channel, cons
     co_return Outcome{chassis::MOVED, "", record.expires_ms};
 }
 
+/// The client knows its session a moment before the store does: OpenSSL sends its last flight, then calls the
+/// hook. A client that is back at once gets as much patience as costs it less than the handshake would.
+asio::awaitable<bool> Mover::Impl::appears(const SessionName& name, std::chrono::microseconds budget) {
+    constexpr std::chrono::microseconds kStep{500}, kLongest{5000};
+    const auto deadline = steady_clock::now() + std::min(budget / 4, kLongest);
+    asio::steady_timer timer(executor);
+    while (!store.contains(name)) {
+        if (steady_clock::now() >= deadline) co_return false;
+        timer.expires_after(kStep);
+        asio::error_code ignored;
+        co_await timer.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+    }
+    co_return true;
+}
+
 asio::awaitable<Mover::Impl::Outcome> Mover::Impl::carry_out(const chassis::Order& order) {
     if (order.name().size() != kSessionNameSize || order.to() > kBladeIdMax)
         co_return Outcome{chassis::REFUSED, "the order makes no sense"};
     SessionName name;
     std::ranges::copy(order.name(), name.begin());
-    if (!store.contains(name)) co_return Outcome{chassis::NOT_FOUND, ""};
+    const bool here = co_await appears(name, std::chrono::microseconds(order.budget_us()));
+    if (!here) co_return Outcome{chassis::NOT_FOUND, ""};
     // Connect first: as long as the record is here, a target that cannot be reached costs nothing.
     const auto budget = order.budget_us() == 0 ? kAckTimeout : std::chrono::microseconds(order.budget_us());
     auto channel = co_await peers.channel(

@@ -232,6 +232,17 @@ TEST_F(AgentTest, WhatIsNotThereIsNotFound) {
     EXPECT_EQ(done(1, 7).result(), chassis::NOT_FOUND);
 }
 
+TEST_F(AgentTest, StoredAMomentAfterTheClientCameBack) {
+    start(1);
+    start(2);
+    ready({1, 2});
+    const SessionName name = name_at(1, 9);
+    order(7, name, 1, 2);
+    asio::steady_timer moment(io, std::chrono::milliseconds(2));
+    moment.async_wait([&](const asio::error_code&) { put(1, name); });
+    EXPECT_EQ(done(2, 7).result(), chassis::MOVED);
+}
+
 TEST_F(AgentTest, RefusedIsPutBack) {
     start(1);
     start(2);
