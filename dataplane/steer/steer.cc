@@ -32,10 +32,13 @@ bool in_pool(const Service& service, uint16_t blade) {
     return std::ranges::binary_search(service.pool, blade);
 }
 
-/// The less loaded of Maglev's two candidates; the first where they are equal.
+/// A quarter of the scale: a smaller difference is noise, and whoever follows noise starves a blade.
+constexpr uint32_t kLoadMargin = 16384;
+
+/// Maglev's first candidate, or its second where that is clearly less loaded.
 uint16_t pick(const Maglev& ring, uint64_t hash, const Snapshot& snapshot) {
     const uint16_t a = ring.at(hash), b = ring.second(hash);
-    return snapshot.blades[b].load < snapshot.blades[a].load ? b : a;
+    return snapshot.blades[b].load + kLoadMargin < snapshot.blades[a].load ? b : a;
 }
 
 uint64_t name_hash(const SessionName& name) {  // its tail is random: no hashing needed
