@@ -8,46 +8,62 @@
 #include <cstdint>
 #include <span>
 
+#include "dataplane/parse/tls_records.h"
 #include "dataplane/steer/session_name.h"
 
 namespace keyrail {
 
-using Bytes = std::span<const uint8_t>;
-
-/// Longest ClientHello that is collected, TLS record headers included; a longer one is steered without its
-/// name.
-inline constexpr size_t kHelloLimit = 16 * 1024;
-inline constexpr size_t kHelloScratch = kHelloLimit;
-
 /// Views into the stream (or into the scratch buffer): they live as long as those bytes.
 struct ClientHello {
     uint16_t legacy_version = 0;
+    uint16_t version = 0;       // the highest one offered
     bool offers_tls13 = false;  // supported_versions has 0x0304
     bool early_data = false;
+    bool psk_ke = false, psk_dhe_ke = false;  // psk_key_exchange_modes, RFC 8446 section 4.2.9
+    bool has_psk = false;
+    bool has_session_ticket = false;
+    bool ech = false;      // Encrypted Client Hello: server_name is the outer one
+    bool grease = false;   // RFC 8701 values among cipher suites, versions or extensions
+    bool sslv2 = false;    // SSLv2-compatible, RFC 5246 appendix E.2
     Bytes session_id;      // <= 32 bytes
     Bytes server_name;     // first host_name of server_name, RFC 6066 section 3
     Bytes alpn;            // ProtocolNameList without its length, RFC 7301 section 3.1
     Bytes psk_identities;  // PskIdentity list without its length, RFC 8446 section 4.2.11
-    bool has_psk = false;
-};
+    Bytes session_ticket;  // RFC 5077 section 3.2
 
-enum class HelloStatus : uint8_t {
-    complete,   // `hello` is filled in; `offset` = bytes of stream that it took
-    need_more,  // fine so far; `offset` = stream bytes that are needed at least
-    not_tls,    // the first bytes are no TLS handshake record; `offset` = the byte that says so
-    malformed,  // `offset` = near where it stops to make sense
+    /// The first 16 bytes of a stateless ticket name its key (RFC 5077 section 4; OpenSSL, nginx and others
+    /// keep to it in TLS 1.3, too). Empty where there is no ticket; a name of ours is none.
+    [[nodiscard]] Bytes ticket_key_name() const;
 };
 
 struct HelloResult {
     HelloStatus status;
-    uint32_t offset;
+    uint32_t offset;       // see HelloStatus
+    uint32_t size = 0;     // stream bytes of the whole message; 0: it is not whole (malformed has both cases)
+    uint16_t records = 0;  // TLS records that it lies in
 };
 
 /// Reads the ClientHello at the start of `stream`. `scratch` takes the message when it spans several records.
-HelloResult parse_client_hello(Bytes stream, std::span<uint8_t, kHelloScratch> scratch, ClientHello& hello);
+/// Of a malformed message `hello` has what could be read.
+HelloResult parse_client_hello(Bytes stream, std::span<uint8_t> scratch, const HelloLimits& limits,
+                               ClientHello& hello);
+
+/// Calls `use(identity)` for each PSK identity, in the client's order.
+template <typename Use>
+void each_psk_identity(const ClientHello& hello, Use use) {
+    Fault fault;
+    for (Cursor list(hello.psk_identities, fault); list.more(); list.take(4)) use(list.vector16());
+}
+
+/// Calls `use(protocol)` for each ALPN protocol name.
+template <typename Use>
+void each_alpn_protocol(const ClientHello& hello, Use use) {
+    Fault fault;
+    for (Cursor list(hello.alpn, fault); list.more();) use(list.vector8());
+}
 
 /// The session names that a hello offers, in its order: PSK identities where there are any, else the session
-/// id; only those of our length. Returns how many of `names` were filled.
+/// id; only those of our length, so foreign ones take no place. Returns how many of `names` were filled.
 inline constexpr size_t kMaxNames = 4;
 size_t session_names(const ClientHello& hello, std::array<SessionName, kMaxNames>& names);
 
