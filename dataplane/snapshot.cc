@@ -55,6 +55,22 @@ Result<void> add_name_keys(const link::Snapshot& message, Snapshot& snapshot) {
     return {};
 }
 
+Result<void> add_ticket_keys(const link::Snapshot& message, Snapshot& snapshot) {
+    for (const auto& key : message.ticket_keys()) {
+        if (key.name().size() != kTicketKeyNameSize)
+            return fail("ticket key: its name has {} bytes, not {}", key.name().size(), kTicketKeyNameSize);
+        if (key.blade() > kBladeIdMax || snapshot.blades[key.blade()].state == BladeState::unknown)
+            return fail("ticket key: there is no blade {}", key.blade());
+        TicketKey& added = snapshot.ticket_keys.emplace_back();
+        std::ranges::copy(key.name(), reinterpret_cast<char*>(added.name.data()));
+        added.blade = static_cast<uint16_t>(key.blade());
+    }
+    std::ranges::sort(snapshot.ticket_keys, {}, &TicketKey::name);
+    if (std::ranges::adjacent_find(snapshot.ticket_keys, {}, &TicketKey::name) != snapshot.ticket_keys.end())
+        return fail("a ticket key is there twice");
+    return {};
+}
+
 BladeState to_state(link::BladeState state) {
     switch (state) {
         case link::BLADE_UP:
@@ -96,11 +112,15 @@ Result<Service> make_service(const link::Service& message, const Snapshot& snaps
     Service service;
     service.name = message.name();
     service.by_session = message.steering() == link::STEER_SESSION;
+    service.late = message.binding() == link::BIND_LATE;
     if (message.port() < 1 || message.port() > UINT16_MAX)
         return fail("service {}: port {} is not in 1..65535", service.name, message.port());
     service.port = static_cast<uint16_t>(message.port());
     service.hold_budget_us = message.hold_budget_us();
     service.hello_timeout_us = message.hello_timeout_us();
+    if (message.hello_limit() > kHelloMax)
+        return fail("service {}: hello_limit {} is over {}", service.name, message.hello_limit(), kHelloMax);
+    if (message.hello_limit() != 0) service.hello_limit = message.hello_limit();
     for (const uint32_t id : message.blade_ids()) {
         if (id > kBladeIdMax || snapshot.blades[id].state == BladeState::unknown)
             return fail("service {}: there is no blade {}", service.name, id);
@@ -140,10 +160,18 @@ uint16_t Snapshot::find(const Address& address, uint16_t port) const {
 
 bool Snapshot::is_vip(const Address& address) const { return find(address, 0) != kNoService; }
 
+uint16_t Snapshot::ticket_blade(Bytes key_name) const {
+    if (ticket_keys.empty() || key_name.size() != kTicketKeyNameSize) return 0;
+    TicketKey wanted;
+    std::ranges::copy(key_name, wanted.name.begin());
+    const auto found = std::ranges::lower_bound(ticket_keys, wanted.name, {}, &TicketKey::name);
+    return found != ticket_keys.end() && found->name == wanted.name ? found->blade : 0;
+}
+
 Result<std::unique_ptr<Snapshot>> Snapshot::build(const link::Snapshot& message) {
     auto snapshot = std::make_unique<Snapshot>();
     snapshot->generation = message.generation();
-    for (const auto step : {add_cookie_keys, add_name_keys, add_blades})
+    for (const auto step : {add_cookie_keys, add_name_keys, add_blades, add_ticket_keys})
         if (const auto done = step(message, *snapshot); !done) return tl::make_unexpected(done.error());
 
     size_t addresses = 0;

@@ -11,6 +11,7 @@
 
 #include "control/accept/cookie.h"
 #include "control/protocol/result.h"
+#include "dataplane/parse/client_hello.h"
 #include "dataplane/parse/headers.h"
 #include "dataplane/steer/maglev.h"
 #include "dataplane/steer/session_name.h"
@@ -30,10 +31,12 @@ struct BladeEntry {
 
 struct Service {
     std::string name;
-    bool by_session = true;  // late binding and session names; false: Maglev of the tuple
+    bool by_session = true;  // by session names; false: Maglev of the tuple
+    bool late = true;        // by_session: the blade is chosen after the ClientHello; false: at the SYN
     uint16_t port = 0;       // host order
     uint32_t hold_budget_us = 0;
     uint32_t hello_timeout_us = 0;
+    uint32_t hello_limit = kHelloDefault;  // bytes, record headers included
     std::vector<uint16_t> pool;
     Maglev ring;  // over the blades of the pool that are up (over all that drain, if none is)
 };
@@ -45,6 +48,12 @@ struct alignas(16) NameKey {
     std::array<uint8_t, 176> rounds;
 };
 
+/// Whose tickets these are (RFC 5077 section 4 and appendix A): a blade without our hooks that can open them.
+struct TicketKey {
+    std::array<uint8_t, kTicketKeyNameSize> name{};
+    uint16_t blade = 0;
+};
+
 struct Snapshot {
     uint64_t generation = 0;
     std::array<kr_cookie_key, 2> cookie_keys{};
@@ -53,6 +62,7 @@ struct Snapshot {
     std::array<BladeEntry, kBladeIdMax + 1> blades{};                   // by id
     std::array<std::vector<uint8_t>, kBladeIdMax + 1> blade_addresses;  // backplane address, 4 or 16 bytes
     std::vector<Service> services;
+    std::vector<TicketKey> ticket_keys;  // ascending by name
 
     Snapshot() = default;
     Snapshot(const Snapshot&) = delete;
@@ -63,6 +73,8 @@ struct Snapshot {
     /// The service at this VIP and port, or kNoService.
     [[nodiscard]] uint16_t find(const Address& address, uint16_t port) const;
     [[nodiscard]] bool is_vip(const Address& address) const;
+    /// The blade that can open tickets with this key name; 0: unknown, or no key name at all.
+    [[nodiscard]] uint16_t ticket_blade(Bytes key_name) const;
 
     /// Everything is checked: ids, key sizes, addresses, duplicates. On error nothing was changed anywhere.
     static Result<std::unique_ptr<Snapshot>> build(const link::Snapshot& message);

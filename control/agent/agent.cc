@@ -74,9 +74,15 @@ struct Agent::Impl {
     void tick();
 };
 
-/// Attaches the program once the blade's settings allow it; until then says why not.
+/// Attaches the program once the blade's kernel and settings allow it; until then says why not, and services
+/// with `binding = "auto"` do without.
 void Agent::Impl::attach_accept_program() {
-    problems = sysctl_problems();
+    problems.clear();
+    if (const auto kernel = check_kernel(); !kernel) {
+        problems.push_back(kernel.error().message);
+    } else {
+        problems = sysctl_problems();
+    }
     if (problems.empty()) {
         auto attached = AcceptProgram::attach(config.interface, config.bpffs);
         if (attached) {
@@ -87,7 +93,7 @@ void Agent::Impl::attach_accept_program() {
             problems.push_back(attached.error().message);
         }
     }
-    for (const std::string& problem : problems) spdlog::error("{}", problem);
+    for (const std::string& problem : problems) spdlog::warn("no late binding on this blade: {}", problem);
 }
 
 void Agent::Impl::program_kernel() {

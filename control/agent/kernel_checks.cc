@@ -46,8 +46,7 @@ Result<void> check_kernel() {
             kernel_release(), std::strerror(errno));
     if (btf__find_by_name_kind(types.get(), kFunction, BTF_KIND_FUNC) < 0)
         return fail(
-            "kernel {} has no {}: late binding needs Linux 6.9 or later (early binding, which works on this "
-            "kernel, comes with a later release)",
+            "kernel {} has no {}: late binding needs Linux 6.9 or later; early binding works on this kernel",
             kernel_release(), kFunction);
     return {};
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// keyrail-agent: one per blade. Exit status: 0 fine, 1 something is wrong (said on stderr), 3 the kernel
-// cannot do late binding.
+// keyrail-agent: one per blade. Exit status: 0 fine, 1 something is wrong (said on stderr), 3 (of --check) the
+// kernel cannot do late binding.
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 #include <sys/prctl.h>
@@ -33,10 +33,6 @@ int check() {
 }
 
 int run(AgentConfig config) {
-    if (config.accept_program) {
-        if (const auto kernel = check_kernel(); !kernel)
-            return complain(kernel.error().message, kNoLateBinding);
-    }
     prctl(PR_SET_DUMPABLE, 0);  // session keys and name keys are in our memory
     asio::io_context io(1);
     asio::signal_set signals(io, SIGTERM, SIGINT);

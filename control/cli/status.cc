@@ -26,6 +26,10 @@ std::string dataplane_line(const json& status) {
                        dataplane["workers"].get<int>(), has, lag);
 }
 
+std::string binding_of(const json& service) {
+    return service["binding"].is_null() ? "-" : service["binding"]["now"].get<std::string>();
+}
+
 void show(const json& status) {
     const json& blades = status["blades"];
     fmt::print("chassis    {} (keyraild {}, up {} s)\n", status["chassis"].get<std::string>(),
@@ -34,12 +38,16 @@ void show(const json& status) {
     fmt::print("blades     {} up, {} draining, {} down; {} agent(s) connected\n", blades["up"].get<int>(),
                blades["draining"].get<int>(), blades["down"].get<int>(), status["agents"].get<int>());
     fmt::print("sessions   {} away from their home\n\n", status["moved_sessions"].get<uint64_t>());
-    Table table({"SERVICE", "ADDRESSES", "PORT", "POOL", "STEERING", "BLADES UP"});
+    Table table({"SERVICE", "ADDRESSES", "PORT", "POOL", "STEERING", "BINDING", "BLADES UP"});
     for (const json& service : status["services"])
         table.add({service["name"], joined(service["addresses"]), service["port"].dump(), service["pool"],
-                   service["steering"],
+                   service["steering"], binding_of(service),
                    fmt::format("{} of {}", service["blades_up"].get<int>(), service["blades"].size())});
     table.print();
+    for (const json& service : status["services"])
+        if (!service["binding"].is_null())
+            fmt::print("\n{}: {} binding ({})\n", service["name"].get<std::string>(), binding_of(service),
+                       service["binding"]["why"].get<std::string>());
 }
 
 }  // namespace

@@ -9,7 +9,9 @@
 #include <nlohmann/json.hpp>
 
 #include "chassis.pb.h"
+#include "control/daemon/binding.h"
 #include "control/daemon/stats_report.h"
+#include "control/protocol/hex.h"
 #include "link.pb.h"
 
 namespace keyrail {
@@ -37,6 +39,13 @@ json dataplane_report(Daemon& daemon) {
             {"snapshot_generation", peer.generation}};
 }
 
+/// null: each packet by its tuple, there is nothing to bind.
+json binding_report(const ServiceConfig& service, const Blades& blades) {
+    if (!service.by_session) return nullptr;
+    const BindingChoice choice = choose_binding(service, blades);
+    return {{"now", choice.late ? "late" : "early"}, {"why", choice.why}};
+}
+
 json service_report(const ServiceConfig& service, const Blades& blades) {
     json addresses = json::array();
     for (const IpAddress& address : service.addresses) addresses.push_back(address.text());
@@ -50,6 +59,7 @@ json service_report(const ServiceConfig& service, const Blades& blades) {
             {"port", service.port},
             {"pool", service.pool},
             {"steering", service.by_session ? "session" : "tuple"},
+            {"binding", binding_report(service, blades)},
             {"blades", service.blades},
             {"blades_up", up}};
 }
@@ -126,13 +136,10 @@ asio::awaitable<ApiReply> stats(Daemon& daemon) {
 }
 
 std::optional<SessionName> name_from_hex(std::string_view hex) {
+    const auto bytes = from_hex(hex);
     SessionName name{};
-    if (hex.size() != 2 * name.size()) return std::nullopt;
-    for (size_t i = 0; i < name.size(); i++) {
-        const char* digits = hex.data() + 2 * i;
-        const auto [end, failed] = std::from_chars(digits, digits + 2, name[i], 16);
-        if (failed != std::errc{} || end != digits + 2) return std::nullopt;
-    }
+    if (!bytes || bytes->size() != name.size()) return std::nullopt;
+    std::ranges::copy(*bytes, reinterpret_cast<char*>(name.data()));
     return name;
 }
 

@@ -103,15 +103,17 @@ bool Blades::all_reported() const {
     return std::ranges::all_of(blades_, [](const auto& entry) { return entry.second.reported; });
 }
 
-void Blades::hello(uint16_t id, const chassis::AgentHello& hello) {
+bool Blades::hello(uint16_t id, const chassis::AgentHello& hello) {
     Blade* blade = find(id);
-    if (!blade) return;
+    if (!blade) return false;
+    const bool was_unable = blade->unable_to_accept();
     blade->version = hello.version();
     blade->kernel = hello.kernel();
     blade->accept_program = hello.accept_program();
     blade->problems.clear();
     for (const std::string& problem : hello.problems())
         if (blade->problems.size() < kMaxProblems) blade->problems.push_back(problem);
+    return was_unable != blade->unable_to_accept();
 }
 
 bool Blades::health(uint16_t id, const chassis::Health& health) {

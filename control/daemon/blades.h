@@ -44,6 +44,9 @@ struct Blade {
     uint64_t sessions = 0, store_bytes = 0, resumed = 0, full = 0;
 
     [[nodiscard]] bool serves(uint16_t port) const;
+    /// Its agent was here, and has no accept program: this blade cannot take connections that the dispatcher
+    /// answered.
+    [[nodiscard]] bool unable_to_accept() const { return !version.empty() && !accept_program; }
     [[nodiscard]] BladeCondition condition() const;
     /// Why it is down, in a few words; empty when it is not.
     [[nodiscard]] std::string why_down() const;
@@ -66,7 +69,7 @@ class Blades {
     [[nodiscard]] bool all_reported() const;
 
     // --- what happens; each says whether the dataplane must be told ---
-    void hello(uint16_t id, const chassis::AgentHello& hello);
+    bool hello(uint16_t id, const chassis::AgentHello& hello);
     bool health(uint16_t id, const chassis::Health& health);
     void connected(uint16_t id);
     void disconnected(uint16_t id);

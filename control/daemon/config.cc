@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <set>
 
+#include "control/protocol/hex.h"
 #include "control/protocol/toml_table.h"
 #include "dataplane/steer/session_name.h"
 
@@ -19,6 +20,8 @@ namespace {
 constexpr size_t kMaxName = 63;
 constexpr size_t kMaxServices = 1024;
 constexpr microseconds kMaxHold = 1s, kMinHello = 1ms, kMaxHello = 10s;
+constexpr int64_t kMinHelloBytes = 1024, kMaxHelloBytes = 65536;
+constexpr size_t kMaxTicketKeys = 65536;
 constexpr microseconds kMinLifetime = 1min, kMaxLifetime = 24h * 7;  // RFC 8446 section 4.6.1
 
 struct Pool {
@@ -46,6 +49,7 @@ class Reader {
         for (TomlTable& blade : root.tables("blade")) read_blade(blade);
         for (TomlTable& pool : root.tables("pool")) read_pool(pool);
         for (TomlTable& service : root.tables("service")) read_service(service);
+        for (TomlTable& key : root.tables("ticket_key")) read_ticket_key(key);
         root.finish();
     }
 
@@ -123,10 +127,13 @@ class Reader {
         read_addresses(service, addresses);
         read_service_pool(service, table);
         read_steering(service, table);
+        read_binding(service, table);
         if (const auto hold = table.duration("hold_budget", 0us, kMaxHold, Need::optional))
             service.hold_budget = hold->value;
         if (const auto hello = table.duration("hello_timeout", kMinHello, kMaxHello, Need::optional))
             service.hello_timeout = hello->value;
+        if (const auto limit = table.integer("hello_limit", kMinHelloBytes, kMaxHelloBytes, Need::optional))
+            service.hello_limit = static_cast<uint32_t>(limit->value);
         if (const auto lifetime =
                 table.duration("session_lifetime", kMinLifetime, kMaxLifetime, Need::optional))
             service.session_lifetime = std::chrono::duration_cast<std::chrono::seconds>(lifetime->value);
@@ -174,6 +181,43 @@ class Reader {
         if (!service.by_session && steering->value != "tuple")
             errors_.add(steering->line, "'steering' is '{}'; write \"session\" or \"tuple\"",
                         steering->value);
+    }
+
+    void read_binding(ServiceConfig& service, TomlTable& table) {
+        static const std::map<std::string, Binding, std::less<>> known = {
+            {"auto", Binding::automatic}, {"late", Binding::late}, {"early", Binding::early}};
+        const auto binding = table.text("binding", Need::optional);
+        if (!binding) return;
+        const auto found = known.find(binding->value);
+        if (found == known.end())
+            errors_.add(binding->line, "'binding' is '{}'; write \"auto\", \"late\" or \"early\"",
+                        binding->value);
+        else if (!service.by_session)
+            errors_.add(binding->line, "'binding' means nothing with steering = \"tuple\"; remove it");
+        else
+            service.binding = found->second;
+    }
+
+    void read_ticket_key(TomlTable& table) {
+        const auto named = table.text("name", Need::required);
+        const auto blade = table.integer("blade", kBladeIdMin, kBladeIdMax, Need::required);
+        table.finish();
+        if (!named || !blade) return;
+        const auto bytes = from_hex(named->value);
+        if (!bytes || bytes->size() != kTicketKeyNameSize)
+            return errors_.add(named->line,
+                               "'name' is '{}'; write the {} bytes of the key's name as {} hex digits (nginx: "
+                               "the first bytes of the key file)",
+                               named->value, kTicketKeyNameSize, 2 * kTicketKeyNameSize);
+        if (!ids_doubtful_ && !known_ids_.contains(blade->value))
+            errors_.add(blade->line,
+                        "a ticket key names blade {}, which is not configured; add a [[blade]] with id = {}",
+                        blade->value, blade->value);
+        once(fmt::format("ticket key {}", named->value), named->line, "a key belongs to one blade");
+        if (config_.ticket_keys.size() == kMaxTicketKeys)
+            errors_.add(table.line(), "more than {} ticket keys; remove those that are no longer used",
+                        kMaxTicketKeys);
+        config_.ticket_keys.push_back({*bytes, static_cast<uint16_t>(blade->value)});
     }
 
     // --- shared by the tables ---

@@ -25,6 +25,13 @@ struct BladeConfig {
     bool operator==(const BladeConfig&) const = default;
 };
 
+/// When a connection gets its blade (DESIGN.md section 5).
+enum class Binding : uint8_t {
+    automatic,  // late where every blade can, else early
+    late,       // after the ClientHello; blades without the accept program are left out
+    early,      // at the SYN
+};
+
 struct ServiceConfig {
     std::string name;
     std::vector<IpAddress> addresses;  // VIPs
@@ -32,11 +39,21 @@ struct ServiceConfig {
     std::string pool;
     std::vector<uint16_t> blades;  // of the pool, ascending
     bool by_session = true;        // steering = "session"; false: "tuple"
+    Binding binding = Binding::automatic;
     std::chrono::microseconds hold_budget{20'000};
     std::chrono::microseconds hello_timeout{100'000};
+    uint32_t hello_limit = 16 * 1024;  // bytes
     std::chrono::seconds session_lifetime{7200};
 
     bool operator==(const ServiceConfig&) const = default;
+};
+
+/// The name of a ticket key of a server without our hooks (RFC 5077), and the blade that has the key.
+struct TicketKeyConfig {
+    std::string name;  // 16 bytes
+    uint16_t blade = 0;
+
+    bool operator==(const TicketKeyConfig&) const = default;
 };
 
 struct Config {
@@ -47,6 +64,7 @@ struct Config {
     TlsFiles tls;
     std::map<uint16_t, BladeConfig> blades;  // by id
     std::vector<ServiceConfig> services;
+    std::vector<TicketKeyConfig> ticket_keys;
 };
 
 /// All the mistakes of a file: "FILE:LINE: what; what to do", in the order of the file.

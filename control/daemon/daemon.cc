@@ -86,7 +86,7 @@ AgentEvents Daemon::agent_events() {
 void Daemon::on_message(uint16_t blade, const chassis::Envelope& message) {
     switch (message.body_case()) {
         case chassis::Envelope::kAgentHello:
-            blades_.hello(blade, message.agent_hello());
+            if (blades_.hello(blade, message.agent_hello())) changed();
             for (const std::string& problem : message.agent_hello().problems())
                 spdlog::warn("agents: blade {}: {}", blade, problem);
             break;

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "chassis.pb.h"
+#include "control/daemon/binding.h"
 #include "link.pb.h"
 
 namespace keyrail {
@@ -23,14 +24,17 @@ link::BladeState state_of(BladeCondition condition) {
     return link::BLADE_DOWN;
 }
 
-/// A down blade stays in its pools (its state says enough); an up one must serve this port.
-std::vector<uint16_t> pool_of(const ServiceConfig& service, const Blades& blades) {
-    std::vector<uint16_t> pool;
+/// Late binding: only blades that can take its connections. Of these a down one stays in its pools (its state
+/// says enough), and an up one must serve this port.
+std::vector<uint16_t> pool_of(const ServiceConfig& service, const Blades& blades, bool late) {
+    std::vector<uint16_t> able, pool;
     for (const uint16_t id : service.blades) {
         const Blade& blade = blades.all().at(id);
+        if (late && blade.unable_to_accept()) continue;
+        able.push_back(id);
         if (blade.condition() == BladeCondition::down || blade.serves(service.port)) pool.push_back(id);
     }
-    return pool.empty() ? service.blades : pool;
+    return pool.empty() ? able : pool;
 }
 
 void add_service(link::Service& out, const ServiceConfig& service, const Blades& blades) {
@@ -38,9 +42,12 @@ void add_service(link::Service& out, const ServiceConfig& service, const Blades&
     for (const IpAddress& address : service.addresses) out.add_addresses(address.bytes);
     out.set_port(service.port);
     out.set_steering(service.by_session ? link::STEER_SESSION : link::STEER_TUPLE);
-    for (const uint16_t id : pool_of(service, blades)) out.add_blade_ids(id);
+    const bool late = service.by_session && choose_binding(service, blades).late;
+    out.set_binding(late ? link::BIND_LATE : link::BIND_EARLY);
+    for (const uint16_t id : pool_of(service, blades, late)) out.add_blade_ids(id);
     out.set_hold_budget_us(static_cast<uint32_t>(service.hold_budget.count()));
     out.set_hello_timeout_us(static_cast<uint32_t>(service.hello_timeout.count()));
+    out.set_hello_limit(service.hello_limit);
 }
 
 template <typename Message, typename Key>
@@ -73,6 +80,11 @@ link::Snapshot make_snapshot(const Config& config, const Secrets& secrets, const
     }
     for (const ServiceConfig& service : config.services)
         add_service(*snapshot.add_services(), service, blades);
+    for (const auto& [name, blade] : config.ticket_keys) {
+        link::TicketKey& out = *snapshot.add_ticket_keys();
+        out.set_name(name);
+        out.set_blade(blade);
+    }
     return snapshot;
 }
 

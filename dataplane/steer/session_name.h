@@ -22,6 +22,7 @@ inline constexpr size_t kNameBlockOffset = 1;
 inline constexpr size_t kNameBlockSize = 16;
 inline constexpr size_t kNameKeySize = 16;
 inline constexpr uint8_t kNameVersion = 1;
+inline constexpr size_t kTicketKeyNameSize = 16;  // of foreign tickets: RFC 5077 section 4
 inline constexpr uint16_t kBladeIdMin = 1;
 inline constexpr uint16_t kBladeIdMax = 4095;
 

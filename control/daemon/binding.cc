@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/daemon/binding.h"
+
+#include <fmt/ranges.h>
+
+namespace keyrail {
+
+BindingChoice choose_binding(const ServiceConfig& service, const Blades& blades) {
+    if (service.binding == Binding::early) return {false, "configured"};
+    std::vector<std::string> unable;
+    for (const uint16_t id : service.blades) {
+        const Blade& blade = blades.all().at(id);
+        if (blade.unable_to_accept())
+            unable.push_back(fmt::format("{} (kernel {})", blade.config.name, blade.kernel));
+    }
+    if (service.binding == Binding::late) {
+        if (unable.empty()) return {true, "configured"};
+        return {true, fmt::format("configured; left out, for they have no accept program: {}",
+                                  fmt::join(unable, ", "))};
+    }
+    if (unable.empty()) return {true, "every blade has the accept program"};
+    return {false, fmt::format("no accept program on {}", fmt::join(unable, ", "))};
+}
+
+}  // namespace keyrail

@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+// Bytes as people write them: two hex digits each, nothing between them.
+#pragma once
+
+#include <charconv>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace keyrail {
+
+/// nullopt: an odd number of digits, or something else than digits.
+inline std::optional<std::string> from_hex(std::string_view digits) {
+    if (digits.size() % 2 != 0) return std::nullopt;
+    std::string bytes;
+    for (size_t i = 0; i < digits.size(); i += 2) {
+        uint8_t byte = 0;
+        const char* pair = digits.data() + i;
+        const auto [end, failed] = std::from_chars(pair, pair + 2, byte, 16);
+        if (failed != std::errc{} || end != pair + 2) return std::nullopt;
+        bytes.push_back(static_cast<char>(byte));
+    }
+    return bytes;
+}
+
+}  // namespace keyrail
