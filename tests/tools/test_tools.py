@@ -183,4 +183,4 @@ def test_tools_that_need_root_say_so() -> None:
 
 
 def test_everything_that_is_run_is_there() -> None:
-    assert all(os.access(ROOT / name, os.X_OK) for name in ("tools/lab", "tools/demo", "tools/test", ".ci/run"))
+    assert all(os.access(ROOT / name, os.X_OK) for name in ("tools/lab", "tools/demo", "tools/test", "tools/pcap", ".ci/run"))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Entry of tools/lab, tools/demo and tools/test: `main.py lab up --blades 4`."""
+"""Entry of the commands in tools/: `main.py lab up --blades 4`."""
 
 import importlib
 import signal
@@ -8,7 +8,7 @@ from types import FrameType
 
 from common.shell import ToolError
 
-TOOLS = {"lab": "lab.cli", "demo": "demo.cli", "test": "testing.cli"}
+TOOLS = {"lab": "lab.cli", "demo": "demo.cli", "test": "testing.cli", "pcap": "pcap.cli"}
 
 
 def interrupt(_signal: int, _frame: FrameType | None) -> None:
