@@ -92,14 +92,17 @@ def test_state_survives_a_write_and_a_read(tmp_path: Path, monkeypatch: pytest.M
         state.load()
 
 
-def test_old_kernel_is_told_plainly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_old_kernel_is_told_plainly_where_late_binding_is_asked_for(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     agent = tmp_path / "keyrail-agent"
     agent.write_text("#!/bin/sh\necho no bpf_sk_assign_tcp_reqsk >&2\nexit 3\n")
     agent.chmod(0o755)
     monkeypatch.setattr(chassis, "built_file", lambda build, name: tmp_path / name)
     with pytest.raises(ToolError, match=r"Linux 6\.9.*") as refusal:
-        chassis.check_kernel(tmp_path)
-    assert refusal.value.status == 3 and "--plain" in str(refusal.value)
+        chassis.check_kernel(tmp_path, Options(bind="late"))
+    assert refusal.value.status == 3 and "--bind auto" in str(refusal.value)
+    chassis.check_kernel(tmp_path, Options())
+    assert "bound early" in capsys.readouterr().err
 
 
 def test_failures_are_told_with_command_and_last_words() -> None:
@@ -183,4 +186,5 @@ def test_tools_that_need_root_say_so() -> None:
 
 
 def test_everything_that_is_run_is_there() -> None:
-    assert all(os.access(ROOT / name, os.X_OK) for name in ("tools/lab", "tools/demo", "tools/test", "tools/pcap", ".ci/run"))
+    assert all(os.access(ROOT / name, os.X_OK) for name in ("tools/lab", "tools/demo", "tools/test", "tools/pcap", "tools/fuzz",
+                                                              ".ci/run"))

@@ -8,7 +8,7 @@ from types import FrameType
 
 from common.shell import ToolError
 
-TOOLS = {"lab": "lab.cli", "demo": "demo.cli", "test": "testing.cli", "pcap": "pcap.cli"}
+TOOLS = {"lab": "lab.cli", "demo": "demo.cli", "test": "testing.cli", "pcap": "pcap.cli", "fuzz": "fuzzing.cli"}
 
 
 def interrupt(_signal: int, _frame: FrameType | None) -> None:

@@ -2,23 +2,16 @@
 """The parts that build and run: Meson's suites, the same under sanitizers, and the fuzz targets."""
 
 import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from common import build
+from common import build, instrumented
 from common.paths import ROOT, build_dir
-from common.say import Progress
 from common.shell import ToolError, run, tail
+from fuzzing import campaign, targets
 from testing.report import Report, from_junit
 
 FUZZ_SECONDS = 10
-# Without coverage in our own code the fuzzer would be blind; the fuzz targets themselves bring its main().
-INSTRUMENTED = ["-Db_sanitize=address,undefined", "-Db_lundef=false", "-Doptimization=1", "-Dwerror=false",
-                "-Dc_args=-fsanitize=fuzzer-no-link", "-Dcpp_args=-fsanitize=fuzzer-no-link"]
-# A finding ends the test; leaks of libraries at exit are not what is looked for here.
-SANITIZER_OPTIONS = {"ASAN_OPTIONS": "abort_on_error=1:detect_leaks=0:detect_stack_use_after_return=1",
-                     "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1"}
 
 
 def normal_build() -> Report:
@@ -48,48 +41,20 @@ def _meson_tests(directory: Path, name: str, variables: dict[str, str] | None = 
     return report
 
 
-def _instrumented() -> Path:
-    """One build for sanitizers and fuzzing, for compiling is what takes the time. It is clang's, for libFuzzer is;
-    warnings are the normal build's business."""
-    directory = build_dir().with_name(f"{build_dir().name}-sanitize")
-    build.configure(directory, INSTRUMENTED, {"CC": "ccache clang-16", "CXX": "ccache clang++-16"})
-    return directory
-
-
 def sanitizers() -> Report:
     """The unit tests once more, under AddressSanitizer and UndefinedBehaviorSanitizer."""
-    directory = _instrumented()
+    directory = instrumented.configured()
     build.compile_all(directory, _test_targets(directory, ROOT / "tests/unit"))
-    return _meson_tests(directory, "unit", SANITIZER_OPTIONS)
+    return _meson_tests(directory, "unit", instrumented.ENVIRONMENT)
 
 
 def fuzz() -> Report:
     """Each libFuzzer target for some seconds, from its seeds: one test per target."""
-    directory = _instrumented()
-    targets = [target for target in build.targets(directory)
-               if target.kind == "executable" and target.defined_in.is_relative_to(ROOT / "tests/fuzz")]
-    build.compile_all(directory, [str(target.file.relative_to(directory)) for target in targets])
-    report, progress = Report(), Progress("fuzzing")
-    for target in targets:
-        progress.update(target.name)
-        complaint = _fuzz_one(target)
-        report.fails(complaint) if complaint else report.passes()
-    progress.done()
+    report = Report()
+    for outcome in campaign.run(targets.names(), FUZZ_SECONDS):
+        kept = "".join(f"\n    {file.name}: {file.read_bytes()[:256].hex()}" for file in outcome.found)
+        report.fails(outcome.complaint + kept) if outcome.complaint else report.passes()
     return report
-
-
-def _fuzz_one(target: build.Target) -> str:
-    seeds = ROOT / "tests/fuzz/seeds" / target.name.removesuffix("_fuzz")
-    with tempfile.TemporaryDirectory(prefix="keyrail-fuzz-") as scratch:
-        corpus = Path(scratch) / "corpus"
-        corpus.mkdir()
-        done = run([target.file, f"-max_total_time={FUZZ_SECONDS}", "-timeout=5", "-rss_limit_mb=2048",
-                    "-print_final_stats=1", f"-artifact_prefix={scratch}/", corpus,
-                    *([seeds] if seeds.is_dir() else [])], check=False, timeout=FUZZ_SECONDS + 60)
-        if done.returncode == 0:
-            return ""
-        kept = [f"{path.name}: {path.read_bytes()[:256].hex()}" for path in Path(scratch).iterdir() if path.is_file()]
-        return f"{target.name}: {' '.join(kept)}\n{tail(done.stderr, 30)}"
 
 
 def _test_targets(directory: Path, folder: Path) -> list[str]:
