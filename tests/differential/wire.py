@@ -5,7 +5,7 @@ import ipaddress
 import struct
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import chain
+from itertools import islice
 from pathlib import Path
 from random import Random
 
@@ -110,18 +110,17 @@ def mangled(random: Random, data: bytes) -> list[tuple[int, bytes]]:
     return [(begin, data[begin:end]) for begin, end in spans]
 
 
-def interleaved(random: Random, lanes: list[Iterator[Packet]], width: int = 16) -> Iterator[Packet]:
+def interleaved(random: Random, lanes: Iterable[Iterator[Packet]], width: int = 16) -> Iterator[Packet]:
     """As packets of several conversations at a time follow each other on a wire; each one's keep their order."""
-    waiting, open_lanes = iter(lanes), []
-    for lane in chain(waiting, [None] * width):
-        open_lanes += [lane] if lane else []
-        while len(open_lanes) >= (width if lane else 1):
-            chosen = random.choice(open_lanes)
-            packet = next(chosen, None)
-            if packet is None:
-                open_lanes.remove(chosen)
-            else:
-                yield packet
+    waiting = iter(lanes)
+    under_way = list(islice(waiting, width))
+    while under_way:
+        lane = random.choice(under_way)
+        if packet := next(lane, None):
+            yield packet
+        else:
+            under_way.remove(lane)
+            under_way += islice(waiting, 1)
 
 
 def write_capture(file: Path, packets: Iterable[Packet], framing: Framing = FRAMINGS["ethernet"]) -> None:
