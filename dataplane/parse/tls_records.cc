@@ -50,6 +50,11 @@ class Gathering {
     [[nodiscard]] size_t size() const {
         return kMessageHeader + (bytes_.size() < kMessageHeader ? 0 : load24(&bytes_[1]));
     }
+    /// Behind its header, as much of it as is there.
+    [[nodiscard]] Bytes body() const {
+        const size_t end = std::min(size(), bytes_.size()), start = std::min(end, kMessageHeader);
+        return bytes_.subspan(start, end - start);
+    }
     [[nodiscard]] bool complete() const { return bytes_.size() >= kMessageHeader && bytes_.size() >= size(); }
 
   private:
@@ -70,31 +75,30 @@ size_t earliest_end(const Record& record, size_t gathered, size_t message_size) 
 HandshakeMessage first_message(Bytes stream, std::span<uint8_t> scratch, const HelloLimits& limits) {
     const size_t limit = std::min<size_t>(limits.bytes, scratch.size());
     Gathering message(scratch);
+    uint16_t records = 0;
+    const auto stop = [&](HelloStatus status, size_t offset) {
+        return HandshakeMessage{status, static_cast<uint32_t>(offset), records, message.body()};
+    };
     size_t at = 0, needed = kRecordHeader + kMessageHeader;
-    for (uint16_t records = 1;; records++) {
-        const auto stop = [&](HelloStatus status, size_t offset) {
-            return HandshakeMessage{status, static_cast<uint32_t>(offset), records, {}};
-        };
-        if (records > limits.records) return stop(HelloStatus::too_long, at);
+    while (records < limits.records) {
         const Record record = read_record(stream, at);
         if (record.status == HelloStatus::need_more) return stop(HelloStatus::need_more, needed);
         if (record.status != HelloStatus::complete) {
             // After a first good record this was TLS: a bad second one is malformed, not something else.
             return stop(at > 0 ? HelloStatus::malformed : record.status, record.offset);
         }
+        records++;
         const size_t before = message.bytes().size();
         message.add(record.present);
         if (!message.bytes().empty() && message.bytes()[0] != kClientHello)
-            return stop(HelloStatus::not_tls, record.offset);
+            return {HelloStatus::not_tls, static_cast<uint32_t>(record.offset), records, {}};
         needed = earliest_end(record, before, message.size());
         if (needed > limit) return stop(HelloStatus::too_long, record.offset);
-        if (message.complete()) {
-            return {HelloStatus::complete, static_cast<uint32_t>(needed), records,
-                    message.bytes().subspan(kMessageHeader, message.size() - kMessageHeader)};
-        }
+        if (message.complete()) return stop(HelloStatus::complete, needed);
         at = record.offset + record.declared;
         if (at > stream.size()) return stop(HelloStatus::need_more, needed);
     }
+    return stop(HelloStatus::too_long, at);
 }
 
 uint32_t stream_offset(Bytes stream, size_t message_offset) {

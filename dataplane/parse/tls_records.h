@@ -34,7 +34,7 @@ struct HandshakeMessage {
     HelloStatus status;
     uint32_t offset;   // see HelloStatus
     uint16_t records;  // that it lies in, so far
-    Bytes body;        // of a complete message, without its handshake header
+    Bytes body;        // without the handshake header, as much as is there
 };
 
 /// The ClientHello message at the start of `stream`; `scratch` takes it when it spans several records.

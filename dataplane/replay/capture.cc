@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "dataplane/replay/capture.h"
+
+#include <algorithm>
+
+namespace keyrail::replay {
+namespace {
+
+/// What is in front of the payload, and what that is.
+struct LinkHeader {
+    size_t size = 0;
+    uint16_t ether_type = 0;
+};
+
+uint16_t ip_version_type(Bytes packet) {
+    const unsigned version = packet.empty() ? 0u : packet[0] >> 4u;
+    return version == 4 ? kEtherTypeIpv4 : version == 6 ? kEtherTypeIpv6 : uint16_t{0};
+}
+
+/// A link type whose header names the payload by an Ethernet type at `offset`.
+LinkHeader named_at(Bytes packet, size_t offset, size_t size) {
+    return {size, packet.size() < size ? uint16_t{0} : load16(&packet[offset])};
+}
+
+LinkHeader ip_behind(Bytes packet, size_t size) {
+    return {size, ip_version_type(packet.subspan(std::min(size, packet.size())))};
+}
+
+/// The link types of https://www.tcpdump.org/linktypes.html that carry IP nearly anywhere.
+LinkHeader link_header(int link_type, Bytes packet) {
+    constexpr int kRawOld = 14, kIpv4 = 228, kIpv6 = 229, kSll2 = 276;  // not in every pcap.h
+    constexpr size_t kSllSize = 16, kSll2Size = 20, kNullSize = 4;
+    switch (link_type) {
+        case DLT_RAW:
+        case kRawOld:
+        case kIpv4:
+        case kIpv6:
+            return ip_behind(packet, 0);
+        case DLT_LINUX_SLL:
+            return named_at(packet, kSllSize - 2, kSllSize);
+        case kSll2:
+            return named_at(packet, 0, kSll2Size);
+        case DLT_NULL:  // the host's AF_ number, in its byte order: the packet says better itself
+        case DLT_LOOP:
+            return ip_behind(packet, kNullSize);
+        default:
+            return {};
+    }
+}
+
+/// The packet with an Ethernet header instead of its own; a type of 0 is nothing that anybody parses.
+void make_ethernet(int link_type, Bytes packet, std::vector<uint8_t>& frame) {
+    const LinkHeader header = link_header(link_type, packet);
+    const Bytes payload = packet.subspan(std::min(header.size, packet.size()));
+    frame.assign(kEthernetSize, 0);
+    store16(&frame[kEthernetSize - 2], header.ether_type);
+    frame.insert(frame.end(), payload.begin(), payload.end());
+}
+
+}  // namespace
+
+Result<Capture> Capture::open(const std::string& path) {
+    char error[PCAP_ERRBUF_SIZE] = "";
+    pcap_t* file = pcap_open_offline(path.c_str(), error);
+    if (file == nullptr) return fail("{}", error);
+    return Capture(file);
+}
+
+std::optional<Frame> Capture::next() {
+    pcap_pkthdr* header = nullptr;
+    const u_char* data = nullptr;
+    const int got = pcap_next_ex(file_.get(), &header, &data);
+    if (got != 1) {
+        if (got != PCAP_ERROR_BREAK) error_ = pcap_geterr(file_.get());
+        return std::nullopt;
+    }
+    const Bytes captured(data, header->caplen);
+    const size_t lost = header->len - std::min(header->len, header->caplen);
+    Frame frame{++number_, captured, std::min<size_t>(lost, UINT16_MAX)};
+    if (link_type_ == DLT_EN10MB && lost == 0) return frame;
+    if (link_type_ == DLT_EN10MB) {
+        buffer_.assign(captured.begin(), captured.end());
+    } else {
+        make_ethernet(link_type_, captured, buffer_);
+    }
+    buffer_.resize(buffer_.size() + frame.lost);
+    frame.bytes = buffer_;
+    return frame;
+}
+
+}  // namespace keyrail::replay

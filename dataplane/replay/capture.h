@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+// A capture file as Ethernet frames, whatever its link type: what stands in for the NIC in `keyrail-replay`.
+#pragma once
+
+#include <pcap/pcap.h>
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "control/protocol/result.h"
+#include "dataplane/parse/cursor.h"
+
+namespace keyrail::replay {
+
+struct Frame {
+    uint64_t number = 0;  // in the file, from 1
+    Bytes bytes;          // an Ethernet frame; valid until the next one is read
+    size_t lost = 0;      // zeros at its end: bytes that were on the wire and are not in the capture
+};
+
+class Capture {
+  public:
+    static Result<Capture> open(const std::string& path);
+
+    /// The next frame; nullopt at the end of the file, or where it cannot be read any further.
+    std::optional<Frame> next();
+    /// Why next() stopped before the end of the file; empty if it did not.
+    [[nodiscard]] const std::string& error() const { return error_; }
+
+  private:
+    struct Close {
+        void operator()(pcap_t* file) const { pcap_close(file); }
+    };
+    explicit Capture(pcap_t* file) : file_(file), link_type_(pcap_datalink(file)) {}
+
+    std::unique_ptr<pcap_t, Close> file_;
+    int link_type_;
+    uint64_t number_ = 0;
+    std::vector<uint8_t> buffer_;
+    std::string error_;
+};
+
+}  // namespace keyrail::replay

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+// keyrail-replay: the dispatcher's header parser, hold table and ClientHello parser over a capture file, and
+// a line of JSON for each ClientHello. No NIC, no EAL, no root. Exit status: 0 the file was read, 1 it was
+// not.
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cstdio>
+
+#include "dataplane/replay/capture.h"
+#include "dataplane/replay/report.h"
+#include "dataplane/replay/tcp.h"
+
+namespace keyrail::replay {
+namespace {
+
+struct Options {
+    std::string file;
+    std::vector<uint16_t> ports;  // of the server; none: any
+};
+
+int complain(const Options& options, const std::string& text) {
+    fmt::print(stderr, "keyrail-replay: {}: {}\n", options.file, text);
+    return 1;
+}
+
+void give(Tcp& tcp, const Frame& frame) {
+    const Headers headers = parse_headers(frame.bytes);
+    if (headers.layout != Layout::tcp) return;
+    const Bytes payload = frame.bytes.subspan(headers.payload, headers.payload_size);
+    // What is lost is the frame's end: first what the link layer put there, then payload.
+    const size_t there = frame.bytes.size() - frame.lost;
+    const size_t kept = std::min(payload.size(), there - std::min<size_t>(there, headers.payload));
+    tcp.segment(frame.number, headers, payload.first(kept), static_cast<uint32_t>(payload.size() - kept));
+}
+
+int replay(const Options& options) {
+    auto capture = Capture::open(options.file);
+    if (!capture) return complain(options, capture.error().message);
+    Tcp tcp([&](const Found& found) {
+        const auto& ports = options.ports;
+        if (!ports.empty() && std::ranges::find(ports, found.tuple.destination_port) == ports.end()) return;
+        fmt::print("{}\n", json_line(found));
+    });
+    while (const auto frame = capture->next()) give(tcp, *frame);
+    tcp.finish();
+    return capture->error().empty() ? 0 : complain(options, capture->error());
+}
+
+int run(int argc, char** argv) {
+    Options options;
+    CLI::App app{"The dispatcher's view of a capture: one line of JSON per ClientHello over TCP.",
+                 "tools/replay"};
+    app.add_option("FILE", options.file, "capture: pcap or pcapng")->required();
+    app.add_option("--port", options.ports, "only hellos to this TCP port; may be repeated");
+    try {
+        app.parse(argc, argv);
+    } catch (const CLI::ParseError& error) {
+        return app.exit(error) == 0 ? 0 : 1;
+    }
+    return replay(options);
+}
+
+}  // namespace
+}  // namespace keyrail::replay
+
+int main(int argc, char** argv) {
+    try {
+        return keyrail::replay::run(argc, argv);
+    } catch (const std::exception& error) {
+        fmt::print(stderr, "keyrail-replay: {}\n", error.what());
+        return 1;
+    }
+}

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "dataplane/replay/stream.h"
+
+#include <algorithm>
+
+#include "dataplane/parse/sslv2_hello.h"
+
+namespace keyrail::replay {
+namespace {
+
+/// As large as the dispatcher can be told to take them.
+constexpr HelloLimits kLimits{.bytes = kHelloMax, .records = UINT16_MAX};
+
+/// Record layer of any version: content types 20 (change_cipher_spec) to 24 (heartbeat), versions 3.x, and at
+/// most 2^14 + 2048 bytes (RFC 5246 section 6.2.3). `bytes` may be cut short anywhere.
+bool may_be_record(Bytes bytes) {
+    constexpr uint8_t kFirstType = 20, kLastType = 24, kLastVersion = 4;
+    constexpr size_t kLongest = 16384 + 2048;
+    return (bytes.size() < 1 || (bytes[0] >= kFirstType && bytes[0] <= kLastType)) &&
+           (bytes.size() < 2 || bytes[1] == 3) && (bytes.size() < 3 || bytes[2] <= kLastVersion) &&
+           (bytes.size() < kRecordHeader || load16(&bytes[3]) <= kLongest);
+}
+
+/// Among records that follow others, one in 256 encrypted handshake messages begins like a ClientHello.
+/// Length and version must fit, too.
+bool fits_hello(Bytes bytes) {
+    constexpr size_t kLengthHigh = kRecordHeader + 1, kVersion = kRecordHeader + kMessageHeader;
+    return bytes.size() > kVersion && bytes[kLengthHigh] == 0 && bytes[kVersion] == 3;
+}
+
+}  // namespace
+
+bool begins_hello(Bytes bytes) {
+    return bytes.size() > kRecordHeader && may_be_record(bytes) && bytes[0] == kRecordHandshake &&
+           bytes[kRecordHeader] == kClientHello;
+}
+
+Step HelloFinder::look(Stream& stream, Bytes bytes) {
+    if (stream.skip > 0) {
+        const auto n = static_cast<uint32_t>(std::min<size_t>(stream.skip, bytes.size()));
+        stream.skip -= n;
+        return {Step::skip, n};
+    }
+    if (stream.in_tls && !bytes.empty() && starts_like_sslv2(bytes)) return look_at_record(stream, bytes);
+    const HelloResult result = parse_client_hello(bytes, scratch_, kLimits, hello_);
+    const bool doubtful = stream.in_tls && !fits_hello(bytes);
+    switch (result.status) {
+        case HelloStatus::not_tls:
+            break;
+        case HelloStatus::need_more:
+            if (!doubtful || bytes.size() <= kRecordHeader + kMessageHeader)
+                return {Step::more, result.offset, result};
+            break;
+        case HelloStatus::complete:
+        case HelloStatus::malformed:
+        case HelloStatus::too_long:
+            if (doubtful) break;
+            if (result.size > 0) {
+                stream.in_tls = true;
+                return {Step::hello, result.size, result};
+            }
+            const Step behind = look_at_record(stream, bytes);
+            return {Step::refused, behind.kind == Step::skip ? behind.bytes : 0, result};
+    }
+    return look_at_record(stream, bytes);
+}
+
+/// Not a ClientHello: past its header, then, if it is a record at all.
+Step HelloFinder::look_at_record(Stream& stream, Bytes bytes) {
+    stream.in_tls = may_be_record(bytes);
+    if (!stream.in_tls) return {Step::segment};
+    if (bytes.size() < kRecordHeader) return {Step::more, kRecordHeader};
+    stream.skip = load16(&bytes[3]);
+    return {Step::skip, kRecordHeader};
+}
+
+}  // namespace keyrail::replay

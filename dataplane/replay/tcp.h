@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+// TCP for `keyrail-replay`: puts the segments of all connections in order, in the pipeline's hold table, and
+// has every stream looked through for ClientHellos. Memory is bounded: by streams, and by what the hold table
+// holds.
+#pragma once
+
+#include <functional>
+#include <list>
+#include <memory>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "dataplane/bind/hold.h"
+#include "dataplane/replay/stream.h"
+
+namespace keyrail::replay {
+
+/// A ClientHello, or the part of one that there was. Valid during the call.
+struct Found {
+    uint64_t frame;      // that brought its last byte
+    const Tuple& tuple;  // from the client to the server
+    uint32_t segments, bytes;
+    const HelloResult& result;
+    const ClientHello& hello;
+    std::string_view given_up;  // why it is not whole; empty: it is
+};
+
+/// A segment's payload, kept until its stream can be read.
+struct Piece {
+    uint64_t frame;
+    uint32_t seq;
+    std::vector<uint8_t> bytes;
+};
+using Pieces = std::vector<std::unique_ptr<Piece>>;
+
+/// The segments that brought a hello: the number of the last one's frame, and how many.
+struct Origin {
+    uint64_t frame = 0;
+    uint32_t segments = 0;
+};
+
+class Tcp {
+  public:
+    using Report = std::function<void(const Found&)>;
+    explicit Tcp(Report report) : report_(std::move(report)), holds_(kHolds, kSegments) {}
+    ~Tcp();
+    Tcp(const Tcp&) = delete;
+    Tcp& operator=(const Tcp&) = delete;
+
+    /// One segment. `lost`: bytes at the payload's end that the capture does not have.
+    void segment(uint64_t frame, const Headers& headers, Bytes payload, uint32_t lost);
+    /// The capture is over: what is incomplete stays so.
+    void finish();
+
+  private:
+    static constexpr size_t kStreams = 64 * 1024;
+    static constexpr uint32_t kHolds = 1024, kSegments = 16 * 1024;
+
+    struct HashTuple {
+        size_t operator()(const Tuple& tuple) const;
+    };
+    using Streams = std::list<Stream>;  // the latest one used last
+
+    Stream* find(const Tuple& tuple);
+    Stream& open(const Tuple& tuple, uint32_t start);
+    void accept(Stream& stream, uint64_t frame, uint32_t seq, Bytes bytes);
+    void accept(Stream& stream, Pieces pieces);
+    void read(Stream& stream, uint64_t frame, Bytes bytes);
+    void keep(Stream& stream, uint64_t frame, uint32_t seq, Bytes bytes, uint32_t wanted);
+    void read_hold(Stream& stream);
+    Pieces take_hold(Stream& stream);
+    uint32_t take(Stream& stream, const Step& step, uint32_t to_next_segment, Origin origin);
+    void report(const Stream& stream, uint32_t bytes, const HelloResult& result, Origin origin,
+                std::string_view given_up);
+    void give_up(Stream& stream, std::string_view why);
+    void give_up_all(Stream* stream, std::string_view why);
+    void make_room();
+
+    Report report_;
+    HelloFinder finder_;
+    HoldTable holds_;
+    Streams streams_;
+    std::unordered_map<Tuple, Streams::iterator, HashTuple> by_tuple_;
+    std::array<uint8_t, kHelloMax> buffer_;
+};
+
+}  // namespace keyrail::replay
