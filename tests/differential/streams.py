@@ -14,6 +14,7 @@ from pcap.hello import Hello, vector
 CHANGE_CIPHER_SPEC = b"\x14\3\3\0\1\1"
 HELLO_RETRY_REQUEST = bytes.fromhex("cf21ad74e59a6111be1d8c021e65b891c2a211167abb8c5e079e09e2c8a8339c")
 SERVERS = ("198.51.100.1", "2001:db8:100::1")
+NOT_TLS = (b"GET / HTTP/1.1\r\n\r\n", b"SSH-2.0-client\r\n")
 LABEL = ascii_letters + digits + "-_"
 
 
@@ -126,6 +127,6 @@ def case(seed: int, number: int, in_records: bool) -> Case:
     elif kind < 0.95:
         flights = [Flight(True, hello.records(bad_message(random)))]
     else:
-        flights = [Flight(True, random.choice((b"GET / HTTP/1.1\r\n\r\n", b"SSH-2.0-client\r\n", random.randbytes(300))))]
+        flights = [Flight(True, random.choice((*NOT_TLS, random.randbytes(300))))]
     good = sum(flight.from_client for flight in flights) if kind < 0.9 else 0
     return Case(Conversation(client, Endpoint(SERVERS[six], 443), start, tuple(flights)), good, 0.9 <= kind < 0.95)

@@ -10,7 +10,8 @@ from fuzzing import campaign, cli, targets
 from lab import processes
 
 QUIET = 'echo "#2\tINITED" >&2; echo "stat::number_of_executed_units: 1234" >&2'
-CRASHES = 'for word; do case $word in -artifact_prefix=*) echo bad > "${word#*=}crash-1";; esac; done; echo ouch; exit 77'
+CRASHES = """for word; do case $word in -artifact_prefix=*) echo bad > "${word#*=}crash-1";; esac; done
+echo ouch; exit 77"""
 
 
 @pytest.fixture
