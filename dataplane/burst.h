@@ -55,7 +55,8 @@ struct PendingHello {
     uint64_t hash = 0;
     uint16_t service = 0;
     uint16_t tls_version = 0;
-    uint16_t bound = 0;  // the blade that has the connection already; 0: the client may go to any
+    uint16_t bound = 0;   // the blade that has the connection already; 0: the client may go to any
+    uint16_t opener = 0;  // the blade that can open the foreign ticket it shows; 0: none that we know of
     Reason unnamed = Reason::steer_new;  // reason if no name of it is ours
     uint8_t name_count = 0;
     std::array<SessionName, kMaxNames> names;
@@ -70,8 +71,7 @@ struct Burst {
     uint16_t count = 0;
     uint16_t hello_count = 0;
     std::array<Packet, kBurst> packets;
-    // a packet may complete a hello and push the oldest one out of the hold table
-    std::array<PendingHello, 2 * kBurst> hellos;
+    std::array<PendingHello, kBurst> hellos;
 
     [[nodiscard]] std::span<Packet> all() { return {packets.data(), count}; }
     [[nodiscard]] std::span<PendingHello> pending() { return {hellos.data(), hello_count}; }

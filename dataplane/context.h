@@ -51,9 +51,9 @@ struct Context {
     HoldTable holds_table;
     std::unique_ptr<NameDecrypter> names;
     Tx tx;
-    bool wake_control = false;  // a move was asked for in this loop: one eventfd write at its end
-    std::array<uint8_t, kHelloLimit> stream;     // a hello gathered from several segments
-    std::array<uint8_t, kHelloScratch> scratch;  // a hello gathered from several records
+    bool wake_control = false;              // a move was asked for in this loop: one eventfd write at its end
+    std::array<uint8_t, kHelloMax> stream;  // a hello gathered from several segments
+    std::array<uint8_t, kHelloMax> scratch;  // a hello gathered from several records
 
     [[nodiscard]] const Service& service(uint16_t index) const { return snapshot->services[index]; }
 };

@@ -23,45 +23,48 @@ enum class Action : uint8_t {
 };
 
 // name, text for people. Order is the order of `keyrail stats`.
-#define KEYRAIL_REASONS(X)                                                                      \
-    /* forwarded */                                                                             \
-    X(flow, "established flow, forwarded to its blade")                                         \
-    X(flow_syn, "SYN of a known flow, forwarded to its blade")                                  \
-    X(steer_home, "ClientHello forwarded to the home of its session")                           \
-    X(steer_moved, "ClientHello forwarded to the holder of a moved session")                    \
-    X(steer_move, "ClientHello forwarded after its session was moved")                          \
-    X(steer_move_failed, "ClientHello forwarded though its session could not be moved")         \
-    X(steer_move_late, "hold budget spent before the move was acknowledged")                    \
-    X(steer_new, "ClientHello without a session name, by Maglev")                               \
-    X(steer_foreign, "ClientHello with a name that is not ours, by Maglev")                     \
-    X(steer_no_control, "ClientHello whose session cannot be moved: no control plane")          \
-    X(steer_holder_down, "ClientHello whose session went down with its blade, by Maglev")       \
-    X(steer_not_tls, "first segment is not TLS, by Maglev")                                     \
-    X(steer_malformed, "malformed ClientHello, by Maglev")                                      \
-    X(steer_incomplete, "ClientHello did not complete in time, in order or in size, by Maglev") \
-    X(steer_hold_full, "hold table full, by Maglev")                                            \
-    X(steer_tuple, "service without session steering, by Maglev")                               \
-    X(steer_midstream, "packet of an unknown flow, by Maglev")                                  \
-    X(hello_rest, "further segment of a held ClientHello")                                      \
-    X(returned, "from a blade to its client")                                                   \
-    X(from_kernel, "from the kernel to the wire")                                               \
-    X(handed_over, "given to the worker that owns the flow")                                    \
-    /* answered */                                                                              \
-    X(syn_cookie, "SYN answered with a cookie")                                                 \
-    /* punted */                                                                                \
-    X(punt_not_service, "not for a service: to the kernel")                                     \
-    X(punt_unresolved, "next hop not resolved: to the kernel, which resolves it")               \
-    /* dropped */                                                                               \
-    X(drop_ack_cookie, "bare ACK that completes a handshake: nothing to do")                    \
-    X(drop_rst_cookie, "RST of a connection that no blade has")                                 \
-    X(drop_truncated, "headers cut short or lengths that contradict each other")                \
-    X(drop_fragment, "IP fragment for a service")                                               \
-    X(drop_no_blade, "no blade of the pool is up")                                              \
-    X(drop_blade_unresolved, "the blade's MAC is not known")                                    \
-    X(drop_no_memory, "no mbuf or hold segment left")                                           \
-    X(drop_tx_full, "transmit queue full")                                                      \
-    X(drop_punt_full, "the kernel's queue is full")                                             \
-    X(drop_handoff_full, "the other worker's queue is full")                                    \
+#define KEYRAIL_REASONS(X)                                                                          \
+    /* forwarded */                                                                                 \
+    X(flow, "established flow, forwarded to its blade")                                             \
+    X(flow_syn, "SYN of a known flow, forwarded to its blade")                                      \
+    X(steer_home, "ClientHello forwarded to the home of its session")                               \
+    X(steer_moved, "ClientHello forwarded to the holder of a moved session")                        \
+    X(steer_move, "ClientHello forwarded after its session was moved")                              \
+    X(steer_move_failed, "ClientHello forwarded though its session could not be moved")             \
+    X(steer_move_late, "hold budget spent before the move was acknowledged")                        \
+    X(steer_new, "ClientHello without a session name, by Maglev")                                   \
+    X(steer_ticket, "ClientHello with a foreign ticket, forwarded to the blade that has its key")   \
+    X(steer_foreign, "ClientHello with a name that is not ours, by Maglev")                         \
+    X(steer_no_control, "ClientHello whose session cannot be moved: no control plane")              \
+    X(steer_holder_down, "ClientHello whose session went down with its blade, by Maglev")           \
+    X(steer_not_tls, "first segment is not TLS, by Maglev")                                         \
+    X(steer_malformed, "malformed ClientHello, by Maglev")                                          \
+    X(steer_incomplete, "ClientHello not complete in time, by Maglev, and read further in passing") \
+    X(steer_too_long, "ClientHello longer than the service allows, by Maglev")                      \
+    X(steer_hold_full, "incomplete ClientHello that made room for others, by Maglev")               \
+    X(steer_tuple, "service without session steering, by Maglev")                                   \
+    X(bind_early, "SYN, or the packet after it, of a service with early binding, by Maglev")        \
+    X(steer_midstream, "packet of an unknown flow, by Maglev")                                      \
+    X(hello_rest, "further segment of a held ClientHello")                                          \
+    X(returned, "from a blade to its client")                                                       \
+    X(from_kernel, "from the kernel to the wire")                                                   \
+    X(handed_over, "given to the worker that owns the flow")                                        \
+    /* answered */                                                                                  \
+    X(syn_cookie, "SYN answered with a cookie")                                                     \
+    /* punted */                                                                                    \
+    X(punt_not_service, "not for a service: to the kernel")                                         \
+    X(punt_unresolved, "next hop not resolved: to the kernel, which resolves it")                   \
+    /* dropped */                                                                                   \
+    X(drop_ack_cookie, "bare ACK that completes a handshake: nothing to do")                        \
+    X(drop_rst_cookie, "RST of a connection that no blade has")                                     \
+    X(drop_truncated, "headers cut short or lengths that contradict each other")                    \
+    X(drop_fragment, "IP fragment for a service")                                                   \
+    X(drop_no_blade, "no blade of the pool is up")                                                  \
+    X(drop_blade_unresolved, "the blade's MAC is not known")                                        \
+    X(drop_no_memory, "no mbuf or hold segment left")                                               \
+    X(drop_tx_full, "transmit queue full")                                                          \
+    X(drop_punt_full, "the kernel's queue is full")                                                 \
+    X(drop_handoff_full, "the other worker's queue is full")                                        \
     X(drop_duplicate, "copy of a held segment")
 
 enum class Reason : uint8_t {

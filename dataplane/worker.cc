@@ -68,14 +68,8 @@ struct Worker::Impl {
     Burst burst;
 
     ~Impl() {
-        if (context) release_holds();
+        if (context) context->holds_table.clear([](rte_mbuf* mbuf, bool) { rte_pktmbuf_free(mbuf); });
         rte_free(buckets);
-    }
-
-    void release_holds() {
-        HoldTable& table = context->holds_table;
-        while (table.oldest() != kNone)
-            table.release(table.oldest(), [](rte_mbuf* mbuf) { rte_pktmbuf_free(mbuf); });
     }
 
     void read_clocks() {

@@ -2,6 +2,7 @@
 #include "dataplane/bind/bind.h"
 
 #include "dataplane/bind/hello.h"
+#include "dataplane/bind/release.h"
 #include "dataplane/bind/syn_cookie.h"
 #include "dataplane/rewrite/l2.h"
 
@@ -52,10 +53,10 @@ void hello_of_bound(Burst& burst, Packet& packet, const Flow& flow, Context& con
 
 void known_flow(Burst& burst, Packet& packet, Flow& flow, Context& context) {
     if (is_syn(packet.h)) return reopen(packet, flow);
+    if (packet.h.flags & (kFin | kRst)) flow.closed = 1;
     if (flow.hello_due && context.service(packet.service).by_session && !(packet.h.flags & kRst) &&
         !packet.h.bare_ack())
         return hello_of_bound(burst, packet, flow, context);
-    if (packet.h.flags & (kFin | kRst)) flow.closed = 1;
     packet.forward_to(flow.blade, Reason::flow);
 }
 
@@ -64,6 +65,18 @@ void plain(Packet& packet, Context& context) {
     by_tuple(packet, context, Reason::steer_tuple);
     if (packet.action == Action::forward && !(packet.h.flags & (kSyn | kRst)))
         context.flows.insert(packet.hash, packet.blade, context.clock.s);
+}
+
+/// Early binding: Maglev says the blade at the SYN, and says the same again here, where the handshake's last
+/// packet makes the entry: a SYN flood makes none. The hello comes on a bound connection, the key follows it.
+void bind_early(Burst& burst, Packet& packet, Context& context) {
+    by_tuple(packet, context, Reason::bind_early);
+    if (packet.action != Action::forward || (packet.h.flags & kRst)) return;
+    Flow* flow = context.flows.insert(packet.hash, packet.blade, context.clock.s);
+    flow->hello_due = 1;
+    if (packet.h.bare_ack()) return;
+    packet.decided = false;
+    known_flow(burst, packet, *flow, context);
 }
 
 void answer(Packet& packet, const Context& context) {
@@ -85,13 +98,20 @@ void handshake_done(Burst& burst, Packet& packet, Context& context) {
 }
 
 void unknown_flow(Burst& burst, Packet& packet, Context& context) {
-    if (is_syn(packet.h)) return answer(packet, context);
-    if (const uint32_t slot = context.holds_table.find(packet.hash, packet.h.tuple); slot != kNone)
-        return further_segment(burst, packet, slot, context);
+    const bool late = context.service(packet.service).late;
+    if (is_syn(packet.h))
+        return late ? answer(packet, context) : by_tuple(packet, context, Reason::bind_early);
+    if (const uint32_t slot = context.holds_table.find(packet.hash, packet.h.tuple); slot != kNone) {
+        const Hold& hold = context.holds_table.at(slot);
+        if (hold.bound == 0 || hold.phase == HoldPhase::deciding)
+            return further_segment(burst, packet, slot, context);
+        drop_hold(slot, Reason::drop_no_blade, context);  // its blade went down: bound anew
+    }
     if (follows_pending(burst, packet)) return;
     if ((packet.h.flags & kAck) &&
         cookie_acknowledged(packet.frame(), packet.h, context.snapshot->cookie_keys))
         return handshake_done(burst, packet, context);
+    if (!late) return bind_early(burst, packet, context);
     by_tuple(packet, context, Reason::steer_midstream);
 }
 
@@ -108,31 +128,6 @@ void process(Burst& burst, Context& context) {
             plain(packet, context);
         }
     }
-}
-
-void release(uint32_t slot, uint16_t blade, Reason reason, Context& context) {
-    const Hold& hold = context.holds_table.at(slot);
-    const NextHop hop = context.shared.blade_hop[blade].load();
-    context.flows.insert(hold.hash, blade, context.clock.s);
-    context.stats.blade_flows[blade].add();
-    context.holds_table.release(slot, [&](rte_mbuf* mbuf) {
-        if (!hop.known) return context.tx.drop(mbuf, Reason::drop_blade_unresolved);
-        rewrite_l2(mbuf, hop, context.ports);
-        context.tx.send(hop.port, mbuf);
-        context.stats.count(std::exchange(reason, Reason::hello_rest));
-    });
-}
-
-void expire(Burst& burst, Context& context) {
-    constexpr uint64_t kMomentUs = 1000;
-    context.holds_table.expire(context.clock.us, [&](uint32_t slot) {
-        const Hold& hold = context.holds_table.at(slot);
-        if (hold.phase == HoldPhase::deciding) return;
-        if (hold.phase == HoldPhase::moving)
-            return release(slot, hold.target, Reason::steer_move_late, context);
-        if (burst.hello_count < kBurst) return give_up(burst, slot, Reason::steer_incomplete, context);
-        context.holds_table.set_deadline(slot, context.clock.us + kMomentUs);  // more than fits: in a moment
-    });
 }
 
 }  // namespace keyrail::bind

@@ -15,8 +15,4 @@ void process(Burst& burst, Context& context);
 /// it), holds whose move did not come in time are released to their target.
 void expire(Burst& burst, Context& context);
 
-/// Sends a hold's segments to `blade` in sequence order and binds the flow to it. `reason` counts the first
-/// segment.
-void release(uint32_t hold, uint16_t blade, Reason reason, Context& context);
-
 }  // namespace keyrail::bind

@@ -1,18 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "dataplane/bind/hello.h"
 
+#include <rte_mbuf.h>
+
+#include <algorithm>
 #include <optional>
+
+#include "dataplane/bind/bind.h"
+#include "dataplane/bind/release.h"
 
 namespace keyrail::bind {
 namespace {
 
 /// Takes from the hello what steering needs: spans into the packet would not survive the burst.
-void describe(PendingHello& pending, const ClientHello& hello) {
+void describe(PendingHello& pending, const ClientHello& hello, const Snapshot& snapshot) {
     pending.name_count = static_cast<uint8_t>(session_names(hello, pending.names));
     pending.tls_version = hello.has_psk ? 0x0304 : 0x0303;
     // TLS 1.3 clients fill session_id with random bytes (RFC 8446 appendix D.4): that is no foreign name.
-    const bool named = hello.has_psk || (!hello.offers_tls13 && !hello.session_id.empty());
+    const bool named =
+        hello.has_psk || !hello.session_ticket.empty() || (!hello.offers_tls13 && !hello.session_id.empty());
     pending.unnamed = named ? Reason::steer_foreign : Reason::steer_new;
+    pending.opener = snapshot.ticket_blade(hello.ticket_key_name());
 }
 
 PendingHello nameless(Reason reason) {
@@ -21,25 +29,34 @@ PendingHello nameless(Reason reason) {
     return pending;
 }
 
+/// As long as a client goes on sending, its hello is not given up. One that falls silent has either lost a
+/// segment or sent all that it may without an acknowledgement, and nobody but a blade gives it one. Linux
+/// probes for a lost tail after two round trips and at least 2 ms (RFC 8985 section 7.2), networks reorder
+/// and duplicate within a few ms, a retransmission timer takes 200 ms.
+constexpr uint64_t kSilenceUs = 10'000;
+/// RFC 6928: more segments do not come unacknowledged.
+constexpr uint16_t kInitialWindow = 10;
 /// What the stream so far says. nullopt: more is needed, `wanted` = stream bytes.
-std::optional<PendingHello> read_stream(Bytes stream, uint32_t& wanted, Context& context) {
+std::optional<PendingHello> read_stream(Bytes stream, uint16_t service, uint32_t& wanted, Context& context) {
     ClientHello hello;
-    const HelloResult result = parse_client_hello(stream, context.scratch, hello);
+    const HelloLimits limits{.bytes = context.service(service).hello_limit};
+    const HelloResult result = parse_client_hello(stream, context.scratch, limits, hello);
     switch (result.status) {
         case HelloStatus::complete: {
             PendingHello pending;
-            describe(pending, hello);
+            describe(pending, hello, *context.snapshot);
             return pending;
         }
         case HelloStatus::not_tls:
             return nameless(Reason::steer_not_tls);
         case HelloStatus::malformed:
             return nameless(Reason::steer_malformed);
+        case HelloStatus::too_long:
+            return nameless(Reason::steer_too_long);
         case HelloStatus::need_more:
             break;
     }
     wanted = result.offset;
-    if (wanted > kHelloLimit) return nameless(Reason::steer_incomplete);
     return std::nullopt;
 }
 
@@ -63,39 +80,73 @@ void decide_hold(Burst& burst, uint32_t slot, PendingHello pending, Context& con
     burst.add_hello(pending);
 }
 
-/// The table is full: the oldest hello that is still incomplete goes on without its name.
-void make_room(Burst& burst, Context& context) {
-    HoldTable& table = context.holds_table;
-    for (uint32_t slot = table.oldest(); slot != kNone; slot = table.at(slot).age_next) {
-        if (table.at(slot).phase != HoldPhase::collecting) continue;
-        return give_up(burst, slot, Reason::steer_hold_full, context);
+/// How long a hold may go on collecting when nothing comes any more.
+uint64_t patience(const Hold& hold, uint64_t now_us) {
+    if (hold.segments >= kInitialWindow) return now_us;  // as soon as this burst is read
+    return std::min(hold.limit_us, now_us + kSilenceUs);
+}
+
+/// The latest segment of a hello that is not complete stays; where a blade has the connection it goes on.
+void keep(Packet& packet, uint32_t slot, Context& context) {
+    const Hold& hold = context.holds_table.at(slot);
+    if (hold.bound == 0) {
+        context.holds_table.set_deadline(slot, patience(hold, context.clock.us));
+        return packet.decide(Action::hold, Reason::hello_rest);
     }
+    context.holds_table.latest_sent();
+    rte_mbuf_refcnt_update(packet.mbuf, 1);
+    packet.forward_to(hold.bound, Reason::flow);
+}
+
+/// Nothing came for too long: steered with what is known, and read on.
+void give_up(Burst& burst, uint32_t slot, Context& context) {
+    context.holds_table.at(slot).read_on = true;
+    decide_hold(burst, slot, nameless(Reason::steer_incomplete), context);
 }
 
 void start_hold(Burst& burst, Packet& packet, uint16_t bound, uint32_t wanted, Context& context) {
-    HoldTable& table = context.holds_table;
-    const uint64_t deadline = context.clock.us + context.service(packet.service).hello_timeout_us;
-    const uint32_t slot = table.open_with(packet, deadline);
-    if (slot == kNone) {
-        make_room(burst, context);  // for the next one; this one is steered at once
-        return decide_packet(burst, packet, bound, nameless(Reason::steer_hold_full));
-    }
-    table.at(slot).wanted = wanted;
-    table.at(slot).bound = bound;
-    packet.decide(Action::hold, Reason::hello_rest);
+    const uint32_t slot = open_hold(packet, context);
+    if (slot == kNone) return decide_packet(burst, packet, bound, nameless(Reason::steer_hold_full));
+    Hold& hold = context.holds_table.at(slot);
+    hold.wanted = wanted;
+    hold.limit_us = context.clock.us + context.service(packet.service).hello_timeout_us;
+    if (bound != 0) read_on(slot, bound, context);
+    keep(packet, slot, context);
 }
 
 /// The client gave up. Its held segments go with it: there is no connection that could miss them.
 void abandon(Packet& packet, uint32_t slot, Context& context) {
-    const auto drop = [&](rte_mbuf* mbuf) { context.tx.drop(mbuf, Reason::drop_rst_cookie); };
-    context.holds_table.release(slot, drop);
     packet.decide(Action::drop, Reason::drop_rst_cookie);
+    const Hold& hold = context.holds_table.at(slot);
+    if (packet.h.seq - hold.base > kHelloMax) return;  // out of the window: not the client's (RFC 5961)
+    if (hold.phase != HoldPhase::deciding) drop_hold(slot, Reason::drop_rst_cookie, context);
 }
 
-/// Loss, or too much of it: whatever is held goes on, and this packet behind it.
-void give_up_with(Burst& burst, Packet& packet, uint32_t slot, Context& context) {
+/// The hello is complete, only its session is not where it shall be: whatever comes waits behind it.
+void wait_behind(Packet& packet, AddResult result) {
+    switch (result) {
+        case AddResult::added:
+            return packet.decide(Action::hold, Reason::hello_rest);
+        case AddResult::duplicate:
+            return packet.decide(Action::drop, Reason::drop_duplicate);
+        case AddResult::too_far:
+        case AddResult::no_segment:  // nothing is given up: TCP sends this segment again
+            return packet.decide(Action::drop, Reason::drop_no_memory);
+    }
+}
+
+/// A segment that brings no new byte of an incomplete hello, or cannot be kept.
+void not_kept(Burst& burst, Packet& packet, uint32_t slot, AddResult result, Context& context) {
+    const uint16_t bound = context.holds_table.at(slot).bound;
+    if (bound != 0) {
+        if (result != AddResult::duplicate) stop_reading(slot, context);
+        return packet.forward_to(bound, Reason::flow);
+    }
+    // A copy says no more than silence does: the client does not know what we have.
+    if (result == AddResult::duplicate) return packet.decide(Action::drop, Reason::drop_duplicate);
+    const bool full = result == AddResult::no_segment;
     packet.follows = burst.hello_count;
-    give_up(burst, slot, Reason::steer_incomplete, context);
+    decide_hold(burst, slot, nameless(full ? Reason::steer_hold_full : Reason::steer_too_long), context);
 }
 
 }  // namespace
@@ -104,34 +155,27 @@ void first_data(Burst& burst, Packet& packet, uint16_t bound, Context& context) 
     if (packet.h.payload_size == 0)  // a FIN alone: some blade has to answer it
         return decide_packet(burst, packet, bound, nameless(Reason::steer_not_tls));
     uint32_t wanted = 0;
-    if (const auto pending = read_stream(packet.payload(), wanted, context))
+    if (const auto pending = read_stream(packet.payload(), packet.service, wanted, context))
         return decide_packet(burst, packet, bound, *pending);
     start_hold(burst, packet, bound, wanted, context);
 }
 
 void further_segment(Burst& burst, Packet& packet, uint32_t slot, Context& context) {
     HoldTable& table = context.holds_table;
+    Hold& hold = table.at(slot);
     if (packet.h.flags & kRst) return abandon(packet, slot, context);
     if (packet.h.bare_ack()) return packet.decide(Action::drop, Reason::drop_ack_cookie);
-    const bool collecting = table.at(slot).phase == HoldPhase::collecting;
-    switch (table.add(slot, packet)) {
-        case AddResult::duplicate:
-            if (collecting) return give_up_with(burst, packet, slot, context);
-            return packet.decide(Action::drop, Reason::drop_duplicate);
-        case AddResult::full:
-            // While the session moves nothing is given up: TCP sends this segment again.
-            if (collecting) return give_up_with(burst, packet, slot, context);
-            return packet.decide(Action::drop, Reason::drop_no_memory);
-        case AddResult::added:
-            packet.decide(Action::hold, Reason::hello_rest);
-            break;
+    const AddResult result = add_segment(slot, packet, context);
+    if (hold.phase != HoldPhase::collecting) return wait_behind(packet, result);
+    if (result != AddResult::added) return not_kept(burst, packet, slot, result, context);
+    std::optional<PendingHello> pending;
+    if (hold.reached >= hold.wanted)
+        pending = read_stream(table.assemble(slot, context.stream), hold.service, hold.wanted, context);
+    if (pending) {
+        packet.decide(Action::hold, Reason::hello_rest);
+        return decide_hold(burst, slot, *pending, context);
     }
-    Hold& hold = table.at(slot);
-    if (!collecting || table.contiguous(slot) < hold.wanted) return;
-    uint32_t wanted = 0;
-    const auto pending = read_stream(table.assemble(slot, context.stream), wanted, context);
-    if (pending) return decide_hold(burst, slot, *pending, context);
-    hold.wanted = wanted;
+    keep(packet, slot, context);
 }
 
 bool follows_pending(Burst& burst, Packet& packet) {
@@ -144,8 +188,17 @@ bool follows_pending(Burst& burst, Packet& packet) {
     return false;
 }
 
-void give_up(Burst& burst, uint32_t slot, Reason reason, Context& context) {
-    decide_hold(burst, slot, nameless(reason), context);
+void expire(Burst& burst, Context& context) {
+    constexpr uint64_t kMomentUs = 1000;
+    context.holds_table.expire(context.clock.us, [&](uint32_t slot) {
+        const Hold& hold = context.holds_table.at(slot);
+        if (hold.phase == HoldPhase::deciding) return;
+        if (hold.phase == HoldPhase::moving)
+            return release(slot, hold.target, Reason::steer_move_late, context);
+        if (hold.bound != 0) return stop_reading(slot, context);
+        if (burst.hello_count < kBurst) return give_up(burst, slot, context);
+        context.holds_table.set_deadline(slot, context.clock.us + kMomentUs);  // more than fits: in a moment
+    });
 }
 
 }  // namespace keyrail::bind

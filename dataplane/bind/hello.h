@@ -18,7 +18,4 @@ void further_segment(Burst& burst, Packet& packet, uint32_t slot, Context& conte
 /// Is this a later packet of a connection whose hello this burst is about to steer? Then it will follow it.
 bool follows_pending(Burst& burst, Packet& packet);
 
-/// Steers what hold `slot` has, without a session name.
-void give_up(Burst& burst, uint32_t slot, Reason reason, Context& context);
-
 }  // namespace keyrail::bind

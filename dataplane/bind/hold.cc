@@ -55,48 +55,68 @@ uint32_t HoldTable::open(uint64_t hash, const Tuple& tuple, uint16_t service, ui
     return slot;
 }
 
-uint32_t HoldTable::open_with(const Packet& packet, uint64_t deadline_us) {
-    const uint32_t slot = open(packet.hash, packet.h.tuple, packet.service, packet.h.seq, deadline_us);
-    if (slot == kNone || add(slot, packet) == AddResult::added) return slot;
-    close(slot);
-    return kNone;
+uint32_t HoldTable::oldest(uint32_t spared) const {
+    uint32_t slot = age_head_;
+    while (slot != kNone && (slot == spared || holds_[slot].phase != HoldPhase::collecting))
+        slot = holds_[slot].age_next;
+    return slot;
+}
+
+/// The link behind which the stream bytes [start, end) belong: right behind the edge when they touch what is
+/// there without a gap, else among the later ones by where they start. nullptr: another segment has them all.
+uint32_t* HoldTable::place_for(Hold& hold, int32_t start, int32_t end) {
+    const auto covers = [&](const Segment& s, int32_t from) { return from <= start && end <= from + s.size; };
+    uint32_t* link = hold.edge == kNone ? &hold.first : &segments_[hold.edge].next;
+    if (start <= static_cast<int32_t>(hold.reached)) return link;
+    if (hold.last != hold.edge) {  // mostly it is the latest
+        Segment& s = segments_[hold.last];
+        const int32_t from = distance(hold.base, s.seq);
+        if (covers(s, from)) return nullptr;
+        if (from <= start) return &s.next;
+    }
+    for (; *link != kNone; link = &segments_[*link].next) {
+        const Segment& s = segments_[*link];
+        const int32_t from = distance(hold.base, s.seq);
+        if (covers(s, from)) return nullptr;
+        if (from > start) break;
+    }
+    return link;
+}
+
+void HoldTable::advance(Hold& hold) {
+    uint32_t s = hold.edge == kNone ? hold.first : segments_[hold.edge].next;
+    for (; s != kNone; s = segments_[s].next) {
+        const int32_t start = distance(hold.base, segments_[s].seq), end = start + segments_[s].size;
+        if (start > static_cast<int32_t>(hold.reached)) return;
+        hold.reached = std::max(hold.reached, static_cast<uint32_t>(std::max(end, 0)));
+        hold.edge = s;
+    }
 }
 
 AddResult HoldTable::add(uint32_t slot, rte_mbuf* mbuf, uint32_t seq, Bytes payload, bool fin) {
     Hold& hold = holds_[slot];
     const int32_t start = distance(hold.base, seq);
     const int32_t end = start + static_cast<int32_t>(payload.size());
-    if (end > static_cast<int32_t>(kHelloLimit) || start < -static_cast<int32_t>(kHelloLimit))
-        return AddResult::full;
-    if (end <= 0 && !fin) return AddResult::duplicate;
-
-    // Its place: behind every segment that starts before it. One that another covers brings nothing.
-    uint32_t* link = &hold.first;
-    for (; *link != kNone; link = &segments_[*link].next) {
-        const Segment& s = segments_[*link];
-        const int32_t s_start = distance(hold.base, s.seq), s_end = s_start + s.size;
-        if (s_start <= start && end <= s_end && (!fin || s.fin)) return AddResult::duplicate;
-        if (s_start > start) break;
-    }
+    constexpr auto kReach = static_cast<int32_t>(kHelloMax);
+    if (end > kReach || start < -kReach) return AddResult::too_far;
+    const bool new_fin = fin && !hold.fin;
+    if (end <= static_cast<int32_t>(hold.reached) && !new_fin) return AddResult::duplicate;
+    uint32_t* link = place_for(hold, start, end);
+    if (link == nullptr && !new_fin) return AddResult::duplicate;
+    if (hold.segments == kHoldSegments) return AddResult::too_far;
     const uint32_t fresh = free_segment_;
-    if (fresh == kNone) return AddResult::full;
+    if (fresh == kNone) return AddResult::no_segment;
+    if (link == nullptr) link = &segments_[hold.last].next;
     free_segment_ = segments_[fresh].next;
-    segments_[fresh] = {mbuf, payload.data(), seq, *link, static_cast<uint16_t>(payload.size()), fin};
-    *link = fresh;
+    segments_[fresh] = {mbuf, payload.data(), seq, *link, static_cast<uint16_t>(payload.size()), false};
+    if (*link == kNone) hold.last = fresh;
+    *link = latest_ = fresh;
+    hold.fin |= fin;
     hold.segments++;
-    hold.bytes += static_cast<uint32_t>(payload.size());
-    held_++;
+    kept_++;
+    unsent_++;
+    advance(hold);
     return AddResult::added;
-}
-
-uint32_t HoldTable::contiguous(uint32_t slot) const {
-    int32_t reached = 0;
-    for (uint32_t s = holds_[slot].first; s != kNone; s = segments_[s].next) {
-        const int32_t start = distance(holds_[slot].base, segments_[s].seq);
-        if (start > reached) break;
-        reached = std::max(reached, start + segments_[s].size);
-    }
-    return static_cast<uint32_t>(reached);
 }
 
 Bytes HoldTable::assemble(uint32_t slot, std::span<uint8_t> out) const {
@@ -104,17 +124,15 @@ Bytes HoldTable::assemble(uint32_t slot, std::span<uint8_t> out) const {
     if (hold.first == kNone) return {};
     const Segment& only = segments_[hold.first];
     if (only.next == kNone && only.seq == hold.base) return {only.payload, only.size};
-    size_t reached = 0;
-    for (uint32_t s = hold.first; s != kNone; s = segments_[s].next) {
-        const int32_t start = distance(hold.base, segments_[s].seq);
-        const int32_t end = start + segments_[s].size;
-        if (start > static_cast<int32_t>(reached)) break;
-        if (end <= static_cast<int32_t>(reached)) continue;
-        const size_t skip =
-            reached - static_cast<size_t>(std::max(start, 0)) + static_cast<size_t>(std::max(-start, 0));
-        const size_t n = std::min(segments_[s].size - skip, out.size() - reached);
-        std::copy_n(segments_[s].payload + skip, n, out.begin() + static_cast<ptrdiff_t>(reached));
-        reached += n;
+    uint32_t reached = 0;
+    for (uint32_t s = hold.first; reached < std::min<size_t>(hold.reached, out.size());
+         s = segments_[s].next) {
+        const Segment& segment = segments_[s];
+        const int32_t skip = static_cast<int32_t>(reached) - distance(hold.base, segment.seq);
+        if (skip >= segment.size) continue;
+        const size_t n = std::min<size_t>(segment.size - static_cast<size_t>(skip), out.size() - reached);
+        std::copy_n(segment.payload + skip, n, out.begin() + reached);
+        reached += static_cast<uint32_t>(n);
     }
     return out.first(reached);
 }
@@ -125,18 +143,26 @@ void HoldTable::set_deadline(uint32_t slot, uint64_t deadline_us) {
     wheel_insert(slot);
 }
 
+void HoldTable::start_moving(uint32_t slot, uint16_t target, uint64_t deadline_us) {
+    age_remove(slot);
+    holds_[slot].phase = HoldPhase::moving;
+    holds_[slot].target = target;
+    set_deadline(slot, deadline_us);
+}
+
 void HoldTable::close(uint32_t slot) {
     Hold& hold = holds_[slot];
     for (uint32_t s = hold.first; s != kNone;) {
         const uint32_t next = segments_[s].next;
         segments_[s].mbuf = nullptr;
+        if (!segments_[s].sent) unsent_--;
         segments_[s].next = std::exchange(free_segment_, s);
         s = next;
     }
-    held_ -= hold.segments;
+    kept_ -= hold.segments;
     in_use_--;
     wheel_remove(slot);
-    age_remove(slot);
+    if (hold.phase != HoldPhase::moving) age_remove(slot);
     uint32_t* link = &buckets_[bucket(hold.hash)];
     while (*link != slot) link = &holds_[*link].next_in_bucket;
     *link = hold.next_in_bucket;

@@ -6,7 +6,7 @@
 
 #include <algorithm>
 
-#include "dataplane/bind/bind.h"
+#include "dataplane/bind/release.h"
 #include "dataplane/steer/moved_table.h"
 
 namespace keyrail::steer {
@@ -60,7 +60,7 @@ uint64_t make_move_id(uint16_t worker, uint32_t slot, uint32_t generation) {
 uint32_t hold_for(const PendingHello& hello, Burst& burst, Context& context) {
     if (hello.hold != kNone) return hello.hold;
     Packet& packet = burst.packets[hello.packet];
-    const uint32_t slot = context.holds_table.open_with(packet, context.clock.us);
+    const uint32_t slot = bind::open_hold(packet, context);
     if (slot != kNone) packet.decide(Action::hold, Reason::hello_rest);
     return slot;
 }
@@ -78,7 +78,7 @@ bool ask(MoveAsk question, Context& context) {
 bool start_move(PendingHello& hello, const Holder& holder, uint16_t to, Burst& burst, Context& context) {
     const uint32_t slot = hold_for(hello, burst, context);
     if (slot == kNone) return false;
-    Hold& hold = context.holds_table.at(slot);
+    const Hold& hold = context.holds_table.at(slot);
     const uint32_t budget = context.service(hello.service).hold_budget_us;
     hello.hold = slot;
     hello.packet = kNone;
@@ -90,22 +90,20 @@ bool start_move(PendingHello& hello, const Holder& holder, uint16_t to, Burst& b
                            hello.tls_version,
                            budget};
     if (!ask(question, context)) return false;
-    hold.phase = HoldPhase::moving;
-    hold.target = to;
-    context.holds_table.set_deadline(slot, context.clock.us + budget);
+    context.holds_table.start_moving(slot, to, context.clock.us + budget);
     hello.moving = true;
     return true;
 }
 
 // --- the decision
 
-/// The blade for a client whose session is with `holder`, or with nobody (0).
+/// The blade for a client whose session is with `holder`, or with nobody (0): then who can open its ticket.
 uint16_t choose(const PendingHello& hello, const Holder& holder, const Context& context) {
     const Snapshot& snapshot = *context.snapshot;
     const Service& service = snapshot.services[hello.service];
     if (hello.bound != 0) return hello.bound;
-    if (in_pool(service, holder.blade) && snapshot.blades[holder.blade].state == BladeState::up)
-        return holder.blade;
+    const uint16_t has_keys = holder.blade != 0 ? holder.blade : hello.opener;
+    if (in_pool(service, has_keys) && snapshot.blades[has_keys].state == BladeState::up) return has_keys;
     if (service.ring.empty()) return 0;
     if (holder.blade == 0) return pick(service.ring, hello.hash, snapshot);
     // By the name, not the connection: a client that opens six connections at once gets one move, to one
@@ -117,7 +115,11 @@ void decide(PendingHello& hello, Burst& burst, Context& context) {
     const Holder holder = find_holder(hello, context);
     hello.blade = choose(hello, holder, context);
     hello.reason = hello.unnamed;
-    if (hello.blade == 0 || holder.blade == 0) return;
+    if (hello.blade == 0) return;
+    if (holder.blade == 0) {
+        if (hello.blade == hello.opener) hello.reason = Reason::steer_ticket;
+        return;
+    }
     if (hello.blade == holder.blade) {
         hello.reason = holder.moved ? Reason::steer_moved : Reason::steer_home;
         return;
@@ -137,8 +139,7 @@ void apply(PendingHello& hello, Burst& burst, Context& context) {
     if (hello.moving) return;
     if (hello.hold != kNone) {
         if (hello.blade != 0) return bind::release(hello.hold, hello.blade, hello.reason, context);
-        return context.holds_table.release(
-            hello.hold, [&](rte_mbuf* mbuf) { context.tx.drop(mbuf, Reason::drop_no_blade); });
+        return bind::drop_hold(hello.hold, Reason::drop_no_blade, context);
     }
     Packet& packet = burst.packets[hello.packet];
     if (hello.blade == 0) return packet.decide(Action::drop, Reason::drop_no_blade);
@@ -157,7 +158,8 @@ void follow(Packet& packet, const PendingHello& hello, Context& context) {
             return packet.decide(Action::hold, Reason::hello_rest);
         case AddResult::duplicate:
             return packet.decide(Action::drop, Reason::drop_duplicate);
-        case AddResult::full:
+        case AddResult::too_far:
+        case AddResult::no_segment:
             return packet.decide(Action::drop, Reason::drop_no_memory);
     }
 }

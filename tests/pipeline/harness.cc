@@ -18,6 +18,7 @@
 #include "dataplane/steer/moved_table.h"
 #include "dataplane/steer/steer.h"
 #include "link.pb.h"
+#include "tests/support/hellos.h"
 
 namespace keyrail::test {
 namespace {
@@ -99,6 +100,7 @@ link::Snapshot message(const Scene& scene) {
     service->set_name("www");
     service->set_port(443);
     service->set_steering(scene.by_session ? link::STEER_SESSION : link::STEER_TUPLE);
+    service->set_binding(scene.late ? link::BIND_LATE : link::BIND_EARLY);
     service->set_hold_budget_us(20'000);
     service->set_hello_timeout_us(100'000);
     const Address v4 = address(kVip4), v6 = address(kVip6);
@@ -111,6 +113,11 @@ link::Snapshot message(const Scene& scene) {
         blade->set_state(state);
         service->add_blade_ids(id);
     };
+    for (const auto& [byte, blade] : scene.ticket_keys) {
+        auto* key = m.add_ticket_keys();
+        key->set_name(std::string(kTicketKeyNameSize, static_cast<char>(byte)));
+        key->set_blade(blade);
+    }
     for (const uint16_t id : scene.up) add(id, link::BLADE_UP);
     for (const uint16_t id : scene.draining) add(id, link::BLADE_DRAINING);
     for (const uint16_t id : scene.down) add(id, link::BLADE_DOWN);
@@ -135,22 +142,21 @@ Harness::Harness(const Scene& scene)
         hop.known = 1;
         shared_.blade_hop[blade].store(hop);
     }
-    context_ = std::make_unique<Context>(uint16_t{0}, shared_, ports_, std::span(buckets_), scene.holds, 256u,
-                                         std::move(NameDecrypter::create().value()));
+    context_ = std::make_unique<Context>(uint16_t{0}, shared_, ports_, std::span(buckets_), scene.holds,
+                                         scene.segments, std::move(NameDecrypter::create().value()));
     context_->clock = {10'000'000, 10, 1'700'000'000, 5};
     set_blades(scene);
 }
 
 Harness::~Harness() {
-    HoldTable& table = context_->holds_table;
-    while (table.oldest() != kNone) table.release(table.oldest(), [](rte_mbuf* m) { rte_pktmbuf_free(m); });
+    context_->holds_table.clear([](rte_mbuf* mbuf, bool) { rte_pktmbuf_free(mbuf); });
     for (const uint8_t port : {kFront, kBack}) {
         wire(port);
         kernel(port);
     }
     asks();
     handed_over(1);
-    EXPECT_EQ(rte_mempool_in_use_count(Bench::get().pool), 0u) << "mbufs leaked";
+    EXPECT_EQ(mbufs_in_use(), 0u) << "mbufs leaked";
 }
 
 void Harness::set_blades(const Scene& scene) {
@@ -250,6 +256,7 @@ void Harness::answer(const MoveAsk& ask, bool moved) {
 uint64_t Harness::count(Reason reason) const {
     return context_->stats.reasons[static_cast<size_t>(reason)].get();
 }
+unsigned Harness::mbufs_in_use() { return rte_mempool_in_use_count(Bench::get().pool); }
 uint64_t Harness::held() const { return context_->holds_table.held_segments(); }
 
 void Harness::expect_conserved() const {
@@ -274,6 +281,23 @@ SessionName Harness::name(uint16_t blade, uint8_t salt) {
     EVP_EncryptUpdate(cipher, &name[kNameBlockOffset], &n, block.data(), kNameBlockSize);
     EVP_CIPHER_CTX_free(cipher);
     return name;
+}
+
+MacAddress destination(const Frame& frame) {
+    MacAddress mac;
+    std::copy_n(frame.begin(), 6, mac.begin());
+    return mac;
+}
+
+Frame behind_macs(const Frame& frame) { return {frame.begin() + 12, frame.end()}; }
+
+std::vector<uint8_t> cut(const std::vector<uint8_t>& bytes, size_t from, size_t to) {
+    return {bytes.begin() + static_cast<ptrdiff_t>(from),
+            bytes.begin() + static_cast<ptrdiff_t>(std::min(to, bytes.size()))};
+}
+
+std::vector<uint8_t> hello_of(uint16_t blade, int version) {
+    return client_hello({.max_version = version, .name = Harness::name(blade)});
 }
 
 Client::Client(Harness& harness, uint16_t port, bool ipv6) : harness_(harness) {

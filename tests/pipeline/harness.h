@@ -23,10 +23,12 @@ struct Scene {
     std::vector<uint16_t> up = {1, 2, 3};
     std::vector<uint16_t> draining, down;
     bool by_session = true;
+    bool late = true;
     bool control_connected = true;
-    uint32_t holds = 8;
+    uint32_t holds = 8, segments = 1024;
     uint16_t workers = 1;
     size_t flow_buckets = 1024;
+    std::vector<std::pair<uint8_t, uint16_t>> ticket_keys = {};  // key name, 16 times this byte -> blade
 };
 
 class Harness {
@@ -55,6 +57,7 @@ class Harness {
 
     [[nodiscard]] uint64_t count(Reason reason) const;
     [[nodiscard]] uint64_t held() const;
+    static unsigned mbufs_in_use();
     /// rx == tx + punt + held + drops (+ handed over), DESIGN.md section 9.
     void expect_conserved() const;
 
@@ -77,6 +80,13 @@ class Harness {
     std::unique_ptr<Burst> burst_;
     Scene scene_;
 };
+
+MacAddress destination(const Frame& frame);
+/// Everything behind the Ethernet addresses: what must never change.
+Frame behind_macs(const Frame& frame);
+std::vector<uint8_t> cut(const std::vector<uint8_t>& bytes, size_t from, size_t to);
+/// A ClientHello that offers a session whose home is this blade.
+std::vector<uint8_t> hello_of(uint16_t blade, int version = 0x0304);
 
 /// A client of the harness: handshakes with the dispatcher, then sends what the test wants.
 class Client {

@@ -36,7 +36,7 @@ struct HoldTest : testing::Test {
     }
     std::vector<uintptr_t> release(uint32_t slot) {
         std::vector<uintptr_t> ids;
-        table.release(slot, [&](rte_mbuf* m) { ids.push_back(reinterpret_cast<uintptr_t>(m)); });
+        table.release(slot, [&](rte_mbuf* m, bool) { ids.push_back(reinterpret_cast<uintptr_t>(m)); });
         return ids;
     }
     std::vector<uint8_t> prefix(size_t n) {
@@ -48,7 +48,7 @@ TEST_F(HoldTest, InOrderAcrossTheSequenceWrap) {
     const uint32_t slot = open();
     EXPECT_EQ(add(slot, 0, 10, 1), AddResult::added);
     EXPECT_EQ(add(slot, 10, 20, 2), AddResult::added);
-    EXPECT_EQ(table.contiguous(slot), 30u);
+    EXPECT_EQ(table.at(slot).reached, 30u);
     EXPECT_EQ(assembled(slot), prefix(30));
     EXPECT_EQ(release(slot), (std::vector<uintptr_t>{1, 2}));
     EXPECT_EQ(table.held_segments(), 0u);
@@ -58,9 +58,9 @@ TEST_F(HoldTest, OutOfOrderIsReleasedInOrder) {
     const uint32_t slot = open();
     add(slot, 20, 10, 3);
     add(slot, 0, 10, 1);
-    EXPECT_EQ(table.contiguous(slot), 10u);
+    EXPECT_EQ(table.at(slot).reached, 10u);
     add(slot, 10, 10, 2);
-    EXPECT_EQ(table.contiguous(slot), 30u);
+    EXPECT_EQ(table.at(slot).reached, 30u);
     EXPECT_EQ(assembled(slot), prefix(30));
     EXPECT_EQ(release(slot), (std::vector<uintptr_t>{1, 2, 3}));
 }
@@ -86,17 +86,64 @@ TEST_F(HoldTest, FinKeepsItsPlace) {
 
 TEST_F(HoldTest, BoundedInBytesSegmentsAndHolds) {
     const uint32_t slot = open(1);
-    EXPECT_EQ(
-        table.add(slot, mbuf(1), kBase + static_cast<uint32_t>(kHelloLimit), Bytes(stream).first(1), false),
-        AddResult::full);
-    EXPECT_EQ(table.add(slot, mbuf(1), kBase + 0x80000000u, Bytes(stream).first(1), false), AddResult::full);
+    const auto at = [&](uint32_t offset) {
+        return table.add(slot, mbuf(1), kBase + offset, Bytes(stream).first(1), false);
+    };
+    EXPECT_EQ(at(kHelloMax), AddResult::too_far);
+    EXPECT_EQ(at(0x80000000u), AddResult::too_far);
     for (uint32_t i = 0; i < 64; i++) ASSERT_EQ(add(slot, 2 * i, 1, i), AddResult::added);
-    EXPECT_EQ(add(slot, 200, 1), AddResult::full);
+    EXPECT_EQ(add(slot, 200, 1), AddResult::no_segment);
     for (uint64_t hash = 2; hash <= 4; hash++) EXPECT_NE(open(hash), kNone);
     EXPECT_EQ(open(5), kNone);
     EXPECT_EQ(table.oldest(), slot);
+    EXPECT_NE(table.oldest(slot), slot);
     EXPECT_EQ(release(slot).size(), 64u);
     EXPECT_NE(open(5), kNone);
+}
+
+TEST_F(HoldTest, OneClientCannotTakeEverything) {
+    HoldTable big(1, 2 * kHoldSegments);
+    const uint32_t slot = big.open(1, {}, 0, kBase, 1000);
+    AddResult result = AddResult::added;
+    uint32_t added = 0;
+    for (; result == AddResult::added; added++)
+        result = big.add(slot, mbuf(1), kBase + 2 * added, Bytes(stream).first(1), false);
+    EXPECT_EQ(result, AddResult::too_far);
+    EXPECT_EQ(added, kHoldSegments + 1u);
+}
+
+TEST_F(HoldTest, WhatIsMovingIsNotTheOldest) {
+    const uint32_t first = open(1), second = open(2);
+    table.start_moving(first, 7, 5000);
+    EXPECT_EQ(table.oldest(), second);
+    release(second);
+    EXPECT_EQ(table.oldest(), kNone);
+    release(first);
+    EXPECT_EQ(table.in_use(), 0u);
+}
+
+TEST_F(HoldTest, PassedOnSegmentsAreStillRead) {
+    const uint32_t slot = open();
+    add(slot, 10, 10, 2);
+    add(slot, 0, 10, 1);
+    std::vector<uintptr_t> sent;
+    const auto send = [&](rte_mbuf* m) { sent.push_back(reinterpret_cast<uintptr_t>(m)); };
+    table.pass_on(slot, send);
+    EXPECT_EQ(sent, (std::vector<uintptr_t>{1, 2}));
+    add(slot, 20, 10, 3);
+    table.latest_sent();
+    add(slot, 30, 10, 4);
+    EXPECT_EQ(table.held_segments(), 1u);
+    EXPECT_EQ(table.kept_segments(), 4u);
+    EXPECT_EQ(assembled(slot), prefix(40));
+    std::vector<std::pair<uintptr_t, bool>> released;
+    table.release(slot, [&](rte_mbuf* m, bool was_sent) {
+        released.emplace_back(reinterpret_cast<uintptr_t>(m), was_sent);
+    });
+    EXPECT_EQ(released,
+              (std::vector<std::pair<uintptr_t, bool>>{{1, true}, {2, true}, {3, true}, {4, false}}));
+    EXPECT_EQ(table.held_segments(), 0u);
+    EXPECT_EQ(table.kept_segments(), 0u);
 }
 
 TEST_F(HoldTest, FindsByTupleNotByHashAlone) {
@@ -157,8 +204,8 @@ TEST_F(HoldTest, AnyShuffleWithCopiesGivesTheStream) {
         pieces.push_back(pieces[random(static_cast<uint32_t>(pieces.size()))]);
         std::ranges::shuffle(pieces, engine);
         const uint32_t slot = open();
-        for (const auto& [at, size] : pieces) ASSERT_NE(add(slot, at, size), AddResult::full);
-        ASSERT_EQ(table.contiguous(slot), stream.size());
+        for (const auto& [at, size] : pieces) ASSERT_LE(add(slot, at, size), AddResult::duplicate);
+        ASSERT_EQ(table.at(slot).reached, stream.size());
         ASSERT_EQ(assembled(slot), stream);
         release(slot);
     }

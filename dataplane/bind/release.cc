@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "dataplane/bind/release.h"
+
+#include <rte_mbuf.h>
+
+#include "dataplane/rewrite/l2.h"
+
+namespace keyrail::bind {
+namespace {
+
+/// A hello that a blade gets while we read it: longer than the first retransmissions (RFC 6298: 1 s, 2 s).
+constexpr uint64_t kReadOnUs = 4'000'000;
+
+/// False: there is nobody who could make room.
+bool make_room(uint32_t spared, Context& context) {
+    const uint32_t slot = context.holds_table.oldest(spared);
+    if (slot == kNone) return false;
+    const Hold& hold = context.holds_table.at(slot);
+    const Maglev& ring = context.service(hold.service).ring;
+    if (hold.bound != 0) {
+        stop_reading(slot, context);
+    } else if (ring.empty()) {
+        drop_hold(slot, Reason::drop_no_blade, context);
+    } else {
+        release(slot, ring.at(hold.hash), Reason::steer_hold_full, context);
+    }
+    return true;
+}
+
+}  // namespace
+
+uint32_t open_hold(const Packet& packet, Context& context) {
+    HoldTable& table = context.holds_table;
+    uint32_t slot = table.open(packet, context.clock.us);
+    if (slot == kNone && make_room(kNone, context)) slot = table.open(packet, context.clock.us);
+    if (slot == kNone || add_segment(slot, packet, context) == AddResult::added) return slot;
+    drop_hold(slot, Reason::drop_no_memory, context);  // it is empty
+    return kNone;
+}
+
+AddResult add_segment(uint32_t slot, const Packet& packet, Context& context) {
+    const AddResult result = context.holds_table.add(slot, packet);
+    if (result != AddResult::no_segment || !make_room(slot, context)) return result;
+    return context.holds_table.add(slot, packet);
+}
+
+void release(uint32_t slot, uint16_t blade, Reason reason, Context& context) {
+    const Hold& hold = context.holds_table.at(slot);
+    const NextHop hop = context.shared.blade_hop[blade].load();
+    const auto send = [&](rte_mbuf* mbuf) {
+        if (!hop.known) return context.tx.drop(mbuf, Reason::drop_blade_unresolved);
+        rewrite_l2(mbuf, hop, context.ports);
+        context.tx.send(hop.port, mbuf);
+        context.stats.count(std::exchange(reason, Reason::hello_rest));
+    };
+    if (hold.bound == 0) context.stats.blade_flows[blade].add();
+    if (hold.read_on) {
+        context.holds_table.pass_on(slot, [&](rte_mbuf* mbuf) {
+            rte_mbuf_refcnt_update(mbuf, 1);
+            send(mbuf);
+        });
+        return read_on(slot, blade, context);
+    }
+    context.flows.insert(hold.hash, blade, context.clock.s)->closed = hold.fin;
+    context.holds_table.release(slot, [&](rte_mbuf* mbuf, bool sent) {
+        if (sent) return rte_pktmbuf_free(mbuf);
+        send(mbuf);
+    });
+}
+
+void read_on(uint32_t slot, uint16_t blade, Context& context) {
+    Hold& hold = context.holds_table.at(slot);
+    context.flows.insert(hold.hash, blade, context.clock.s)->hello_due = 1;
+    hold.bound = blade;
+    hold.read_on = false;
+    hold.phase = HoldPhase::collecting;
+    context.holds_table.set_deadline(slot, context.clock.us + kReadOnUs);
+}
+
+void stop_reading(uint32_t slot, Context& context) {
+    FlowTable::Entry* flow = context.flows.find(context.holds_table.at(slot).hash, context.clock.s);
+    if (flow != nullptr) flow->hello_due = 0;
+    context.holds_table.release(slot, [](rte_mbuf* mbuf, bool) { rte_pktmbuf_free(mbuf); });
+}
+
+void drop_hold(uint32_t slot, Reason reason, Context& context) {
+    context.holds_table.release(slot, [&](rte_mbuf* mbuf, bool sent) {
+        if (sent) return rte_pktmbuf_free(mbuf);
+        context.tx.drop(mbuf, reason);
+    });
+}
+
+}  // namespace keyrail::bind

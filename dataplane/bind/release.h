@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+// Stage `bind`, how segments come into the hold table and leave it: sent to a blade, read on, or dropped.
+#pragma once
+
+#include "dataplane/burst.h"
+#include "dataplane/context.h"
+
+namespace keyrail::bind {
+
+/// A hold for the packet's connection, the packet in it; kNone when nothing can make room for it.
+uint32_t open_hold(const Packet& packet, Context& context);
+
+/// Puts a segment into its hold. The table's memory is bounded: where there is none left, the oldest
+/// incomplete hello of others goes on without its name.
+AddResult add_segment(uint32_t slot, const Packet& packet, Context& context);
+
+/// Sends what a hold has to `blade` in stream order and binds the flow to it. `reason` counts the first
+/// segment. A hello that is to be read on stays for that.
+void release(uint32_t slot, uint16_t blade, Reason reason, Context& context);
+
+/// From now on the hello in the hold is read in passing, on its way to the blade that has the connection.
+void read_on(uint32_t slot, uint16_t blade, Context& context);
+void stop_reading(uint32_t slot, Context& context);
+
+void drop_hold(uint32_t slot, Reason reason, Context& context);
+
+}  // namespace keyrail::bind

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+// A ClientHello on its way through bind and hold, whole or in pieces.
+#include <gtest/gtest.h>
+
+#include "tests/pipeline/harness.h"
+#include "tests/support/hellos.h"
+
+namespace keyrail {
+namespace {
+
+using namespace test;
+
+class Hello : public testing::Test {
+  protected:
+    Harness harness;
+};
+
+TEST_F(Hello, HelloGoesHomeWithNothingButMacsChanged) {
+    for (const bool ipv6 : {false, true}) {
+        for (uint16_t blade = 1; blade <= 3; blade++) {
+            Client client(harness, static_cast<uint16_t>(40000 + blade), ipv6);
+            client.syn();
+            harness.burst(kFront, {client.segment().frame()});  // the handshake's ACK
+            EXPECT_TRUE(harness.wire(kBack).empty());
+            const Frame hello = client.data(hello_of(blade, blade == 2 ? 0x0303 : 0x0304));
+            harness.burst(kFront, {hello});
+            const auto out = harness.wire(kBack);
+            ASSERT_EQ(out.size(), 1u);
+            EXPECT_EQ(destination(out[0]), Harness::blade_mac(blade));
+            EXPECT_EQ(behind_macs(out[0]), behind_macs(hello));
+            harness.burst(kFront, {client.data({1, 2, 3}, 1000)});
+            EXPECT_EQ(destination(harness.wire(kBack).at(0)), Harness::blade_mac(blade));
+        }
+    }
+    EXPECT_EQ(harness.count(Reason::steer_home), 6u);
+    EXPECT_EQ(harness.count(Reason::drop_ack_cookie), 6u);
+    EXPECT_EQ(harness.count(Reason::flow), 6u);
+    harness.expect_conserved();
+}
+
+TEST_F(Hello, SynFloodLeavesNoState) {
+    for (uint16_t i = 0; i < 1000; i++) {
+        harness.burst(kFront, {TcpSegment{.source_port = i, .flags = kSyn}.frame()});
+        harness.wire(kFront);
+    }
+    EXPECT_EQ(harness.context().flows.size(), 0u);
+    EXPECT_EQ(harness.context().holds_table.in_use(), 0u);
+    EXPECT_EQ(harness.count(Reason::syn_cookie), 1000u);
+}
+
+TEST_F(Hello, HelloInSegmentsIsHeldThenGoesInOrder) {
+    Client client(harness, 41000);
+    client.syn();
+    const auto hello = client_hello({.name = Harness::name(2), .padding = 1500});
+    const std::vector<Frame> parts = {client.data(cut(hello, 0, 700)),
+                                      client.data(cut(hello, 700, 1400), 700),
+                                      client.data(cut(hello, 1400, 9999), 1400)};
+    harness.burst(kFront, {parts[0]});
+    EXPECT_EQ(harness.held(), 1u);
+    harness.burst(kFront, {parts[1]});
+    EXPECT_EQ(harness.held(), 2u);
+    EXPECT_TRUE(harness.wire(kBack).empty());
+    harness.expect_conserved();
+    harness.burst(kFront, {parts[2]});
+    const auto out = harness.wire(kBack);
+    ASSERT_EQ(out.size(), 3u);
+    for (size_t i = 0; i < 3; i++) {
+        EXPECT_EQ(behind_macs(out[i]), behind_macs(parts[i]));
+        EXPECT_EQ(destination(out[i]), Harness::blade_mac(2));
+    }
+    EXPECT_EQ(harness.count(Reason::steer_home), 1u);
+    EXPECT_EQ(harness.count(Reason::hello_rest), 2u);
+    EXPECT_EQ(harness.context().holds_table.in_use(), 0u);
+    harness.expect_conserved();
+}
+
+TEST_F(Hello, DataBehindTheHelloInTheSameBurstFollowsIt) {
+    Client client(harness, 41000);
+    client.syn();
+    const auto hello = hello_of(3);
+    harness.burst(kFront, {client.data(hello), client.data({9}, static_cast<uint32_t>(hello.size()))});
+    const auto out = harness.wire(kBack);
+    ASSERT_EQ(out.size(), 2u);
+    EXPECT_EQ(destination(out[1]), Harness::blade_mac(3));
+    EXPECT_EQ(harness.count(Reason::steer_midstream), 0u);
+    harness.expect_conserved();
+}
+
+TEST_F(Hello, WhatIsNotTlsGoesOnAtOnce) {
+    Client client(harness, 41000);
+    client.syn();
+    harness.burst(kFront, {client.data({'G', 'E', 'T', ' ', '/'})});
+    EXPECT_EQ(harness.wire(kBack).size(), 1u);
+    EXPECT_EQ(harness.count(Reason::steer_not_tls), 1u);
+    EXPECT_EQ(harness.context().flows.size(), 1u);
+}
+
+TEST_F(Hello, MalformedHelloGoesToABladeThatAnswersTheAlert) {
+    Client client(harness, 41000);
+    client.syn();
+    auto hello = hello_of(1);
+    hello[43] = 200;
+    harness.burst(kFront, {client.data(hello)});
+    EXPECT_EQ(harness.wire(kBack).size(), 1u);
+    EXPECT_EQ(harness.count(Reason::steer_malformed), 1u);
+}
+
+TEST_F(Hello, ConnectAndCloseWithoutAWord) {
+    Client client(harness, 41000);
+    client.syn();
+    harness.burst(kFront, {client.segment({}, 0, kFin | kAck).frame()});
+    EXPECT_EQ(harness.wire(kBack).size(), 1u) << "a blade must answer the FIN";
+    harness.burst(kFront, {client.segment({}, 0, kRst).frame()});
+    harness.expect_conserved();
+}
+
+}  // namespace
+}  // namespace keyrail

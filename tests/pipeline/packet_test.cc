@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+// One packet in, one verdict out: where it went, and which counter says why.
+#include <gtest/gtest.h>
+
+#include "tests/pipeline/harness.h"
+
+namespace keyrail {
+namespace {
+
+using namespace test;
+
+struct Row {
+    const char* name;
+    uint8_t port;
+    Frame (*frame)();
+    Reason reason;
+    enum { kNowhere, kFrontWire, kBackWire, kFrontKernel, kBackKernel } out;
+};
+
+Frame udp_to_vip() {
+    Frame f = TcpSegment{}.frame();
+    f[23] = 17;
+    return f;
+}
+Frame arp() {
+    Frame f = TcpSegment{}.frame();
+    store16(&f[12], 0x0806);
+    return f;
+}
+Frame fragment() {
+    Frame f = TcpSegment{}.frame();
+    f[20] = 0x20;
+    return f;
+}
+Frame cut_short() {
+    Frame f = TcpSegment{}.frame();
+    f.resize(40);
+    return f;
+}
+Frame from_blade(const char* client) {
+    return TcpSegment{.source = kVip4, .destination = client, .source_port = 443, .destination_port = 40000}
+        .frame();
+}
+
+const Row kRows[] = {
+    {"arp_goes_to_the_kernel", kFront, arp, Reason::punt_not_service, Row::kFrontKernel},
+    {"udp_to_the_vip_goes_to_the_kernel", kFront, udp_to_vip, Reason::punt_not_service, Row::kFrontKernel},
+    {"other_port_goes_to_the_kernel", kFront, [] { return TcpSegment{.destination_port = 80}.frame(); },
+     Reason::punt_not_service, Row::kFrontKernel},
+    {"other_address_goes_to_the_kernel", kFront,
+     [] { return TcpSegment{.destination = "192.0.2.1"}.frame(); }, Reason::punt_not_service,
+     Row::kFrontKernel},
+    {"fragment_to_the_vip", kFront, fragment, Reason::drop_fragment, Row::kNowhere},
+    {"truncated", kFront, cut_short, Reason::drop_truncated, Row::kNowhere},
+    {"syn_is_answered", kFront, [] { return TcpSegment{.flags = kSyn}.frame(); }, Reason::syn_cookie,
+     Row::kFrontWire},
+    {"syn_over_ipv6_is_answered", kFront,
+     [] { return TcpSegment{.source = "2001:db8:1::10", .destination = kVip6, .flags = kSyn}.frame(); },
+     Reason::syn_cookie, Row::kFrontWire},
+    {"unknown_ack_goes_to_a_blade", kFront, [] { return TcpSegment{.ack = 77}.frame(); },
+     Reason::steer_midstream, Row::kBackWire},
+    {"unknown_data_goes_to_a_blade", kFront,
+     [] {
+         return TcpSegment{.ack = 77, .payload = {1, 2}}.frame();
+     },
+     Reason::steer_midstream, Row::kBackWire},
+    {"unknown_rst_goes_to_a_blade", kFront, [] { return TcpSegment{.flags = kRst}.frame(); },
+     Reason::steer_midstream, Row::kBackWire},
+    {"from_a_blade_to_its_client", kBack, [] { return from_blade("192.0.2.10"); }, Reason::returned,
+     Row::kFrontWire},
+    {"to_a_client_whose_hop_is_unknown", kBack, [] { return from_blade("192.0.2.99"); },
+     Reason::punt_unresolved, Row::kBackKernel},
+    {"the_blade_itself_talks_to_the_kernel", kBack,
+     [] { return TcpSegment{.source = "10.77.0.11", .destination = "10.77.0.1"}.frame(); },
+     Reason::punt_not_service, Row::kBackKernel},
+    {"arp_of_a_blade", kBack, arp, Reason::punt_not_service, Row::kBackKernel},
+};
+
+class OnePacket : public testing::TestWithParam<Row> {};
+
+TEST_P(OnePacket, GetsItsVerdict) {
+    const Row& row = GetParam();
+    Harness harness;
+    harness.burst(row.port, {row.frame()});
+    EXPECT_EQ(harness.count(row.reason), 1u);
+    EXPECT_EQ(harness.wire(kFront).size(), row.out == Row::kFrontWire ? 1u : 0u);
+    EXPECT_EQ(harness.wire(kBack).size(), row.out == Row::kBackWire ? 1u : 0u);
+    EXPECT_EQ(harness.kernel(kFront).size(), row.out == Row::kFrontKernel ? 1u : 0u);
+    EXPECT_EQ(harness.kernel(kBack).size(), row.out == Row::kBackKernel ? 1u : 0u);
+    harness.expect_conserved();
+}
+
+INSTANTIATE_TEST_SUITE_P(Table, OnePacket, testing::ValuesIn(kRows),
+                         [](const auto& row) { return std::string(row.param.name); });
+
+}  // namespace
+}  // namespace keyrail
