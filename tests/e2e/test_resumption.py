@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from clients import curl, gnutls, openssl
-from clients.outcome import VERSIONS, resumed, where
+from clients.outcome import VERSIONS, endpoint, resumed, run_client, where
 from lab.plan import AWAY4, AWAY6, CLIENT4_SECOND, VIP4, VIP6
 from support.chassis import Chassis
 
@@ -63,3 +63,19 @@ def test_ipv4_session_resumes_on_ipv6(chassis: Chassis, session: Path, version: 
 def test_new_clients_reach_every_blade(chassis: Chassis, tmp_path: Path) -> None:
     blades = {openssl.connect("1.3", tmp_path / str(number)).blade for number in range(40)}
     assert len(blades) == chassis.options.blades, blades
+
+
+def test_second_client_hello_resumes_too(chassis: Chassis, tmp_path: Path) -> None:
+    """RFC 8446 section 4.1.4: the server wants another group, and the client says hello once more. Both hellos ask for the
+    session, which can be taken only once."""
+    retry = ["-groups", "P-521:X25519"]  # a key share for the first, which the lab's servers do not have
+    _, text = run_client(["openssl", "s_client", "-connect", endpoint(VIP4), "-tls1_3", "-msg", *retry], stdin="")
+    assert text.count("ClientHello") == 2, text
+    for number in range(5):
+        file = tmp_path / str(number)
+        home = openssl.connect("1.3", file)
+        again = openssl.connect("1.3", file, options=retry)
+        assert again.resumed and again.blade == home.blade, again
+        with chassis.drained(home.blade):
+            moved = openssl.connect("1.3", file, options=retry)
+            assert moved.resumed and moved.blade != home.blade, moved

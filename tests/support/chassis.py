@@ -46,7 +46,8 @@ class Chassis:
     @staticmethod
     def up(options: Options) -> "Chassis":
         words = ["up", "--no-build", "--blades", str(options.blades), "--server", options.server, "--cert",
-                 options.cert, *(["--plain"] if options.plain else [])]
+                 options.cert, "--bind", options.bind, "--no-accept", str(options.no_accept),
+                 *(["--plain"] if options.plain else []), *(["--no-hooks"] if options.no_hooks else [])]
         lab(*words)
         return Chassis(options)
 

@@ -2,6 +2,7 @@
 """openssl s_client: one process per connection, the session in a file between them."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from clients.outcome import REQUEST, Outcome, endpoint, header, run_client
@@ -11,8 +12,9 @@ from lab.plan import SERVER_NAME, VIP4, WEB_CA
 HEX_DUMP = re.compile(r"^\s+[0-9a-f]{4} - ((?:[0-9a-f]{2}[ -])+)", re.MULTILINE)
 
 
-def connect(version: str, session: Path, vip: str = VIP4, source: str = "") -> Outcome:
-    """Offers the session in the file if there is one, asks for `/`, and leaves the newest session in it."""
+def connect(version: str, session: Path, vip: str = VIP4, source: str = "", options: Sequence[str] = ()) -> Outcome:
+    """Offers the session in the file if there is one, asks for `/`, and leaves the newest session in it. `options`:
+    more of s_client's own."""
     command: list[str | Path] = [
         "openssl", "s_client", "-connect", endpoint(vip), "-servername", SERVER_NAME, "-CAfile", WEB_CA,
         "-verify_return_error", f"-tls{version.replace('.', '_')}", "-ign_eof", "-sess_out", session]
@@ -20,7 +22,7 @@ def connect(version: str, session: Path, vip: str = VIP4, source: str = "") -> O
         command += ["-sess_in", session]
     if source:
         command += ["-bind", endpoint(source, 0)]
-    status, text = run_client(command, stdin=REQUEST)
+    status, text = run_client([*command, *options], stdin=REQUEST)
     if status != 0 or not header(text, "X-TLS-Resumed"):
         lines = [line for line in text.splitlines() if "error" in line.lower()]
         return Outcome(False, error="; ".join(lines) or text[-200:])

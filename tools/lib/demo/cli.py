@@ -13,7 +13,7 @@ from common.shell import ToolError
 from demo import measure
 from demo.table import Table, heading
 from lab import lifecycle, readiness
-from lab.plan import AWAY4, AWAY6, CLIENT4_SECOND, VIP4, VIP6, Options
+from lab.plan import AWAY4, AWAY6, BINDINGS, CLIENT4_SECOND, VIP4, VIP6, Options
 
 RECONNECTS = 60
 CLIENTS = 6  # the openssl clients: each has a session of its own
@@ -106,15 +106,21 @@ def show_roaming(scratch: Path) -> int:
     return missed
 
 
+def show_binding() -> None:
+    for service in readiness.keyrail_json("status")["services"]:
+        print(f"  {service['binding']['now']} binding: {service['binding']['why']}")
+
+
 def play(options: Options) -> int:
     """All four acts; returns how many reconnects did not do what Keyrail promises."""
     with tempfile.TemporaryDirectory(prefix="keyrail-demo-") as directory:
         scratch = Path(directory)
-        lifecycle.built(options)  # and this kernel can do it: better known before act (a) than after
+        lifecycle.built(options)  # and says what this kernel can do, before act (a)
         lifecycle.up(Options(options.blades, options.server, options.cert, plain=True), fresh=False)
         show_reconnects(f"(a) plain layer-4 balancing, {options.blades} {options.server} blades: "
                         f"{RECONNECTS} reconnects", scratch)
         lifecycle.up(options, fresh=False)
+        show_binding()
         missed = show_reconnects(f"(b) Keyrail, the same blades: {RECONNECTS} reconnects", scratch)
         missed += show_drain(scratch)
         show_costs(options)
@@ -124,8 +130,9 @@ def play(options: Options) -> int:
 def main(words: Sequence[str]) -> int:
     top = argparse.ArgumentParser("tools/demo", description="Sessions that are resumed, and moved, with real clients.")
     top.add_argument("--keep", action="store_true", help="leave the lab up at the end")
+    top.add_argument("--bind", choices=BINDINGS, default=BINDINGS[0], help="as for tools/lab up")
     arguments = top.parse_args(words)
-    options, whole = Options(), False
+    options, whole = Options(bind=arguments.bind), False
     try:
         missed = play(options)
         whole = True

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from common.build import built_file
 from common.paths import ROOT
+from common.say import say
 from common.shell import ToolError, run
 from lab.plan import (AWAY4_PREFIX, AWAY6_PREFIX, BACK4, BACK6, BINARIES, CHASSIS_PKI, CLIENT4, CLIENT6, CONFIG,
                       DATAPLANE_SOCKET, DISPATCH, FRONT4, FRONT6, PORT, PROFILE, VIP4, VIP6, Blade, Options, blades,
@@ -17,6 +18,7 @@ PROGRAMS = ("keyrail-dp", "keyraild", "keyrail-agent", "keyrail")
 NO_LATE_BINDING = 3  # exit status of keyrail-agent --check on a kernel without bpf_sk_assign_tcp_reqsk
 MODEL_PROFILE = ROOT / "hw/profiles/lab.toml"
 HOOKS = "libkeyrail-tls.so"
+HOLD_BUDGET = "200ms"  # ten times the default: two cores run the whole chassis, and its clients
 
 
 def hooks_library(build: Path) -> Path:
@@ -35,16 +37,18 @@ def link_binaries(build: Path) -> None:
         (BINARIES / name).symlink_to(built_file(build, name))
 
 
-def check_kernel(build: Path) -> None:
+def check_kernel(build: Path, options: Options) -> None:
     """Late binding needs a kernel function that came with Linux 6.9: better said before anything is touched."""
     done = run([built_file(build, "keyrail-agent"), "--check"], check=False)
-    if done.returncode == NO_LATE_BINDING:
-        raise ToolError(
-            "this kernel cannot give a server a connection that the dispatcher answered: it has no "
-            "bpf_sk_assign_tcp_reqsk (Linux 6.9 and later have it; Debian 12 offers such a kernel in "
-            "bookworm-backports).\n"
-            "  'tools/lab up --plain' works here: the same chassis without session steering.\n"
-            f"  keyrail-agent --check says: {(done.stdout + done.stderr).strip()}", NO_LATE_BINDING)
+    if done.returncode != NO_LATE_BINDING or options.plain or options.bind == "early":
+        return
+    why = ("this kernel cannot give a server a connection that the dispatcher answered: it has no "
+           "bpf_sk_assign_tcp_reqsk (Linux 6.9 and later have it; Debian 12 offers such a kernel in "
+           "bookworm-backports)")
+    if options.bind == "auto":
+        return say(f"{why}; so the connections are bound early")
+    raise ToolError(f"{why}.\n  'tools/lab up --bind auto' works here: early binding.\n"
+                    f"  keyrail-agent --check says: {(done.stdout + done.stderr).strip()}", NO_LATE_BINDING)
 
 
 def toml(value: object) -> str:
@@ -69,7 +73,10 @@ def control_config(options: Options) -> str:
         _table("[[pool]]", {"name": "web", "blades": pool}),
         _table("[[service]]", {
             "name": "www", "addresses": [VIP4, VIP6], "port": PORT, "pool": "web",
-            "steering": "tuple" if options.plain else "session"})]
+            **({"steering": "tuple"} if options.plain else
+               {"steering": "session", "binding": options.bind, "hold_budget": HOLD_BUDGET})}),
+        *(_table("[[ticket_key]]", {"name": blade.ticket_key_name.hex(), "blade": blade.id})
+          for blade in blades(options) if options.no_hooks)]
     return "# Made by tools/lab.\n" + "\n".join(parts)
 
 
@@ -79,7 +86,7 @@ def agent_config(blade: Blade, options: Options) -> str:
         "id": blade.id, "control": f"{BACK4}:7400", "listen": f"{blade.address4}:7401", "interface": "back0",
         "ca": CHASSIS_PKI / "ca.pem", "certificate": CHASSIS_PKI / f"blade-{blade.id}.pem",
         "key": CHASSIS_PKI / f"blade-{blade.id}.key", "store": blade.store, "store_size_mb": 64,
-        "bpffs": blade.bpffs, "server_group": "www-data", "accept_program": not options.plain})
+        "bpffs": blade.bpffs, "server_group": "www-data", "accept_program": not options.plain and blade.id > options.no_accept})
 
 
 def profile() -> str:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from common.paths import build_dir
 from common.shell import ToolError
 from lab import lifecycle, namespaces, readiness, state
-from lab.plan import (AWAY4, AWAY6, BINARIES, CERTIFICATES, CLIENT, CONFIG, CONTROL_SOCKET, DISPATCH, MAX_BLADES,
+from lab.plan import (AWAY4, AWAY6, BINARIES, BINDINGS, CERTIFICATES, CLIENT, CONFIG, CONTROL_SOCKET, DISPATCH, MAX_BLADES,
                       PORT, PREFIX, SERVER_NAME, SERVERS, VIP4, VIP6, WEB_CA, Options, log_directory, namespace)
 
 ABOUT = """The chassis in network namespaces: a client, a dispatcher, a switch and blades.
@@ -40,6 +40,13 @@ def parser() -> argparse.ArgumentParser:
     up.add_argument("--cert", choices=CERTIFICATES, default=CERTIFICATES[0], help="their certificate's key")
     up.add_argument("--plain", action="store_true",
                     help="no session steering and no hooks: plain layer 4, for comparison")
+    up.add_argument("--bind", choices=BINDINGS, default=BINDINGS[0],
+                    help="when a connection gets its blade: after its ClientHello (late), at its SYN (early), or late "
+                         "where every blade can (auto, the default)")
+    up.add_argument("--no-accept", type=int, default=0, metavar="N",
+                    help="the first N blades have no accept program, as on a kernel before 6.9")
+    up.add_argument("--no-hooks", action="store_true",
+                    help="nginx without our hooks: its own tickets, each blade's with a key of its own")
     up.add_argument("--no-build", action="store_true", help="take what is built as it is")
     commands.add_parser("down", help="take it away; nothing is left behind")
     status = commands.add_parser("status", help="what runs; exit status 1 if the lab is not up and whole")
@@ -52,6 +59,18 @@ def parser() -> argparse.ArgumentParser:
     restart.add_argument("host", help=HOSTS)
     restart.add_argument("process", help="as 'status' names it: keyrail-dp, keyraild, keyrail-agent, nginx, ...")
     return top
+
+
+def chosen(arguments: argparse.Namespace) -> Options:
+    options = Options(arguments.blades, arguments.server, arguments.cert, arguments.plain, arguments.bind,
+                      arguments.no_accept, arguments.no_hooks)
+    if not 0 <= options.no_accept <= options.blades:
+        raise ToolError(f"--no-accept {options.no_accept}: there are {options.blades} blades")
+    if options.plain and (options.bind != "auto" or options.no_accept or options.no_hooks):
+        raise ToolError("--plain has nothing to bind and no hooks: leave out --bind, --no-accept and --no-hooks")
+    if options.no_hooks and options.server != "nginx":
+        raise ToolError("--no-hooks is for --server nginx, whose ticket keys can be given in a file")
+    return options
 
 
 def environment() -> dict[str, str]:
@@ -107,8 +126,7 @@ def main(words: Sequence[str]) -> int:
     arguments = parser().parse_args(words)
     match arguments.command:
         case "up":
-            lifecycle.up(Options(arguments.blades, arguments.server, arguments.cert, arguments.plain),
-                         fresh=not arguments.no_build)
+            lifecycle.up(chosen(arguments), fresh=not arguments.no_build)
         case "down":
             lifecycle.down()
         case "status":

@@ -31,8 +31,7 @@ def built(options: Options, fresh: bool = True) -> Path:
     if fresh:
         build.configure(directory)
         build.compile_all(directory, chassis.programs(directory))  # not the tests: the lab is up sooner
-    if not options.plain:
-        chassis.check_kernel(directory)
+    chassis.check_kernel(directory, options)
     return directory
 
 
@@ -90,7 +89,7 @@ def start_everything(state: State) -> None:
     options = state.options
     _start(state, chassis.dataplane_process())
     _start(state, chassis.control_process())
-    hooks = None if options.plain else chassis.hooks_library(Path(state.build))
+    hooks = None if options.plain or options.no_hooks else chassis.hooks_library(Path(state.build))
     for blade in blades(options):
         servers.prepare(blade, options)
         _start(state, chassis.agent_process(blade))

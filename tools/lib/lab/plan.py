@@ -13,6 +13,7 @@ VIP4, VIP6, PORT = "198.51.100.1", "2001:db8:100::1", 443
 SERVER_NAME = "www.keyrail.test"
 SERVERS = ("nginx", "haproxy", "apache")
 CERTIFICATES = ("rsa2048", "p256")
+BINDINGS = ("auto", "late", "early")
 MAX_BLADES = 32
 
 FRONT4, FRONT6 = "192.0.2.1", "2001:db8:1::1"
@@ -34,10 +35,20 @@ class Options:
     server: str = "nginx"
     cert: str = "rsa2048"
     plain: bool = False
+    bind: str = "auto"
+    no_accept: int = 0  # so many blades, from the first, have no accept program, as on a kernel before 6.9
+    no_hooks: bool = False  # servers make their own tickets, each blade with a key of its own
 
     def __str__(self) -> str:
-        return (f"{self.blades} {self.server} blades, {self.cert} certificate, "
-                f"{'plain layer 4' if self.plain else 'session steering'}")
+        parts = [f"{self.blades} {self.server} blades", f"{self.cert} certificate",
+                 "plain layer 4" if self.plain else "session steering"]
+        if self.bind != "auto":
+            parts.append(f"{self.bind} binding")
+        if self.no_accept:
+            parts.append(f"{self.no_accept} without accept program")
+        if self.no_hooks:
+            parts.append("no hooks")
+        return ", ".join(parts)
 
     def as_json(self) -> dict[str, int | str | bool]:
         return asdict(self)
@@ -66,6 +77,11 @@ class Blade:
     @property
     def bpffs(self) -> Path:
         return directory(self.host) / "bpf"
+
+    @property
+    def ticket_key_name(self) -> bytes:
+        """Of the tickets that its server makes when it is without our hooks: the start of its key file."""
+        return f"keyrail-{self.host}".encode().ljust(16, b"-")
 
     @property
     def www(self) -> Path:

@@ -37,13 +37,14 @@ class Process:
 
 
 def start_time(pid: int) -> int | None:
-    """None when there is no such process, or it has ended and only waits to be reaped."""
+    """None when there is no such process, or all of it has ended and only waits to be reaped. A thread may outlive
+    the first one, and hold files and locks, while the kernel takes the process down."""
     try:
         # The command's name may hold spaces and brackets: fields are counted after the last bracket.
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return None
-    return None if fields[0] in "ZX" else int(fields[19])
+    return None if fields[0] in "ZX" and int(fields[17]) <= 1 else int(fields[19])
 
 
 def start(process: Process) -> None:

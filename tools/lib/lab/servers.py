@@ -14,6 +14,7 @@ FILES = {"nginx": "nginx.conf", "haproxy": "haproxy.cfg", "apache": "apache.conf
 BIG_FILE = RUN / "50MB.bin"
 BIG_FILE_SIZE = 50_000_000
 USER = "www-data"
+TICKET_KEY_SIZE = 80  # name 16, HMAC key 32, AES key 32 (nginx, ssl_session_ticket_key)
 
 
 def fill(template: Path, values: dict[str, object]) -> str:
@@ -38,9 +39,12 @@ def prepare(blade: Blade, options: Options) -> None:
         shutil.chown(path, USER, USER)
     (blade.www / "index.txt").write_text(f"{blade.host}\n")
     os.link(BIG_FILE, blade.www / BIG_FILE.name)
+    ticket_keys = home / "ticket.key"
+    ticket_keys.write_bytes(blade.ticket_key_name + os.urandom(TICKET_KEY_SIZE - len(blade.ticket_key_name)))
     file = FILES[options.server]
     (home / file).write_text(fill(TEMPLATES / file, {
         "DIR": home, "LOG": log_directory(blade.host), "WWW": blade.www, "BLADE": blade.host,
+        "TICKETS": f"ssl_session_ticket_key {ticket_keys};" if options.no_hooks else "",
         "SERVER_NAME": SERVER_NAME, "CERTIFICATE": WEB_CERTIFICATE, "KEY": WEB_KEY, "COMBINED": WEB_COMBINED}))
 
 
