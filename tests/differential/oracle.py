@@ -4,6 +4,7 @@
 import ipaddress
 import json
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,7 +53,7 @@ def replayed(file: Path) -> list[dict]:
     return [json.loads(line) for line in run([ROOT / "tools/replay", file]).stdout.splitlines()]
 
 
-def by_replay(lines: list[dict]) -> Hellos:
+def by_replay(lines: Iterable[dict]) -> Hellos:
     """The complete ones among them."""
     seen: Hellos = defaultdict(list)
     for line in lines:
