@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "chassis.pb.h"
+#include "control/daemon/binding.h"
 #include "control/daemon/snapshot.h"
 #include "control/protocol/file.h"
 #include "link.pb.h"
@@ -175,6 +176,67 @@ TEST_F(BladesTest, ABladeThatIsConfiguredNoMore) {
     blades.connected(2);
     blades.disconnected(2);
     EXPECT_FALSE(blades.reachable(2, false));
+}
+
+// --- late or early
+
+class BindingTest : public BladesTest {
+  protected:
+    BindingTest() {
+        for (const uint16_t id : {uint16_t{1}, uint16_t{2}}) report(id, true, true);
+    }
+    bool hello(uint16_t id, bool accept_program) {
+        chassis::AgentHello message;
+        message.set_version("1");
+        message.set_kernel("6.1.0");
+        message.set_accept_program(accept_program);
+        return blades.hello(id, message);
+    }
+    BindingChoice choice(Binding binding) {
+        config.services[0].binding = binding;
+        return choose_binding(config.services[0], blades);
+    }
+    link::Service published() {
+        const Secrets secrets = std::move(*Secrets::create());
+        return make_snapshot(config, secrets, blades).services(0);
+    }
+};
+
+TEST_F(BindingTest, LateWhereEveryBladeCan) {
+    EXPECT_FALSE(hello(1, true));
+    EXPECT_TRUE(choice(Binding::automatic).late);
+    EXPECT_EQ(published().binding(), link::BIND_LATE) << "blade 2 has not been heard of";
+    EXPECT_FALSE(hello(2, true));
+    EXPECT_TRUE(choice(Binding::automatic).late);
+}
+
+TEST_F(BindingTest, EarlyWhereOneCannotAndItIsNamed) {
+    hello(1, true);
+    EXPECT_TRUE(hello(2, false)) << "the dataplane must be told";
+    EXPECT_FALSE(hello(2, false));
+    EXPECT_FALSE(choice(Binding::automatic).late);
+    EXPECT_THAT(choice(Binding::automatic).why, HasSubstr("b2 (kernel 6.1.0)"));
+    EXPECT_EQ(published().binding(), link::BIND_EARLY);
+    EXPECT_THAT(published().blade_ids(), ElementsAre(1, 2));
+    EXPECT_TRUE(hello(2, true)) << "it has it after all";
+    EXPECT_TRUE(choice(Binding::automatic).late);
+}
+
+TEST_F(BindingTest, LateAndNothingElseLeavesOutThoseThatCannot) {
+    hello(1, true);
+    hello(2, false);
+    EXPECT_TRUE(choice(Binding::late).late);
+    EXPECT_THAT(choice(Binding::late).why, HasSubstr("left out"));
+    EXPECT_THAT(published().blade_ids(), ElementsAre(1));
+    hello(1, false);
+    EXPECT_EQ(published().blade_ids_size(), 0) << "connections that no blade could take are refused";
+}
+
+TEST_F(BindingTest, EarlyIsEarly) {
+    hello(1, true);
+    hello(2, true);
+    EXPECT_FALSE(choice(Binding::early).late);
+    EXPECT_EQ(published().binding(), link::BIND_EARLY);
 }
 
 }  // namespace

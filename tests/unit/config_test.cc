@@ -52,6 +52,16 @@ addresses = ["198.51.100.1"]
 port = 80
 pool = "web"
 steering = "tuple"
+[[service]]
+name = "old"
+addresses = ["198.51.100.2"]
+port = 443
+pool = "web"
+binding = "early"
+hello_limit = 65536
+[[ticket_key]]
+name = "000102030405060708090a0b0c0d0eFf"
+blade = 2
 )";
 
 class ConfigTest : public ::testing::Test {
@@ -87,13 +97,21 @@ TEST_F(ConfigTest, GoodOne) {
     EXPECT_EQ(config->listen.text(), "[fd77::1]:7400");
     EXPECT_EQ(config->blades.at(1).agent.text(), "10.77.0.11:7401");
     EXPECT_EQ(config->blades.at(2).agent.text(), "10.77.0.112:7500");
-    ASSERT_EQ(config->services.size(), 2u);
+    ASSERT_EQ(config->services.size(), 3u);
     EXPECT_THAT(config->services[0].blades, ElementsAre(1, 2));
     EXPECT_EQ(config->services[0].hold_budget, std::chrono::milliseconds(5));
     EXPECT_EQ(config->services[0].hello_timeout, std::chrono::milliseconds(100));
     EXPECT_EQ(config->services[0].session_lifetime, std::chrono::hours(1));
     EXPECT_TRUE(config->services[0].by_session);
     EXPECT_FALSE(config->services[1].by_session);
+    EXPECT_EQ(config->services[0].binding, Binding::automatic);
+    EXPECT_EQ(config->services[0].hello_limit, 16384u);
+    EXPECT_EQ(config->services[2].binding, Binding::early);
+    EXPECT_EQ(config->services[2].hello_limit, 65536u);
+    ASSERT_EQ(config->ticket_keys.size(), 1u);
+    EXPECT_EQ(config->ticket_keys[0].blade, 2);
+    EXPECT_EQ(config->ticket_keys[0].name.size(), 16u);
+    EXPECT_EQ(static_cast<uint8_t>(config->ticket_keys[0].name[15]), 0xff);
 }
 
 struct Mistake {
@@ -147,6 +165,13 @@ INSTANTIATE_TEST_SUITE_P(
         Mistake{"BadDuration", "\"5ms\"", "\"5\"", 29, "not a duration"},
         Mistake{"LongDuration", "\"5ms\"", "\"2s\"", 29, "from 0us to 1s"},
         Mistake{"BadSteering", "\"tuple\"", "\"tupel\"", 36, "\"session\" or \"tuple\""},
+        Mistake{"BadBinding", "\"early\"", "\"erly\"", 42, "\"auto\", \"late\" or \"early\""},
+        Mistake{"BindingOfTuples", "steering = \"tuple\"", "steering = \"tuple\"\nbinding = \"late\"", 37,
+                "means nothing"},
+        Mistake{"HelloLimitTooLarge", "hello_limit = 65536", "hello_limit = 65537", 43, "from 1024 to 65536"},
+        Mistake{"TicketKeyNoHex", "0eFf", "0eFg", 45, "32 hex digits"},
+        Mistake{"TicketKeyTooShort", "0eFf", "0e", 45, "32 hex digits"},
+        Mistake{"TicketKeyOfNobody", "blade = 2", "blade = 7", 46, "names blade 7"},
         Mistake{"BadName", "\"one\"", "\"one two\"", 17, "letters, digits"},
         Mistake{"MissingKey", "address = \"10.77.0.11\"\n", "", 15, "has no 'address'"},
         Mistake{"NotToml", "[[pool]]", "[[pool", 20, "correct the TOML"},

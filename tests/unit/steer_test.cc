@@ -238,6 +238,22 @@ TEST(Snapshot, RingHasOnlyBladesThatAreUpWhileThereAreAny) {
     EXPECT_TRUE((*Snapshot::build(m))->services[0].ring.empty());
 }
 
+TEST(Snapshot, KnowsWhoCanOpenATicket) {
+    auto m = valid_message();
+    for (uint32_t blade = 3; blade >= 1; blade--) {  // in any order
+        auto* key = m.add_ticket_keys();
+        key->set_name(std::string(kTicketKeyNameSize, static_cast<char>('0' + blade)));
+        key->set_blade(blade);
+    }
+    const auto snapshot = Snapshot::build(m);
+    ASSERT_TRUE(snapshot) << snapshot.error().message;
+    std::vector<uint8_t> name(kTicketKeyNameSize, '2');
+    EXPECT_EQ((*snapshot)->ticket_blade(name), 2);
+    name.back() = '9';
+    EXPECT_EQ((*snapshot)->ticket_blade(name), 0);
+    EXPECT_EQ((*snapshot)->ticket_blade({}), 0) << "a hello without a ticket";
+}
+
 struct Broken {
     const char* name;
     void (*breaks)(link::Snapshot&);
@@ -266,6 +282,19 @@ INSTANTIATE_TEST_SUITE_P(
         Broken{"blade_address", [](auto& m) { m.mutable_blades(0)->set_address("abc"); }},
         Broken{"service_port", [](auto& m) { m.mutable_services(0)->set_port(65536); }},
         Broken{"service_blade", [](auto& m) { m.mutable_services(0)->add_blade_ids(77); }},
+        Broken{"hello_limit", [](auto& m) { m.mutable_services(0)->set_hello_limit(65537); }},
+        Broken{"ticket_key_size", [](auto& m) { m.add_ticket_keys()->set_blade(1); }},
+        Broken{"ticket_key_blade",
+               [](auto& m) {
+                   m.add_ticket_keys()->set_name(kKeyA);
+                   m.mutable_ticket_keys(0)->set_blade(77);
+               }},
+        Broken{"ticket_key_twice",
+               [](auto& m) {
+                   m.add_ticket_keys()->set_name(kKeyA);
+                   m.mutable_ticket_keys(0)->set_blade(1);
+                   *m.add_ticket_keys() = m.ticket_keys(0);
+               }},
         Broken{"vip_twice", [](auto& m) { *m.add_services() = m.services(0); }}),
     [](const auto& test) { return test.param.name; });
 
