@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "dataplane/bind/bind.h"
+#include "dataplane/bind/hello_reason.h"
 #include "dataplane/bind/release.h"
 
 namespace keyrail::bind {
@@ -16,10 +17,6 @@ namespace {
 void describe(PendingHello& pending, const ClientHello& hello, const Snapshot& snapshot) {
     pending.name_count = static_cast<uint8_t>(session_names(hello, pending.names));
     pending.tls_version = hello.has_psk ? 0x0304 : 0x0303;
-    // TLS 1.3 clients fill session_id with random bytes (RFC 8446 appendix D.4): that is no foreign name.
-    const bool named =
-        hello.has_psk || !hello.session_ticket.empty() || (!hello.offers_tls13 && !hello.session_id.empty());
-    pending.unnamed = named ? Reason::steer_foreign : Reason::steer_new;
     pending.opener = snapshot.ticket_blade(hello.ticket_key_name());
 }
 
@@ -36,28 +33,19 @@ PendingHello nameless(Reason reason) {
 constexpr uint64_t kSilenceUs = 10'000;
 /// RFC 6928: more segments do not come unacknowledged.
 constexpr uint16_t kInitialWindow = 10;
+
 /// What the stream so far says. nullopt: more is needed, `wanted` = stream bytes.
 std::optional<PendingHello> read_stream(Bytes stream, uint16_t service, uint32_t& wanted, Context& context) {
     ClientHello hello;
     const HelloLimits limits{.bytes = context.service(service).hello_limit};
     const HelloResult result = parse_client_hello(stream, context.scratch, limits, hello);
-    switch (result.status) {
-        case HelloStatus::complete: {
-            PendingHello pending;
-            describe(pending, hello, *context.snapshot);
-            return pending;
-        }
-        case HelloStatus::not_tls:
-            return nameless(Reason::steer_not_tls);
-        case HelloStatus::malformed:
-            return nameless(Reason::steer_malformed);
-        case HelloStatus::too_long:
-            return nameless(Reason::steer_too_long);
-        case HelloStatus::need_more:
-            break;
+    if (result.status == HelloStatus::need_more) {
+        wanted = result.offset;
+        return std::nullopt;
     }
-    wanted = result.offset;
-    return std::nullopt;
+    PendingHello pending = nameless(unnamed_reason(result.status, hello));
+    if (result.status == HelloStatus::complete) describe(pending, hello, *context.snapshot);
+    return pending;
 }
 
 /// Steers the packet itself, with what is known.

@@ -122,7 +122,7 @@ void read_body(Cursor body, ClientHello& hello) {
     body.take(kRandom);
     Cursor session_id = body.part8();
     session_id.expect(session_id.rest().size() <= kSessionIdMax);
-    hello.session_id = session_id.rest();
+    if (session_id.rest().size() <= kSessionIdMax) hello.session_id = session_id.rest();
     read_cipher_suites(body.part16(), hello);
     body.vector8();            // compression methods
     if (!body.more()) return;  // TLS 1.2 and before: no extensions at all

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // A bounded reader of TLS's presentation language (RFC 8446 section 3): vectors with their length in front.
-// Pure; the first read that fails, in any vector of a message, is the message's fault.
+// Pure. The first thing that is wrong, in any part of a message, is the message's fault; what can be read
+// behind it, is.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -21,24 +23,20 @@ class Cursor {
   public:
     Cursor(Bytes bytes, Fault& fault, size_t base = 0) : rest_(bytes), at_(base), fault_(&fault) {}
 
-    /// Another element is there, and nothing was wrong so far.
-    [[nodiscard]] bool more() const { return !*fault_ && !rest_.empty(); }
-    /// What is left of it.
+    [[nodiscard]] bool more() const { return !rest_.empty(); }
     [[nodiscard]] Bytes rest() const { return rest_; }
-    void fail() {
-        if (!*fault_) *fault_ = at_;
-        rest_ = {};
-    }
+
+    /// Notes a fault here, if `good` is false. Reading goes on.
     void expect(bool good) {
-        if (!good) fail();
+        if (!good && !*fault_) *fault_ = at_;
     }
 
+    /// The next `n` bytes; if there are fewer, none, and nothing more will be read here.
     Bytes take(size_t n) {
-        if (n > rest_.size()) fail();
-        if (*fault_) return {};
-        const Bytes taken = rest_.first(n);
-        rest_ = rest_.subspan(n);
-        at_ += n;
+        expect(n <= rest_.size());
+        const Bytes taken = n <= rest_.size() ? rest_.first(n) : Bytes{};
+        rest_ = n <= rest_.size() ? rest_.subspan(n) : Bytes{};
+        at_ += taken.size();
         return taken;
     }
     uint8_t u8() {
@@ -52,10 +50,11 @@ class Cursor {
     Bytes vector8() { return take(u8()); }
     Bytes vector16() { return take(u16()); }
 
-    /// The next `n` bytes as a message part of its own, whose faults are faults of the whole.
+    /// The next `n` bytes, or what there is of them, as a part whose faults are faults of the whole.
     Cursor part(size_t n) {
+        expect(n <= rest_.size());
         const size_t base = at_;
-        return {take(n), *fault_, base};
+        return {take(std::min(n, rest_.size())), *fault_, base};
     }
     Cursor part8() { return part(u8()); }
     Cursor part16() { return part(u16()); }

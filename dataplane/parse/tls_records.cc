@@ -85,7 +85,7 @@ HandshakeMessage first_message(Bytes stream, std::span<uint8_t> scratch, const H
         if (record.status == HelloStatus::need_more) return stop(HelloStatus::need_more, needed);
         if (record.status != HelloStatus::complete) {
             // After a first good record this was TLS: a bad second one is malformed, not something else.
-            return stop(at > 0 ? HelloStatus::malformed : record.status, record.offset);
+            return stop(message.bytes().empty() ? record.status : HelloStatus::malformed, record.offset);
         }
         records++;
         const size_t before = message.bytes().size();

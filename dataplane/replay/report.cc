@@ -28,6 +28,8 @@ std::string endpoint(const Address& address, uint16_t port) {
 
 std::string version_name(uint16_t version) {
     switch (version) {
+        case 0x0002:
+            return "SSL 2.0";
         case 0x0300:
             return "SSL 3.0";
         case 0x0301:

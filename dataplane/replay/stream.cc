@@ -59,6 +59,7 @@ Step HelloFinder::look(Stream& stream, Bytes bytes) {
                 stream.in_tls = true;
                 return {Step::hello, result.size, result};
             }
+            if (!begins_hello(bytes)) break;
             const Step behind = look_at_record(stream, bytes);
             return {Step::refused, behind.kind == Step::skip ? behind.bytes : 0, result};
     }

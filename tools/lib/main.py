@@ -8,7 +8,8 @@ from types import FrameType
 
 from common.shell import ToolError
 
-TOOLS = {"lab": "lab.cli", "demo": "demo.cli", "test": "testing.cli", "pcap": "pcap.cli", "fuzz": "fuzzing.cli"}
+TOOLS = {"lab": "lab.cli", "demo": "demo.cli", "test": "testing.cli", "pcap": "pcap.cli", "fuzz": "fuzzing.cli",
+         "replay": "replaying.cli"}
 
 
 def interrupt(_signal: int, _frame: FrameType | None) -> None:
