@@ -97,6 +97,36 @@ TEST(ClientHello, AcrossRecordsOfAnySize) {
     }
 }
 
+TEST(ClientHello, EveryCutIntoTwoRecords) {
+    const auto whole = client_hello({.name = name(3)});
+    for (size_t n = 1; n < whole.size() - 5; n++) {
+        std::vector<uint8_t> cut = whole;
+        cut[3] = static_cast<uint8_t>(n >> 8);
+        cut[4] = static_cast<uint8_t>(n);
+        const size_t rest = whole.size() - 5 - n;
+        cut.insert(cut.begin() + static_cast<ptrdiff_t>(5 + n),
+                   {22, 3, 3, static_cast<uint8_t>(rest >> 8), static_cast<uint8_t>(rest)});
+        const Parsed p(cut);
+        ASSERT_EQ(p.result.status, HelloStatus::complete) << n;
+        ASSERT_EQ(p.result.size, cut.size());
+        ASSERT_EQ(p.result.records, 2);
+        ASSERT_EQ(text(p.hello.server_name), "www.keyrail.test");
+        std::array<SessionName, kMaxNames> names;
+        ASSERT_EQ(session_names(p.hello, names), 1u) << n;
+        ASSERT_EQ(names[0], name(3));
+    }
+}
+
+TEST(ClientHello, OneByteRecordsAreReadWhereTheyAreAllowed) {
+    const auto stream = test::in_records_of(client_hello({.name = name(3)}), 1);
+    EXPECT_EQ(Parsed(stream).result.status, HelloStatus::too_long);
+    std::array<uint8_t, kHelloMax> scratch;
+    ClientHello hello;
+    const HelloResult result = parse_client_hello(stream, scratch, {.records = 1000}, hello);
+    EXPECT_EQ(result.status, HelloStatus::complete);
+    EXPECT_EQ(result.records, stream.size() / 6);
+}
+
 TEST(ClientHello, DataBehindTheHelloIsNotItsBusiness) {
     auto stream = client_hello();
     const size_t hello_size = stream.size();
