@@ -25,16 +25,6 @@ int complain(const Options& options, const std::string& text) {
     return 1;
 }
 
-void give(Tcp& tcp, const Frame& frame) {
-    const Headers headers = parse_headers(frame.bytes);
-    if (headers.layout != Layout::tcp) return;
-    const Bytes payload = frame.bytes.subspan(headers.payload, headers.payload_size);
-    // What is lost is the frame's end: first what the link layer put there, then payload.
-    const size_t there = frame.bytes.size() - frame.lost;
-    const size_t kept = std::min(payload.size(), there - std::min<size_t>(there, headers.payload));
-    tcp.segment(frame.number, headers, payload.first(kept), static_cast<uint32_t>(payload.size() - kept));
-}
-
 int replay(const Options& options) {
     auto capture = Capture::open(options.file);
     if (!capture) return complain(options, capture.error().message);
@@ -43,7 +33,7 @@ int replay(const Options& options) {
         if (!ports.empty() && std::ranges::find(ports, found.tuple.destination_port) == ports.end()) return;
         fmt::print("{}\n", json_line(found));
     });
-    while (const auto frame = capture->next()) give(tcp, *frame);
+    while (const auto frame = capture->next()) tcp.frame(*frame);
     tcp.finish();
     return capture->error().empty() ? 0 : complain(options, capture->error());
 }

@@ -62,6 +62,16 @@ Stream& Tcp::open(const Tuple& tuple, uint32_t start) {
     return streams_.back();
 }
 
+void Tcp::frame(const Frame& frame) {
+    const Headers headers = parse_headers(frame.bytes);
+    if (headers.layout != Layout::tcp) return;
+    const Bytes payload = frame.bytes.subspan(headers.payload, headers.payload_size);
+    // What is lost is the frame's end: first what the link layer put there, then payload.
+    const size_t there = frame.bytes.size() - frame.lost;
+    const size_t kept = std::min(payload.size(), there - std::min<size_t>(there, headers.payload));
+    segment(frame.number, headers, payload.first(kept), static_cast<uint32_t>(payload.size() - kept));
+}
+
 void Tcp::segment(uint64_t frame, const Headers& headers, Bytes payload, uint32_t lost) {
     constexpr std::string_view kClosed = "connection closed";
     Stream* stream = find(headers.tuple);

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "dataplane/bind/hold.h"
+#include "dataplane/replay/capture.h"
 #include "dataplane/replay/stream.h"
 
 namespace keyrail::replay {
@@ -48,6 +49,8 @@ class Tcp {
     Tcp(const Tcp&) = delete;
     Tcp& operator=(const Tcp&) = delete;
 
+    /// One frame; only those with a TCP segment in them matter.
+    void frame(const Frame& frame);
     /// One segment. `lost`: bytes at the payload's end that the capture does not have.
     void segment(uint64_t frame, const Headers& headers, Bytes payload, uint32_t lost);
     /// The capture is over: what is incomplete stays so.

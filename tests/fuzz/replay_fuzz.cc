@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+// Any file as a capture: keyrail-replay reads it to its end, and writes a line of JSON for what it reports.
+#include "dataplane/replay/capture.h"
+#include "dataplane/replay/report.h"
+#include "tests/support/memory_file.h"
+
+using namespace keyrail;
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+    const test::MemoryFile file({data, size});
+    auto capture = replay::Capture::open(file.path());
+    if (!capture) return 0;
+    replay::Tcp tcp([&](const replay::Found& found) {
+        if (found.bytes > kHelloMax || found.segments == 0) __builtin_trap();
+        if (replay::json_line(found).empty()) __builtin_trap();
+    });
+    while (const auto frame = capture->next()) tcp.frame(*frame);
+    tcp.finish();
+    return 0;
+}
