@@ -14,7 +14,8 @@ namespace {
 void forward(Packet& packet, Context& context) {
     if (packet.blade != 0) packet.hop = context.shared.blade_hop[packet.blade].load();
     if (!packet.hop.known) return context.tx.drop(packet.mbuf, Reason::drop_blade_unresolved);
-    rewrite_l2(packet.mbuf, packet.hop, context.ports);
+    if (!rewrite_l2(packet.mbuf, packet.hop, context))
+        return context.tx.drop(packet.mbuf, Reason::drop_no_memory);
     context.tx.send(packet.hop.port, packet.mbuf);
     context.stats.count(packet.reason);
 }

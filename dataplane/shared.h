@@ -56,6 +56,8 @@ struct Shared {
 
     // control thread: rw, workers: ro
     AtomicNextHop blade_hop[kMaxBladeId + 1];
+    // NextHop::tags points here; an entry is written before the first hop names it, and never again
+    std::array<TagStack, kMaxTagStacks> tag_stacks;
     Routes* routes = nullptr;
     MovedTable* moved = nullptr;
 

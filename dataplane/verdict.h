@@ -46,6 +46,7 @@ enum class Action : uint8_t {
     X(bind_early, "SYN, or the packet after it, of a service with early binding, by Maglev")        \
     X(steer_midstream, "packet of an unknown flow, by Maglev")                                      \
     X(hello_rest, "further segment of a held ClientHello")                                          \
+    X(icmp_error, "ICMP error, forwarded to the blade that has the connection")                     \
     X(returned, "from a blade to its client")                                                       \
     X(from_kernel, "from the kernel to the wire")                                                   \
     X(handed_over, "given to the worker that owns the flow")                                        \
@@ -59,6 +60,7 @@ enum class Action : uint8_t {
     X(drop_rst_cookie, "RST of a connection that no blade has")                                     \
     X(drop_truncated, "headers cut short or lengths that contradict each other")                    \
     X(drop_fragment, "IP fragment for a service")                                                   \
+    X(drop_icmp_unowned, "ICMP error about a connection that no blade has")                         \
     X(drop_no_blade, "no blade of the pool is up")                                                  \
     X(drop_blade_unresolved, "the blade's MAC is not known")                                        \
     X(drop_no_memory, "no mbuf or hold segment left")                                               \

@@ -115,12 +115,24 @@ void unknown_flow(Burst& burst, Packet& packet, Context& context) {
     by_tuple(packet, context, Reason::steer_midstream);
 }
 
+/// An ICMP error goes to the blade whose connection it is about, like any packet of that (path-MTU discovery,
+/// RFC 1191 and 8201); the blade's kernel judges what it quotes (RFC 5927). It does not keep a flow alive.
+void icmp_error(Packet& packet, Context& context) {
+    const Service& service = context.service(packet.service);
+    if (const Flow* flow = context.flows.find(packet.hash, context.clock.s); flow != nullptr)
+        return packet.forward_to(flow->blade, Reason::icmp_error);
+    if (service.by_session && service.late) return packet.decide(Action::drop, Reason::drop_icmp_unowned);
+    by_tuple(packet, context, Reason::icmp_error);
+}
+
 }  // namespace
 
 void process(Burst& burst, Context& context) {
     for (Packet& packet : burst.all()) {
         if (packet.decided) continue;
-        if (Flow* flow = live_flow(packet, context); flow != nullptr) {
+        if (packet.h.layout == Layout::icmp_error) {
+            icmp_error(packet, context);
+        } else if (Flow* flow = live_flow(packet, context); flow != nullptr) {
             known_flow(burst, packet, *flow, context);
         } else if (context.service(packet.service).by_session) {
             unknown_flow(burst, packet, context);

@@ -49,7 +49,7 @@ void release(uint32_t slot, uint16_t blade, Reason reason, Context& context) {
     const NextHop hop = context.shared.blade_hop[blade].load();
     const auto send = [&](rte_mbuf* mbuf) {
         if (!hop.known) return context.tx.drop(mbuf, Reason::drop_blade_unresolved);
-        rewrite_l2(mbuf, hop, context.ports);
+        if (!rewrite_l2(mbuf, hop, context)) return context.tx.drop(mbuf, Reason::drop_no_memory);
         context.tx.send(hop.port, mbuf);
         context.stats.count(std::exchange(reason, Reason::hello_rest));
     };

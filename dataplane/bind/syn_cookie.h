@@ -11,8 +11,8 @@
 
 namespace keyrail {
 
-/// Room that a SYN-ACK needs: Ethernet, IPv6, TCP with 20 bytes of options.
-inline constexpr size_t kSynAckMax = 14 + 40 + 20 + 20;
+/// Room that a SYN-ACK needs: Ethernet with two tags, IPv6, TCP with 20 bytes of options.
+inline constexpr size_t kSynAckMax = kEthernetSize + kTagsMax + 40 + 20 + 20;
 
 /// What a SYN offers, as far as the cookie carries it.
 struct SynOptions {
@@ -30,8 +30,8 @@ SynOptions read_syn_options(std::span<const uint8_t> options);
 uint8_t cookie_options(const SynOptions& options, bool ipv6, uint8_t key_id);
 
 /// Turns the SYN in `frame` (parsed as `h`) into its SYN-ACK, in place: addresses, ports and MACs swapped,
-/// cookie as ISN and TSval, checksums set. `frame` must have kSynAckMax bytes of room. Returns the new frame
-/// length.
+/// the VLAN tags that it came with, cookie as ISN and TSval, checksums set. `frame` must have kSynAckMax
+/// bytes of room. Returns the new frame length.
 uint16_t answer_syn(std::span<uint8_t> frame, const Headers& h, const kr_cookie_key& key, uint8_t key_id,
                     uint32_t tai_ms);
 

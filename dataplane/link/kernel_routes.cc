@@ -30,7 +30,7 @@ struct DumpStep {
     int type, family;
 };
 constexpr DumpStep kDumpSteps[] = {
-    {RTM_GETNEIGH, AF_UNSPEC}, {RTM_GETROUTE, AF_INET}, {RTM_GETROUTE, AF_INET6}};
+    {RTM_GETLINK, AF_UNSPEC}, {RTM_GETNEIGH, AF_UNSPEC}, {RTM_GETROUTE, AF_INET}, {RTM_GETROUTE, AF_INET6}};
 constexpr size_t kNoDump = std::size(kDumpSteps);
 
 NlMessage request(int type, int flags, const void* header, size_t size) {
@@ -72,6 +72,8 @@ struct KernelRoutes::Impl {
     void on_message(nl_msg* message);
     void on_neighbour(nlmsghdr* header);
     void on_route(nlmsghdr* header);
+    void on_link(nl_msg* message);
+    std::optional<uint8_t> tag_stack(uint8_t below, uint16_t protocol, uint16_t vlan);
     void receive_events();
     void receive_errors();
     void place_blades();
@@ -101,7 +103,10 @@ void KernelRoutes::Impl::request_dump() {
 void KernelRoutes::Impl::next_dump_step() {
     const DumpStep& step = kDumpSteps[dump];
     NlMessage message;
-    if (step.type == RTM_GETNEIGH) {
+    if (step.type == RTM_GETLINK) {
+        ifinfomsg header{};
+        message = request(step.type, NLM_F_DUMP, &header, sizeof header);
+    } else if (step.type == RTM_GETNEIGH) {
         ndmsg header{};
         header.ndm_family = static_cast<uint8_t>(step.family);
         message = request(step.type, NLM_F_DUMP, &header, sizeof header);
@@ -168,6 +173,36 @@ void KernelRoutes::Impl::on_route(nlmsghdr* header) {
     }
 }
 
+/// The index of what `below` has and one tag more; nothing when it cannot be had: then the kernel forwards.
+std::optional<uint8_t> KernelRoutes::Impl::tag_stack(uint8_t below, uint16_t protocol, uint16_t vlan) {
+    TagStack tags = shared.tag_stacks[below];
+    if (tags.size + size_t{4} > tags.bytes.size()) return {};
+    const uint16_t words[] = {protocol, htons(vlan)};  // of the tag; libnl gives the protocol as it lies
+    std::memcpy(&tags.bytes[tags.size], words, sizeof words);
+    tags.size = static_cast<uint8_t>(tags.size + sizeof words);
+    for (size_t i = 1; i < kMaxTagStacks; ++i) {
+        TagStack& entry = shared.tag_stacks[i];
+        if (entry.size == 0) entry = tags;
+        if (entry == tags) return static_cast<uint8_t>(i);
+    }
+    return {};
+}
+
+/// A VLAN interface on one of our TAPs is a link of ours. What was heard of it before was not listened to.
+void KernelRoutes::Impl::on_link(nl_msg* message) {
+    const auto take = [](nl_object* object, void* into) {
+        nl_object_get(object);
+        static_cast<NlLink*>(into)->reset(reinterpret_cast<rtnl_link*>(object));
+    };
+    NlLink link;
+    if (nl_msg_parse(message, take, &link) < 0 || !link || rtnl_link_is_vlan(link.get()) == 0) return;
+    const auto below = tables.link_of(rtnl_link_get_link(link.get()));
+    if (!below) return;
+    const auto tags = tag_stack(below->tags, static_cast<uint16_t>(rtnl_link_vlan_get_protocol(link.get())),
+                                static_cast<uint16_t>(rtnl_link_vlan_get_id(link.get())));
+    if (tags && tables.link(rtnl_link_get_ifindex(link.get()), {below->port, *tags})) request_dump();
+}
+
 void KernelRoutes::Impl::on_message(nl_msg* message) {
     nlmsghdr* header = nlmsg_hdr(message);
     switch (header->nlmsg_type) {
@@ -181,8 +216,12 @@ void KernelRoutes::Impl::on_message(nl_msg* message) {
             // The kernel drops IPv4 routes of an interface that goes down without a word.
             const auto* link = static_cast<const ifinfomsg*>(nlmsg_data(header));
             if (tables.ours(link->ifi_index) && link->ifi_change != 0) request_dump();
-            return;
+            return on_link(message);
         }
+        case RTM_DELLINK:
+            if (tables.link_gone(static_cast<const ifinfomsg*>(nlmsg_data(header))->ifi_index))
+                request_dump();
+            return;
         case RTM_DELADDR:  // likewise for routes through a gateway that was reached by this address
             return request_dump();
         default:

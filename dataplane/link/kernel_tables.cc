@@ -45,11 +45,23 @@ in6_addr to_in6_addr(const IpAddress& address) {
 
 }  // namespace
 
-KernelTables::KernelTables(std::vector<int> interfaces, Routes& routes)
-    : interfaces_(std::move(interfaces)), routes_(routes) {}
+KernelTables::KernelTables(const std::vector<int>& interfaces, Routes& routes) : routes_(routes) {
+    for (size_t port = 0; port < interfaces.size(); ++port)
+        links_[interfaces[port]] = {.port = static_cast<uint8_t>(port)};
+}
 
-bool KernelTables::ours(int ifindex) const {
-    return std::ranges::find(interfaces_, ifindex) != interfaces_.end();
+bool KernelTables::link(int ifindex, const Link& link) {
+    const auto [it, fresh] = links_.try_emplace(ifindex, link);
+    const bool changed = fresh || it->second != link;
+    it->second = link;
+    return changed;
+}
+
+bool KernelTables::link_gone(int ifindex) { return links_.erase(ifindex) != 0; }
+
+std::optional<Link> KernelTables::link_of(int ifindex) const {
+    const auto it = links_.find(ifindex);
+    return it == links_.end() ? std::nullopt : std::optional(it->second);
 }
 
 // --- neighbours ---
@@ -83,14 +95,14 @@ void KernelTables::set_hop(const NeighbourKey& key, Neighbour& neighbour, const 
 }
 
 void KernelTables::neighbour(const NeighbourKey& key, int state, const MacAddress* mac) {
-    const auto port = std::ranges::find(interfaces_, key.ifindex);
-    if (port == interfaces_.end() || key.address.is_multicast()) return;
+    const auto link = link_of(key.ifindex);
+    if (!link || key.address.is_multicast()) return;
     Neighbour& entry = at(key);
     entry.in_kernel = entry.seen = true;
     entry.state = state;
     NextHop to;
     if (mac != nullptr && (state & kNudValid) != 0) {
-        to = {.mac = *mac, .port = static_cast<uint8_t>(port - interfaces_.begin()), .known = 1};
+        to = {.mac = *mac, .tags = link->tags, .port = static_cast<uint8_t>(link->port & 0x7f), .known = 1};
     }
     set_hop(key, entry, to);
 }

@@ -24,6 +24,13 @@ struct NeighbourKey {
     auto operator<=>(const NeighbourKey&) const = default;
 };
 
+/// A link of ours: a port, or a VLAN of it.
+struct Link {
+    uint8_t port = 0;
+    uint8_t tags = 0;  // as in NextHop
+    bool operator==(const Link&) const = default;
+};
+
 struct RouteEvent {
     Prefix destination;
     uint32_t table = 0;
@@ -39,7 +46,13 @@ struct RouteEvent {
 class KernelTables {
   public:
     /// `interfaces`: ifindex of the TAP of each port, by port number. `routes` must outlive this.
-    KernelTables(std::vector<int> interfaces, Routes& routes);
+    KernelTables(const std::vector<int>& interfaces, Routes& routes);
+
+    /// A VLAN interface on one of the TAPs, or on another VLAN interface. False: known already.
+    bool link(int ifindex, const Link& link);
+    /// True: it was one.
+    bool link_gone(int ifindex);
+    [[nodiscard]] std::optional<Link> link_of(int ifindex) const;
 
     /// NUD_* state; `mac` null when there is none.
     void neighbour(const NeighbourKey& key, int state, const MacAddress* mac);
@@ -60,7 +73,7 @@ class KernelTables {
     [[nodiscard]] NextHop hop_of(const NeighbourKey& key) const;
     /// Which of our TAPs the address is connected to by the kernel's routes.
     [[nodiscard]] std::optional<int> on_link(const IpAddress& address) const;
-    [[nodiscard]] bool ours(int ifindex) const;
+    [[nodiscard]] bool ours(int ifindex) const { return links_.contains(ifindex); }
 
     /// Neighbours that the kernel should look at: held ones, and known ones that are stale.
     [[nodiscard]] std::vector<NeighbourKey> to_refresh() const;
@@ -101,7 +114,7 @@ class KernelTables {
     void install(const Prefix& prefix, Destination& destination, HopId hop);
     void uninstall(const Prefix& prefix, Destination& destination);
 
-    std::vector<int> interfaces_;
+    std::map<int, Link> links_;  // by ifindex
     Routes& routes_;
     Neighbours neighbours_;
     std::map<Prefix, Destination> destinations_;

@@ -5,6 +5,8 @@
 #include <netlink/addr.h>
 #include <netlink/netlink.h>
 #include <netlink/route/addr.h>
+#include <netlink/route/link.h>
+#include <netlink/route/link/vlan.h>
 #include <netlink/route/neighbour.h>
 #include <netlink/route/nexthop.h>
 #include <netlink/route/route.h>
@@ -31,6 +33,7 @@ using NlAddress = std::unique_ptr<nl_addr, NetlinkFree<nl_addr_put>>;
 using NlMessage = std::unique_ptr<nl_msg, NetlinkFree<nlmsg_free>>;
 using NlRoute = std::unique_ptr<rtnl_route, NetlinkFree<rtnl_route_put>>;
 using NlNeighbour = std::unique_ptr<rtnl_neigh, NetlinkFree<rtnl_neigh_put>>;
+using NlLink = std::unique_ptr<rtnl_link, NetlinkFree<rtnl_link_put>>;
 using NlInterfaceAddress = std::unique_ptr<rtnl_addr, NetlinkFree<rtnl_addr_put>>;
 
 /// A connected rtnetlink socket.

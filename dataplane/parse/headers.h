@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Stage `parse`, first half: Ethernet, IPv4/IPv6 and TCP headers of one frame. Pure: bytes in, offsets out.
+// Stage `parse`, first half: Ethernet with its VLAN tags, IPv4/IPv6 with options and extension headers, TCP,
+// and the packet that an ICMP error quotes. Pure: bytes in, offsets out.
 #pragma once
 
 #include <array>
@@ -45,11 +46,12 @@ struct Tuple {
 static_assert(sizeof(Tuple) == 36);
 
 enum class Layout : uint8_t {
-    tcp,        // all fields below are valid
-    fragment,   // an IP fragment: addresses are valid
-    other_ip,   // IP, not TCP: addresses are valid
-    not_ip,     // ARP and the rest
-    truncated,  // headers cut short, or lengths that contradict each other
+    tcp,         // all fields below are valid
+    icmp_error,  // about a TCP connection: the tuple is that of the connection, as its client sends
+    fragment,    // an IP fragment: addresses are valid
+    other_ip,    // IP, not TCP: addresses are valid
+    not_ip,      // ARP and the rest
+    truncated,   // headers cut short, or lengths that contradict each other
 };
 
 struct Headers {
@@ -70,7 +72,14 @@ struct Headers {
 
 inline constexpr uint16_t kEthernetSize = 14;
 inline constexpr uint16_t kEtherTypeIpv4 = 0x0800, kEtherTypeIpv6 = 0x86dd;
-inline constexpr uint8_t kProtocolTcp = 6;
+inline constexpr uint16_t kEtherTypeVlan = 0x8100, kEtherTypeQinq = 0x88a8;  // IEEE 802.1Q
+inline constexpr uint16_t kTagSize = 4, kTagsMax = 2 * kTagSize;
+inline constexpr uint8_t kProtocolIcmp = 1, kProtocolTcp = 6, kProtocolIcmp6 = 58;
+
+inline bool is_tag(const uint8_t* ether_type) {
+    const uint16_t type = load16(ether_type);
+    return type == kEtherTypeVlan || type == kEtherTypeQinq;
+}
 
 Headers parse_headers(std::span<const uint8_t> frame);
 

@@ -24,7 +24,7 @@ void from_front(Packet& packet, const Context& context) {
     if (h.layout == Layout::truncated) return packet.decide(Action::drop, Reason::drop_truncated);
     if (h.layout == Layout::fragment && context.snapshot->is_vip(h.tuple.destination))
         return packet.decide(Action::drop, Reason::drop_fragment);
-    packet.service = h.layout == Layout::tcp
+    packet.service = h.layout == Layout::tcp || h.layout == Layout::icmp_error
                          ? context.snapshot->find(h.tuple.destination, h.tuple.destination_port)
                          : kNoService;
     if (packet.service == kNoService) return packet.decide(Action::punt, Reason::punt_not_service);

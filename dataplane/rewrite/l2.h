@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Stage `rewrite`: the Ethernet addresses. Nothing else of a client's packet ever changes.
+// Stage `rewrite`: the Ethernet header, VLAN tags included. Nothing else of a client's packet ever changes.
 #pragma once
 
 #include <rte_mbuf.h>
@@ -8,15 +8,31 @@
 #include <span>
 
 #include "dataplane/burst.h"
-#include "dataplane/io/ports.h"
+#include "dataplane/context.h"
 
 namespace keyrail {
 
+/// The tags that the frame came with make place for those of the link that it leaves by; the EtherType behind
+/// them stays where it is. False: no room in the buffer.
+inline bool retag(rte_mbuf* mbuf, const TagStack& tags) {
+    const auto* ethernet = rte_pktmbuf_mtod(mbuf, const uint8_t*);
+    uint16_t had = 0;
+    while (had < kTagsMax && is_tag(ethernet + 12 + had)) had += kTagSize;
+    if (rte_pktmbuf_prepend(mbuf, tags.size) == nullptr) return false;
+    rte_pktmbuf_adj(mbuf, had);
+    std::memcpy(rte_pktmbuf_mtod(mbuf, uint8_t*) + 12, tags.bytes.data(), tags.size);
+    return true;
+}
+
 /// Destination: the next hop. Source: our port, as every hop does, so that switches learn where we are.
-inline void rewrite_l2(rte_mbuf* mbuf, const NextHop& hop, const Ports& ports) {
+/// False: the tags of the link found no room.
+[[nodiscard]] inline bool rewrite_l2(rte_mbuf* mbuf, const NextHop& hop, const Context& context) {
+    const bool tagged = is_tag(rte_pktmbuf_mtod(mbuf, const uint8_t*) + 12) || hop.tags != 0;
+    if (tagged && !retag(mbuf, context.shared.tag_stacks[hop.tags])) return false;
     auto* ethernet = rte_pktmbuf_mtod(mbuf, uint8_t*);
     std::memcpy(ethernet, hop.mac.data(), 6);
-    std::memcpy(ethernet + 6, ports.list[hop.port].mac.data(), 6);
+    std::memcpy(ethernet + 6, context.ports.list[hop.port].mac.data(), 6);
+    return true;
 }
 
 /// The packet's buffer from its first byte, `size` bytes at least; empty when the buffer is too small.

@@ -9,19 +9,12 @@ import pytest
 from clients import openssl
 from clients.outcome import run_client
 from common.shell import run
-from lab.namespaces import enter, in_host
+from lab.namespaces import enter
 from lab.plan import CLIENT, CLIENT4, FRONT4, PORT, VIP4
 from support import segments
-from support.chassis import Chassis, eventually
+from support.chassis import Chassis, eventually, gateway_mac
 
 SYNS = 50_000
-
-
-def gateway_mac() -> str:
-    """The dispatcher's, as the client's kernel knows it."""
-    in_host(CLIENT, ["ping", "-c", "1", "-W", "2", FRONT4], check=False)
-    words = in_host(CLIENT, ["ip", "neighbour", "show", FRONT4, "dev", "c0"]).split()
-    return words[words.index("lladdr") + 1]
 
 
 def hand_made(*words: str) -> list[str]:

@@ -9,6 +9,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     // an exact copy, so that a read past the frame is a read past the allocation
     const std::vector<uint8_t> frame(data, data + size);
     const Headers h = parse_headers(frame);
+    if (h.layout == Layout::icmp_error && h.tuple == Tuple{}) __builtin_trap();  // somebody sent it
     if (h.layout != Layout::tcp) return 0;
     if (size_t{h.payload} + h.payload_size > size) __builtin_trap();
     const std::array<kr_cookie_key, 2> keys = {{{1, 2}, {3, 4}}};

@@ -167,6 +167,18 @@ void Harness::set_blades(const Scene& scene) {
     context_->snapshot = snapshot_.get();
 }
 
+void Harness::route_by_vlans(const std::string& client, const std::vector<uint16_t>& vlans) {
+    const Frame tags = tagged(Frame(12), vlans);
+    const auto index = static_cast<uint8_t>(vlans.size());
+    TagStack& stack = shared_.tag_stacks[index];
+    stack.size = static_cast<uint8_t>(tags.size() - 12);
+    std::copy(tags.begin() + 12, tags.end(), stack.bytes.begin());
+    in_addr to;
+    std::memcpy(&to, &address(client)[12], sizeof to);
+    ASSERT_TRUE(
+        shared_.routes->set4(to, 32, NextHop{.mac = kClientMac, .tags = index, .port = kFront, .known = 1}));
+}
+
 void Harness::load(uint8_t port, const std::vector<Frame>& frames) {
     if (frames.size() > kBurst) throw std::length_error("more than a burst");
     burst_->count = static_cast<uint16_t>(frames.size());

@@ -54,6 +54,8 @@ class Harness {
     std::vector<MoveAsk> asks();
     void answer(const MoveAsk& ask, bool moved);
     void set_blades(const Scene& scene);
+    /// This client is reached through the front port by these VLANs.
+    void route_by_vlans(const std::string& client, const std::vector<uint16_t>& vlans);
 
     [[nodiscard]] uint64_t count(Reason reason) const;
     [[nodiscard]] uint64_t held() const;

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lab import namespaces, readiness
-from lab.plan import Options, namespace
+from lab.plan import CLIENT, FRONT4, Options, namespace
 
 ROOT = Path(__file__).resolve().parents[2]
 LAB = ROOT / "tools/lab"
@@ -35,6 +35,13 @@ def lab(*words: str, check: bool = True, timeout: float = 300) -> subprocess.Com
     done = subprocess.run([str(LAB), *words], capture_output=True, text=True, timeout=timeout, check=False)
     assert not check or done.returncode == 0, f"tools/lab {' '.join(words)}: {done.stdout}{done.stderr}"
     return done
+
+
+def gateway_mac() -> str:
+    """The dispatcher's, as the client's kernel knows it."""
+    namespaces.in_host(CLIENT, ["ping", "-c", "1", "-W", "2", FRONT4], check=False)
+    words = namespaces.in_host(CLIENT, ["ip", "neighbour", "show", FRONT4, "dev", "c0"]).split()
+    return words[words.index("lladdr") + 1]
 
 
 @dataclass(frozen=True)

@@ -116,6 +116,59 @@ std::vector<uint8_t> timestamp_option(uint32_t tsval, uint32_t tsecr) {
     return o;
 }
 
+Frame tagged(const Frame& frame, const std::vector<uint16_t>& vlans) {
+    Frame tags;
+    for (size_t i = 0; i < vlans.size(); i++) {
+        append16(tags, i + 1 < vlans.size() ? kEtherTypeQinq : kEtherTypeVlan);
+        append16(tags, vlans[i]);
+    }
+    Frame out = frame;
+    out.insert(out.begin() + 12, tags.begin(), tags.end());
+    return out;
+}
+
+Frame with_ip_options(const Frame& frame, const std::vector<uint8_t>& options) {
+    Frame out = frame;
+    out.insert(out.begin() + 34, options.begin(), options.end());
+    out[14] = static_cast<uint8_t>(0x45 + options.size() / 4);
+    store16(&out[16], static_cast<uint16_t>(load16(&out[16]) + options.size()));
+    store16(&out[24], 0);
+    const Frame header(out.begin() + 14, out.begin() + 34 + static_cast<ptrdiff_t>(options.size()));
+    store16(&out[24], internet_checksum(header));
+    return out;
+}
+
+Frame with_extension(const Frame& frame, uint8_t kind, uint8_t eights) {
+    Frame header(8 + size_t{eights} * 8);
+    header[0] = frame[20];
+    header[1] = eights;
+    Frame out = frame;
+    out.insert(out.begin() + 54, header.begin(), header.end());
+    out[20] = kind;
+    store16(&out[18], static_cast<uint16_t>(load16(&out[18]) + header.size()));
+    return out;
+}
+
+Frame too_big(const std::string& router, const Frame& about, size_t quoted) {
+    const bool ipv6 = load16(&about[12]) == kEtherTypeIpv6;
+    const size_t size = std::min(quoted, about.size() - 14);
+    // the frame of a TCP segment with the quote for its payload, then another header in TCP's place
+    const Headers h = parse_headers(about);
+    std::string back(64, 0);
+    const Address& server = h.tuple.source;
+    inet_ntop(ipv6 ? AF_INET6 : AF_INET, ipv6 ? server.data() : &server[12], back.data(), 64);
+    Frame out = TcpSegment{.source = router, .destination = back.c_str(), .payload = Frame(size)}.frame();
+    const size_t ip = ipv6 ? 40 : 20;
+    Frame icmp = ipv6 ? Frame{2, 0, 0, 0} : Frame{3, 4, 0, 0};
+    append32(icmp, 1300);
+    icmp.insert(icmp.end(), about.begin() + 14, about.begin() + 14 + static_cast<ptrdiff_t>(size));
+    out.resize(14 + ip);
+    append(out, icmp);
+    out[ipv6 ? 20 : 23] = ipv6 ? kProtocolIcmp6 : kProtocolIcmp;
+    store16(&out[ipv6 ? 18 : 16], static_cast<uint16_t>(icmp.size() + (ipv6 ? 0 : ip)));
+    return out;
+}
+
 bool tcp_checksum_good(const Frame& frame) {
     const Headers h = parse_headers(frame);
     const size_t width = h.ipv6 ? 16 : 4, skip = 16 - width;

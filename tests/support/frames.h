@@ -36,6 +36,15 @@ std::vector<uint8_t> linux_syn_options(uint16_t mss = 1460, uint8_t wscale = 7, 
 /// Timestamps as every later segment has them.
 std::vector<uint8_t> timestamp_option(uint32_t tsval, uint32_t tsecr);
 
+/// The frame with VLAN tags, outermost first; two of them are QinQ (IEEE 802.1ad).
+Frame tagged(const Frame& frame, const std::vector<uint16_t>& vlans);
+/// An IPv4 frame with these options, a multiple of 4 bytes.
+Frame with_ip_options(const Frame& frame, const std::vector<uint8_t>& options);
+/// An IPv6 frame with an extension header of this kind behind its fixed header; pushes what is there back.
+Frame with_extension(const Frame& frame, uint8_t kind, uint8_t eights = 0);
+/// What a router answers that could not pass `about` on: too big, with the first `quoted` bytes of it.
+Frame too_big(const std::string& router, const Frame& about, size_t quoted = 64);
+
 bool tcp_checksum_good(const Frame& frame);
 bool ip_checksum_good(const Frame& frame);
 
