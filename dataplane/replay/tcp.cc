@@ -52,7 +52,7 @@ Stream* Tcp::find(const Tuple& tuple) {
 }
 
 Stream& Tcp::open(const Tuple& tuple, uint32_t start) {
-    if (streams_.size() == kStreams) {
+    if (streams_.size() == most_streams_) {
         give_up_all(&streams_.front(), "table of connections full");
         by_tuple_.erase(streams_.front().tuple);
         streams_.pop_front();

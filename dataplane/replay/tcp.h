@@ -41,10 +41,17 @@ struct Origin {
     uint32_t segments = 0;
 };
 
+/// What is kept at most; the oldest goes first.
+struct Room {
+    size_t streams = 64 * 1024;
+    uint32_t holds = 1024, segments = 16 * 1024;
+};
+
 class Tcp {
   public:
     using Report = std::function<void(const Found&)>;
-    explicit Tcp(Report report) : report_(std::move(report)), holds_(kHolds, kSegments) {}
+    explicit Tcp(Report report, Room room = {})
+        : report_(std::move(report)), most_streams_(room.streams), holds_(room.holds, room.segments) {}
     ~Tcp();
     Tcp(const Tcp&) = delete;
     Tcp& operator=(const Tcp&) = delete;
@@ -57,9 +64,6 @@ class Tcp {
     void finish();
 
   private:
-    static constexpr size_t kStreams = 64 * 1024;
-    static constexpr uint32_t kHolds = 1024, kSegments = 16 * 1024;
-
     struct HashTuple {
         size_t operator()(const Tuple& tuple) const;
     };
@@ -81,6 +85,7 @@ class Tcp {
     void make_room();
 
     Report report_;
+    size_t most_streams_;
     HelloFinder finder_;
     HoldTable holds_;
     Streams streams_;
