@@ -41,7 +41,7 @@ def listens(path: Path) -> bool:
     return any(line.endswith(f" {path}") and line.split()[3] == LISTENING for line in sockets)
 
 
-def wait_for_socket(process: Process, path: Path, seconds: float = 20) -> None:
+def wait_for_socket(process: Process, path: Path, seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not listens(path):
         if not process.alive:

@@ -51,7 +51,7 @@ def sanitizers() -> Report:
 def fuzz() -> Report:
     """Each libFuzzer target for some seconds, from its seeds: one test per target."""
     report = Report()
-    for outcome in campaign.run(targets.names(), FUZZ_SECONDS):
+    for outcome in campaign.run(targets.names(), FUZZ_SECONDS, os.cpu_count() or 1):
         kept = "".join(f"\n    {file.name}: {file.read_bytes()[:256].hex()}" for file in outcome.found)
         report.fails(outcome.complaint + kept) if outcome.complaint else report.passes()
     return report
