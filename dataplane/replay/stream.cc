@@ -22,10 +22,10 @@ bool may_be_record(Bytes bytes) {
 }
 
 /// Among records that follow others, one in 256 encrypted handshake messages begins like a ClientHello.
-/// Length and version must fit, too.
-bool fits_hello(Bytes bytes) {
-    constexpr size_t kLengthHigh = kRecordHeader + 1, kVersion = kRecordHeader + kMessageHeader;
-    return bytes.size() > kVersion && bytes[kLengthHigh] == 0 && bytes[kVersion] == 3;
+/// Length and version must fit, too, as soon as they are there.
+bool is_doubtful(const HelloResult& result, const ClientHello& hello) {
+    const bool version_there = result.status != HelloStatus::need_more || hello.legacy_version != 0;
+    return result.status == HelloStatus::too_long || (version_there && hello.legacy_version >> 8 != 3);
 }
 
 }  // namespace
@@ -43,14 +43,13 @@ Step HelloFinder::look(Stream& stream, Bytes bytes) {
     }
     if (stream.in_tls && !bytes.empty() && starts_like_sslv2(bytes)) return look_at_record(stream, bytes);
     const HelloResult result = parse_client_hello(bytes, scratch_, kLimits, hello_);
-    const bool doubtful = stream.in_tls && !fits_hello(bytes);
+    const bool doubtful = stream.in_tls && is_doubtful(result, hello_);
     switch (result.status) {
         case HelloStatus::not_tls:
             break;
         case HelloStatus::need_more:
-            if (!doubtful || bytes.size() <= kRecordHeader + kMessageHeader)
-                return {Step::more, result.offset, result};
-            break;
+            if (doubtful) break;
+            return {Step::more, result.offset, result};
         case HelloStatus::complete:
         case HelloStatus::malformed:
         case HelloStatus::too_long:
