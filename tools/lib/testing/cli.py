@@ -29,6 +29,7 @@ PARTS = (
     Part("pipeline", "packets in, packets out, without devices", builds.suite("pipeline"), True),
     Part("vdev", "the dispatcher on DPDK's virtual devices", builds.suite("vdev"), True),
     Part("tools", "the tools themselves", end_to_end.tools),
+    Part("differential", "tools/replay against tshark: captures and generated hellos", end_to_end.differential, True),
     Part("e2e", "real clients, servers and faults in the lab", end_to_end.lab, True),
     Part("sanitize", "the unit tests under address and undefined-behaviour sanitizers", builds.sanitizers),
     Part("fuzz", f"every parser, {builds.FUZZ_SECONDS} s each", builds.fuzz),
@@ -64,7 +65,7 @@ def main(words: Sequence[str]) -> int:
     arguments = parser().parse_args(words)
     if arguments.list:
         for part in PARTS:
-            print(f"{part.name:10} {part.about}")
+            print(f"{part.name:12} {part.about}")
         return 0
     total, built = Report(), True
     begin = time.monotonic()

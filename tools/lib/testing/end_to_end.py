@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The parts in pytest: the lab's end-to-end tests, and the tests of the tools themselves."""
+"""The parts in pytest: the lab's end-to-end tests, replay against tshark, and the tests of the tools themselves."""
 
 import os
 import subprocess
@@ -15,6 +15,10 @@ CLEARED = ("PYTEST_ADDOPTS", "PYTEST_PLUGINS", "PYTHONPATH")
 
 def lab() -> Report:
     return _pytest(ROOT / "tests/e2e")
+
+
+def differential() -> Report:
+    return _pytest(ROOT / "tests/differential")
 
 
 def tools() -> Report:
