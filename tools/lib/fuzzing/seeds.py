@@ -54,14 +54,14 @@ def _first_flights() -> dict[str, bytes]:
             for number, flight in enumerate(flights(capture))}
 
 
-def _files(folder: str, pattern: str) -> dict[str, bytes]:
-    return {file.stem: file.read_bytes() for file in sorted((ROOT / folder).glob(pattern))}
+def _files(folder: Path, pattern: str, longest: int = 10_000) -> dict[str, bytes]:
+    return {file.stem: file.read_bytes() for file in sorted(folder.glob(pattern)) if file.stat().st_size <= longest}
 
 
 def make() -> None:
     """All of them anew."""
     made = {"headers": _frames_of_every_kind(), "client_hello": _first_flights(),
-            "profile": _files("hw/profiles", "*.toml")}
+            "replay": _files(CAPTURES, "*.pcap"), "profile": _files(ROOT / "hw/profiles", "*.toml")}
     shutil.rmtree(SEEDS, ignore_errors=True)
     for target, seeds in made.items():
         folder = SEEDS / target
