@@ -36,8 +36,8 @@ static_assert(sizeof(NextHop) == 8);
 /// control thread: rw, workers: ro.
 class AtomicNextHop {
   public:
-    [[nodiscard]] NextHop load() const { return NextHop::unpack(word_.load(std::memory_order_relaxed)); }
-    void store(const NextHop& hop) { word_.store(hop.pack(), std::memory_order_relaxed); }
+    [[nodiscard]] NextHop load() const { return NextHop::unpack(word_.load(std::memory_order_acquire)); }
+    void store(const NextHop& hop) { word_.store(hop.pack(), std::memory_order_release); }
 
   private:
     std::atomic<uint64_t> word_{0};

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The kernel's tables as the workers see them: real netlink in a network namespace of the test's own. The
 // TAPs are played by veth ends, the neighbours are entered by hand.
+#include <arpa/inet.h>
 #include <gmock/gmock.h>
+#include <linux/neighbour.h>
+#include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <poll.h>
 #include <spdlog/spdlog.h>
@@ -11,6 +14,7 @@
 #include <functional>
 
 #include "dataplane/link/kernel_routes.h"
+#include "dataplane/link/kernel_tables.h"
 #include "tests/vdev/eal_fixture.h"
 
 namespace keyrail {
@@ -289,6 +293,61 @@ TEST_F(KernelRoutesTest, LostEventsAreFoundAgain) {
     expect("203.0.113.5", "");
     expect("192.0.2.10", "");
     expect("100.64.200.1", "fe@0");
+}
+
+// --- VLANs
+
+TEST_F(KernelRoutesTest, NeighbourBehindAVlanGetsItsTags) {
+    constexpr int kVlan = 1000;  // ifindex
+    KernelTables tables({ports_.list[0].kernel_ifindex, ports_.list[1].kernel_ifindex}, *routes_);
+    const RouteEvent connected{.destination = *parse_prefix("198.18.0.0/24"),
+                               .table = RT_TABLE_MAIN,
+                               .type = RTN_UNICAST,
+                               .ifindex = kVlan};
+    const NeighbourKey key{kVlan, *parse_address("198.18.0.9")};
+    const MacAddress mac = {2, 0, 0, 0, 0, 9};
+    const auto hop = [&] {
+        return routes_->lookup4(*reinterpret_cast<const uint32_t*>(key.address.bytes.data()));
+    };
+    tables.route(connected);
+    tables.neighbour(key, NUD_REACHABLE, &mac);
+    EXPECT_EQ(hop().known, 0) << "not a link of ours";
+    EXPECT_TRUE(tables.link(kVlan, {.port = 1, .tags = 3}));
+    EXPECT_FALSE(tables.link(kVlan, {.port = 1, .tags = 3})) << "known";
+    tables.route(connected);
+    tables.neighbour(key, NUD_REACHABLE, &mac);
+    tables.settle();
+    EXPECT_EQ(show(hop()), "09@1");
+    EXPECT_EQ(hop().tags, 3);
+    tables.neighbour_gone(key);
+    tables.route_gone(connected);
+    EXPECT_EQ(hop().known, 0);
+    EXPECT_TRUE(tables.link_gone(kVlan));
+}
+
+TEST_F(KernelRoutesTest, VlanInterfacesAreFollowed) {
+    if (!shell("ip link add link front name front.100 type vlan id 100"))
+        GTEST_SKIP() << "this kernel has no VLANs";
+    ip("link set front.100 up");
+    ip("addr add 198.18.0.1/24 dev front.100");
+    ip("neigh replace 198.18.0.9 lladdr 02:00:00:00:00:09 dev front.100 nud reachable");
+    start();
+    expect("198.18.0.9", "09@0");
+    ip("link add link back name back.s type vlan id 7 protocol 802.1ad");
+    ip("link add link back.s name back.c type vlan id 8");
+    ip("link set back.s up");
+    ip("link set back.c up");
+    ip("addr add 198.18.1.1/24 dev back.c");
+    ip("neigh replace 198.18.1.9 lladdr 02:00:00:00:00:19 dev back.c nud reachable");
+    expect("198.18.1.9", "19@1");
+    in_addr to{};
+    inet_pton(AF_INET, "198.18.0.9", &to);
+    EXPECT_EQ(shared_.tag_stacks[routes_->lookup4(to.s_addr).tags], (TagStack{4, {0x81, 0, 0, 100}}));
+    inet_pton(AF_INET, "198.18.1.9", &to);
+    EXPECT_EQ(shared_.tag_stacks[routes_->lookup4(to.s_addr).tags],
+              (TagStack{8, {0x88, 0xa8, 0, 7, 0x81, 0, 0, 8}}));
+    ip("link del front.100");
+    expect("198.18.0.9", "");
 }
 
 }  // namespace

@@ -14,7 +14,9 @@
 namespace keyrail {
 namespace {
 
-NextHop hop(uint8_t id, uint8_t port = 0) { return {.mac = {2, 0, 0, 0, 0, id}, .port = port, .known = 1}; }
+NextHop hop(uint8_t id, uint8_t port = 0) {
+    return {.mac = {2, 0, 0, 0, 0, id}, .port = static_cast<uint8_t>(port & 7), .known = 1};
+}
 
 class RoutesTest : public testing::Test {
   protected:
