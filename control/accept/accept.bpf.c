@@ -9,6 +9,7 @@
 #include <linux/errno.h>
 #include <linux/if_ether.h>
 #include <linux/in.h>
+#include <linux/in6.h>
 #include <linux/ip.h>
 #include <linux/ipv6.h>
 #include <linux/pkt_cls.h>
@@ -28,6 +29,7 @@
 #define TCP_OPTION_NOP 1
 #define TCP_OPTION_TIMESTAMP 8
 #define TCP_OPTIONS_MOST 20    /* options looked at: enough for 40 bytes of anything but NOPs at the end */
+#define EXTENSIONS_MOST 8      /* as the dispatcher: dataplane/parse/headers.cc */
 #define STRAY_NS 3000000000ULL /* longer than any first retransmission (RFC 6298: 1 s, then 2 s) */
 #define STRAY_FORGET_NS 120000000000ULL /* longer than the gaps between retransmissions */
 #define LONGEST_RTT_MS 3000u            /* a longer one is a clock that differs, not a path */
@@ -105,11 +107,26 @@ static __always_inline bool parse_v4(struct __sk_buff* skb, struct segment* s) {
     return true;
 }
 
+/* Moves the offset behind extension headers (RFC 8200 section 4); true: TCP is there. */
+static __always_inline bool skip_extensions(struct __sk_buff* skb, __u8 next, __u32* offset) {
+    __u8 header[2];
+    int i;
+
+    for (i = 0; i < EXTENSIONS_MOST; i++) {
+        if (next != IPPROTO_HOPOPTS && next != IPPROTO_ROUTING && next != IPPROTO_DSTOPTS) break;
+        if (load(skb, *offset, header, sizeof(header)) < 0) return false;
+        next = header[0];
+        *offset += 8 + header[1] * 8;
+    }
+    return next == IPPROTO_TCP;
+}
+
 static __always_inline bool parse_v6(struct __sk_buff* skb, struct segment* s) {
     struct ipv6hdr ip;
 
-    if (load(skb, 0, &ip, sizeof(ip)) < 0 || ip.nexthdr != IPPROTO_TCP) return false;
+    if (load(skb, 0, &ip, sizeof(ip)) < 0) return false;
     s->tcp_offset = sizeof(ip);
+    if (!skip_extensions(skb, ip.nexthdr, &s->tcp_offset)) return false;
     s->v6 = true;
     __builtin_memcpy(s->sockets.ipv6.saddr, &ip.saddr, 16);
     __builtin_memcpy(s->sockets.ipv6.daddr, &ip.daddr, 16);

@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A client behind a link that takes 1300 bytes only: what a router says to the server reaches the server's blade."""
+"""What lies around TCP: IPv4 options, IPv6 extension headers, and a router's complaint about a link that takes 1300
+bytes only, which must reach the server's blade."""
 
 import subprocess
 from collections.abc import Iterator
 
 import pytest
 
+from clients.outcome import run_client
 from common.shell import run
 from lab.namespaces import in_host
-from lab.plan import CLIENT, VIP4, VIP6, WEB_CA, namespace
+from lab.plan import CLIENT, PORT, VIP4, VIP6, WEB_CA, namespace
 from lab.servers import BIG_FILE
+from support import odd_headers
 from support.chassis import Chassis
 
 FAR = "krt-far"
@@ -57,3 +60,9 @@ def test_download_through_a_narrow_link(far: Chassis, vip: str) -> None:
     after = far.stats()
     assert after.counter("icmp_error") > before.counter("icmp_error")
     assert after.counter("drop_icmp_unowned") == before.counter("drop_icmp_unowned")
+
+
+@pytest.mark.parametrize("vip", [VIP4, VIP6])
+def test_options_and_extension_headers(chassis: Chassis, vip: str) -> None:
+    status, text = run_client(["/usr/bin/python3", "-B", odd_headers.__file__, str(WEB_CA), vip, str(PORT)])
+    assert status == 0 and text.startswith("blade"), text
