@@ -15,6 +15,7 @@ CHANGE_CIPHER_SPEC = b"\x14\3\3\0\1\1"
 HELLO_RETRY_REQUEST = bytes.fromhex("cf21ad74e59a6111be1d8c021e65b891c2a211167abb8c5e079e09e2c8a8339c")
 SERVERS = ("198.51.100.1", "2001:db8:100::1")
 NOT_TLS = (b"GET / HTTP/1.1\r\n\r\n", b"SSH-2.0-client\r\n")
+LONG = (0,) * 20 + (20_000,)  # more than fits in one TLS record: rarely
 LABEL = ascii_letters + digits + "-_"
 
 
@@ -46,7 +47,7 @@ def _extensions(random: Random) -> list[tuple[int, bytes]]:
         hello.key_shares([(hello.grease(random), b"\0"), (hello.X25519_MLKEM768, random.randbytes(1216))]),
         (hello.PSK_MODES, vector(random.choice((b"\0", b"\1", b"\0\1")), 1)),
         (hello.TICKET, random.randbytes(random.choice((0, 32, 176, 600)))),
-        (hello.PADDING, bytes(random.randint(0, 400))),
+        (hello.PADDING, bytes(random.choice((0, 100, 400, 3000, *LONG)))),
         (random.randrange(0x6000, 0x9000), random.randbytes(random.randint(0, 60))),
         (hello.grease(random), b""), (0xFF01, b"\0"), (23, b""), (5, b"\1\0\0\0\0")]
     chosen = random.sample(offered, random.randint(0, len(offered)))
@@ -121,7 +122,7 @@ def case(seed: int, number: int, in_records: bool) -> Case:
     address = ip_address("2001:db8::") + number if six else ip_address("10.0.0.0") + number
     client = Endpoint(str(address), random.randrange(1024, 65536))
     start = random.choice((random.randrange(1 << 32), (1 << 32) - random.randint(1, 1000)))
-    kind = random.random()
+    has_syn, kind = random.random() < 0.9, random.random()
     if kind < 0.9:
         flights = good_flights(random, in_records)
     elif kind < 0.95:
@@ -129,4 +130,4 @@ def case(seed: int, number: int, in_records: bool) -> Case:
     else:
         flights = [Flight(True, random.choice((*NOT_TLS, random.randbytes(300))))]
     good = sum(flight.from_client for flight in flights) if kind < 0.9 else 0
-    return Case(Conversation(client, Endpoint(SERVERS[six], 443), start, tuple(flights)), good, 0.9 <= kind < 0.95)
+    return Case(Conversation(client, Endpoint(SERVERS[six], 443), start, has_syn, tuple(flights)), good, 0.9 <= kind < 0.95)

@@ -24,7 +24,7 @@ def write_in_order(file: Path, cases: list[Case]) -> None:
 
 def write_mangled(file: Path, cases: list[Case], framing: str) -> None:
     random = Random(SEED)
-    lanes = [one.conversation.packets(lambda data: mangled(random, data)) for one in cases]
+    lanes = [one.conversation.packets(lambda *how: mangled(random, *how)) for one in cases]
     write_capture(file, interleaved(random, lanes), FRAMINGS[framing])
 
 

@@ -78,34 +78,38 @@ class Flight:
 class Conversation:
     client: Endpoint
     server: Endpoint
-    start: int  # the client's initial sequence number
+    start: int  # the sequence number of the client's first byte
+    has_syn: bool  # else the capture began later
     flights: tuple[Flight, ...]
 
-    def packets(self, cut: Callable[[bytes], Iterable[tuple[int, bytes]]]) -> Iterator[Packet]:
-        """`cut` says which pieces of a client's flight are sent, as (offset, bytes); the server's stay whole."""
+    def packets(self, cut: Callable[[bytes, bool], Iterable[tuple[int, bytes]]]) -> Iterator[Packet]:
+        """`cut` says which pieces of a client's flight are sent, as (offset, bytes); the server's stay whole. Where
+        no SYN says so, only their order tells what the first byte is."""
         at = [1, self.start]  # the next sequence number of the server and of the client
-        yield Packet(self.client, self.server, self.start - 1, SYN)
+        if self.has_syn:
+            yield Packet(self.client, self.server, self.start - 1, SYN)
+            yield Packet(self.client, self.server, self.start - 1, ACK, b"\0")  # keep-alive, RFC 9293 section 3.8.4
         for flight in self.flights:
             ends = (self.client, self.server) if flight.from_client else (self.server, self.client)
-            for offset, piece in cut(flight.data) if flight.from_client else [(0, flight.data)]:
+            for offset, piece in cut(flight.data, self.has_syn) if flight.from_client else uncut(flight.data):
                 yield Packet(*ends, at[flight.from_client] + offset, PSH | ACK, piece)
             at[flight.from_client] += len(flight.data)
         yield Packet(self.client, self.server, at[1], FIN | ACK)
 
 
-def uncut(data: bytes) -> list[tuple[int, bytes]]:
+def uncut(data: bytes, _any_order: bool = True) -> list[tuple[int, bytes]]:
     return [(0, data)]
 
 
-def mangled(random: Random, data: bytes) -> list[tuple[int, bytes]]:
+def mangled(random: Random, data: bytes, any_order: bool) -> list[tuple[int, bytes]]:
     """Cut at random, each piece perhaps reaching into its neighbours, some sent twice, in any order."""
-    count = random.choice((1, 2, 2, 3, 5, 8, 20))
+    count = random.choice((1, 2, 2, 3, 5, 8, 20, 100))
     edges = sorted({0, len(data), *(random.randrange(1, len(data)) for _ in range(count - 1))})
     reach = random.choice((0, 0, 1, 40))
     spans = [(max(0, begin - random.randint(0, reach)), min(len(data), end + random.randint(0, reach)))
              for begin, end in zip(edges, edges[1:])]
     spans += [span for span in spans if random.random() < 0.1]
-    if random.random() < 0.7:
+    if any_order and random.random() < 0.7:
         random.shuffle(spans)
     return [(begin, data[begin:end]) for begin, end in spans]
 
