@@ -36,7 +36,8 @@ Hellos = dict[str, list[Seen]]
 
 def by_tshark(file: Path) -> Hellos:
     done = run(["tshark", "-n", "-r", file, "-o", "tcp.reassemble_out_of_order:TRUE",
-                "-Y", "tcp && tls.handshake.type == 1", "-T", "fields", "-E", f"separator={SEPARATOR}", "-E", f"aggregator={BETWEEN}",
+                "-Y", "tcp && tls.handshake.type == 1", "-T", "fields",
+                "-E", f"separator={SEPARATOR}", "-E", f"aggregator={BETWEEN}",
                 *(word for field in FIELDS for word in ("-e", field))])
     seen: Hellos = defaultdict(list)
     for line in done.stdout.splitlines():

@@ -130,4 +130,5 @@ def case(seed: int, number: int, in_records: bool) -> Case:
     else:
         flights = [Flight(True, random.choice((*NOT_TLS, random.randbytes(300))))]
     good = sum(flight.from_client for flight in flights) if kind < 0.9 else 0
-    return Case(Conversation(client, Endpoint(SERVERS[six], 443), start, has_syn, tuple(flights)), good, 0.9 <= kind < 0.95)
+    conversation = Conversation(client, Endpoint(SERVERS[six], 443), start, has_syn, tuple(flights))
+    return Case(conversation, good, 0.9 <= kind < 0.95)
