@@ -59,12 +59,12 @@ def _files(folder: Path, pattern: str, longest: int = 10_000) -> dict[str, bytes
 
 
 def make() -> None:
-    """All of them anew."""
+    """All of them anew; those of other targets are written by hand."""
     made = {"headers": _frames_of_every_kind(), "client_hello": _first_flights(),
             "replay": _files(CAPTURES, "*.pcap"), "profile": _files(ROOT / "hw/profiles", "*.toml")}
-    shutil.rmtree(SEEDS, ignore_errors=True)
     for target, seeds in made.items():
         folder = SEEDS / target
+        shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         for name, data in seeds.items():
             (folder / name).write_bytes(data)
