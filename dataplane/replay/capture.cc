@@ -3,8 +3,12 @@
 
 #include <algorithm>
 
+#include "dataplane/replay/tunnel.h"
+
 namespace keyrail::replay {
 namespace {
+
+constexpr int kMaxTunnels = 4;  // within each other
 
 /// What is in front of the payload, and what that is.
 struct LinkHeader {
@@ -48,13 +52,20 @@ LinkHeader link_header(int link_type, Bytes packet) {
     }
 }
 
-/// The packet with an Ethernet header instead of its own; a type of 0 is nothing that anybody parses.
-void make_ethernet(int link_type, Bytes packet, std::vector<uint8_t>& frame) {
-    const LinkHeader header = link_header(link_type, packet);
-    const Bytes payload = packet.subspan(std::min(header.size, packet.size()));
-    frame.assign(kEthernetSize, 0);
-    store16(&frame[kEthernetSize - 2], header.ether_type);
-    frame.insert(frame.end(), payload.begin(), payload.end());
+/// The packet with an Ethernet header in front; a type of 0 is nothing that anybody parses.
+std::vector<uint8_t> as_ethernet(Bytes packet, uint16_t ether_type) {
+    std::vector<uint8_t> frame(kEthernetSize + packet.size());
+    store16(&frame[kEthernetSize - 2], ether_type);
+    std::ranges::copy(packet, frame.begin() + kEthernetSize);
+    return frame;
+}
+
+/// Taken on a sender's own machine: the NIC was to cut the packet and to fill in the lengths. False: it was
+/// not.
+bool lacks_length(Bytes frame) {
+    constexpr size_t kIpv4Min = 20;
+    return frame.size() >= kEthernetSize + kIpv4Min && load16(&frame[kEthernetSize - 2]) == kEtherTypeIpv4 &&
+           load16(&frame[kEthernetSize + 2]) == 0;
 }
 
 }  // namespace
@@ -77,15 +88,38 @@ std::optional<Frame> Capture::next() {
     const Bytes captured(data, header->caplen);
     const size_t lost = header->len - std::min(header->len, header->caplen);
     Frame frame{++number_, captured, std::min<size_t>(lost, UINT16_MAX)};
-    if (link_type_ == DLT_EN10MB && lost == 0) return frame;
-    if (link_type_ == DLT_EN10MB) {
-        buffer_.assign(captured.begin(), captured.end());
-    } else {
-        make_ethernet(link_type_, captured, buffer_);
+    if (link_type_ != DLT_EN10MB) {
+        const LinkHeader link = link_header(link_type_, captured);
+        replace(frame, as_ethernet(captured.subspan(std::min(link.size, captured.size())), link.ether_type));
     }
-    buffer_.resize(buffer_.size() + frame.lost);
-    frame.bytes = buffer_;
+    for (int layers = 0; layers < kMaxTunnels; layers++) {
+        const auto inner = find_inner(frame.bytes);
+        if (!inner) break;
+        const Bytes payload = frame.bytes.subspan(inner->at);
+        if (inner->ether_type == 0) {
+            frame.bytes = payload;
+        } else {
+            replace(frame, as_ethernet(payload, inner->ether_type));
+        }
+    }
+    complete(frame);
     return frame;
+}
+
+void Capture::replace(Frame& frame, std::vector<uint8_t> bytes) {
+    buffer_ = std::move(bytes);
+    frame.bytes = buffer_;
+}
+
+/// Zeros for what was not captured, and a length where there is none.
+void Capture::complete(Frame& frame) {
+    const bool without = lacks_length(frame.bytes);
+    if (frame.lost == 0 && !without) return;
+    std::vector<uint8_t> bytes(frame.bytes.size() + frame.lost);
+    std::ranges::copy(frame.bytes, bytes.begin());
+    const size_t length = bytes.size() - kEthernetSize;
+    if (without && length <= UINT16_MAX) store16(&bytes[kEthernetSize + 2], static_cast<uint16_t>(length));
+    replace(frame, std::move(bytes));
 }
 
 }  // namespace keyrail::replay

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A capture file as Ethernet frames, whatever its link type: what stands in for the NIC in `keyrail-replay`.
+// A capture file as Ethernet frames, whatever its link type and tunnels: what stands in for the NIC in
+// `keyrail-replay`.
 #pragma once
 
 #include <pcap/pcap.h>
@@ -34,6 +35,8 @@ class Capture {
     struct Close {
         void operator()(pcap_t* file) const { pcap_close(file); }
     };
+    void replace(Frame& frame, std::vector<uint8_t> bytes);
+    void complete(Frame& frame);
     explicit Capture(pcap_t* file) : file_(file), link_type_(pcap_datalink(file)) {}
 
     std::unique_ptr<pcap_t, Close> file_;

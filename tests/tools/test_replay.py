@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""tools/replay over captures made here: OpenSSL's hellos in frames of our own."""
+
+import json
+import os
+import ssl
+import struct
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from common.paths import ROOT
+
+ETHERNET, LOOPBACK, RAW, COOKED, COOKED2 = 1, 0, 101, 113, 276
+SYN, FIN, RST, ACK = 2, 1, 4, 16
+MAGIC = 0xA1B2C3D4
+
+
+def client_hello(name: str = "www.keyrail.test") -> bytes:
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    outgoing = ssl.MemoryBIO()
+    client = context.wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname=name)
+    with pytest.raises(ssl.SSLWantReadError):
+        client.do_handshake()
+    return outgoing.read()
+
+
+def packet(payload: bytes, seq: int, flags: int = ACK, ports: tuple[int, int] = (40000, 443)) -> bytes:
+    """An IPv4 packet from the client; nobody checks checksums here."""
+    tcp = struct.pack("!HHIIBBHHH", *ports, seq % 2**32, 1, 0x50, flags, 1000, 0, 0)
+    addresses = bytes([192, 0, 2, 10, 198, 51, 100, 1])
+    return struct.pack("!BBHHHBBH", 0x45, 0, 40 + len(payload), 1, 0, 64, 6, 0) + addresses + tcp + payload
+
+
+def ethernet(ip: bytes) -> bytes:
+    return bytes(12) + b"\x08\x00" + ip
+
+
+def write(file: Path, frames: Sequence[bytes], link_type: int = ETHERNET, snaplen: int = 65535) -> Path:
+    records = [struct.pack("<IIII", 0, 0, min(len(frame), snaplen), len(frame)) + frame[:snaplen] for frame in frames]
+    file.write_bytes(struct.pack("<IHHiIII", MAGIC, 2, 4, 0, 0, 65535, link_type) + b"".join(records))
+    return file
+
+
+def replay(*arguments: str | Path, status: int = 0) -> list[dict]:
+    done = subprocess.run([ROOT / "tools/replay", *arguments], capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == status, done.stderr
+    assert bool(done.stderr) == bool(status)
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def segments(hello: bytes, cuts: Sequence[tuple[int, int]], start: int = 1000) -> list[bytes]:
+    """The bytes [from, to) of the hello, a segment each."""
+    return [ethernet(packet(hello[begin:end], start + begin)) for begin, end in cuts]
+
+
+def test_a_line_says_what_the_hello_says(tmp_path: Path) -> None:
+    hello = client_hello()
+    [line] = replay(write(tmp_path / "a", [ethernet(packet(b"", 999, SYN)), ethernet(packet(hello, 1000))]))
+    assert line.pop("session_id") == hello[44:76].hex()
+    assert line == {
+        "frame": 2, "src": "192.0.2.10:40000", "dst": "198.51.100.1:443", "complete": True, "version": "TLS 1.3",
+        "sni": "www.keyrail.test", "alpn": ["h2", "http/1.1"], "psk_identities": [], "ticket_key_name": "",
+        "early_data": False, "hello_bytes": len(hello), "segments": 1, "records": 1, "verdict": "steer_new"}
+
+
+TAG, QINQ = b"\x81\x00\x00\x05", b"\x88\xa8\x00\x07"
+LINKS = {
+    "802.1Q": (ETHERNET, bytes(12) + TAG + b"\x08\x00"),
+    "QinQ": (ETHERNET, bytes(12) + QINQ + TAG + b"\x08\x00"),
+    "raw IP": (RAW, b""),
+    "cooked": (COOKED, bytes(14) + b"\x08\x00"),
+    "cooked, 2": (COOKED2, b"\x08\x00" + bytes(18)),
+    "cooked, tagged": (COOKED, bytes(14) + TAG + b"\x08\x00"),
+    "loopback": (LOOPBACK, struct.pack("<I", 2)),
+    "PPPoE": (ETHERNET, bytes(12) + b"\x88\x64" + b"\x11\x00\x00\x01\x00\x00\x00\x21"),
+    "MPLS": (ETHERNET, bytes(12) + b"\x88\x47" + b"\x00\x01\x00\x40\x00\x02\x01\x40"),
+}
+
+
+@pytest.mark.parametrize("link", LINKS)
+def test_link_types(tmp_path: Path, link: str) -> None:
+    link_type, header = LINKS[link]
+    [line] = replay(write(tmp_path / "a", [header + packet(client_hello(link), 7)], link_type))
+    assert line["complete"] and line["sni"] == link
+
+
+ORDERS = {
+    "in order": ([(0, 100), (100, 200), (200, 517)], 3, 3),
+    "backwards": ([(200, 517), (100, 200), (0, 100)], 3, 3),
+    "overlapping": ([(0, 120), (100, 300), (250, 517)], 3, 3),
+    "copies": ([(0, 300), (0, 300), (300, 517), (0, 300), (300, 517)], 3, 2),
+    "all of it again": ([(0, 517), (0, 517)], 1, 1),
+    "one byte first": ([(0, 1), (1, 2), (2, 517)], 3, 3),
+    "sequence numbers wrap": ([(0, 300), (300, 517)], 2, 2),
+}
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_segments_in_any_order(tmp_path: Path, order: str) -> None:
+    cuts, frame, count = ORDERS[order]
+    hello = client_hello()
+    assert len(hello) == 517, "OpenSSL pads to this size; the cuts above rely on it"
+    start = 2**32 - 150 if "wrap" in order else 1000
+    frames = [ethernet(packet(b"", start - 1, SYN)), *segments(hello, cuts, start)]
+    [line] = replay(write(tmp_path / "a", frames))
+    assert line["complete"] and (line["frame"], line["segments"]) == (frame + 1, count)
+
+
+ENDS = {
+    "end of file": (segments, [], "end of file"),
+    "closed": (segments, [packet(b"", 1300, FIN | ACK)], "connection closed"),
+    "reset": (segments, [packet(b"", 1300, RST)], "connection closed"),
+    "gap": (segments, [packet(bytes(50), 1400)], "gap never filled"),
+    "another connection": (segments, [packet(b"", 77, SYN)], "connection closed"),
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_a_hello_that_does_not_complete_is_told(tmp_path: Path, end: str) -> None:
+    make, rest, reason = ENDS[end]
+    frames = [*make(client_hello(), [(0, 300)]), *map(ethernet, rest)]
+    [line] = replay(write(tmp_path / "a", frames))
+    assert (line["complete"], line["reason"], line["hello_bytes"]) == (False, reason, 300)
+    assert line["verdict"] == "steer_incomplete"
+
+
+def test_a_frame_that_was_cut_short(tmp_path: Path) -> None:
+    hello, other = client_hello(), client_hello("next.test")
+    frames = [ethernet(packet(hello, 1000)), ethernet(packet(other, 1000, ports=(40001, 443)))]
+    lines = replay(write(tmp_path / "a", frames, snaplen=200))
+    assert [line["reason"] for line in lines] == ["frame cut short by the capture"] * 2
+
+
+def test_hello_after_plaintext_and_after_a_hello_retry_request(tmp_path: Path) -> None:
+    hello, change_cipher_spec = client_hello(), bytes([20, 3, 3, 0, 1, 1])
+    stream = [b"EHLO there\r\n", b"STARTTLS\r\n", hello, change_cipher_spec + hello, b"\x17\x03\x03\x00\x05.....",
+              b"\x16\x03\x03\x00\x28\x01" + bytes([0x99] * 39)]
+    seq, frames = 1000, []
+    for part in stream:
+        frames.append(ethernet(packet(part, seq)))
+        seq += len(part)
+    assert [line["frame"] for line in replay(write(tmp_path / "a", frames))] == [3, 4]
+
+
+def test_only_the_ports_that_are_asked_for(tmp_path: Path) -> None:
+    frames = [ethernet(packet(client_hello(), 1, ports=(40000, port))) for port in (443, 853, 8443)]
+    file = write(tmp_path / "a", frames)
+    assert [line["frame"] for line in replay(file)] == [1, 2, 3]
+    assert [line["frame"] for line in replay("--port", "853", "--port", "443", file)] == [1, 2]
+
+
+def test_a_file_that_ends_too_early_gives_what_it_has(tmp_path: Path) -> None:
+    file = write(tmp_path / "a", [ethernet(packet(client_hello(), 1))] * 2)
+    os.truncate(file, file.stat().st_size - 10)
+    assert len(replay(file, status=1)) == 1
+
+
+@pytest.mark.parametrize("content", [b"", b"no capture at all, but text\n"])
+def test_no_capture(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "a"
+    file.write_bytes(content)
+    assert replay(file, status=1) == []
+    assert replay(tmp_path / "missing", status=1) == []
