@@ -12,7 +12,7 @@ from common.paths import ROOT
 from common.shell import run
 from differential.wire import Endpoint
 
-FIELDS = ("ip.src", "ipv6.src", "tcp.srcport", "tls.handshake.extensions_server_name",
+FIELDS = ("frame.protocols", "ip.src", "ipv6.src", "tcp.srcport", "tls.handshake.extensions_server_name",
           "tls.handshake.extensions_alpn_str", "tls.handshake.session_id",
           "tls.handshake.extensions.psk.identity.identity", "tls.handshake.extension.type")
 SEPARATOR, BETWEEN = "\t", "\x01"
@@ -41,9 +41,10 @@ def by_tshark(file: Path) -> Hellos:
                 *(word for field in FIELDS for word in ("-e", field))])
     seen: Hellos = defaultdict(list)
     for line in done.stdout.splitlines():
-        source4, source6, port, sni, alpn, session_id, psks, kinds = (
+        protocols, source4, source6, port, sni, alpn, session_id, psks, kinds = (
             list(filter(None, field.split(BETWEEN))) for field in line.split(SEPARATOR))
-        client = Endpoint(str(ipaddress.ip_address((source4 or source6)[-1])), int(port[-1]))
+        six = protocols[0].rfind(":ipv6") > protocols[0].rfind(":ip:")  # the innermost, in a tunnel
+        client = Endpoint(str(ipaddress.ip_address((source6 if six else source4)[-1])), int(port[-1]))
         seen[str(client)].append(Seen("".join(sni[:1]), tuple(alpn), "".join(session_id[:1]), tuple(psks),
                                       EARLY_DATA in kinds))
     return seen
