@@ -57,14 +57,20 @@ HelloResult parse_client_hello(Bytes stream, std::span<uint8_t> scratch, const H
 template <typename Use>
 void each_psk_identity(const ClientHello& hello, Use use) {
     Fault fault;
-    for (Cursor list(hello.psk_identities, fault); list.more(); list.take(4)) use(list.vector16());
+    for (Cursor list(hello.psk_identities, fault); list.more(); list.take(4)) {
+        const Bytes identity = list.vector16();
+        if (!fault) use(identity);
+    }
 }
 
 /// Calls `use(protocol)` for each ALPN protocol name.
 template <typename Use>
 void each_alpn_protocol(const ClientHello& hello, Use use) {
     Fault fault;
-    for (Cursor list(hello.alpn, fault); list.more();) use(list.vector8());
+    for (Cursor list(hello.alpn, fault); list.more();) {
+        const Bytes protocol = list.vector8();
+        if (!fault) use(protocol);
+    }
 }
 
 /// The session names that a hello offers, in its order: PSK identities where there are any, else the session

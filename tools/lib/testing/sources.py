@@ -14,7 +14,8 @@ from testing.report import Report
 
 PRODUCT = ("control", "dataplane")
 FOLDERS = (*PRODUCT, "tests")
-SCRIPTS = ("tools/lab", "tools/demo", "tools/test", "tools/pcap", "tools/fuzz", "tools/lib/bootstrap.sh", ".ci/run")
+SCRIPTS = ("tools/lab", "tools/demo", "tools/test", "tools/pcap", "tools/fuzz", "tools/replay",
+           "tools/lib/bootstrap.sh", ".ci/run")
 
 
 def _files(*suffixes: str) -> list[Path]:
