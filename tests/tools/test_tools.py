@@ -58,7 +58,7 @@ def test_configuration_files_are_toml_and_say_what_was_chosen() -> None:
 
 def test_templates_are_filled_completely() -> None:
     for file in servers.TEMPLATES.iterdir():
-        names = {"DIR": 1, "LOG": 1, "WWW": 1, "BLADE": 1, "SERVER_NAME": 1, "CERTIFICATE": 1, "KEY": 1, "COMBINED": 1}
+        names = dict.fromkeys(("DIR", "LOG", "WWW", "BLADE", "TICKETS", "SERVER_NAME", "CERTIFICATE", "KEY", "COMBINED"), 1)
         text = "\n".join(line for line in servers.fill(file, names).splitlines() if not line.startswith("#"))
         assert "@" not in text, file
 
