@@ -108,9 +108,12 @@ void unknown_flow(Burst& burst, Packet& packet, Context& context) {
         drop_hold(slot, Reason::drop_no_blade, context);  // its blade went down: bound anew
     }
     if (follows_pending(burst, packet)) return;
-    if ((packet.h.flags & kAck) &&
-        cookie_acknowledged(packet.frame(), packet.h, context.snapshot->cookie_keys))
+    const auto& keys = context.snapshot->cookie_keys;
+    if ((packet.h.flags & kAck) && cookie_acknowledged(packet.frame(), packet.h, keys))
         return handshake_done(burst, packet, context);
+    if (late && packet.h.payload_size > 0 && (packet.h.flags & (kAck | kRst)) == kAck)
+        if (const auto first = overtaken_seq(packet.frame(), packet.h, keys))
+            return early_segment(burst, packet, *first, context);
     if (!late) return bind_early(burst, packet, context);
     by_tuple(packet, context, Reason::steer_midstream);
 }

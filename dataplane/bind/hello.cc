@@ -92,8 +92,9 @@ void give_up(Burst& burst, uint32_t slot, Context& context) {
     decide_hold(burst, slot, nameless(Reason::steer_incomplete), context);
 }
 
-void start_hold(Burst& burst, Packet& packet, uint16_t bound, uint32_t wanted, Context& context) {
-    const uint32_t slot = open_hold(packet, context);
+void start_hold(Burst& burst, Packet& packet, uint32_t first_seq, uint16_t bound, uint32_t wanted,
+                Context& context) {
+    const uint32_t slot = open_hold(packet, first_seq, context);
     if (slot == kNone) return decide_packet(burst, packet, bound, nameless(Reason::steer_hold_full));
     Hold& hold = context.holds_table.at(slot);
     hold.wanted = wanted;
@@ -145,7 +146,11 @@ void first_data(Burst& burst, Packet& packet, uint16_t bound, Context& context) 
     uint32_t wanted = 0;
     if (const auto pending = read_stream(packet.payload(), packet.service, wanted, context))
         return decide_packet(burst, packet, bound, *pending);
-    start_hold(burst, packet, bound, wanted, context);
+    start_hold(burst, packet, packet.h.seq, bound, wanted, context);
+}
+
+void early_segment(Burst& burst, Packet& packet, uint32_t first_seq, Context& context) {
+    start_hold(burst, packet, first_seq, 0, 1, context);
 }
 
 void further_segment(Burst& burst, Packet& packet, uint32_t slot, Context& context) {

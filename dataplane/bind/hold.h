@@ -67,8 +67,8 @@ class HoldTable {
     [[nodiscard]] uint32_t find(uint64_t hash, const Tuple& tuple) const;  // slot or kNone
     /// A free slot, entered under this connection; kNone when all are in use.
     uint32_t open(uint64_t hash, const Tuple& tuple, uint16_t service, uint32_t base, uint64_t deadline_us);
-    uint32_t open(const Packet& packet, uint64_t deadline_us) {
-        return open(packet.hash, packet.h.tuple, packet.service, packet.h.seq, deadline_us);
+    uint32_t open(const Packet& packet, uint32_t base, uint64_t deadline_us) {
+        return open(packet.hash, packet.h.tuple, packet.service, base, deadline_us);
     }
     [[nodiscard]] Hold& at(uint32_t slot) { return holds_[slot]; }
     /// The one that has been collecting longest, but for `spared`; kNone when there is none.

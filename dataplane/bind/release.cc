@@ -29,10 +29,10 @@ bool make_room(uint32_t spared, Context& context) {
 
 }  // namespace
 
-uint32_t open_hold(const Packet& packet, Context& context) {
+uint32_t open_hold(const Packet& packet, uint32_t first_seq, Context& context) {
     HoldTable& table = context.holds_table;
-    uint32_t slot = table.open(packet, context.clock.us);
-    if (slot == kNone && make_room(kNone, context)) slot = table.open(packet, context.clock.us);
+    uint32_t slot = table.open(packet, first_seq, context.clock.us);
+    if (slot == kNone && make_room(kNone, context)) slot = table.open(packet, first_seq, context.clock.us);
     if (slot == kNone || add_segment(slot, packet, context) == AddResult::added) return slot;
     drop_hold(slot, Reason::drop_no_memory, context);  // it is empty
     return kNone;

@@ -98,6 +98,41 @@ void swap_macs(uint8_t* ethernet) {
     std::memcpy(ethernet + 6, keep, 6);
 }
 
+/// What a segment echoes of our SYN-ACK.
+class Acknowledgement {
+  public:
+    Acknowledgement(std::span<const uint8_t> frame, const Headers& h, std::span<const kr_cookie_key, 2> keys)
+        : h_(h), isn_(h.ack - 1), key_(keys[isn_ >> KR_COOKIE_KEY_SHIFT & 1]) {
+        each_option(frame.subspan(h.l4 + size_t{20}, h.tcp_length - size_t{20}),
+                    [&](uint8_t kind, std::span<const uint8_t> value) {
+                        if (kind != kTimestamp || value.size() != 8) return;
+                        timestamp_ = true;
+                        tsecr_ = load32(&value[4]);
+                    });
+    }
+    /// Is it of the connection whose first byte has this sequence number?
+    [[nodiscard]] bool good_for(uint32_t first_seq) const {
+        if ((key_.k0 | key_.k1) == 0) return false;
+        const kr_cookie_tuple tuple = cookie_tuple(h_.tuple, first_seq - 1);
+        const uint64_t mac = kr_cookie_mac(&tuple, static_cast<uint8_t>(isn_), &key_);
+        return kr_cookie_valid(mac, isn_, timestamp_, tsecr_) != 0;
+    }
+    /// Payload of a segment that the client fills, by the MSS class in the cookie.
+    [[nodiscard]] uint32_t full_segment() const {
+        constexpr uint32_t kTimestampSpace = 12;
+        const unsigned mss_class = (isn_ & 0xff) >> KR_COOKIE_MSS_SHIFT;
+        const auto mss = static_cast<uint16_t>(mss_classes(h_.ipv6) >> (16 * mss_class));
+        return mss - (timestamp_ ? kTimestampSpace : 0);
+    }
+
+  private:
+    const Headers& h_;
+    const uint32_t isn_;
+    const kr_cookie_key& key_;
+    bool timestamp_ = false;
+    uint32_t tsecr_ = 0;
+};
+
 }  // namespace
 
 SynOptions read_syn_options(std::span<const uint8_t> options) {
@@ -156,20 +191,18 @@ uint16_t answer_syn(std::span<uint8_t> frame, const Headers& h, const kr_cookie_
 
 bool cookie_acknowledged(std::span<const uint8_t> frame, const Headers& h,
                          std::span<const kr_cookie_key, 2> keys) {
-    const uint32_t isn = h.ack - 1;
-    const kr_cookie_key& key = keys[isn >> KR_COOKIE_KEY_SHIFT & 1];
-    if ((key.k0 | key.k1) == 0) return false;
-    const kr_cookie_tuple tuple = cookie_tuple(h.tuple, h.seq - 1);
-    const uint64_t mac = kr_cookie_mac(&tuple, static_cast<uint8_t>(isn), &key);
-    bool timestamp = false;
-    uint32_t tsecr = 0;
-    each_option(frame.subspan(h.l4 + size_t{20}, h.tcp_length - size_t{20}),
-                [&](uint8_t kind, std::span<const uint8_t> value) {
-                    if (kind != kTimestamp || value.size() != 8) return;
-                    timestamp = true;
-                    tsecr = load32(&value[4]);
-                });
-    return kr_cookie_valid(mac, isn, timestamp, tsecr) != 0;
+    return Acknowledgement(frame, h, keys).good_for(h.seq);
+}
+
+std::optional<uint32_t> overtaken_seq(std::span<const uint8_t> frame, const Headers& h,
+                                      std::span<const kr_cookie_key, 2> keys) {
+    constexpr uint32_t kSegments = 10;  // of an initial window, RFC 6928
+    const Acknowledgement acknowledgement(frame, h, keys);
+    for (const uint32_t size : {uint32_t{h.payload_size}, acknowledgement.full_segment()}) {
+        for (uint32_t before = 1; before < kSegments; before++)
+            if (acknowledgement.good_for(h.seq - before * size)) return h.seq - before * size;
+    }
+    return std::nullopt;
 }
 
 }  // namespace keyrail

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 
 #include "control/accept/cookie.h"
@@ -39,5 +40,12 @@ uint16_t answer_syn(std::span<uint8_t> frame, const Headers& h, const kr_cookie_
 /// `keys` by key id; a key that is all zero is not in use.
 bool cookie_acknowledged(std::span<const uint8_t> frame, const Headers& h,
                          std::span<const kr_cookie_key, 2> keys);
+
+/// The same for a segment that has overtaken the first one: the sequence number of that. The cookie's MAC is
+/// over the client's ISN, which only the first segment names; but clients fill their segments, so that a
+/// later one lies a few times its own size, or the size that the cookie says, behind it. nullopt: no such
+/// start fits.
+std::optional<uint32_t> overtaken_seq(std::span<const uint8_t> frame, const Headers& h,
+                                      std::span<const kr_cookie_key, 2> keys);
 
 }  // namespace keyrail

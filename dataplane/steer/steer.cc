@@ -60,7 +60,7 @@ uint64_t make_move_id(uint16_t worker, uint32_t slot, uint32_t generation) {
 uint32_t hold_for(const PendingHello& hello, Burst& burst, Context& context) {
     if (hello.hold != kNone) return hello.hold;
     Packet& packet = burst.packets[hello.packet];
-    const uint32_t slot = bind::open_hold(packet, context);
+    const uint32_t slot = bind::open_hold(packet, packet.h.seq, context);
     if (slot != kNone) packet.decide(Action::hold, Reason::hello_rest);
     return slot;
 }

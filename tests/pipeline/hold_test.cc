@@ -80,6 +80,11 @@ const Network kNetworks[] = {
          std::reverse(p.begin() + 1, p.end());
          return p;
      }},
+    {"the_first_is_overtaken",
+     [](Frames p, const Client&) {
+         std::rotate(p.begin(), p.begin() + 1, p.begin() + 4);
+         return p;
+     }},
     {"every_segment_twice",
      [](Frames p, const Client&) {
          Frames twice;
@@ -181,6 +186,37 @@ TEST_F(Segments, SilenceLetsThePrefixGo) {
     EXPECT_EQ(harness.held(), 0u);
     EXPECT_EQ(harness.context().holds_table.kept_segments(), 3u) << "still read";
     harness.expect_conserved();
+}
+
+TEST_F(Segments, FirstOneIsLost) {
+    send({piece(1), piece(2)});
+    EXPECT_EQ(harness.held(), 2u);
+    wait(11'000);
+    EXPECT_EQ(frames_out, 2u) << "the blade drops them, and the client sends all again";
+    for (size_t i = 0; i < pieces(); i++) send({piece(i)});
+    for (const MoveAsk& ask : harness.asks()) harness.answer(ask, true);
+    collect();
+    EXPECT_EQ(stream, hello);
+    EXPECT_EQ(harness.count(Reason::steer_move) + harness.count(Reason::steer_home), 1u);
+}
+
+TEST_F(Segments, LastOneOfFullSizedSegmentsComesFirst) {
+    const auto big = client_hello({.name = Harness::name(2), .padding = 2000});
+    constexpr size_t kFull = 1448;  // what the client's MSS of 1460 leaves beside timestamps
+    ASSERT_GT(big.size(), kFull);
+    send({client.data(cut(big, kFull, 9999), kFull)});
+    EXPECT_EQ(harness.held(), 1u);
+    send({client.data(cut(big, 0, kFull))});
+    EXPECT_EQ(stream, big);
+    EXPECT_EQ(harness.count(Reason::steer_home), 1u);
+}
+
+TEST_F(Segments, OvertakingNeedsTheCookie) {
+    TcpSegment forged = client.segment(cut(hello, kPiece, 2 * kPiece), kPiece);
+    forged.ack ^= 0x10000;
+    send({forged.frame()});
+    EXPECT_EQ(harness.held(), 0u);
+    EXPECT_EQ(harness.count(Reason::steer_midstream), 1u);
 }
 
 TEST_F(Segments, LateSegmentCompletesItAndTheSessionFollows) {
