@@ -25,8 +25,8 @@ void check(bool good, const char* what) {
 /// A PSK identity goes on the wire as the ticket of a TLS 1.3 session: OpenSSL lets a client bring both
 /// itself.
 struct Psk {
-    SessionName name;
-    bool early_data;
+    std::vector<uint8_t> identity;
+    bool early_data = false;
 };
 int use_psk(SSL* ssl, const EVP_MD*, const unsigned char** id, size_t* id_size, SSL_SESSION** session) {
     const auto* psk = static_cast<const Psk*>(SSL_get_app_data(ssl));
@@ -39,8 +39,8 @@ int use_psk(SSL* ssl, const EVP_MD*, const unsigned char** id, size_t* id_size, 
         !SSL_SESSION_set_protocol_version(made.get(), TLS1_3_VERSION))
         return 0;
     if (psk->early_data) SSL_SESSION_set_max_early_data(made.get(), 1 << 14);
-    *id = psk->name.data();
-    *id_size = psk->name.size();
+    *id = psk->identity.data();
+    *id_size = psk->identity.size();
     *session = made.release();
     return 1;
 }
@@ -83,13 +83,17 @@ std::vector<uint8_t> client_hello(const HelloOptions& options) {
         check(SSL_set_alpn_protos(ssl.get(), options.alpn.data(),
                                   static_cast<unsigned>(options.alpn.size())) == 0,
               "alpn");
-    Psk psk{};
-    if (options.name && options.max_version == TLS1_3_VERSION) {
-        psk = {*options.name, options.early_data};
+    Psk psk{options.ticket, options.early_data};
+    if (options.name) psk.identity.assign(options.name->begin(), options.name->end());
+    if (!psk.identity.empty() && options.max_version == TLS1_3_VERSION) {
         SSL_set_app_data(ssl.get(), &psk);
         SSL_set_psk_use_session_callback(ssl.get(), use_psk);
     } else if (options.name) {
         check(SSL_set_session(ssl.get(), tls12_session(ssl.get(), *options.name).get()), "session");
+    } else if (!options.ticket.empty()) {
+        check(
+            SSL_set_session_ticket_ext(ssl.get(), psk.identity.data(), static_cast<int>(psk.identity.size())),
+            "ticket");
     }
     if (options.early_data) {
         size_t written = 0;

@@ -17,6 +17,7 @@ struct HelloOptions {
     std::string server_name = "www.keyrail.test";
     std::vector<uint8_t> alpn;        // wire format, e.g. "\x02h2"
     std::optional<SessionName> name;  // the client offers to resume this session
+    std::vector<uint8_t> ticket;      // or the session in this ticket of a server without our hooks
     bool early_data = false;
     size_t padding = 0;  // > 0: an unknown extension of that size, before the PSK
 };
