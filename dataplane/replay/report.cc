@@ -45,6 +45,15 @@ std::string version_name(uint16_t version) {
     }
 }
 
+/// What a service with the usual limits makes of it; here it was read whatever its length.
+std::string_view verdict(const Found& found) {
+    constexpr HelloLimits kUsual;
+    const HelloResult& result = found.result;
+    const bool too_long = result.size > kUsual.bytes || result.records > kUsual.records;
+    const HelloStatus status = too_long ? HelloStatus::too_long : result.status;
+    return kReasonTexts[static_cast<size_t>(unnamed_reason(status, found.hello))].name;
+}
+
 std::string reason(const Found& found) {
     if (found.result.status == HelloStatus::malformed)
         return fmt::format("malformed at offset {}", found.result.offset);
@@ -73,7 +82,7 @@ std::string json_line(const Found& found) {
         {"hello_bytes", found.bytes},
         {"segments", found.segments},
         {"records", found.result.records},
-        {"verdict", kReasonTexts[static_cast<size_t>(unnamed_reason(found.result.status, hello))].name},
+        {"verdict", verdict(found)},
     };
     if (const std::string why = reason(found); !why.empty()) line["reason"] = why;
     return line.dump(-1, ' ', false, Json::error_handler_t::replace);
