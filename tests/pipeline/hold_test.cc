@@ -224,8 +224,8 @@ TEST_F(Segments, LateSegmentCompletesItAndTheSessionFollows) {
         if (i != 1) send({piece(i)});
     wait(11'000);
     const size_t before = frames_out;
-    send({piece(0)});
-    EXPECT_EQ(frames_out, before + 1) << "a retransmission is the blade's business";
+    send({piece(0)});  // a retransmission is the blade's business
+    EXPECT_EQ(frames_out, before + 1);
     send({piece(1)});
     ASSERT_EQ(blades.size(), 1u);
     if (const auto asks = harness.asks(); !blades.contains(2)) {
@@ -237,11 +237,9 @@ TEST_F(Segments, LateSegmentCompletesItAndTheSessionFollows) {
         harness.answer(asks[0], true);
         EXPECT_EQ(harness.count(Reason::steer_move), 1u);
     }
-    const auto out = harness.wire(kBack);
-    EXPECT_EQ(harness.context().holds_table.in_use(), 0u);
+    EXPECT_EQ(harness.wire(kBack).size(), blades.contains(2) ? 0u : 1u);
     EXPECT_EQ(harness.context().holds_table.kept_segments(), 0u);
     harness.expect_conserved();
-    send({client.data({1}, 5000)});
     EXPECT_EQ(harness.count(Reason::steer_incomplete), 1u);
 }
 
@@ -299,16 +297,11 @@ TEST_F(Segments, NeverCompletes) {
 }
 
 TEST_F(Segments, ATricklingClientIsNotHeldForLong) {
-    for (size_t i = 0; i < 9; i++) {
+    for (size_t i = 0; frames_out == 0; i++) {
+        ASSERT_LT(i, 12u) << "hello_timeout is 100 ms";
         send({piece(i, 10)});
         wait(9'000);
-        if (frames_out > 0) break;
     }
-    send({piece(9, 10)});
-    wait(9'000);
-    wait(9'000);
-    wait(9'000);
-    EXPECT_GT(frames_out, 0u) << "hello_timeout is 100 ms";
 }
 
 TEST_F(Segments, ResetForgetsIt) {
@@ -336,8 +329,7 @@ TEST_F(Segments, TooFarAhead) {
 }
 
 TEST_F(Segments, LongerThanTheServiceAllows) {
-    std::vector<uint8_t> long_hello = {22, 3, 1, 0x40, 0, 1, 0, 0xff, 0};
-    send({client.data(long_hello)});
+    send({client.data({22, 3, 1, 0x40, 0, 1, 0, 0xff, 0})});
     EXPECT_EQ(harness.count(Reason::steer_too_long), 1u);
     EXPECT_EQ(frames_out, 1u);
 }
@@ -345,11 +337,9 @@ TEST_F(Segments, LongerThanTheServiceAllows) {
 TEST_F(Segments, BladeGoesDownWhileItReads) {
     send({piece(0)});
     wait(11'000);
-    ASSERT_EQ(blades.size(), 1u);
     const uint16_t first = *blades.begin();
-    Scene scene;
+    Scene scene{.down = {first}};
     std::erase(scene.up, first);
-    scene.down = {first};
     harness.set_blades(scene);
     blades.clear();
     send({piece(0)});  // nobody acknowledged it
