@@ -75,7 +75,7 @@ struct Burst {
 
     [[nodiscard]] std::span<Packet> all() { return {packets.data(), count}; }
     [[nodiscard]] std::span<PendingHello> pending() { return {hellos.data(), hello_count}; }
-    void add_hello(const PendingHello& hello) { hellos[hello_count++] = hello; }
+    PendingHello& add_hello(const PendingHello& hello) { return hellos[hello_count++] = hello; }
 };
 
 }  // namespace keyrail

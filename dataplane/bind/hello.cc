@@ -49,23 +49,23 @@ std::optional<PendingHello> read_stream(Bytes stream, uint16_t service, uint32_t
 }
 
 /// Steers the packet itself, with what is known.
-void decide_packet(Burst& burst, Packet& packet, uint16_t bound, PendingHello pending) {
+void decide_packet(Burst& burst, Packet& packet, uint16_t bound, const PendingHello& read) {
+    packet.follows = burst.hello_count;
+    PendingHello& pending = burst.add_hello(read);
     pending.packet = static_cast<uint32_t>(&packet - burst.packets.data());
     pending.hash = packet.hash;
     pending.service = packet.service;
     pending.bound = bound;
-    packet.follows = burst.hello_count;
-    burst.add_hello(pending);
 }
 
-void decide_hold(Burst& burst, uint32_t slot, PendingHello pending, Context& context) {
+void decide_hold(Burst& burst, uint32_t slot, const PendingHello& read, Context& context) {
     Hold& hold = context.holds_table.at(slot);
     hold.phase = HoldPhase::deciding;
+    PendingHello& pending = burst.add_hello(read);
     pending.hold = slot;
     pending.hash = hold.hash;
     pending.service = hold.service;
     pending.bound = hold.bound;
-    burst.add_hello(pending);
 }
 
 /// How long a hold may go on collecting when nothing comes any more.

@@ -22,11 +22,6 @@ enum Extension : uint16_t {  // those that we read
     kEncryptedClientHello = 0xfe0d,
 };
 
-/// RFC 8701 section 2: 0x0a0a, 0x1a1a ... 0xfafa.
-constexpr bool is_grease(uint16_t value) {
-    return (value & 0x0f0f) == 0x0a0a && value >> 8 == (value & 0xff);
-}
-
 void read_server_name(Cursor body, ClientHello& hello) {  // RFC 6066 section 3
     constexpr uint8_t kHostName = 0;
     for (Cursor list = body.part16(); list.more();) {
@@ -45,7 +40,6 @@ void read_alpn(Cursor body, ClientHello& hello) {  // RFC 7301 section 3.1
 void read_supported_versions(Cursor body, ClientHello& hello) {  // RFC 8446 section 4.2.1
     for (Cursor list = body.part8(); list.more();) {
         const uint16_t version = list.u16();
-        hello.grease |= is_grease(version);
         hello.offers_tls13 |= version == kTls13;
         if (version >> 8 == 3) hello.version = std::max(hello.version, version);  // not GREASE, no draft
     }
@@ -91,8 +85,8 @@ void read_extension(uint16_t type, Cursor body, ClientHello& hello) {
         case kEncryptedClientHello:
             hello.ech = true;
             return;
-        default:
-            hello.grease |= is_grease(type);
+        default:  // of no interest here, GREASE (RFC 8701) among them
+            return;
     }
 }
 
@@ -111,10 +105,6 @@ void read_extensions(Cursor extensions, ClientHello& hello) {
     }
 }
 
-void read_cipher_suites(Cursor suites, ClientHello& hello) {
-    while (suites.more()) hello.grease |= is_grease(suites.u16());
-}
-
 /// RFC 8446 section 4.1.2, RFC 5246 section 7.4.1.2.
 void read_body(Cursor body, ClientHello& hello) {
     constexpr size_t kRandom = 32, kSessionIdMax = 32;
@@ -123,7 +113,8 @@ void read_body(Cursor body, ClientHello& hello) {
     Cursor session_id = body.part8();
     session_id.expect(session_id.rest().size() <= kSessionIdMax);
     if (session_id.rest().size() <= kSessionIdMax) hello.session_id = session_id.rest();
-    read_cipher_suites(body.part16(), hello);
+    const Cursor suites = body.part16();
+    body.expect(suites.rest().size() % 2 == 0);
     body.vector8();            // compression methods
     if (!body.more()) return;  // TLS 1.2 and before: no extensions at all
     read_extensions(body.part16(), hello);

@@ -23,7 +23,6 @@ struct ClientHello {
     bool has_psk = false;
     bool has_session_ticket = false;
     bool ech = false;      // Encrypted Client Hello: server_name is the outer one
-    bool grease = false;   // RFC 8701 values among cipher suites, versions or extensions
     bool sslv2 = false;    // SSLv2-compatible, RFC 5246 appendix E.2
     Bytes session_id;      // <= 32 bytes
     Bytes server_name;     // first host_name of server_name, RFC 6066 section 3

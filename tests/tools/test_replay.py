@@ -146,6 +146,12 @@ def test_hello_after_plaintext_and_after_a_hello_retry_request(tmp_path: Path) -
     assert [line["frame"] for line in replay(write(tmp_path / "a", frames))] == [3, 4]
 
 
+def test_hello_behind_a_proxy_line(tmp_path: Path) -> None:
+    """HAProxy's PROXY protocol, in the segment of the hello."""
+    line = b"PROXY TCP4 192.0.2.10 198.51.100.1 40000 443\r\n"
+    assert replay(write(tmp_path / "a", [ethernet(packet(line + client_hello(), 1000))]))[0]["sni"] == "www.keyrail.test"
+
+
 def test_only_the_ports_that_are_asked_for(tmp_path: Path) -> None:
     frames = [ethernet(packet(client_hello(), 1, ports=(40000, port))) for port in (443, 853, 8443)]
     file = write(tmp_path / "a", frames)
