@@ -31,8 +31,8 @@
 #define TCP_OPTIONS_MOST 20    /* options looked at: enough for 40 bytes of anything but NOPs at the end */
 #define EXTENSIONS_MOST 8      /* as the dispatcher: dataplane/parse/headers.cc */
 #define STRAY_NS 3000000000ULL /* longer than any first retransmission (RFC 6298: 1 s, then 2 s) */
-#define STRAY_FORGET_NS 120000000000ULL /* longer than the gaps between retransmissions */
-#define LONGEST_RTT_MS 3000u            /* a longer one is a clock that differs, not a path */
+#define STRAY_PAUSE_NS 1000000000ULL /* between retransmissions at first; later they double (RFC 6298) */
+#define LONGEST_RTT_MS 3000u         /* a longer one is a clock that differs, not a path */
 
 /* As the kernel's BTF has it (Linux 6.9): 20 bytes. */
 struct bpf_tcp_req_attrs {
@@ -66,12 +66,16 @@ struct {
     __type(value, __u64);
 } accept_stats SEC(".maps");
 
-/* Connections whose segments had a bad cookie: since when, in ns. The kernel throws out the least recent. */
+/* Times in ns of the segments with a bad cookie that belong together: retransmissions of one connection. */
+struct stray {
+    __u64 first, last;
+};
+/* By connection. The kernel throws out the least recent. */
 struct {
     __uint(type, BPF_MAP_TYPE_LRU_HASH);
     __uint(max_entries, KR_ACCEPT_STRAYS);
     __type(key, struct bpf_sock_tuple);
-    __type(value, __u64);
+    __type(value, struct stray);
 } strays SEC(".maps");
 
 /* One segment, as far as it has been looked at. */
@@ -229,12 +233,19 @@ static __always_inline bool check(struct __sk_buff* skb, struct segment* s, stru
  * seconds is of the second kind.
  */
 static __always_inline bool is_stray(struct segment* s) {
-    __u64 now = bpf_ktime_get_ns();
-    __u64* since = bpf_map_lookup_elem(&strays, &s->sockets);
+    struct stray now = {bpf_ktime_get_ns(), 0};
+    struct stray* known = bpf_map_lookup_elem(&strays, &s->sockets);
 
-    if (since && now - *since < STRAY_FORGET_NS) return now - *since > STRAY_NS;
-    bpf_map_update_elem(&strays, &s->sockets, &now, BPF_ANY);
-    return false;
+    now.last = now.first;
+    /* After a longer pause than retransmissions make it is another connection, from the same port. */
+    if (!known || now.last - known->last > STRAY_PAUSE_NS + 2 * (known->last - known->first)) {
+        bpf_map_update_elem(&strays, &s->sockets, &now, BPF_ANY);
+        return false;
+    }
+    known->last = now.last;
+    if (now.last - known->first <= STRAY_NS) return false;
+    bpf_map_delete_elem(&strays, &s->sockets); /* the client is told, and may use the port again */
+    return true;
 }
 
 static __always_inline int assign(struct __sk_buff* skb, struct bpf_sock* listener,
