@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// keyrail-agent: one per blade. Exit status: 0 fine, 1 something is wrong (said on stderr), 3 (of --check) the
-// kernel cannot do late binding.
+// keyrail-agent: one per blade. Exit status: 0 fine, 1 something is wrong (said on stderr), 3 (of --check)
+// the kernel cannot do late binding.
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 #include <sys/prctl.h>

@@ -205,10 +205,11 @@ class Reader {
         if (!named || !blade) return;
         const auto bytes = from_hex(named->value);
         if (!bytes || bytes->size() != kTicketKeyNameSize)
-            return errors_.add(named->line,
-                               "'name' is '{}'; write the {} bytes of the key's name as {} hex digits (nginx: "
-                               "the first bytes of the key file)",
-                               named->value, kTicketKeyNameSize, 2 * kTicketKeyNameSize);
+            return errors_.add(
+                named->line,
+                "'name' is '{}'; write the {} bytes of the key's name as {} hex digits (nginx: "
+                "the first bytes of the key file)",
+                named->value, kTicketKeyNameSize, 2 * kTicketKeyNameSize);
         if (!ids_doubtful_ && !known_ids_.contains(blade->value))
             errors_.add(blade->line,
                         "a ticket key names blade {}, which is not configured; add a [[blade]] with id = {}",

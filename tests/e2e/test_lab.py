@@ -7,7 +7,7 @@ import shlex
 from pathlib import Path
 
 from lab import namespaces
-from lab.plan import CONFIG, NETNS, RUN, SHM
+from lab.plan import CONFIG, NETNS, RUN, SHM, Options
 from support.chassis import Chassis, lab
 
 HUGE = Path("/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages")
@@ -36,7 +36,7 @@ def test_up_twice_is_up_once(chassis: Chassis) -> None:
 
 def test_status(chassis: Chassis) -> None:
     status = json.loads(lab("status", "--json").stdout)
-    assert status["up"] and status["options"] == {"blades": 3, "server": "nginx", "cert": "rsa2048", "plain": False}
+    assert status["up"] and status["options"] == Options().as_json()
     assert all(process["alive"] for process in status["processes"])
     assert lab("status").returncode == 0
 

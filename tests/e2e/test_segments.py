@@ -9,7 +9,7 @@ from pathlib import Path
 from clients import curl, openssl
 from clients.outcome import resumed, run_client, where
 from lab.namespaces import enter, in_host
-from lab.plan import CLIENT, CLIENT4, PORT, SERVER_NAME, VIP4, WEB_CA
+from lab.plan import CLIENT, CLIENT4_SECOND, PORT, SERVER_NAME, VIP4, WEB_CA
 from support import bad_network, bytewise
 from support.chassis import Chassis, eventually, gateway_mac
 
@@ -22,7 +22,7 @@ CUT_TO_100 = 152  # bytes of MTU: IPv4 20, TCP 20, timestamps 12
 @contextmanager
 def client_behind(delay_ms: float = 0, reorder: float = 0, duplicate: float = 0, loss: float = 0,
                   mtu: int = 1500) -> Iterator[None]:
-    """Sends what the client has for the VIP through a bad network."""
+    """Sends what the client has for the VIP through a bad network, from an address with fresh ports."""
     faults = [str(value) for value in (delay_ms, reorder, duplicate, loss)]
     command = [*enter(CLIENT), "/usr/bin/python3", "-B", bad_network.__file__, "c0", gateway_mac(), *faults]
     rule = ["ip", "rule", "{}", "to", VIP4, "lookup", TABLE]
@@ -30,7 +30,7 @@ def client_behind(delay_ms: float = 0, reorder: float = 0, duplicate: float = 0,
         try:
             eventually(lambda: "bad0" in in_host(CLIENT, ["ip", "-br", "link"]), 5, "the TUN device")
             in_host(CLIENT, ["ip", "link", "set", "bad0", "mtu", str(mtu), "up"])
-            in_host(CLIENT, ["ip", "route", "add", VIP4, "dev", "bad0", "src", CLIENT4, "table", TABLE])
+            in_host(CLIENT, ["ip", "route", "add", VIP4, "dev", "bad0", "src", CLIENT4_SECOND, "table", TABLE])
             in_host(CLIENT, [word.format("add") for word in rule])
             yield
             assert network.poll() is None, network.stderr.read() if network.stderr else ""
