@@ -73,9 +73,9 @@ def test_second_client_hello_resumes_too(chassis: Chassis, tmp_path: Path) -> No
     assert text.count("ClientHello") == 2, text
     for number in range(5):
         file = tmp_path / str(number)
-        home = openssl.connect("1.3", file)
-        again = openssl.connect("1.3", file, options=retry)
+        home = openssl.connect("1.3", file, source=AWAY4)
+        again = openssl.connect("1.3", file, source=AWAY4, options=retry)
         assert again.resumed and again.blade == home.blade, again
         with chassis.drained(home.blade):
-            moved = openssl.connect("1.3", file, options=retry)
+            moved = openssl.connect("1.3", file, source=AWAY4, options=retry)
             assert moved.resumed and moved.blade != home.blade, moved

@@ -9,7 +9,7 @@ from pathlib import Path
 from clients import curl, openssl
 from clients.outcome import resumed, run_client, where
 from lab.namespaces import enter, in_host
-from lab.plan import CLIENT, CLIENT4_SECOND, PORT, SERVER_NAME, VIP4, WEB_CA
+from lab.plan import AWAY4, CLIENT, CLIENT4_SECOND, PORT, SERVER_NAME, VIP4, WEB_CA
 from support import bad_network, bytewise
 from support.chassis import Chassis, eventually, gateway_mac
 
@@ -55,9 +55,9 @@ def test_loss(chassis: Chassis) -> None:
 
 
 def test_hello_of_12_kb_resumes(chassis: Chassis, session: Path) -> None:
-    home = openssl.connect("1.3", session, options=LONG_HELLO)
+    home = openssl.connect("1.3", session, source=AWAY4, options=LONG_HELLO)
     for _ in range(5):
-        outcome = openssl.connect("1.3", session, options=LONG_HELLO)
+        outcome = openssl.connect("1.3", session, source=AWAY4, options=LONG_HELLO)
         assert outcome.resumed and outcome.blade == home.blade, outcome
 
 
