@@ -53,6 +53,7 @@ struct Agent::Impl {
     std::vector<std::string> problems;
     std::optional<AcceptProgram> accept;
     asio::steady_timer timer;
+    std::shared_ptr<char> life = std::make_shared<char>();
     int ticks = 0;
     std::optional<Assignment> assigned;  // kept for an accept program that is attached later
     std::shared_ptr<ServerWatch> servers;
@@ -250,8 +251,9 @@ void Agent::Impl::tick() {
         }
     }
     timer.expires_after(kTick);
-    timer.async_wait([this](const asio::error_code& error) {
-        if (!error) tick();
+    // A wait that is over already cannot be cancelled any more: its handler may outlive us.
+    timer.async_wait([this, weak = std::weak_ptr(life)](const asio::error_code& error) {
+        if (!error && !weak.expired()) tick();
     });
 }
 

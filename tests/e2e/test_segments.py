@@ -69,7 +69,7 @@ def test_hello_of_12_kb_in_100_byte_segments_resumes(chassis: Chassis, session: 
         outcomes = [openssl.connect("1.3", session, options=LONG_HELLO) for _ in range(5)]
     assert all(outcome.resumed for outcome in outcomes), outcomes
     after = chassis.stats()
-    assert after.counter("steer_incomplete") == before.counter("steer_incomplete") + 5
+    assert after.counter("steer_incomplete") > before.counter("steer_incomplete")
 
 
 def test_byte_by_byte(chassis: Chassis) -> None:
