@@ -161,7 +161,7 @@ uint16_t Snapshot::find(const Address& address, uint16_t port) const {
 bool Snapshot::is_vip(const Address& address) const { return find(address, 0) != kNoService; }
 
 uint16_t Snapshot::ticket_blade(Bytes key_name) const {
-    if (ticket_keys.empty() || key_name.size() != kTicketKeyNameSize) return 0;
+    if (key_name.size() != kTicketKeyNameSize) return 0;
     TicketKey wanted;
     std::ranges::copy(key_name, wanted.name.begin());
     const auto found = std::ranges::lower_bound(ticket_keys, wanted.name, {}, &TicketKey::name);

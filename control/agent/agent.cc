@@ -75,12 +75,13 @@ struct Agent::Impl {
     void tick();
 };
 
-/// Attaches the program once the blade's kernel and settings allow it; until then says why not, and services
-/// with `binding = "auto"` do without.
+/// Attaches the program once the blade's settings allow it; until then says why not, and services with
+/// `binding = "auto"` do without.
 void Agent::Impl::attach_accept_program() {
     problems.clear();
     if (const auto kernel = check_kernel(); !kernel) {
         problems.push_back(kernel.error().message);
+        config.accept_program = false;  // a kernel that runs learns nothing new, and asking it costs much
     } else {
         problems = sysctl_problems();
     }

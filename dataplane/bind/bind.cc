@@ -113,7 +113,7 @@ void unknown_flow(Burst& burst, Packet& packet, Context& context) {
         return handshake_done(burst, packet, context);
     if (late && packet.h.payload_size > 0 && (packet.h.flags & (kAck | kRst)) == kAck)
         if (const auto first = overtaken_seq(packet.frame(), packet.h, keys))
-            return early_segment(burst, packet, *first, context);
+            return overtaking_segment(burst, packet, *first, context);
     if (!late) return bind_early(burst, packet, context);
     by_tuple(packet, context, Reason::steer_midstream);
 }

@@ -17,7 +17,7 @@ namespace {
 void describe(PendingHello& pending, const ClientHello& hello, const Snapshot& snapshot) {
     pending.name_count = static_cast<uint8_t>(session_names(hello, pending.names));
     pending.tls_version = hello.has_psk ? 0x0304 : 0x0303;
-    pending.opener = snapshot.ticket_blade(hello.ticket_key_name());
+    if (!snapshot.ticket_keys.empty()) pending.opener = snapshot.ticket_blade(hello.ticket_key_name());
 }
 
 PendingHello nameless(Reason reason) {
@@ -149,7 +149,7 @@ void first_data(Burst& burst, Packet& packet, uint16_t bound, Context& context) 
     start_hold(burst, packet, packet.h.seq, bound, wanted, context);
 }
 
-void early_segment(Burst& burst, Packet& packet, uint32_t first_seq, Context& context) {
+void overtaking_segment(Burst& burst, Packet& packet, uint32_t first_seq, Context& context) {
     start_hold(burst, packet, first_seq, 0, 1, context);
 }
 

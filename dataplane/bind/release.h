@@ -21,8 +21,10 @@ void release(uint32_t slot, uint16_t blade, Reason reason, Context& context);
 
 /// From now on the hello in the hold is read in passing, on its way to the blade that has the connection.
 void read_on(uint32_t slot, uint16_t blade, Context& context);
+/// The end of that without a session name: frees the slot; the blade has all segments already.
 void stop_reading(uint32_t slot, Context& context);
 
+/// Drops the segments that no blade has got, each counted as `reason`, and frees the slot.
 void drop_hold(uint32_t slot, Reason reason, Context& context);
 
 }  // namespace keyrail::bind

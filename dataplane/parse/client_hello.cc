@@ -139,6 +139,8 @@ HelloResult parse_client_hello(Bytes stream, std::span<uint8_t> scratch, const H
     hello = {};
     if (starts_like_sslv2(stream)) return parse_sslv2_hello(stream, hello);
     const HandshakeMessage message = first_message(stream, scratch, limits);
+    if (message.status == HelloStatus::need_more && !limits.read_partial)
+        return {message.status, message.offset, 0, message.records};
     Fault fault;
     read_body(Cursor(message.body, fault), hello);
     if (message.status != HelloStatus::complete) return {message.status, message.offset, 0, message.records};

@@ -17,6 +17,8 @@ inline constexpr uint32_t kHelloDefault = 16 * 1024;
 struct HelloLimits {
     uint32_t bytes = kHelloDefault;  // of the stream
     uint16_t records = 64;           // one-byte records must not cost more than they are worth
+    bool read_partial =
+        false;  // also what there is of a hello that needs more: for captures, not for packets
 };
 
 enum class HelloStatus : uint8_t {

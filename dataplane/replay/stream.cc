@@ -10,7 +10,7 @@ namespace keyrail::replay {
 namespace {
 
 /// As large as the dispatcher can be told to take them.
-constexpr HelloLimits kLimits{.bytes = kHelloMax, .records = UINT16_MAX};
+constexpr HelloLimits kLimits{.bytes = kHelloMax, .records = UINT16_MAX, .read_partial = true};
 
 /// Record layer of any version: content types 20 (change_cipher_spec) to 24 (heartbeat), versions 3.x, and at
 /// most 2^14 + 2048 bytes (RFC 5246 section 6.2.3). `bytes` may be cut short anywhere.

@@ -11,15 +11,7 @@ namespace {
 
 using namespace test;
 
-MacAddress destination(const Frame& frame) {
-    MacAddress mac;
-    std::copy_n(frame.begin(), mac.size(), mac.begin());
-    return mac;
-}
-
 uint16_t blade_of(const Frame& frame) { return destination(frame).back(); }
-
-std::vector<uint8_t> hello_of(uint16_t blade) { return client_hello({.name = Harness::name(blade)}); }
 
 /// A client whose handshake is answered by a blade.
 TcpSegment from_client(uint16_t port, uint8_t flags, uint32_t offset = 0, std::vector<uint8_t> payload = {}) {
