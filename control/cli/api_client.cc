@@ -36,18 +36,24 @@ Result<json> read(const fs::path& socket, const httplib::Result& result) {
     return body;
 }
 
-Result<json> request(const fs::path& socket, const std::string& path, bool post) {
+Result<json> request(const fs::path& socket, const std::function<httplib::Result(httplib::Client&)>& call) {
     if (auto there = reachable(socket); !there) return tl::make_unexpected(there.error());
     httplib::Client client(socket.string());
     client.set_address_family(AF_UNIX);
     client.set_read_timeout(std::chrono::seconds(10));
-    return read(socket, post ? client.Post(path) : client.Get(path));
+    return read(socket, call(client));
 }
 
 }  // namespace
 
-Result<json> ask(const fs::path& socket, const std::string& path) { return request(socket, path, false); }
-Result<json> tell(const fs::path& socket, const std::string& path) { return request(socket, path, true); }
+Result<json> ask(const fs::path& socket, const std::string& path) {
+    return request(socket, [&](httplib::Client& client) { return client.Get(path); });
+}
+
+Result<json> tell(const fs::path& socket, const std::string& path, const json& body) {
+    return request(
+        socket, [&](httplib::Client& client) { return client.Post(path, body.dump(), "application/json"); });
+}
 
 int print(const Invocation& invocation, const Result<json>& reply,
           const std::function<void(const json&)>& show) {

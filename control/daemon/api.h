@@ -1,14 +1,40 @@
 // SPDX-License-Identifier: Apache-2.0
 // The API's resources (control/README.md lists them): from the daemon's state to JSON, and the operator's
-// wishes.
+// wishes. A noun is a file (api_blade.cc, api_session.cc, …) that says its routes; api.cc finds the route.
 #pragma once
 
 #include <asio/awaitable.hpp>
+#include <nlohmann/json.hpp>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
 
 #include "control/daemon/api_server.h"
 #include "control/daemon/daemon.h"
 
 namespace keyrail {
+
+/// A request whose route was found.
+struct ApiCall {
+    std::vector<std::string> words;  // what stands where the route's path has "*"
+    nlohmann::json body;             // an object; empty when nothing was sent
+};
+
+/// How a method and a path are answered, on the daemon's thread. The daemon outlives the call.
+struct ApiRoute {
+    std::string_view method;  // "GET", "POST"
+    std::string_view path;    // "/v1/blades/*/drain": "*" is one word
+    asio::awaitable<ApiReply> (*answer)(Daemon& daemon, ApiCall call);
+};
+
+std::span<const ApiRoute> chassis_routes();
+std::span<const ApiRoute> blade_routes();
+std::span<const ApiRoute> session_routes();
+
+ApiReply json_reply(const nlohmann::json& body, int status = 200);
+/// {"error": text}
+ApiReply error_reply(int status, const std::string& text);
 
 /// Answers one request; runs on the daemon's thread. The daemon outlives it.
 asio::awaitable<ApiReply> answer_api(Daemon& daemon, ApiRequest request);

@@ -23,8 +23,8 @@ namespace {
 constexpr size_t kThreads = 4;
 constexpr size_t kMaxBody = 65536;
 
-ApiReply error_reply(int status, const std::string& text) {
-    return {status, nlohmann::json{{"error", text}}.dump()};
+ApiReply failure(int status, const std::string& text) {
+    return {status, nlohmann::json{{"error", text}}.dump(), "application/json"};
 }
 
 }  // namespace
@@ -44,7 +44,7 @@ struct ApiServer::Impl {
 ApiReply ApiServer::Impl::ask(const httplib::Request& request) const {
     const auto promise = std::make_shared<std::promise<ApiReply>>();
     auto answer = promise->get_future();
-    asio::co_spawn(executor, handler({request.method, request.path}),
+    asio::co_spawn(executor, handler({request.method, request.path, request.body}),
                    [promise](std::exception_ptr thrown, ApiReply reply) {
                        if (thrown)
                            promise->set_exception(thrown);
@@ -56,12 +56,12 @@ ApiReply ApiServer::Impl::ask(const httplib::Request& request) const {
     while (state != std::future_status::ready && !stopping && std::chrono::steady_clock::now() < deadline)
         state = answer.wait_for(std::chrono::milliseconds(100));
     if (state != std::future_status::ready)
-        return error_reply(504, "keyraild did not come to an answer in time; see its log");
+        return failure(504, "keyraild did not come to an answer in time; see its log");
     try {
         return answer.get();
     } catch (const std::exception& error) {
         spdlog::error("api: {} {}: {}", request.method, request.path, error.what());
-        return error_reply(500, "an error inside keyraild; see its log");
+        return failure(500, "an error inside keyraild; see its log");
     }
 }
 
@@ -85,7 +85,7 @@ Result<std::unique_ptr<ApiServer>> ApiServer::open(asio::any_io_executor executo
     const auto route = [api = impl.get()](const httplib::Request& request, httplib::Response& response) {
         const ApiReply reply = api->ask(request);
         response.status = reply.status;
-        response.set_content(reply.body + "\n", "application/json");
+        response.set_content(reply.body + "\n", reply.type);
     };
     server.Get(".*", route);
     server.Post(".*", route);

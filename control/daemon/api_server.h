@@ -17,10 +17,12 @@ namespace keyrail {
 
 struct ApiRequest {
     std::string method, path;
+    std::string body;
 };
 struct ApiReply {
     int status = 200;
-    std::string body;  // JSON
+    std::string body;
+    std::string type = "application/json";
 };
 
 class ApiServer {

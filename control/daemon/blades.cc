@@ -99,6 +99,13 @@ Blade* Blades::find(uint16_t id) {
     return found == blades_.end() ? nullptr : &found->second;
 }
 
+size_t Blades::serving(const ServiceConfig& service) const {
+    return static_cast<size_t>(std::ranges::count_if(service.blades, [&](uint16_t id) {
+        const Blade& blade = blades_.at(id);
+        return blade.condition() == BladeCondition::up && blade.serves(service.port);
+    }));
+}
+
 bool Blades::all_reported() const {
     return std::ranges::all_of(blades_, [](const auto& entry) { return entry.second.reported; });
 }

@@ -67,6 +67,8 @@ class Blades {
     [[nodiscard]] Blade* find(uint16_t id);
     [[nodiscard]] const std::map<uint16_t, Blade>& all() const { return blades_; }
     [[nodiscard]] bool all_reported() const;
+    /// How many blades of the service's pool are up, with its server.
+    [[nodiscard]] size_t serving(const ServiceConfig& service) const;
 
     // --- what happens; each says whether the dataplane must be told ---
     bool hello(uint16_t id, const chassis::AgentHello& hello);

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+// API: the blades.
+#include "control/daemon/api.h"
+
+#include <fmt/ranges.h>
+
+#include <charconv>
+
+namespace keyrail {
+
+using nlohmann::json;
+
+namespace {
+
+json blade_report(const Blade& blade) {
+    json servers = json::array();
+    for (const uint16_t port : blade.ports)
+        servers.push_back({{"port", port}, {"listening", blade.serves(port)}});
+    return {{"id", blade.config.id},
+            {"name", blade.config.name},
+            {"address", blade.config.address.text()},
+            {"state", text_of(blade.condition())},
+            {"why_down", blade.why_down()},
+            {"draining", blade.draining},
+            {"agent",
+             {{"connected", blade.connected},
+              {"address", blade.config.agent.text()},
+              {"version", blade.version},
+              {"kernel", blade.kernel},
+              {"accept_program", blade.accept_program},
+              {"problems", blade.problems}}},
+            {"servers", servers},
+            {"load", blade.load},
+            {"sessions", blade.sessions},
+            {"store_bytes", blade.store_bytes},
+            {"resumed", blade.resumed},
+            {"full", blade.full}};
+}
+
+asio::awaitable<ApiReply> blade_list(Daemon& daemon, ApiCall) {
+    json blades = json::array();
+    for (const auto& [id, blade] : daemon.blades().all()) blades.push_back(blade_report(blade));
+    co_return json_reply(blades);
+}
+
+/// Who gets the clients now? A drain that leaves a service without a blade is carried out, but said.
+json drain_notes(Daemon& daemon, uint16_t id) {
+    json notes = json::array();
+    for (const ServiceConfig& service : daemon.config().services)
+        if (std::ranges::binary_search(service.blades, id) && daemon.blades().serving(service) == 0)
+            notes.push_back(fmt::format("service '{}' has no other blade that is up", service.name));
+    return notes;
+}
+
+/// The blade that a path names, or what to answer.
+tl::expected<uint16_t, ApiReply> blade_of(const Daemon& daemon, std::string_view word) {
+    uint16_t id = 0;
+    const auto [end, failed] = std::from_chars(word.data(), word.data() + word.size(), id);
+    const auto& blades = daemon.blades().all();
+    if (failed == std::errc{} && end == word.data() + word.size() && blades.contains(id)) return id;
+    std::vector<uint16_t> ids;
+    for (const auto& [known, blade] : blades) ids.push_back(known);
+    return tl::make_unexpected(
+        error_reply(404, fmt::format("there is no blade '{}'; blades are: {}", word, fmt::join(ids, ", "))));
+}
+
+ApiReply change_blade(Daemon& daemon, std::string_view word, bool drain) {
+    const auto id = blade_of(daemon, word);
+    if (!id) return id.error();
+    if (auto set = daemon.set_draining(*id, drain); !set) return error_reply(500, set.error().message);
+    json report = blade_report(daemon.blades().all().at(*id));
+    report["notes"] = drain ? drain_notes(daemon, *id) : json::array();
+    return json_reply(report);
+}
+
+asio::awaitable<ApiReply> drain(Daemon& daemon, ApiCall call) {
+    co_return change_blade(daemon, call.words[0], true);
+}
+
+asio::awaitable<ApiReply> resume(Daemon& daemon, ApiCall call) {
+    co_return change_blade(daemon, call.words[0], false);
+}
+
+}  // namespace
+
+std::span<const ApiRoute> blade_routes() {
+    static constexpr std::array kRoutes{ApiRoute{"GET", "/v1/blades", blade_list},
+                                        ApiRoute{"POST", "/v1/blades/*/drain", drain},
+                                        ApiRoute{"POST", "/v1/blades/*/resume", resume}};
+    return kRoutes;
+}
+
+}  // namespace keyrail
