@@ -2,9 +2,8 @@
 // The chassis CA: keys, certificates and their files.
 #include "control/pki/ca.h"
 
-#include <openssl/bio.h>
 #include <openssl/ec.h>
-#include <openssl/evp.h>
+#include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/rand.h>
 #include <openssl/x509v3.h>
@@ -13,6 +12,7 @@
 #include <memory>
 
 #include "control/protocol/file.h"
+#include "control/protocol/openssl_ptr.h"
 #include "control/protocol/tls_context.h"
 
 namespace keyrail::pki {
@@ -21,20 +21,9 @@ namespace fs = std::filesystem;
 
 namespace {
 
-template <auto Free>
-struct Freed {
-    template <typename T>
-    void operator()(T* pointer) const {
-        Free(pointer);
-    }
-};
-using Key = std::unique_ptr<EVP_PKEY, Freed<EVP_PKEY_free>>;
-using Certificate = std::unique_ptr<X509, Freed<X509_free>>;
-using Bio = std::unique_ptr<BIO, Freed<BIO_free_all>>;
-
 struct Authority {
-    Certificate certificate;
-    Key key;
+    CertificatePtr certificate;
+    KeyPtr key;
 };
 
 /// What goes into one certificate.
@@ -48,7 +37,7 @@ Result<void> add_extension(X509* certificate, const X509* issuer, int nid, const
     X509V3_CTX context;
     X509V3_set_ctx_nodb(&context);
     X509V3_set_ctx(&context, const_cast<X509*>(issuer), certificate, nullptr, nullptr, 0);
-    const std::unique_ptr<X509_EXTENSION, Freed<X509_EXTENSION_free>> extension(
+    const std::unique_ptr<X509_EXTENSION, FreedBy<X509_EXTENSION_free>> extension(
         X509V3_EXT_conf_nid(nullptr, &context, nid, value.c_str()));
     if (!extension || X509_add_ext(certificate, extension.get(), -1) != 1)
         return fail("cannot make the certificate: {}={}: {}", OBJ_nid2sn(nid), value, openssl_reason());
@@ -78,13 +67,13 @@ bool set_serial(X509* certificate) {
     std::array<unsigned char, 16> serial{};
     if (RAND_bytes(serial.data(), serial.size()) != 1) return false;
     serial[0] &= 0x7f;  // positive, RFC 5280 section 4.1.2.2
-    const std::unique_ptr<BIGNUM, Freed<BN_free>> number(BN_bin2bn(serial.data(), serial.size(), nullptr));
+    const BignumPtr number(BN_bin2bn(serial.data(), serial.size(), nullptr));
     return number && BN_to_ASN1_INTEGER(number.get(), X509_get_serialNumber(certificate)) != nullptr;
 }
 
 /// A certificate for `key`; `authority` signs it (nullptr: by itself).
-Result<Certificate> make_certificate(const Subject& subject, EVP_PKEY* key, const Authority* authority) {
-    Certificate made(X509_new());
+Result<CertificatePtr> make_certificate(const Subject& subject, EVP_PKEY* key, const Authority* authority) {
+    CertificatePtr made(X509_new());
     X509* certificate = made.get();
     if (!certificate) return fail("cannot make a certificate: {}", openssl_reason());
     const X509* issuer = authority ? authority->certificate.get() : certificate;
@@ -106,8 +95,8 @@ Result<Certificate> make_certificate(const Subject& subject, EVP_PKEY* key, cons
     return made;
 }
 
-Result<Key> make_key() {
-    Key key(EVP_EC_gen("P-256"));
+Result<KeyPtr> make_key() {
+    KeyPtr key(EVP_EC_gen("P-256"));
     if (!key) return fail("cannot make a key: {}", openssl_reason());
     return key;
 }
@@ -118,15 +107,39 @@ std::string pem_text(BIO* bio) {
     return {data, static_cast<size_t>(size)};
 }
 
+template <auto ToDer, typename T>
+std::string der_of(const T* object) {
+    unsigned char* bytes = nullptr;
+    const int size = ToDer(object, &bytes);
+    std::string der(reinterpret_cast<const char*>(bytes), size > 0 ? static_cast<size_t>(size) : 0);
+    OPENSSL_free(bytes);
+    return der;
+}
+
+/// Who asks must have the key that it asks for, and a key as all of a chassis are.
+Result<RequestPtr> read_request(std::string_view der) {
+    const auto* at = reinterpret_cast<const unsigned char*>(der.data());
+    const auto* const end = at + der.size();
+    RequestPtr request(d2i_X509_REQ(nullptr, &at, static_cast<long>(der.size())));
+    EVP_PKEY* const key = request && at == end ? X509_REQ_get0_pubkey(request.get()) : nullptr;
+    std::array<char, 32> group{};
+    const bool p256 = key && EVP_PKEY_get_group_name(key, group.data(), group.size(), nullptr) == 1 &&
+                      std::string_view(group.data()) == SN_X9_62_prime256v1;
+    const bool good = p256 && X509_REQ_verify(request.get(), key) == 1;
+    ERR_clear_error();
+    if (!good) return fail("its certificate request is not one of a P-256 key, signed by that key");
+    return request;
+}
+
 Result<void> write_certificate(const fs::path& file, X509* certificate) {
-    const Bio bio(BIO_new(BIO_s_mem()));
+    const BioPtr bio(BIO_new(BIO_s_mem()));
     if (!bio || PEM_write_bio_X509(bio.get(), certificate) != 1)
         return fail("{}: {}", file.string(), openssl_reason());
     return replace_file(file, pem_text(bio.get()), 0644);
 }
 
 Result<void> write_key(const fs::path& file, EVP_PKEY* key) {
-    const Bio bio(BIO_new(BIO_s_secmem()));
+    const BioPtr bio(BIO_new(BIO_s_secmem()));
     if (!bio || PEM_write_bio_PrivateKey(bio.get(), key, nullptr, nullptr, 0, nullptr, nullptr) != 1)
         return fail("{}: {}", file.string(), openssl_reason());
     std::string text = pem_text(bio.get());
@@ -135,19 +148,22 @@ Result<void> write_key(const fs::path& file, EVP_PKEY* key) {
     return written;
 }
 
-Result<Authority> read_authority(const fs::path& dir) {
-    const fs::path certificate = dir / "ca.pem", key = dir / "ca.key";
-    const Bio certificate_file(BIO_new_file(certificate.c_str(), "r")),
-        key_file(BIO_new_file(key.c_str(), "r"));
+Result<Authority> read_authority(const CaFiles& files) {
+    const BioPtr certificate_file(BIO_new_file(files.certificate.c_str(), "r")),
+        key_file(BIO_new_file(files.key.c_str(), "r"));
     if (!certificate_file || !key_file)
-        return fail("{}: no chassis CA here (ca.pem and ca.key); run: keyrail chassis init --dir {}",
-                    dir.string(), dir.string());
-    Authority authority{Certificate(PEM_read_bio_X509(certificate_file.get(), nullptr, nullptr, nullptr)),
-                        Key(PEM_read_bio_PrivateKey(key_file.get(), nullptr, nullptr, nullptr))};
+        return fail(
+            "{}: the chassis CA is not here; bring {} and {} here, or make them with 'keyrail chassis "
+            "init --dir {}'",
+            files.key.parent_path().string(), files.certificate.filename().string(),
+            files.key.filename().string(), files.key.parent_path().string());
+    Authority authority{CertificatePtr(PEM_read_bio_X509(certificate_file.get(), nullptr, nullptr, nullptr)),
+                        KeyPtr(PEM_read_bio_PrivateKey(key_file.get(), nullptr, nullptr, nullptr))};
     if (!authority.certificate || !authority.key)
-        return fail("{}: ca.pem or ca.key is damaged ({})", dir.string(), openssl_reason());
+        return fail("{} or {} is damaged ({})", files.certificate.string(), files.key.string(),
+                    openssl_reason());
     if (X509_check_private_key(authority.certificate.get(), authority.key.get()) != 1)
-        return fail("{}: ca.key is not the key of ca.pem", dir.string());
+        return fail("{} is not the key of {}", files.key.string(), files.certificate.string());
     return authority;
 }
 
@@ -167,15 +183,65 @@ Result<Files> certify_by(const Authority& authority, const fs::path& dir, const 
 
 }  // namespace
 
-Validity Validity::from_now(std::chrono::days lifetime) {
+Validity Validity::from_now(std::chrono::seconds lifetime) {
     const auto from = Clock::now() - std::chrono::hours(1);
     return {from, from + lifetime};
 }
 
 Result<Files> certify(const fs::path& dir, const Identity& who, const Validity& validity) {
-    const auto authority = read_authority(dir);
+    const auto authority = read_authority({dir / "ca.pem", dir / "ca.key"});
     if (!authority) return tl::make_unexpected(authority.error());
     return certify_by(*authority, dir, who, validity);
+}
+
+Result<Issued> certify_request(const CaFiles& ca, std::string_view request, const Identity& who,
+                               const Validity& validity) {
+    const auto asked = read_request(request);
+    if (!asked) return tl::make_unexpected(asked.error());
+    const auto authority = read_authority(ca);
+    if (!authority) return tl::make_unexpected(authority.error());
+    EVP_PKEY* const key = X509_REQ_get0_pubkey(asked->get());
+    const auto made = make_certificate({who.text(), who.uri(), validity}, key, &*authority);
+    if (!made) return tl::make_unexpected(made.error());
+    return Issued{der_of<i2d_X509>(made->get()), der_of<i2d_X509>(authority->certificate.get()),
+                  info_of(made->get())};
+}
+
+Result<std::string> make_request(const fs::path& file) {
+    std::error_code error;
+    KeyPtr key;
+    if (fs::exists(file, error)) {
+        const BioPtr bio(BIO_new_file(file.c_str(), "r"));
+        if (bio) key.reset(PEM_read_bio_PrivateKey(bio.get(), nullptr, nullptr, nullptr));
+        if (!key) return fail("{}: no private key in PEM form in it ({})", file.string(), openssl_reason());
+    } else {
+        auto made = make_key();
+        if (!made) return tl::make_unexpected(made.error());
+        key = std::move(*made);
+        if (auto written = write_key(file, key.get()); !written) return tl::make_unexpected(written.error());
+    }
+    const RequestPtr request(X509_REQ_new());
+    if (!request || X509_REQ_set_pubkey(request.get(), key.get()) != 1 ||
+        X509_REQ_sign(request.get(), key.get(), EVP_sha256()) == 0)
+        return fail("cannot make a certificate request: {}", openssl_reason());
+    return der_of<i2d_X509_REQ>(request.get());
+}
+
+Result<Fingerprint> write_certificate(const fs::path& file, std::string_view der) {
+    const auto* at = reinterpret_cast<const unsigned char*>(der.data());
+    const CertificatePtr certificate(d2i_X509(nullptr, &at, static_cast<long>(der.size())));
+    if (!certificate) return fail("this is not a certificate: {}", openssl_reason());
+    if (auto written = write_certificate(file, certificate.get()); !written)
+        return tl::make_unexpected(written.error());
+    return fingerprint_of(certificate.get());
+}
+
+Result<Fingerprint> fingerprint_of_file(const fs::path& file) {
+    const BioPtr bio(BIO_new_file(file.c_str(), "r"));
+    const CertificatePtr certificate(bio ? PEM_read_bio_X509(bio.get(), nullptr, nullptr, nullptr) : nullptr);
+    if (!certificate)
+        return fail("{}: no certificate in PEM form in it ({})", file.string(), openssl_reason());
+    return fingerprint_of(certificate.get());
 }
 
 Result<Files> init_chassis(const fs::path& dir, const std::string& name) {

@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "chassis.pb.h"
+#include "control/protocol/openssl_ptr.h"
 
 namespace keyrail {
 
@@ -76,6 +77,8 @@ struct Channel::Impl : std::enable_shared_from_this<Channel::Impl> {
     asio::ssl::context context;
     asio::ssl::stream<tcp::socket> stream;
     Identity peer;
+    CertificateInfo peer_certificate;
+    bool admits_strangers = false;
     std::string name;  // "10.77.0.13:7401" until the peer is known, then "blade 3 at 10.77.0.13:7401"
     bool open = true, finishing = false, writing = false, timed_out = false;
     std::deque<std::string> queue;  // frames; the front one is being written while `writing`
@@ -123,12 +126,12 @@ asio::awaitable<Result<void>> Channel::Impl::handshake(asio::ssl::stream_base::h
     co_await stream.async_handshake(side, asio::redirect_error(asio::use_awaitable, error));
     if (timed_out) co_return fail("{}: no TLS handshake in time; is it a keyrail process?", name);
     if (error) co_return fail("{}: {}", name, explain(error, false));
-    const std::unique_ptr<X509, decltype(&X509_free)> certificate(
-        SSL_get1_peer_certificate(stream.native_handle()), &X509_free);
-    if (!certificate) co_return fail("{}: it showed no certificate", name);
-    const auto who = identity_of(certificate.get());
+    const CertificatePtr certificate(SSL_get1_peer_certificate(stream.native_handle()));
+    if (!certificate && !admits_strangers) co_return fail("{}: it showed no certificate", name);
+    const auto who = certificate ? identity_of(certificate.get()) : Identity::stranger();
     if (!who) co_return fail("{}: {}", name, who.error().message);
     peer = *who;
+    if (certificate) peer_certificate = info_of(certificate.get());
     name = fmt::format("{} at {}", peer.text(), name);
     co_return Result<void>{};
 }
@@ -153,13 +156,16 @@ asio::awaitable<Result<ChannelPtr>> connect_channel(asio::any_io_executor execut
     co_return std::make_shared<Channel>(impl);
 }
 
-asio::awaitable<Result<ChannelPtr>> accept_channel(tcp::socket socket, TlsContext tls, milliseconds timeout) {
+asio::awaitable<Result<ChannelPtr>> accept_channel(tcp::socket socket, TlsContext tls, Strangers strangers,
+                                                   milliseconds timeout) {
     asio::error_code error;
     const tcp::endpoint from = socket.remote_endpoint(error);
     if (error) co_return fail("a connection that ended at once: {}", error.message());
     tune(socket);
     const auto impl = std::make_shared<Channel::Impl>(std::move(socket), borrow(tls));
     impl->name = text_of(from);
+    impl->admits_strangers = strangers == Strangers::admitted;
+    if (impl->admits_strangers) SSL_set_verify(impl->stream.native_handle(), SSL_VERIFY_PEER, nullptr);
     const Deadline deadline(impl, timeout);
     const auto shaken = co_await impl->handshake(asio::ssl::stream_base::server);
     if (!shaken) co_return tl::make_unexpected(shaken.error());
@@ -278,6 +284,7 @@ void Channel::Impl::close() {
 Channel::Channel(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Channel::~Channel() { impl_->close(); }
 const Identity& Channel::peer() const { return impl_->peer; }
+const CertificateInfo& Channel::peer_certificate() const { return impl_->peer_certificate; }
 const std::string& Channel::name() const { return impl_->name; }
 asio::awaitable<Result<chassis::Envelope>> Channel::receive() { return impl_->receive(impl_); }
 void Channel::close() { impl_->close(); }
@@ -324,6 +331,8 @@ void Channel::finish() {
 
 void wipe(chassis::Envelope& message) {
     if (message.has_transfer()) wipe(*message.mutable_transfer()->mutable_record()->mutable_session_der());
+    if (message.has_certificate_request())
+        wipe(*message.mutable_certificate_request()->mutable_token_secret());
     if (!message.has_keys()) return;
     for (auto& key : *message.mutable_keys()->mutable_cookie_keys()) wipe(*key.mutable_key());
     for (auto& key : *message.mutable_keys()->mutable_name_keys()) wipe(*key.mutable_key());

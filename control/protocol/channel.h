@@ -41,6 +41,8 @@ class Channel {
 
     /// Who the peer is, by its certificate.
     [[nodiscard]] const Identity& peer() const;
+    /// Nothing in it for a stranger.
+    [[nodiscard]] const CertificateInfo& peer_certificate() const;
     /// For messages: "blade 3 at 10.77.0.13:7401".
     [[nodiscard]] const std::string& name() const;
 
@@ -78,12 +80,16 @@ using ChannelPtr = std::shared_ptr<Channel>;
     asio::any_io_executor executor, TlsContext tls, HostPort to, Identity expected,
     std::chrono::milliseconds timeout = kHandshakeTimeout);
 
-/// The accepting side of the same; who the peer is, the caller decides by peer().
-[[nodiscard]] asio::awaitable<Result<ChannelPtr>> accept_channel(
-    asio::ip::tcp::socket socket, TlsContext tls, std::chrono::milliseconds timeout = kHandshakeTimeout);
+/// May who connects do without a certificate? It is a stranger then.
+enum class Strangers : uint8_t { refused, admitted };
 
-/// Overwrites the secrets that a message carries (Keys, Transfer). Call it before a message with secrets goes
-/// away.
+/// The accepting side of the same; what the peer may do, the caller decides by peer().
+[[nodiscard]] asio::awaitable<Result<ChannelPtr>> accept_channel(
+    asio::ip::tcp::socket socket, TlsContext tls, Strangers strangers = Strangers::refused,
+    std::chrono::milliseconds timeout = kHandshakeTimeout);
+
+/// Overwrites the secrets that a message carries (Keys, Transfer, CertificateRequest). Call it before a
+/// message with secrets goes away.
 void wipe(chassis::Envelope& message);
 
 }  // namespace keyrail

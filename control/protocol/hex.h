@@ -24,4 +24,14 @@ inline std::optional<std::string> from_hex(std::string_view digits) {
     return bytes;
 }
 
+inline std::string to_hex(std::string_view bytes) {
+    constexpr std::string_view kDigits = "0123456789abcdef";
+    std::string digits;
+    for (const char byte : bytes) {
+        digits.push_back(kDigits[static_cast<uint8_t>(byte) >> 4]);
+        digits.push_back(kDigits[static_cast<uint8_t>(byte) & 15]);
+    }
+    return digits;
+}
+
 }  // namespace keyrail

@@ -30,6 +30,9 @@ std::string Identity::uri() const {
     return is_control() ? std::string(kControl) : fmt::format("{}{}", kBlade, blade);
 }
 
-std::string Identity::text() const { return is_control() ? "control" : fmt::format("blade {}", blade); }
+std::string Identity::text() const {
+    if (is_stranger()) return "a stranger";
+    return is_control() ? "control" : fmt::format("blade {}", blade);
+}
 
 }  // namespace keyrail

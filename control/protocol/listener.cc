@@ -21,6 +21,7 @@ struct Listener::Impl : std::enable_shared_from_this<Listener::Impl> {
     TlsContext tls;
     Serve serve;
     Refused refused;
+    Strangers strangers = Strangers::refused;
     size_t handshakes = 0;  // under way
 
     asio::awaitable<void> accept_all(std::shared_ptr<Impl> self);
@@ -31,7 +32,7 @@ struct Listener::Impl : std::enable_shared_from_this<Listener::Impl> {
 asio::awaitable<void> Listener::Impl::run_one([[maybe_unused]] std::shared_ptr<Impl> self,
                                               tcp::socket socket) {
     handshakes++;
-    const auto channel = co_await accept_channel(std::move(socket), tls);
+    const auto channel = co_await accept_channel(std::move(socket), tls, strangers);
     handshakes--;
     if (channel)
         co_await serve(*channel);
@@ -87,10 +88,12 @@ void Listener::close() {
 }
 
 Result<std::shared_ptr<Listener>> Listener::open(asio::any_io_executor executor, TlsContext tls,
-                                                 const HostPort& at, Serve serve, Refused refused) {
+                                                 const HostPort& at, Serve serve, Refused refused,
+                                                 Strangers strangers) {
     const auto impl = std::make_shared<Impl>(executor, std::move(tls));
     impl->serve = std::move(serve);
     impl->refused = std::move(refused);
+    impl->strangers = strangers;
     asio::error_code error;
     const tcp::endpoint endpoint{asio::ip::make_address(at.address.text(), error), at.port};
     if (!error) impl->acceptor.open(endpoint.protocol(), error);

@@ -19,7 +19,8 @@ class Listener {
         std::function<void(const Error&)>;  // for the log: who was not let in, or whose session threw
 
     static Result<std::shared_ptr<Listener>> open(asio::any_io_executor executor, TlsContext tls,
-                                                  const HostPort& at, Serve serve, Refused refused);
+                                                  const HostPort& at, Serve serve, Refused refused,
+                                                  Strangers strangers = Strangers::refused);
     struct Impl;
     explicit Listener(std::shared_ptr<Impl> impl);
     ~Listener();

@@ -10,6 +10,9 @@
 
 #include <cerrno>
 #include <cstring>
+#include <ctime>
+
+#include "control/protocol/openssl_ptr.h"
 
 namespace keyrail {
 
@@ -58,6 +61,29 @@ Result<void> check_own(SSL_CTX* context, const TlsFiles& files) {
         files.certificate.string(), X509_verify_cert_error_string(why), files.ca.string());
 }
 
+/// The peer's chain must lead to the one CA that we were told of; it sends that CA with its chain.
+int verify_pinned(X509_STORE_CTX* check, void* pin) {
+    STACK_OF(X509)* shown = X509_STORE_CTX_get0_untrusted(check);
+    for (int i = 0; i < sk_X509_num(shown); i++) {
+        X509* certificate = sk_X509_value(shown, i);
+        if (fingerprint_of(certificate) != *static_cast<const Fingerprint*>(pin)) continue;
+        STACK_OF(X509)* trusted = sk_X509_new_null();
+        sk_X509_push(trusted, certificate);
+        X509_STORE_CTX_set0_trusted_stack(check, trusted);
+        const int result = X509_verify_cert(check);
+        sk_X509_free(trusted);
+        return result;
+    }
+    X509_STORE_CTX_set_error(check, X509_V_ERR_CERT_UNTRUSTED);
+    return 0;
+}
+
+std::chrono::system_clock::time_point time_of(const ASN1_TIME* time) {
+    std::tm parts{};
+    ASN1_TIME_to_tm(time, &parts);
+    return std::chrono::system_clock::from_time_t(timegm(&parts));
+}
+
 void restrict(SSL_CTX* context) {
     SSL_CTX_set_min_proto_version(context, TLS1_3_VERSION);
     SSL_CTX_set_max_proto_version(context, TLS1_3_VERSION);
@@ -96,15 +122,53 @@ Result<Identity> identity_of(const X509* certificate) {
     return Identity::from_uri(uri);
 }
 
+CertificateInfo info_of(const X509* certificate) {
+    const BignumPtr number(ASN1_INTEGER_to_BN(X509_get0_serialNumber(certificate), nullptr));
+    char* const digits = number ? BN_bn2hex(number.get()) : nullptr;
+    CertificateInfo info{digits ? digits : "", time_of(X509_get0_notBefore(certificate)),
+                         time_of(X509_get0_notAfter(certificate))};
+    OPENSSL_free(digits);
+    return info;
+}
+
+Fingerprint fingerprint_of(const X509* certificate) {
+    Fingerprint print{};
+    unsigned size = 0;
+    X509_digest(certificate, EVP_sha256(), print.data(), &size);
+    return print;
+}
+
+Result<TlsContext> TlsContext::pinned(const Fingerprint& ca) {
+    const auto state = std::make_shared<State>();
+    state->context.reset(SSL_CTX_new(TLS_method()), &SSL_CTX_free);
+    if (!state->context) return fail("no TLS: {}", openssl_reason());
+    state->self = Identity::stranger();
+    state->pin = ca;
+    restrict(state->context.get());
+    SSL_CTX_set_cert_verify_callback(state->context.get(), verify_pinned, &state->pin);
+    return TlsContext(state);
+}
+
+Result<void> TlsContext::reload(const TlsFiles& files) {
+    auto next = load(files);
+    if (!next) return tl::make_unexpected(next.error());
+    if (next->self() != self())
+        return fail("{}: is the certificate of {}, no longer of {}", files.certificate.string(),
+                    next->self().text(), self().text());
+    *state_ = std::move(*next->state_);
+    return {};
+}
+
 Result<TlsContext> TlsContext::load(const TlsFiles& files) {
     const std::shared_ptr<SSL_CTX> context(SSL_CTX_new(TLS_method()), &SSL_CTX_free);
     if (!context) return fail("no TLS: {}", openssl_reason());
     restrict(context.get());
     if (auto loaded = load_files(context.get(), files); !loaded) return tl::make_unexpected(loaded.error());
     if (auto good = check_own(context.get(), files); !good) return tl::make_unexpected(good.error());
-    const auto self = identity_of(SSL_CTX_get0_certificate(context.get()));
+    const X509* own = SSL_CTX_get0_certificate(context.get());
+    const auto self = identity_of(own);
     if (!self) return fail("{}: {}", files.certificate.string(), self.error().message);
-    return TlsContext(context, *self);
+    return TlsContext(std::make_shared<State>(State{context, *self, info_of(own)}));
 }
 
 }  // namespace keyrail

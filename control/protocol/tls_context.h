@@ -5,8 +5,12 @@
 
 #include <openssl/types.h>
 
+#include <array>
+#include <chrono>
+#include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <string>
 
 #include "control/protocol/identity.h"
 #include "control/protocol/result.h"
@@ -18,24 +22,49 @@ struct TlsFiles {
     std::filesystem::path ca, certificate, key;
 };
 
+/// SHA-256 of a certificate's DER form, as `openssl x509 -fingerprint -sha256` says it.
+using Fingerprint = std::array<uint8_t, 32>;
+
+/// What tells one certificate of a blade from another.
+struct CertificateInfo {
+    std::string serial;  // hex
+    std::chrono::system_clock::time_point from, until;
+};
+
+/// Copies are one context: reload() is seen by all of them.
 class TlsContext {
   public:
     /// Reads and checks everything: that key and certificate belong together, that the CA signed it, that it
     /// is valid today, that it names somebody of a chassis. Errors name the file and say what to do.
     static Result<TlsContext> load(const TlsFiles& files);
 
-    /// Who we are, by our own certificate.
-    [[nodiscard]] const Identity& self() const { return self_; }
-    [[nodiscard]] SSL_CTX* native() const { return context_.get(); }
+    /// For one that has no certificate yet: whom it connects to must show a chain to this CA.
+    static Result<TlsContext> pinned(const Fingerprint& ca);
+
+    /// The same files with other contents: for connections from now on. On an error nothing has changed.
+    Result<void> reload(const TlsFiles& files);
+
+    /// Who we are, by our own certificate; a stranger, when pinned.
+    [[nodiscard]] const Identity& self() const { return state_->self; }
+    [[nodiscard]] const CertificateInfo& certificate() const { return state_->certificate; }
+    [[nodiscard]] SSL_CTX* native() const { return state_->context.get(); }
 
   private:
-    TlsContext(std::shared_ptr<SSL_CTX> context, Identity self) : context_(std::move(context)), self_(self) {}
-    std::shared_ptr<SSL_CTX> context_;
-    Identity self_;
+    struct State {
+        std::shared_ptr<SSL_CTX> context;
+        Identity self;
+        CertificateInfo certificate;
+        Fingerprint pin{};
+    };
+    explicit TlsContext(std::shared_ptr<State> state) : state_(std::move(state)) {}
+    std::shared_ptr<State> state_;
 };
 
 /// The one chassis identity in the certificate's SAN URIs; none or several are an error.
 Result<Identity> identity_of(const X509* certificate);
+
+CertificateInfo info_of(const X509* certificate);
+Fingerprint fingerprint_of(const X509* certificate);
 
 /// What went wrong in OpenSSL on this thread; empties its error queue.
 std::string openssl_reason();
