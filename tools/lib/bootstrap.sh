@@ -45,7 +45,7 @@ release_services() {
 
 do_not_start_at_boot() {
     local service
-    for service in nginx haproxy; do
+    for service in nginx haproxy redis-server; do
         if grep -qx "$service\(-light\)\?" <<<"$1" && systemctl disable --quiet "$service" 2>/dev/null; then
             say "$service was installed for the lab; it is neither started nor enabled at boot"
         fi

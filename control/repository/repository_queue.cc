@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/repository/repository_queue.h"
+
+#include <signal.h>
+#include <spdlog/spdlog.h>
+
+#include <asio/post.hpp>
+#include <asio/steady_timer.hpp>
+#include <asio/thread_pool.hpp>
+#include <chrono>
+#include <deque>
+#include <map>
+#include <utility>
+#include <vector>
+
+namespace keyrail {
+
+namespace {
+
+uint64_t now_ms() {
+    const auto now = std::chrono::system_clock::now().time_since_epoch();
+    return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(now).count());
+}
+
+}  // namespace
+
+/// Everything but `repository` belongs to the executor's thread; `repository` to the worker.
+struct RepositoryQueue::Impl : std::enable_shared_from_this<RepositoryQueue::Impl> {
+    Impl(asio::any_io_executor executor_in, std::unique_ptr<Repository> repository_in)
+        : executor(std::move(executor_in)), repository(std::move(repository_in)), sweeper(executor) {}
+
+    using Batch = std::vector<RepositoryChange>;
+
+    asio::any_io_executor executor;
+    std::unique_ptr<Repository> repository;
+    asio::steady_timer sweeper;
+    RepositoryStats stats;
+    std::deque<RepositoryChange> waiting;
+    int64_t first = 0;                         // position of waiting.front()
+    std::map<SessionName, int64_t> positions;  // of the changes that wait
+    size_t bytes = 0;
+    bool writing = false;
+    asio::thread_pool worker{1};
+
+    /// Runs `call` on the worker, then `then` with its result here, if we still are.
+    template <typename Call, typename Then>
+    void run(Call call, Then then) {
+        asio::post(worker,
+                   [this, weak = weak_from_this(), call = std::move(call), then = std::move(then)]() mutable {
+                       // `this` lives: the destructor joins the worker.
+                       asio::post(executor, [weak = std::move(weak), then = std::move(then),
+                                             result = call(*repository)]() mutable {
+                           if (const auto self = weak.lock()) then(*self, std::move(result));
+                       });
+                   });
+    }
+    RepositoryChange* find(const SessionName& name);
+    Batch next_batch();
+    void put_back(Batch batch);
+    void write();
+    void written(const Batch& batch);
+    void works(const Result<void>& result);
+    void sweep();
+};
+
+RepositoryChange* RepositoryQueue::Impl::find(const SessionName& name) {
+    const auto found = positions.find(name);
+    return found == positions.end() ? nullptr : &waiting[static_cast<size_t>(found->second - first)];
+}
+
+RepositoryQueue::Impl::Batch RepositoryQueue::Impl::next_batch() {
+    Batch batch;
+    for (; batch.size() < kBatch && !waiting.empty(); first++) {
+        positions.erase(waiting.front().name);
+        bytes -= waiting.front().sealed.size();
+        batch.push_back(std::move(waiting.front()));
+        waiting.pop_front();
+    }
+    return batch;
+}
+
+/// To the front again, but for what has been overtaken by a newer change.
+void RepositoryQueue::Impl::put_back(Batch batch) {
+    for (auto change = batch.rbegin(); change != batch.rend(); ++change) {
+        if (positions.contains(change->name)) continue;
+        positions[change->name] = --first;
+        bytes += change->sealed.size();
+        waiting.push_front(std::move(*change));
+    }
+}
+
+void RepositoryQueue::Impl::works(const Result<void>& result) {
+    if (!result) stats.failures++;
+    if (result.has_value() == stats.up) return;
+    stats.up = result.has_value();
+    stats.problem = result ? "" : result.error().message;
+    if (result)
+        spdlog::info("repository: works again");
+    else
+        spdlog::warn("repository: {}; trying on", stats.problem);
+}
+
+void RepositoryQueue::Impl::written(const Batch& batch) {
+    for (const RepositoryChange& change : batch) (change.sealed.empty() ? stats.removed : stats.stored)++;
+}
+
+void RepositoryQueue::Impl::write() {
+    if (writing || !stats.up || waiting.empty()) return;
+    writing = true;
+    const auto batch = std::make_shared<Batch>(next_batch());
+    run([batch](Repository& to) { return to.apply(*batch); },
+        [batch](Impl& self, const Result<void>& result) {
+            self.writing = false;
+            result ? self.written(*batch) : self.put_back(std::move(*batch));
+            self.works(result);
+            self.write();
+        });
+}
+
+void RepositoryQueue::Impl::sweep() {
+    run([now = now_ms()](Repository& swept) { return swept.sweep(now); },
+        [](Impl& self, const Result<void>& result) {
+            self.works(result);
+            self.write();
+        });
+    sweeper.expires_after(kSweep);
+    sweeper.async_wait([weak = weak_from_this()](const asio::error_code& error) {
+        if (const auto self = weak.lock(); self && !error) self->sweep();
+    });
+}
+
+RepositoryQueue::RepositoryQueue(asio::any_io_executor executor, std::unique_ptr<Repository> repository)
+    : impl_(std::make_shared<Impl>(std::move(executor), std::move(repository))) {
+    asio::post(impl_->worker, [] {  // OpenSSL's socket BIOs know no MSG_NOSIGNAL
+        sigset_t broken_pipe;
+        sigemptyset(&broken_pipe);
+        sigaddset(&broken_pipe, SIGPIPE);
+        pthread_sigmask(SIG_BLOCK, &broken_pipe, nullptr);
+    });
+    impl_->sweep();
+}
+
+RepositoryQueue::~RepositoryQueue() {
+    impl_->sweeper.cancel();
+    impl_->worker.join();
+    while (impl_->stats.up && !impl_->waiting.empty())
+        if (const auto batch = impl_->next_batch(); !impl_->repository->apply(batch)) break;
+}
+
+void RepositoryQueue::change(RepositoryChange change) {
+    Impl& self = *impl_;
+    if (RepositoryChange* const older = self.find(change.name)) {
+        self.bytes += change.sealed.size() - older->sealed.size();
+        *older = std::move(change);
+        return;
+    }
+    if (self.waiting.size() >= kMostWaiting || self.bytes + change.sealed.size() > kMostWaitingBytes) {
+        self.stats.lost++;
+        return;
+    }
+    self.bytes += change.sealed.size();
+    self.positions[change.name] = self.first + static_cast<int64_t>(self.waiting.size());
+    self.waiting.push_back(std::move(change));
+    self.write();
+}
+
+/// What waits is newer than what is in the repository; what it leaves behind in the queue is a removal.
+void RepositoryQueue::take(const SessionName& name, Taken taken) {
+    Impl& self = *impl_;
+    std::optional<std::string> newer;
+    if (RepositoryChange* const change = self.find(name)) {
+        self.bytes -= change->sealed.size();
+        newer = std::exchange(change->sealed, {});
+    }
+    if (!self.stats.up && !newer) {
+        self.stats.missed++;
+        return asio::post(self.executor, [taken = std::move(taken)] { taken(std::nullopt); });
+    }
+    self.run([name, now = now_ms()](Repository& from) { return from.take(name, now); },
+             [taken = std::move(taken), newer = std::move(newer)](Impl& now,
+                                                                  Result<std::optional<std::string>> found) {
+                 if (!found) now.works(tl::make_unexpected(found.error()));
+                 std::optional<std::string> sealed = newer ? newer : found ? *found : std::nullopt;
+                 if (sealed && sealed->empty()) sealed.reset();
+                 (sealed ? now.stats.taken : now.stats.missed)++;
+                 taken(std::move(sealed));
+             });
+}
+
+void RepositoryQueue::clear() {
+    Impl& self = *impl_;
+    self.waiting.clear();
+    self.positions.clear();
+    self.bytes = 0;
+    self.run([](Repository& cleared) { return cleared.clear(); },
+             [](Impl& now, const Result<void>& result) { now.works(result); });
+}
+
+RepositoryStats RepositoryQueue::stats() const {
+    RepositoryStats stats = impl_->stats;
+    stats.waiting = impl_->waiting.size();
+    return stats;
+}
+
+}  // namespace keyrail
