@@ -12,7 +12,7 @@ import pytest
 from clients import curl, openssl
 from clients.outcome import VERSIONS, resumed
 from lab.namespaces import enter
-from lab.plan import CLIENT, VIP4, VIP6, WEB_CA
+from lab.plan import AWAY4, CLIENT, VIP4, VIP6, WEB_CA
 from lab.servers import BIG_FILE
 from support.chassis import Chassis, eventually
 
@@ -51,17 +51,18 @@ def test_keyraild_dies(chassis: Chassis, session: Path, tmp_path: Path, version:
 
 
 def test_keyraild_learns_again_what_was_moved(chassis: Chassis, session: Path) -> None:
-    home = openssl.connect("1.2", session)  # keeps its name, so only the directory knows that it moved
+    """From an address with fresh ports: a reused one needs a move, and there is nobody to order one."""
+    home = openssl.connect("1.2", session, source=AWAY4)  # keeps its name: only the directory knows of a move
     with chassis.drained(home.blade):
-        moved = openssl.connect("1.2", session)
+        moved = openssl.connect("1.2", session, source=AWAY4)
     assert moved.resumed and moved.blade != home.blade
     with chassis.killed("dispatch", "keyraild"):
-        again = openssl.connect("1.2", session)
+        again = openssl.connect("1.2", session, source=AWAY4)
         assert again.resumed and again.blade == moved.blade, again
     eventually(chassis.agents_connected, 15, "every agent is connected again")
     name = openssl.session_name(session)
     eventually(lambda: chassis.holder(name) == moved.blade, 10, "the directory is back")
-    again = openssl.connect("1.2", session)
+    again = openssl.connect("1.2", session, source=AWAY4)
     assert again.resumed and again.blade == moved.blade, again
 
 

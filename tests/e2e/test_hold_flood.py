@@ -30,7 +30,9 @@ def test_hold_flood(chassis: Chassis, session: Path) -> None:
             assert sender.stdout and int(sender.stdout.read()) >= HALF_HELLOS
         finally:
             sender.kill()
-    assert len(outcomes) >= 5 and all(outcome.resumed for outcome in outcomes), outcomes
+    assert len(outcomes) >= 5 and all(outcome.ok for outcome in outcomes), outcomes
+    full = [(number, outcome) for number, outcome in enumerate(outcomes) if not outcome.resumed]
+    assert len(full) <= 0.1 * len(outcomes), (full, chassis.stats().raw)
     assert 0 < most <= bound
     eventually(lambda: chassis.stats().counter("holds") == 0, 20, "nothing is held or read any more")
     after = chassis.quiet_stats()
