@@ -36,6 +36,20 @@ bool read_range(const redisReply& entry, const HostPort& asked, std::pair<uint16
 
 }  // namespace
 
+std::optional<RedisSlots> slots_in(const redisReply& reply, const HostPort& asked) {
+    // "ERR This instance has cluster support disabled", or no right to ask.
+    if (is_error(reply)) return RedisSlots{{uint16_t{0}, {uint16_t{kSlots - 1}, asked}}};
+    if (reply.type != REDIS_REPLY_ARRAY || reply.elements == 0) return std::nullopt;
+    RedisSlots slots;
+    for (size_t i = 0; i < reply.elements; i++) {
+        std::pair<uint16_t, uint16_t> range;
+        HostPort master;
+        if (!read_range(*reply.element[i], asked, range, master)) return std::nullopt;
+        slots.insert_or_assign(range.first, std::pair(range.second, master));
+    }
+    return slots;
+}
+
 std::optional<RedisRedirection> redirection_in(const redisReply& reply) {
     const bool ask = is_error(reply, "ASK ");
     if (!ask && !is_error(reply, "MOVED ")) return std::nullopt;
@@ -72,21 +86,9 @@ Result<void> RedisCluster::learn_from(const HostPort& node) {
     const RedisCommand question{"CLUSTER", "SLOTS"};
     auto replies = run(node, {&question, 1});
     if (!replies) return tl::make_unexpected(replies.error());
-    const redisReply& reply = *replies->front();
-    Slots learned;
-    if (is_error(reply)) {  // "ERR This instance has cluster support disabled", or no right to ask
-        learned.emplace(uint16_t{0}, std::pair(uint16_t{kSlots - 1}, node));
-    } else if (reply.type == REDIS_REPLY_ARRAY) {
-        for (size_t i = 0; i < reply.elements; i++) {
-            std::pair<uint16_t, uint16_t> range;
-            HostPort master;
-            if (!read_range(*reply.element[i], node, range, master))
-                return fail("redis {}: its CLUSTER SLOTS make no sense", node.text());
-            learned.insert_or_assign(range.first, std::pair(range.second, master));
-        }
-    }
-    if (learned.empty()) return fail("redis {}: a cluster without slots", node.text());
-    slots_ = std::move(learned);
+    auto slots = slots_in(*replies->front(), node);
+    if (!slots) return fail("redis {}: its CLUSTER SLOTS make no sense", node.text());
+    slots_ = std::move(*slots);
     return {};
 }
 

@@ -21,6 +21,12 @@ struct RedisQuestion {
     RedisReply reply;
 };
 
+/// Who has which keys: first slot -> last slot, node.
+using RedisSlots = std::map<uint16_t, std::pair<uint16_t, HostPort>>;
+
+/// What `asked` says to CLUSTER SLOTS; nullopt: it makes no sense.
+std::optional<RedisSlots> slots_in(const redisReply& reply, const HostPort& asked);
+
 class RedisCluster {
   public:
     RedisCluster(std::vector<HostPort> nodes, RedisAccess access)
@@ -35,8 +41,6 @@ class RedisCluster {
     Result<std::vector<RedisReply>> run(const HostPort& node, std::span<const RedisCommand> commands);
 
   private:
-    using Slots = std::map<uint16_t, std::pair<uint16_t, HostPort>>;  // first -> last, node
-
     Result<void> learn();
     Result<void> learn_from(const HostPort& node);
     [[nodiscard]] const HostPort* node_of(uint16_t slot) const;
@@ -44,7 +48,7 @@ class RedisCluster {
 
     std::vector<HostPort> known_;  // as configured
     RedisAccess access_;
-    Slots slots_;  // empty: to be learned
+    RedisSlots slots_;  // empty: to be learned
     std::map<HostPort, std::unique_ptr<RedisConnection>> connections_;
 };
 
