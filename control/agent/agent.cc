@@ -49,6 +49,7 @@ struct Agent::Impl {
     TlsContext tls;
     Store store;
     NameKeys names;
+    ServedServices served;
     LoadMeter load;
     std::vector<std::string> problems;
     std::optional<AcceptProgram> accept;
@@ -118,9 +119,9 @@ Result<void> Agent::Impl::start() {
                                                                            message.transfer_ack());
                                                },
                                                [this](uint16_t blade) { mover->lost(blade); }});
-    mover = std::make_unique<Mover>(executor, store, *peers,
+    mover = std::make_unique<Mover>(executor, store, served, *peers,
                                     [this](chassis::MoveDone done) { report(std::move(done)); });
-    receiver = std::make_shared<Receiver>(store, config.id, names,
+    receiver = std::make_shared<Receiver>(store, served, config.id, names,
                                           [this](chassis::MoveDone done) { report(std::move(done)); });
     // A handshake may still be under way when the agent ends.
     const auto serve = [](std::weak_ptr<Receiver> weak, ChannelPtr channel) -> asio::awaitable<void> {
@@ -189,11 +190,12 @@ void Agent::Impl::assign(const chassis::Keys& keys) {
     assigned.emplace(std::move(*read));
     names.clear();
     for (const auto& [generation, key] : assigned->name_keys) names.set(generation, key);
+    served = assigned->served;
     store.set_control(assigned->control);
     program_kernel();
     std::set<uint16_t> blades;
     for (const auto& [blade, address] : assigned->peers) blades.insert(blade);
-    receiver->configure(std::move(blades), assigned->ports);
+    receiver->configure(std::move(blades));
     peers->configure(assigned->peers);
     servers->watch(assigned->services);
     send_health();
@@ -238,6 +240,15 @@ void Agent::Impl::send_health() {
     health.set_store_bytes(stats.bytes);
     health.set_resumed(stats.resumed);
     health.set_full(stats.full);
+    for (const HandshakeCost& cost : store.costs()) {
+        auto& out = *health.add_costs();
+        out.set_service(served.name(cost.service));
+        out.set_tls_version(cost.tls13 ? 0x0304 : 0x0303);
+        out.set_resumed(cost.resumed);
+        out.set_count(cost.count);
+        out.set_cpu_ns(cost.cpu_ns);
+        out.set_wall_ns(cost.wall_ns);
+    }
     if (control) control->send(std::move(message));
 }
 

@@ -2,8 +2,10 @@
 #include "control/agent/assignment.h"
 
 #include <openssl/crypto.h>
+#include <openssl/sha.h>
 
 #include <algorithm>
+#include <vector>
 
 #include "chassis.pb.h"
 
@@ -28,36 +30,81 @@ Result<void> read_cookie_keys(const chassis::Keys& message, Assignment& out) {
 }
 
 Result<void> read_name_keys(const chassis::Keys& message, Assignment& out) {
+    StoreControl& control = out.control;
     for (const auto& key : message.name_keys()) {
         if (key.generation() > UINT8_MAX) return fail("name key generation {} cannot be", key.generation());
         const auto generation = static_cast<uint8_t>(key.generation());
         auto& place = out.name_keys[generation];
         if (auto copied = copy_key(key.key(), place, "name key"); !copied) return copied;
         if (!key.current()) continue;
-        out.control.has_name_key = true;
-        out.control.name_key_generation = generation;
-        out.control.name_key = place;
+        control.name_key_count = 1;
+        control.name_keys[0] = {generation, place};
+    }
+    if (control.name_key_count == 0) return {};
+    for (const auto& [generation, key] : out.name_keys) {
+        if (generation == control.name_keys[0].generation) continue;
+        if (control.name_key_count == StoreControl::kMostNameKeys)
+            break;  // names of the others: a plain miss
+        control.name_keys[control.name_key_count++] = {generation, key};
     }
     return {};
 }
 
+SessionPolicy policy_of(const chassis::ServiceOnBlade& service) {
+    SessionPolicy policy;
+    policy.service = service_id(service.name());
+    if (service.session_lifetime_s() != 0) policy.lifetime_s = service.session_lifetime_s();
+    policy.single_use = service.tickets() != chassis::ServiceOnBlade::REUSABLE;
+    policy.early_data = service.early_data() && policy.single_use;
+    policy.has_id_context = !service.id_context().empty();
+    if (policy.has_id_context)
+        SHA256(reinterpret_cast<const uint8_t*>(service.id_context().data()), service.id_context().size(),
+               policy.id_context.data());
+    return policy;
+}
+
+ServiceEndpoint endpoint_of(const IpAddress& address, uint16_t port, uint16_t slot) {
+    ServiceEndpoint endpoint{{}, port, slot};
+    if (!address.is_v6()) endpoint.address[10] = endpoint.address[11] = 0xff;
+    std::ranges::copy(address.bytes, endpoint.address.end() - static_cast<ptrdiff_t>(address.bytes.size()));
+    return endpoint;
+}
+
+/// The servers' table. Services and addresses beyond its bounds count as not known: the strictest policy
+/// holds.
+void tell_servers(const chassis::ServiceOnBlade& service, const std::vector<IpAddress>& addresses,
+                  StoreControl& control) {
+    const SessionPolicy policy = policy_of(service);
+    SessionPolicy& unknown = control.services[0];
+    // On a blade with one service a connection whose service is not seen can only be that one's.
+    unknown = control.service_count == 1 ? policy : stricter(unknown, policy);
+    unknown.has_id_context = false;
+    if (control.service_count == StoreControl::kMostServices) return;
+    const uint16_t slot = control.service_count++;
+    control.services[slot] = policy;
+    for (const IpAddress& address : addresses) {
+        if (control.endpoint_count == StoreControl::kMostEndpoints) return;
+        control.endpoints[control.endpoint_count++] =
+            endpoint_of(address, static_cast<uint16_t>(service.port()), slot);
+    }
+}
+
 Result<void> read_services(const chassis::Keys& message, Assignment& out) {
-    uint32_t lifetime = 0;  // the hooks know one for all services: the shortest, so that none is exceeded
     for (const auto& service : message.services()) {
         if (service.port() == 0 || service.port() > UINT16_MAX)
             return fail("service {} has port {}", service.name(), service.port());
         const auto port = static_cast<uint16_t>(service.port());
-        out.ports.insert(port);
+        out.served.add(service.name(), port);
+        std::vector<IpAddress> addresses;
         for (const std::string& text : service.addresses()) {
             auto address = parse_ip(text);
             if (!address) return fail("service {}: {}", service.name(), address.error().message);
             out.services.insert({*address, port});
             if (service.hold()) out.held.insert({*address, port});
+            addresses.push_back(std::move(*address));
         }
-        if (service.session_lifetime_s() != 0 && (lifetime == 0 || service.session_lifetime_s() < lifetime))
-            lifetime = service.session_lifetime_s();
+        tell_servers(service, addresses, out.control);
     }
-    if (lifetime != 0) out.control.session_lifetime_s = lifetime;
     return {};
 }
 
@@ -78,7 +125,7 @@ Assignment::~Assignment() {
     for (auto& key : cookie_keys)
         if (key) OPENSSL_cleanse(key->data(), key->size());
     for (auto& [generation, key] : name_keys) OPENSSL_cleanse(key.data(), key.size());
-    OPENSSL_cleanse(control.name_key.data(), control.name_key.size());
+    OPENSSL_cleanse(control.name_keys.data(), sizeof control.name_keys);
 }
 
 Result<Assignment> Assignment::from(const chassis::Keys& message, uint16_t self) {

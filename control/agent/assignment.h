@@ -4,9 +4,11 @@
 
 #include <map>
 #include <set>
+#include <string>
 
 #include "control/agent/accept_program.h"
 #include "control/agent/name_keys.h"
+#include "control/agent/records.h"
 #include "control/agent/store.h"
 #include "control/protocol/address.h"
 #include "control/protocol/result.h"
@@ -23,7 +25,7 @@ struct Assignment {
     StoreControl control;         // for the hooks
     std::set<HostPort> services;  // all
     std::set<HostPort> held;      // those whose connections the accept program takes
-    std::set<uint16_t> ports;
+    ServedServices served;
     std::map<uint16_t, HostPort> peers;  // other blades' agents
 
     Assignment() = default;

@@ -33,8 +33,13 @@ uint64_t transfer_number() {
 }  // namespace
 
 struct Mover::Impl : std::enable_shared_from_this<Mover::Impl> {
-    Impl(asio::any_io_executor executor_in, Store& store_in, Peers& peers_in, Report report_in)
-        : executor(std::move(executor_in)), store(store_in), peers(peers_in), report(std::move(report_in)) {}
+    Impl(asio::any_io_executor executor_in, Store& store_in, const ServedServices& served_in, Peers& peers_in,
+         Report report_in)
+        : executor(std::move(executor_in)),
+          store(store_in),
+          served(served_in),
+          peers(peers_in),
+          report(std::move(report_in)) {}
 
     struct Outcome {
         chassis::MoveResult result;
@@ -51,6 +56,7 @@ struct Mover::Impl : std::enable_shared_from_this<Mover::Impl> {
 
     asio::any_io_executor executor;
     Store& store;
+    const ServedServices& served;
     Peers& peers;
     Report report;
     std::map<uint64_t, std::shared_ptr<Transfer>> transfers;  // by request number
@@ -83,7 +89,7 @@ asio::awaitable<Mover::Impl::Outcome> Mover::Impl::send(ChannelPtr channel, cons
     chassis::Envelope message;
     message.set_request(number);
     message.mutable_transfer()->set_order_id(order.order_id());
-    to_message(record, *message.mutable_transfer()->mutable_record());
+    to_message(record, served, wall_clock_ms(), *message.mutable_transfer()->mutable_record());
     if (auto sent = channel->send(std::move(message)); !sent)
         co_return put_back(record, chassis::UNREACHABLE, sent.error().message);
 
@@ -172,8 +178,9 @@ void Mover::Impl::remember(uint64_t order_id, const Outcome& outcome) {
     finished.pop_front();
 }
 
-Mover::Mover(asio::any_io_executor executor, Store& store, Peers& peers, Report report)
-    : impl_(std::make_shared<Impl>(std::move(executor), store, peers, std::move(report))) {}
+Mover::Mover(asio::any_io_executor executor, Store& store, const ServedServices& served, Peers& peers,
+             Report report)
+    : impl_(std::make_shared<Impl>(std::move(executor), store, served, peers, std::move(report))) {}
 Mover::~Mover() {
     impl_->stopped = true;
     for (auto& [number, transfer] : impl_->transfers) transfer->timer.cancel();

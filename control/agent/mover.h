@@ -15,6 +15,7 @@
 
 namespace keyrail {
 
+class ServedServices;
 namespace chassis {
 class MoveDone;
 class Order;
@@ -31,7 +32,8 @@ class Mover {
     using Report = std::function<void(chassis::MoveDone)>;
 
     /// `report`: to keyraild; for everything but MOVED, which the target says.
-    Mover(asio::any_io_executor executor, Store& store, Peers& peers, Report report);
+    Mover(asio::any_io_executor executor, Store& store, const ServedServices& served, Peers& peers,
+          Report report);
     ~Mover();
     Mover(const Mover&) = delete;
     Mover& operator=(const Mover&) = delete;

@@ -13,14 +13,9 @@ void Receiver::stop() {
     for (const ChannelPtr& channel : channels_) channel->close();
 }
 
-void Receiver::configure(std::set<uint16_t> blades, std::set<uint16_t> ports) {
-    blades_ = std::move(blades);
-    ports_ = std::move(ports);
-}
-
 std::optional<std::string> Receiver::store(const chassis::Transfer& transfer) {
     SessionRecord record;
-    if (auto sane = from_message(transfer.record(), ports_, wall_clock_ms(), record); !sane)
+    if (auto sane = from_message(transfer.record(), served_, wall_clock_ms(), record); !sane)
         return sane.error().message;
     record.moved_in = names_.home(record.name) != self_;
     if (store_.put(record) != Store::Put::kStored) return "the store cannot take it";

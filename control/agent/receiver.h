@@ -19,6 +19,7 @@
 
 namespace keyrail {
 
+class ServedServices;
 namespace chassis {
 class MoveDone;
 class Transfer;
@@ -30,17 +31,17 @@ class Receiver {
     using Report = std::function<void(chassis::MoveDone)>;
 
     /// `report`: MOVED, to keyraild.
-    Receiver(Store& store, uint16_t self, const NameKeys& names, Report report)
-        : store_(store), self_(self), names_(names), report_(std::move(report)) {}
+    Receiver(Store& store, const ServedServices& served, uint16_t self, const NameKeys& names, Report report)
+        : store_(store), served_(served), self_(self), names_(names), report_(std::move(report)) {}
 
     ~Receiver() { stop(); }
     Receiver(const Receiver&) = delete;
     Receiver& operator=(const Receiver&) = delete;
 
-    /// Closes every connection; store, keys and `report` are not touched from then on.
+    /// Closes every connection; store, services, keys and `report` are not touched from then on.
     void stop();
-    /// Who may send sessions, and to which service ports they may belong.
-    void configure(std::set<uint16_t> blades, std::set<uint16_t> ports);
+    /// Who may send sessions.
+    void configure(std::set<uint16_t> blades) { blades_ = std::move(blades); }
     /// Serves one connection of another agent until it ends. Only blades may send sessions, not control.
     asio::awaitable<void> serve(ChannelPtr channel);
 
@@ -50,10 +51,11 @@ class Receiver {
     std::optional<std::string> store(const chassis::Transfer& transfer);
 
     Store& store_;
+    const ServedServices& served_;
     const uint16_t self_;
     const NameKeys& names_;
     Report report_;
-    std::set<uint16_t> blades_, ports_;
+    std::set<uint16_t> blades_;
 
     using Key = std::pair<uint16_t, uint64_t>;  // blade, its number for the transfer
     std::map<Key, std::optional<std::string>> seen_;

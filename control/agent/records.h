@@ -3,7 +3,9 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <set>
+#include <string>
 
 #include "control/agent/store.h"
 #include "control/protocol/result.h"
@@ -14,13 +16,31 @@ namespace chassis {
 class Record;
 }
 
+/// The services of this blade. The store names them by number, messages by name.
+class ServedServices {
+  public:
+    void add(const std::string& name, uint16_t port);
+    /// "": not known, or none of ours (any more).
+    [[nodiscard]] const std::string& name(uint64_t id) const;
+    [[nodiscard]] bool has(const std::string& name) const { return names_.contains(service_id(name)); }
+    [[nodiscard]] bool has_port(uint16_t port) const { return ports_.contains(port); }
+    [[nodiscard]] const std::map<uint64_t, std::string>& names() const { return names_; }
+
+  private:
+    std::map<uint64_t, std::string> names_;
+    std::set<uint16_t> ports_;
+};
+
+/// `now_ms`: this blade's clock; the receiver dates the session by its own. 0: the record is to be kept.
 /// `out` carries secrets: send it with a Channel, which wipes it.
-void to_message(const SessionRecord& record, chassis::Record& out);
+void to_message(const SessionRecord& record, const ServedServices& served, uint64_t now_ms,
+                chassis::Record& out);
 
 /// Takes over what another blade sent, or says in a sentence why it cannot be right: sizes, TLS version,
-/// times, a port that is not in `ports` (the service ports of this blade; a record whose port is 0 does not
-/// know its own).
-Result<void> from_message(const chassis::Record& message, const std::set<uint16_t>& ports, uint64_t now_ms,
+/// times, a service or port that is not of this blade ("" and 0: the record does not know its own). Times are
+/// turned from the sender's clock into ours: OpenSSL accepts early data only from a ticket whose age agrees
+/// with the client's to a second or so (RFC 8446 section 8.3).
+Result<void> from_message(const chassis::Record& message, const ServedServices& served, uint64_t now_ms,
                           SessionRecord& out);
 
 }  // namespace keyrail

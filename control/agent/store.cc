@@ -116,7 +116,6 @@ bool Store::resume(const SessionName& name, uint16_t tls_version, uint64_t now_m
     }
     const bool found = shard->read(index, out);
     if (found && info.single_use) shard->remove(index);
-    if (found && !info.single_use) shard->count_use(index);
     shard.count(found);
     return found;
 }
@@ -140,6 +139,14 @@ bool Store::erase(const SessionName& name) {
     if (index == kNone) return false;
     shard->remove(index);
     return true;
+}
+
+bool Store::advance(const SessionName& name, uint32_t uses_before, const SessionDigest& digest) {
+    const uint64_t hash = name_hash(name);
+    ShardGuard shard(*this, static_cast<uint32_t>(hash) & (geometry_.shards - 1));
+    if (!shard) return false;
+    const uint32_t index = shard->find(name, shard.bucket(hash));
+    return index != kNone && shard->advance(index, uses_before, digest);
 }
 
 std::vector<SessionInfo> Store::list(Cursor& cursor, Which which, size_t most) const {
@@ -202,47 +209,57 @@ StoreStats Store::stats() const {
     return sum;
 }
 
+uint64_t Store::handshakes() const {
+    const auto& header = header_of(base_);
+    return header.resumed.resumed.load(std::memory_order_relaxed) +
+           header.full.full.load(std::memory_order_relaxed);
+}
+
+void Store::add_cost(uint16_t slot, bool tls13, bool resumed, uint64_t cpu_ns, uint64_t wall_ns) {
+    if (slot >= StoreControl::kMostServices) return;
+    auto& cell = header_of(base_).costs[slot].cells[tls13 ? 1 : 0][resumed ? 1 : 0];
+    cell.count.fetch_add(1, std::memory_order_relaxed);
+    cell.cpu_ns.fetch_add(cpu_ns, std::memory_order_relaxed);
+    cell.wall_ns.fetch_add(wall_ns, std::memory_order_relaxed);
+}
+
+std::vector<HandshakeCost> Store::costs() const {
+    std::vector<HandshakeCost> all;
+    const auto& header = header_of(base_);
+    header.control.read([&](const StoreControl& control) {
+        all.clear();
+        for (uint16_t slot = 0; slot < std::min(control.service_count, StoreControl::kMostServices); slot++) {
+            for (const bool tls13 : {false, true}) {
+                for (const bool resumed : {false, true}) {
+                    const auto& cell = header.costs[slot].cells[tls13 ? 1 : 0][resumed ? 1 : 0];
+                    if (const uint64_t count = cell.count.load(std::memory_order_relaxed); count != 0)
+                        all.push_back({control.services[slot].service, tls13, resumed, count,
+                                       cell.cpu_ns.load(std::memory_order_relaxed),
+                                       cell.wall_ns.load(std::memory_order_relaxed)});
+                }
+            }
+        }
+    });
+    return all;
+}
+
 void Store::set_control(const StoreControl& control) {
-    auto& block = header_of(base_).control;
-    // An odd value here is ours: an earlier agent died while it wrote.
-    const uint32_t sequence = block.sequence.load(std::memory_order_relaxed) | 1;
-    block.sequence.store(sequence, std::memory_order_relaxed);
-    std::atomic_thread_fence(std::memory_order_release);
-    uint64_t key[2];
-    std::memcpy(key, control.name_key.data(), sizeof key);
-    block.blade_and_generation.store(
-        uint32_t{control.blade_id} << 16 | (control.has_name_key ? 0x100U : 0U) | control.name_key_generation,
-        std::memory_order_relaxed);
-    block.lifetime_s.store(control.session_lifetime_s, std::memory_order_relaxed);
-    block.key[0].store(key[0], std::memory_order_relaxed);
-    block.key[1].store(key[1], std::memory_order_relaxed);
-    explicit_bzero(key, sizeof key);
-    block.sequence.store(sequence + 1, std::memory_order_release);
+    auto& header = header_of(base_);
+    header.control.read([&](const StoreControl& before) {
+        for (uint16_t slot = 0; slot < StoreControl::kMostServices; slot++) {
+            if (before.services[slot].service == control.services[slot].service) continue;
+            for (auto& version : header.costs[slot].cells) {
+                for (auto& cell : version) {
+                    cell.count.store(0, std::memory_order_relaxed);
+                    cell.cpu_ns.store(0, std::memory_order_relaxed);
+                    cell.wall_ns.store(0, std::memory_order_relaxed);
+                }
+            }
+        }
+    });
+    header.control.publish(control);
 }
 
-std::optional<StoreControl> Store::control() const {
-    const auto& block = header_of(base_).control;
-    for (int attempt = 0; attempt < 1000; attempt++) {
-        const uint32_t before = block.sequence.load(std::memory_order_acquire);
-        if (before == 0) return std::nullopt;
-        if (before & 1) continue;
-        StoreControl out;
-        const uint32_t packed = block.blade_and_generation.load(std::memory_order_relaxed);
-        out.blade_id = static_cast<uint16_t>(packed >> 16);
-        out.has_name_key = packed & 0x100;
-        out.name_key_generation = static_cast<uint8_t>(packed);
-        out.session_lifetime_s = block.lifetime_s.load(std::memory_order_relaxed);
-        const uint64_t key[2] = {block.key[0].load(std::memory_order_relaxed),
-                                 block.key[1].load(std::memory_order_relaxed)};
-        std::memcpy(out.name_key.data(), key, sizeof key);
-        std::atomic_thread_fence(std::memory_order_acquire);
-        if (block.sequence.load(std::memory_order_relaxed) == before) return out;
-    }
-    return std::nullopt;
-}
-
-uint32_t Store::control_version() const {
-    return header_of(base_).control.sequence.load(std::memory_order_acquire);
-}
+const Published<StoreControl>& Store::control() const { return header_of(base_).control; }
 
 }  // namespace keyrail

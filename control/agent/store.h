@@ -15,6 +15,8 @@
 #include <string>
 #include <vector>
 
+#include "control/agent/published.h"
+#include "control/agent/store_control.h"
 #include "control/protocol/result.h"
 #include "dataplane/steer/session_name.h"
 
@@ -24,17 +26,23 @@ inline constexpr size_t kMaxSessionDer = 8192;
 inline constexpr size_t kMaxIdContext = 32;  // SSL_MAX_SID_CTX_LENGTH
 inline constexpr const char* kDefaultStorePath = "/dev/shm/keyrail/store";
 
+/// SHA-256, chained over every handshake made with a session: tells its latest record from an older copy.
+using SessionDigest = std::array<uint8_t, 32>;
+
 /// What may be said of a session without its secrets.
 struct SessionInfo {
     SessionName name{};
     uint16_t tls_version = 0;  // 0x0303, 0x0304
     uint16_t port = 0;         // service port, 0 when not known
     bool single_use = false;
-    bool moved_in = false;  // its home is another blade
-    uint32_t uses = 0;      // resumptions since the full handshake
+    bool moved_in = false;          // its home is another blade
+    bool early_data_spent = false;  // from the repository: resumed, but never with early data
+    uint32_t uses = 0;              // resumptions since the full handshake
     uint64_t created_ms = 0;
     uint64_t authenticated_ms = 0;  // when the full handshake was made
     uint64_t expires_ms = 0;
+    uint64_t service = 0;  // service_id(), 0 when not known
+    SessionDigest digest{};
 };
 
 /// One session with its keys. Wiped when it goes out of scope.
@@ -55,13 +63,12 @@ struct SessionRecord : SessionInfo {
     std::array<uint8_t, kMaxSessionDer> der;        // i2d_SSL_SESSION; likewise
 };
 
-/// What the agent tells the hooks.
-struct StoreControl {
-    uint16_t blade_id = 0;
-    uint8_t name_key_generation = 0;
-    bool has_name_key = false;
-    std::array<uint8_t, kNameKeySize> name_key{};
-    uint32_t session_lifetime_s = 7200;  // longest time from the full handshake to the last resumption
+/// What handshakes cost the server, summed up since the slot has its service.
+struct HandshakeCost {
+    uint64_t service = 0;  // service_id(), 0: not known
+    bool tls13 = false;    // else an older version
+    bool resumed = false;
+    uint64_t count = 0, cpu_ns = 0, wall_ns = 0;
 };
 
 struct StoreStats {
@@ -117,6 +124,9 @@ class Store {
     [[nodiscard]] std::optional<SessionInfo> peek(const SessionName& name) const;
     [[nodiscard]] bool contains(const SessionName& name) const { return peek(name).has_value(); }
     bool erase(const SessionName& name);
+    /// A handshake was made with the session and it stays: one use more, and a new digest. False: it is gone,
+    /// or was used otherwise since it had `uses_before`.
+    bool advance(const SessionName& name, uint32_t uses_before, const SessionDigest& digest);
 
     /// The next batch of about `most` sessions; one shard is locked at a time, briefly.
     std::vector<SessionInfo> list(Cursor& cursor, Which which, size_t most) const;
@@ -124,27 +134,40 @@ class Store {
     void sweep(uint64_t now_ms);
 
     void count_handshake(bool resumed);
+    /// What one handshake of the service in this slot took.
+    void add_cost(uint16_t slot, bool tls13, bool resumed, uint64_t cpu_ns, uint64_t wall_ns);
+    /// Of all services, as far as there are any.
+    [[nodiscard]] std::vector<HandshakeCost> costs() const;
+    [[nodiscard]] uint64_t handshakes() const;
     [[nodiscard]] StoreStats stats() const;
 
-    /// One writer (the agent). Readers never block it.
+    /// One writer (the agent). Costs of a slot that changes its service start again.
     void set_control(const StoreControl& control);
-    /// nullopt: the agent has not written it yet, or died while it wrote.
-    [[nodiscard]] std::optional<StoreControl> control() const;
-    /// Changes whenever control() would say something else: a cheap check for caches.
-    [[nodiscard]] uint32_t control_version() const;
+    /// What the agent tells the servers, read in place.
+    [[nodiscard]] const Published<StoreControl>& control() const;
 
-    /// Inode of the mapped file: another one at the same path means that the agent made a new store.
+    /// Device and inode of the mapped file: another inode at the same path means that the agent made a new
+    /// store.
     [[nodiscard]] uint64_t inode() const { return inode_; }
+    [[nodiscard]] uint64_t device() const { return device_; }
+    /// Whose file it is: the agent's user.
+    [[nodiscard]] uint32_t owner() const { return owner_; }
 
   private:
     friend class ShardGuard;
     Store() = default;
     void unmap();
+    void identify(uint64_t device, uint64_t inode, uint32_t owner) {
+        device_ = device;
+        inode_ = inode;
+        owner_ = owner;
+    }
 
     uint8_t* base_ = nullptr;
     uint64_t size_ = 0;
     StoreGeometry geometry_;
-    uint64_t inode_ = 0;
+    uint64_t inode_ = 0, device_ = 0;
+    uint32_t owner_ = 0;
     int lock_fd_ = -1;  // agent only: holds the file lock
     uint32_t sweep_next_ = 0;
 };

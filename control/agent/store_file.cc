@@ -191,7 +191,7 @@ Result<Store> Store::create(const std::string& path, uint64_t size_bytes, const 
     store.lock_fd_ = (*attached)->fd;
     store.size_ = size_bytes;
     store.geometry_ = layout::geometry_of(size_bytes);
-    store.inode_ = st.st_ino;
+    store.identify(st.st_dev, st.st_ino, st.st_uid);
     if (mlock(store.base_, size_bytes) != 0 && warning != nullptr)
         *warning = "store " + path + ": pages cannot be locked (" + std::strerror(errno) +
                    "): keys could be swapped to a disk; raise RLIMIT_MEMLOCK or turn swap off";
@@ -215,7 +215,7 @@ Result<Store> Store::open(const std::string& path) {
     if (!fits(*base, size))
         return broken(path, "has another layout; agent and hook library must be of the same release");
     store.geometry_ = layout::geometry_of(size);
-    store.inode_ = st.st_ino;
+    store.identify(st.st_dev, st.st_ino, st.st_uid);
     return store;
 }
 
@@ -228,7 +228,7 @@ Store& Store::operator=(Store&& other) noexcept {
     lock_fd_ = std::exchange(other.lock_fd_, -1);
     size_ = other.size_;
     geometry_ = other.geometry_;
-    inode_ = other.inode_;
+    identify(other.device_, other.inode_, other.owner_);
     sweep_next_ = other.sweep_next_;
     return *this;
 }

@@ -3,7 +3,7 @@
 // killed in the middle, or by a hostile server worker: indexes and lengths are checked each time they are
 // read.
 //
-//   page 0: StoreHeader | then per shard: ShardHeader, bucket heads, scratch, chunks
+//   StoreHeader, in whole pages | then per shard: ShardHeader, bucket heads, scratch, chunks
 //
 // A record is a chain of chunks: a head (with the fields) and parts. It exists from the moment its head's
 // state says kHead until it says something else; lists and counters are only caches of that and can be
@@ -24,20 +24,21 @@
 namespace keyrail::layout {
 
 inline constexpr uint64_t kMagic = 0x315453'4c52594bULL;  // "KYRLST1"
-inline constexpr uint32_t kVersion = 1;
+inline constexpr uint32_t kVersion = 2;
 inline constexpr uint32_t kNone = UINT32_MAX;
-inline constexpr size_t kHeaderSize = 4096;
-inline constexpr size_t kChunkSize =
-    320;  // a session without client certificate (126 to 172 B) fits one chunk
+// Whole cache lines; a session without client certificate (126 to 172 B) fits one chunk.
+inline constexpr size_t kChunkSize = 384;
 inline constexpr size_t kPartBytes = kChunkSize - 16;
-inline constexpr size_t kHeadBytes = kPartBytes - 120;
+inline constexpr size_t kHeadBytes = kPartBytes - 160;
 
 enum ChunkState : uint32_t { kFree = 0, kHead = 0x44414548, kPart = 0x54524150 };
-enum Flags : uint8_t { kSingleUse = 1, kMovedIn = 2 };
+enum Flags : uint8_t { kSingleUse = 1, kMovedIn = 2, kEarlyDataSpent = 4 };
 
 struct Head {
     uint64_t serial;  // order of insertion
     uint64_t created_ms, authenticated_ms, expires_ms;
+    uint64_t service;
+    SessionDigest digest;
     SessionName name;
     uint32_t hash_next, older, newer;
     uint32_t uses;
@@ -70,19 +71,20 @@ struct alignas(64) ShardHeader {
     std::atomic<uint64_t> puts, hits, misses, evicted, expired, rebuilt;
 };
 
-/// Written by the agent, read by the hooks: a seqlock (odd while being written).
-struct alignas(64) ControlBlock {
-    std::atomic<uint32_t> sequence;
-    std::atomic<uint32_t> blade_and_generation;  // blade id << 16 | has key << 8 | generation
-    std::atomic<uint32_t> lifetime_s;
-    std::atomic<uint64_t> key[2];
+/// Of one service: [TLS 1.3][resumed].
+struct alignas(64) CostCells {
+    struct Cell {
+        std::atomic<uint64_t> count, cpu_ns, wall_ns;
+    };
+    std::array<std::array<Cell, 2>, 2> cells;
 };
 
 struct StoreHeader {
     uint64_t magic;
     uint32_t version, chunk_size;
     uint64_t file_size;
-    ControlBlock control;
+    alignas(64) Published<StoreControl> control;
+    std::array<CostCells, StoreControl::kMostServices> costs;
     struct alignas(64) {
         std::atomic<uint64_t> resumed;
     } resumed;
@@ -90,7 +92,7 @@ struct StoreHeader {
         std::atomic<uint64_t> full;
     } full;
 };
-static_assert(sizeof(StoreHeader) <= kHeaderSize);
+inline constexpr size_t kHeaderSize = (sizeof(StoreHeader) + 4095) & ~size_t{4095};
 
 inline constexpr uint64_t kMinimumSize = 1 << 20;
 

@@ -131,8 +131,11 @@ void Shard::write(uint32_t index, const SessionRecord& record) {
     head.port = record.port;
     head.der_size = record.der_size;
     head.id_context_size = record.id_context_size;
+    head.service = record.service;
+    head.digest = record.digest;
     head.flags = static_cast<uint8_t>((record.single_use ? layout::kSingleUse : 0) |
-                                      (record.moved_in ? layout::kMovedIn : 0));
+                                      (record.moved_in ? layout::kMovedIn : 0) |
+                                      (record.early_data_spent ? layout::kEarlyDataSpent : 0));
     std::memcpy(head.id_context.data(), record.id_context.data(), record.id_context_size);
 
     std::span<const uint8_t> rest = record.der_bytes();
@@ -212,6 +215,18 @@ void Shard::info(uint32_t index, SessionInfo& out) const {
     out.created_ms = head.created_ms;
     out.authenticated_ms = head.authenticated_ms;
     out.expires_ms = head.expires_ms;
+    out.early_data_spent = flags & layout::kEarlyDataSpent;
+    out.service = head.service;
+    out.digest = head.digest;
+}
+
+bool Shard::advance(uint32_t index, uint32_t uses_before, const SessionDigest& digest) {
+    Head& head = chunk(index).head;
+    if (head.uses != uses_before) return false;
+    head.digest =
+        digest;  // a process that dies between the two leaves a digest that nobody else has: refused
+    head.uses = uses_before + 1;
+    return true;
 }
 
 bool Shard::read(uint32_t index, SessionRecord& out) {

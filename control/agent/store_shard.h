@@ -22,7 +22,8 @@ class Shard {
     bool read(uint32_t index, SessionRecord& out);
     void remove(uint32_t index);
     void info(uint32_t index, SessionInfo& out) const;
-    void count_use(uint32_t index) { chunk(index).head.uses++; }
+    /// One use more, if it had `uses_before`.
+    bool advance(uint32_t index, uint32_t uses_before, const SessionDigest& digest);
     [[nodiscard]] bool is_head(uint32_t index) const { return state(index) == layout::kHead; }
 
     /// Makes every list and counter anew from the committed records and wipes all else.

@@ -30,6 +30,13 @@ struct Pool {
     uint32_t line = 0;
 };
 
+bool is_plain_name(std::string_view text) {
+    const auto plain = [](unsigned char c) {
+        return std::isalnum(c) != 0 || c == '-' || c == '_' || c == '.';
+    };
+    return !text.empty() && text.size() <= kMaxName && std::ranges::all_of(text, plain);
+}
+
 /// One reading of one file.
 class Reader {
   public:
@@ -137,6 +144,7 @@ class Reader {
         if (const auto lifetime =
                 table.duration("session_lifetime", kMinLifetime, kMaxLifetime, Need::optional))
             service.session_lifetime = std::chrono::duration_cast<std::chrono::seconds>(lifetime->value);
+        read_tickets(service, table);
         table.finish();
         if (config_.services.size() == kMaxServices)
             errors_.add(table.line(), "more than {} services; join some of them", kMaxServices);
@@ -198,6 +206,31 @@ class Reader {
             service.binding = found->second;
     }
 
+    void read_tickets(ServiceConfig& service, TomlTable& table) {
+        if (const auto tickets = table.text("tickets", Need::optional)) {
+            service.single_use = tickets->value != "reusable";
+            if (service.single_use && tickets->value != "single-use")
+                errors_.add(tickets->line, "'tickets' is '{}'; write \"single-use\" or \"reusable\"",
+                            tickets->value);
+        }
+        if (const auto early = table.boolean("early_data", Need::optional)) {
+            service.early_data = early->value;
+            if (service.early_data && !service.single_use)
+                errors_.add(early->line,
+                            "early data with reusable tickets could be replayed (RFC 8446 section 8); write "
+                            "tickets = \"single-use\" or early_data = false");
+        }
+        if (const auto group = table.text("id_context", Need::optional)) {
+            service.id_context = group->value;
+            if (!is_plain_name(group->value))
+                errors_.add(
+                    group->line,
+                    "'id_context' is '{}'; write the name of a group of sites that may use each other's "
+                    "sessions: 1 to {} letters, digits, '-', '_' and '.'",
+                    group->value, kMaxName);
+        }
+    }
+
     void read_ticket_key(TomlTable& table) {
         const auto named = table.text("name", Need::required);
         const auto blade = table.integer("blade", kBladeIdMin, kBladeIdMax, Need::required);
@@ -228,10 +261,7 @@ class Reader {
         const auto given = table.text("name", Need::required);
         if (!given) return {fmt::format("(line {})", table.line()), table.line()};
         auto text = *given;
-        const auto plain = [](unsigned char c) {
-            return std::isalnum(c) != 0 || c == '-' || c == '_' || c == '.';
-        };
-        if (text.value.size() > kMaxName || !std::ranges::all_of(text.value, plain))
+        if (!is_plain_name(text.value))
             errors_.add(text.line,
                         "name '{}' cannot be used; write at most {} letters, digits, '-', '_' and '.'",
                         text.value, kMaxName);

@@ -44,6 +44,9 @@ struct ServiceConfig {
     std::chrono::microseconds hello_timeout{100'000};
     uint32_t hello_limit = 16 * 1024;  // bytes
     std::chrono::seconds session_lifetime{7200};
+    bool single_use = true;   // tickets = "single-use"; false: "reusable"
+    bool early_data = false;  // only with single-use tickets
+    std::string id_context;   // "": the application's own; else the group whose sites share sessions
 
     bool operator==(const ServiceConfig&) const = default;
 };

@@ -111,6 +111,10 @@ chassis::Keys make_keys(const Config& config, const Secrets& secrets, uint16_t b
         out.set_port(service.port);
         out.set_hold(service.by_session);
         out.set_session_lifetime_s(static_cast<uint32_t>(service.session_lifetime.count()));
+        out.set_tickets(service.single_use ? chassis::ServiceOnBlade::SINGLE_USE
+                                           : chassis::ServiceOnBlade::REUSABLE);
+        out.set_early_data(service.early_data);
+        out.set_id_context(service.id_context);
     }
     for (const auto& [id, peer] : config.blades) {
         if (id == blade) continue;

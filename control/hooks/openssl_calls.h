@@ -28,6 +28,9 @@ namespace keyrail::hooks {
     X(SSL_set_accept_state)            \
     X(SSL_accept)                      \
     X(SSL_do_handshake)                \
+    X(SSL_read_early_data)             \
+    X(SSL_write)                       \
+    X(SSL_write_ex)                    \
     X(SSL_free)
 
 // Functions that the hooks call.
@@ -36,8 +39,10 @@ namespace keyrail::hooks {
     X(EVP_CIPHER_CTX_free)              \
     X(EVP_CIPHER_CTX_new)               \
     X(EVP_CIPHER_CTX_set_padding)       \
-    X(EVP_EncryptInit_ex)               \
-    X(EVP_EncryptUpdate)                \
+    X(EVP_CipherInit_ex)                \
+    X(EVP_CipherUpdate)                 \
+    X(EVP_Digest)                       \
+    X(EVP_MD_fetch)                     \
     X(EVP_aes_128_ecb)                  \
     X(OPENSSL_sk_num)                   \
     X(OPENSSL_sk_value)                 \
@@ -50,20 +55,25 @@ namespace keyrail::hooks {
     X(SSL_SESSION_get0_id_context)      \
     X(SSL_SESSION_get_id)               \
     X(SSL_SESSION_get_protocol_version) \
-    X(SSL_SESSION_get_time)             \
     X(SSL_SESSION_get_timeout)          \
     X(SSL_SESSION_set_time)             \
     X(SSL_SESSION_up_ref)               \
     X(SSL_get_SSL_CTX)                  \
     X(SSL_get_ciphers)                  \
+    X(SSL_get_client_random)            \
     X(SSL_get_ex_data)                  \
     X(SSL_get_fd)                       \
+    X(SSL_get_max_early_data)           \
+    X(SSL_get_server_random)            \
     X(SSL_in_before)                    \
     X(SSL_in_init)                      \
     X(SSL_is_server)                    \
+    X(SSL_new_session_ticket)           \
     X(SSL_session_reused)               \
     X(SSL_set_ex_data)                  \
+    X(SSL_set_max_early_data)           \
     X(SSL_set_options)                  \
+    X(SSL_set_session_id_context)       \
     X(SSL_version)                      \
     X(TLS_client_method)                \
     X(d2i_SSL_SESSION)                  \

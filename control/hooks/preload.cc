@@ -2,10 +2,14 @@
 // libkeyrail-tls.so: the OpenSSL functions that an unmodified server calls, with ours in front (LD_PRELOAD).
 // libssl calls some of them itself (SSL_CTX_new -> SSL_CTX_new_ex, SSL_accept -> SSL_do_handshake): all of
 // them may therefore be entered twice for one call.
+#include "control/hooks/connection.h"
 #include "control/hooks/openssl_calls.h"
+#include "control/hooks/sessions.h"
 #include "control/hooks/ssl_ctx.h"
 
 using keyrail::hooks::attach;
+using keyrail::hooks::connection_of;
+using keyrail::hooks::HandshakeStep;
 using keyrail::hooks::hooks_of;
 using keyrail::hooks::openssl;
 
@@ -82,13 +86,12 @@ KEYRAIL_EXPORT int SSL_CTX_set_generate_session_id(SSL_CTX* context, GEN_SESSION
 }
 
 KEYRAIL_EXPORT int SSL_set_generate_session_id(SSL* ssl, GEN_SESSION_CB callback) {
-    return keyrail::hooks::is_hooked_server(ssl) ? 1 : openssl().SSL_set_generate_session_id(ssl, callback);
+    return connection_of(ssl) != nullptr ? 1 : openssl().SSL_set_generate_session_id(ssl, callback);
 }
 
 // nginx and others copy the options of the SSL_CTX that SNI chose, and clear those that it does not have.
 KEYRAIL_EXPORT uint64_t SSL_clear_options(SSL* ssl, uint64_t options) {
-    if (keyrail::hooks::is_hooked_server(ssl)) options &= ~static_cast<uint64_t>(SSL_OP_NO_TICKET);
-    return openssl().SSL_clear_options(ssl, options);
+    return openssl().SSL_clear_options(ssl, options & ~keyrail::hooks::kept_options(ssl));
 }
 
 KEYRAIL_EXPORT void SSL_set_accept_state(SSL* ssl) {
@@ -98,17 +101,30 @@ KEYRAIL_EXPORT void SSL_set_accept_state(SSL* ssl) {
 
 KEYRAIL_EXPORT int SSL_accept(SSL* ssl) {
     // A libssl linked with -Bsymbolic does not come by SSL_set_accept_state above.
-    if (openssl().SSL_in_before(ssl) != 0 && !keyrail::hooks::is_hooked_server(ssl))
-        SSL_set_accept_state(ssl);
-    const int result = openssl().SSL_accept(ssl);
-    if (result == 1) keyrail::hooks::handshake_done(ssl);
-    return result;
+    if (openssl().SSL_in_before(ssl) != 0 && connection_of(ssl) == nullptr) SSL_set_accept_state(ssl);
+    const HandshakeStep step(ssl);
+    return openssl().SSL_accept(ssl);
 }
 
 KEYRAIL_EXPORT int SSL_do_handshake(SSL* ssl) {
-    const int result = openssl().SSL_do_handshake(ssl);
-    if (result == 1) keyrail::hooks::handshake_done(ssl);
-    return result;
+    const HandshakeStep step(ssl);
+    return openssl().SSL_do_handshake(ssl);
+}
+
+// Servers with early data (RFC 8446 section 2.3) make their handshakes by this.
+KEYRAIL_EXPORT int SSL_read_early_data(SSL* ssl, void* buffer, size_t size, size_t* count) {
+    const HandshakeStep step(ssl);
+    return openssl().SSL_read_early_data(ssl, buffer, size, count);
+}
+
+KEYRAIL_EXPORT int SSL_write(SSL* ssl, const void* buffer, int size) {
+    keyrail::hooks::renew_ticket(ssl);
+    return openssl().SSL_write(ssl, buffer, size);
+}
+
+KEYRAIL_EXPORT int SSL_write_ex(SSL* ssl, const void* buffer, size_t size, size_t* written) {
+    keyrail::hooks::renew_ticket(ssl);
+    return openssl().SSL_write_ex(ssl, buffer, size, written);
 }
 
 KEYRAIL_EXPORT void SSL_free(SSL* ssl) {

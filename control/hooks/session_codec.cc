@@ -22,7 +22,7 @@ bool write_der(SSL_SESSION* session, SessionRecord& record) {
 
 }  // namespace
 
-bool encode(SSL_SESSION* session, const Lineage& lineage, uint32_t lifetime_s, uint64_t now_ms,
+bool encode(SSL_SESSION* session, const Lineage& lineage, const SessionPolicy& policy, uint64_t now_ms,
             SessionRecord& record) {
     const auto& ssl = openssl();
     unsigned int name_size = 0;
@@ -37,16 +37,16 @@ bool encode(SSL_SESSION* session, const Lineage& lineage, uint32_t lifetime_s, u
     record.id_context_size = static_cast<uint8_t>(context_size);
 
     record.tls_version = static_cast<uint16_t>(ssl.SSL_SESSION_get_protocol_version(session));
-    record.single_use = record.tls_version == TLS1_3_VERSION;
-    record.moved_in = false;
+    record.single_use = policy.single_use && record.tls_version == TLS1_3_VERSION;
+    record.moved_in = record.early_data_spent = false;
+    record.service = policy.service;
     record.uses = lineage.uses;
+    record.digest = lineage.digest;
     record.created_ms = now_ms;
     record.authenticated_ms = lineage.authenticated_ms != 0 ? lineage.authenticated_ms : now_ms;
     const long timeout_s = std::clamp(ssl.SSL_SESSION_get_timeout(session), 0L, 7L * 24 * 3600);
-    record.expires_ms = now_ms + static_cast<uint64_t>(timeout_s) * 1000;
-    if (lifetime_s != 0)
-        record.expires_ms =
-            std::min(record.expires_ms, record.authenticated_ms + uint64_t{lifetime_s} * 1000);
+    record.expires_ms = std::min(now_ms + static_cast<uint64_t>(timeout_s) * 1000,
+                                 record.authenticated_ms + uint64_t{policy.lifetime_s} * 1000);
     return record.expires_ms > now_ms && write_der(session, record);
 }
 
@@ -65,8 +65,7 @@ SSL_SESSION* decode(const SessionRecord& record, uint64_t now_ms) {
         ssl.SSL_SESSION_free(session);
         return nullptr;
     }
-    const long now = static_cast<long>(now_ms / 1000);
-    if (ssl.SSL_SESSION_get_time(session) > now) ssl.SSL_SESSION_set_time(session, now);
+    ssl.SSL_SESSION_set_time(session, static_cast<long>(std::min(record.created_ms, now_ms) / 1000));
     return session;
 }
 

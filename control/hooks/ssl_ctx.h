@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the hooks do to a server's SSL_CTX and SSL objects: every session goes into the blade's store under a
-// name that says where it is, and comes back from there. facts: one copy only, wherever the session is.
+// What the hooks do to a server's SSL_CTX: its sessions go into the blade's store and come back from there
+// (sessions.cc), and nothing else keeps them. facts: one copy only, wherever the session is.
 #pragma once
 
 #include <openssl/ssl.h>
@@ -35,27 +35,5 @@ ContextHooks* hooks_of(const SSL_CTX* context);
 
 /// SSL_CTRL_SET_SESS_CACHE_MODE: returns the application's value before.
 long set_cache_mode(SSL_CTX* context, ContextHooks& hooks, long mode);
-
-/// The connection becomes a server's: stateful tickets from here on.
-void become_server(SSL* ssl);
-/// Whether become_server() took this connection in.
-bool is_hooked_server(const SSL* ssl);
-/// Counts the handshake, once, and lets go of the session that was kept for a HelloRetryRequest.
-void handshake_done(SSL* ssl);
-
-/// While one exists on this thread, OpenSSL's removal of sessions does not reach the store. For SSL_free: it
-/// removes the session of a connection that was not closed properly, which TLS 1.1 and later do not ask for
-/// (RFC 5246 section 7.2.1), and which would cost just those clients their session whose network broke.
-class KeepSessions {
-  public:
-    KeepSessions() { depth_++; }
-    ~KeepSessions() { depth_--; }
-    KeepSessions(const KeepSessions&) = delete;
-    KeepSessions& operator=(const KeepSessions&) = delete;
-    static bool active() { return depth_ > 0; }
-
-  private:
-    static thread_local int depth_;
-};
 
 }  // namespace keyrail::hooks

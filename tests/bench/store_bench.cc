@@ -3,7 +3,7 @@
 #include <benchmark/benchmark.h>
 
 #include "control/hooks/session_codec.h"
-#include "control/hooks/session_name_maker.h"
+#include "control/hooks/session_names.h"
 #include "tests/support/temp_store.h"
 
 namespace keyrail {
@@ -83,7 +83,7 @@ void hit(benchmark::State& state) {
     SSL_SESSION_set_timeout(session, 300);
     SessionRecord record, out;
     const uint64_t now = wall_clock_ms();
-    if (!hooks::encode(session, {}, 7200, now, record))
+    if (!hooks::encode(session, {}, {}, now, record))
         return state.SkipWithError("the session cannot be encoded");
     store->put(record);
     for (auto step : state) {
@@ -100,7 +100,7 @@ void make_name(benchmark::State& state) {
     TempStore store;
     StoreControl control;
     control.blade_id = 1;
-    control.has_name_key = true;
+    control.name_key_count = 1;
     store->set_control(control);
     SessionName name;
     for (auto step : state) benchmark::DoNotOptimize(hooks::make_session_name(*store, name));

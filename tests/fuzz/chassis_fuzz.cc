@@ -12,7 +12,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     if (envelope.has_transfer()) {
         constexpr uint64_t kNow = 1'700'000'000'000;
         SessionRecord record;
-        const auto taken = from_message(envelope.transfer().record(), {443}, kNow, record);
+        ServedServices served;
+        served.add("www", 443);
+        const auto taken = from_message(envelope.transfer().record(), served, kNow, record);
         if (!taken && taken.error().message.empty()) __builtin_trap();
         if (taken && record.expires_ms <= kNow) __builtin_trap();  // a dead session must not come in
     }

@@ -122,6 +122,7 @@ class AgentTest : public ::testing::Test {
         fill(record, 12, 700);
         record.name = name;
         record.port = port;
+        record.service = service_id("www");
         record.created_ms = record.authenticated_ms = wall_clock_ms();
         record.expires_ms = wall_clock_ms() + 3600'000;
         ASSERT_EQ(stores[blade]->put(record), Store::Put::kStored);
@@ -166,12 +167,13 @@ class AgentTest : public ::testing::Test {
 TEST_F(AgentTest, TellsTheHooksWhatKeyraildAssigned) {
     start(1);
     ready({1});
-    const auto control_block = stores[1]->control();
-    ASSERT_TRUE(control_block);
-    EXPECT_EQ(control_block->blade_id, 1);
-    EXPECT_TRUE(control_block->has_name_key);
-    EXPECT_EQ(control_block->name_key, kNameKey);
-    EXPECT_EQ(control_block->session_lifetime_s, 1234U);
+    StoreControl told;
+    ASSERT_TRUE(stores[1]->control().read([&](const StoreControl& now) { told = now; }));
+    EXPECT_EQ(told.blade_id, 1);
+    EXPECT_EQ(told.name_key_count, 1);
+    EXPECT_EQ(told.name_keys[0].key, kNameKey);
+    EXPECT_EQ(told.services[0].service, service_id("www"));
+    EXPECT_EQ(told.services[0].lifetime_s, 1234U);
     const auto hello = control->of(1, Envelope::kAgentHello)[0].agent_hello();
     EXPECT_EQ(hello.agent_address(), local(listen_port[1]).text());
     EXPECT_FALSE(hello.accept_program());
@@ -183,7 +185,7 @@ TEST_F(AgentTest, KeysOfAnotherBladeAreNotUsed) {
     ASSERT_TRUE(run_until(io, [&] { return !control->of(1, Envelope::kAnnounce).empty(); }));
     ASSERT_TRUE(control->channels[1]->send(keys_for(2)));
     EXPECT_FALSE(run_until(
-        io, [&] { return stores[1]->control().has_value(); }, 100));
+        io, [&] { return stores[1]->control().version() != 0; }, 100));
 }
 
 TEST_F(AgentTest, MovesThereAndBack) {
@@ -373,6 +375,7 @@ Envelope transfer_of(const SessionName& name, uint64_t number) {
     record.set_authenticated_ms(wall_clock_ms());
     record.set_expires_ms(wall_clock_ms() + 10'000);
     record.set_single_use(true);
+    record.set_digest(std::string(32, 'd'));
     return message;
 }
 

@@ -2,42 +2,18 @@
 """libkeyrail-tls.so in real, unmodified nginx, HAProxy and Apache: who resumes which session where."""
 
 import contextlib
-import ctypes
 import os
 import shutil
 import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tls_server import HOOKS, Bench, Store, connect, eventually
 
 BOTH = pytest.mark.parametrize("version", ["1.2", "1.3"])
-CLONE_NEWNET = 0x40000000
-
-
-@pytest.fixture(scope="session", autouse=True)
-def own_network() -> None:
-    """A network namespace for this process: ports of other programs do not matter, and it goes when we go."""
-    assert ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNET) == 0, "needs root"
-    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
-
-
-@pytest.fixture
-def bench() -> Iterator[Bench]:
-    made = Bench()
-    try:
-        yield made
-    finally:
-        made.close()
-
-
-@pytest.fixture
-def session(tmp_path: Path) -> Path:
-    return tmp_path / "session"
 
 
 @BOTH

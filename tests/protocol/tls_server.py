@@ -38,7 +38,14 @@ class Store:
         self.path = directory / name
         store_tool("create", self.path, 4)
         if blade is not None:
-            store_tool("key", self.path, blade, 9, "00112233445566778899aabbccddeeff", lifetime_s)
+            self.control(f"blade={blade}", f"lifetime_s={lifetime_s}")
+
+    def control(self, *words: object) -> None:
+        """What an agent tells the servers: see store_tool."""
+        store_tool("control", self.path, "key=0900112233445566778899aabbccddeeff", *words)
+
+    def costs(self) -> list[dict[str, str]]:
+        return [dict(word.split("=") for word in line.split()) for line in store_tool("costs", self.path).splitlines()]
 
     def sessions(self) -> list[dict[str, str]]:
         found = []
@@ -50,9 +57,10 @@ class Store:
     def stats(self) -> dict[str, int]:
         return {key: int(value) for key, value in (word.split("=") for word in store_tool("stats", self.path).split())}
 
-    def move_all_to(self, other: "Store") -> None:
+    def move_all_to(self, other: "Store", *words: str) -> None:
+        """`spent`: as out of the repository."""
         for session in self.sessions():
-            store_tool("move", self.path, other.path, session["name"])
+            store_tool("move", self.path, other.path, session["name"], *words)
 
 
 class Server:
@@ -151,13 +159,13 @@ class Bench:
                   " fastcgi_temp_path @HOME@/3; uwsgi_temp_path @HOME@/4; scgi_temp_path @HOME@/5;\n"
                   f"server {{ listen 127.0.0.1:@PORT@ ssl; ssl_certificate @DIR@/{name}.pem;"
                   f" ssl_certificate_key @DIR@/{name}.pem; ssl_protocols TLSv1.2 TLSv1.3; {ssl}"
-                  ' return 200 "reused=$ssl_session_reused verify=$ssl_client_verify dn=$ssl_client_s_dn\\n"; }\n}\n')
+                  ' return 200 "reused=$ssl_session_reused early=$ssl_early_data verify=$ssl_client_verify dn=$ssl_client_s_dn\\n"; }\n}\n')
         return self._start("nginx", config, lambda file: ["nginx", "-c", str(file), "-e", "stderr"], store, hooks)
 
-    def haproxy(self, store: Store) -> Server:
+    def haproxy(self, store: Store, bind: str = "") -> Server:
         config = ("global\n  nbthread 2\n  user www-data\n  group www-data\n  chroot /var/lib/haproxy\n"
                   "defaults\n  mode http\n  timeout client 5s\n  timeout server 5s\n  timeout connect 5s\n"
-                  "frontend f\n  bind 127.0.0.1:@PORT@ ssl crt @DIR@/a.test.pem\n"
+                  f"frontend f\n  bind 127.0.0.1:@PORT@ ssl crt @DIR@/a.test.pem {bind}\n"
                   "  http-request return status 200 content-type text/plain string ok\n")
         return self._start("haproxy", config, lambda file: ["haproxy", "-db", "-f", str(file)], store)
 
@@ -178,6 +186,7 @@ class Answer:
         found = re.search(r"^(New|Reused), TLSv1", output, re.MULTILINE)
         assert found, f"no handshake: {output}"
         self.reused = found[1] == "Reused"
+        self.early = "Early data was accepted" in output
 
 
 def connect(server: Server, version: str, session: Path, *extra: str, offer: bool = True, save: bool = True) -> Answer:

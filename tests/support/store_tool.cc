@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A session store by hand, for tests that are not C++:
-//   create PATH MB | key PATH BLADE GENERATION HEXKEY LIFETIME_S | list PATH | stats PATH | move FROM TO NAME
+//   create PATH MB | control PATH WORD[=VALUE]... | list PATH | stats PATH | costs PATH | move FROM TO NAME [spent]
 #include <fmt/format.h>
 #include <openssl/evp.h>
 
@@ -36,11 +36,11 @@ std::vector<uint8_t> unhex(const std::string& text) {
 
 /// Home blade of a name under the store's current key; 0 when it is none of ours.
 int home(const SessionName& name, const StoreControl& control) {
-    if (!control.has_name_key || name[0] != control.name_key_generation) return 0;
+    if (control.name_key_count == 0 || name[0] != control.name_keys[0].generation) return 0;
     NameBlock block{};
     int size = 0;
     EVP_CIPHER_CTX* cipher = EVP_CIPHER_CTX_new();
-    EVP_DecryptInit_ex(cipher, EVP_aes_128_ecb(), nullptr, control.name_key.data(), nullptr);
+    EVP_DecryptInit_ex(cipher, EVP_aes_128_ecb(), nullptr, control.name_keys[0].key.data(), nullptr);
     EVP_CIPHER_CTX_set_padding(cipher, 0);
     EVP_DecryptUpdate(cipher, block.data(), &size, &name[kNameBlockOffset], kNameBlockSize);
     EVP_CIPHER_CTX_free(cipher);
@@ -48,18 +48,20 @@ int home(const SessionName& name, const StoreControl& control) {
 }
 
 int list(Store& store) {
-    const StoreControl control = store.control().value_or(StoreControl{});
+    StoreControl control;
+    store.control().read([&](const StoreControl& now) { control = now; });
     Store::Cursor cursor;
     while (!cursor.done()) {
         for (const auto& info : store.list(cursor, Store::Which::kAll, 1000))
-            fmt::print("{} {:04x} home={} port={} uses={} single_use={} lifetime_ms={}\n", hex(info.name),
-                       info.tls_version, home(info.name, control), info.port, info.uses, info.single_use,
-                       info.expires_ms - info.created_ms);
+            fmt::print(
+                "{} {:04x} home={} port={} uses={} single_use={} lifetime_ms={} service={:x} digest={}\n",
+                hex(info.name), info.tls_version, home(info.name, control), info.port, info.uses,
+                info.single_use, info.expires_ms - info.created_ms, info.service, hex(info.digest));
     }
     return 0;
 }
 
-int move(Store& from, const std::string& to, const std::string& name_text) {
+int move(Store& from, const std::string& to, const std::string& name_text, bool spent) {
     auto target = Store::open(to);
     if (!target) return fail_with(target.error().message);
     const std::vector<uint8_t> bytes = unhex(name_text);
@@ -69,7 +71,52 @@ int move(Store& from, const std::string& to, const std::string& name_text) {
     SessionRecord record;
     if (!from.take(name, record)) return fail_with("no such session");
     record.moved_in = true;
+    record.early_data_spent = spent;
     return target->put(record) == Store::Put::kStored ? 0 : fail_with("refused");
+}
+
+/// What an agent would tell the servers, word by word; `port` makes a service of the policy so far.
+int control(Store& store, const std::vector<std::string>& words) {
+    StoreControl control;
+    for (const std::string& word : words) {
+        const auto equals = word.find('=');
+        const std::string name = word.substr(0, equals);
+        const std::string value = equals == std::string::npos ? "" : word.substr(equals + 1);
+        SessionPolicy& policy = control.services[0];
+        if (name == "blade") {
+            control.blade_id = static_cast<uint16_t>(std::stoul(value));
+        } else if (name == "key") {  // hex, the current one first; its generation in front
+            const std::vector<uint8_t> bytes = unhex(value);
+            StoreNameKey& key = control.name_keys.at(control.name_key_count++);
+            if (bytes.size() != 1 + key.key.size()) return fail_with("a name key is 2 + 32 hex digits");
+            key.generation = bytes[0];
+            std::memcpy(key.key.data(), &bytes[1], key.key.size());
+        } else if (name == "lifetime_s") {
+            policy.lifetime_s = static_cast<uint32_t>(std::stoul(value));
+        } else if (name == "reusable") {
+            policy.single_use = false;
+        } else if (name == "early_data") {
+            policy.early_data = true;
+        } else if (name == "pull_budget_us") {
+            control.pull_budget_us = static_cast<uint32_t>(std::stoul(value));
+        } else if (name == "renew_tickets") {
+            control.renew_tickets = true;
+        } else if (name == "group") {
+            policy.has_id_context = true;
+            policy.id_context.fill(static_cast<uint8_t>(std::stoul(value)));
+        } else if (name == "port") {  // a service there, with the policy so far
+            ServiceEndpoint& place = control.endpoints.at(control.endpoint_count++);
+            place = {{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 127, 0, 0, 1},
+                     static_cast<uint16_t>(std::stoul(value)),
+                     control.service_count};
+            control.services.at(control.service_count) = policy;
+            control.services.at(control.service_count++).service = service_id(value);
+        } else {
+            return fail_with("unknown word " + word);
+        }
+    }
+    store.set_control(control);
+    return 0;
 }
 
 }  // namespace
@@ -84,24 +131,19 @@ int main(int argc, char** argv) {
     auto store = Store::open(words[1]);
     if (!store) return fail_with(store.error().message);
     if (words[0] == "list") return list(*store);
-    if (words[0] == "move") return move(*store, words.at(2), words.at(3));
+    if (words[0] == "move") return move(*store, words.at(2), words.at(3), words.size() > 4);
     if (words[0] == "stats") {
         const StoreStats stats = store->stats();
         fmt::print("sessions={} hits={} misses={} full={} resumed={}\n", stats.sessions, stats.hits,
                    stats.misses, stats.full, stats.resumed);
         return 0;
     }
-    if (words[0] == "key") {
-        StoreControl control;
-        control.blade_id = static_cast<uint16_t>(std::stoul(words.at(2)));
-        control.name_key_generation = static_cast<uint8_t>(std::stoul(words.at(3)));
-        const std::vector<uint8_t> key = unhex(words.at(4));
-        if (key.size() != control.name_key.size()) return fail_with("a name key is 32 hex digits");
-        std::memcpy(control.name_key.data(), key.data(), key.size());
-        control.has_name_key = true;
-        control.session_lifetime_s = static_cast<uint32_t>(std::stoul(words.at(5)));
-        store->set_control(control);
+    if (words[0] == "costs") {
+        for (const HandshakeCost& cost : store->costs())
+            fmt::print("service={:x} tls13={} resumed={} count={} cpu_ns={} wall_ns={}\n", cost.service,
+                       cost.tls13, cost.resumed, cost.count, cost.cpu_ns, cost.wall_ns);
         return 0;
     }
+    if (words[0] == "control") return control(*store, {words.begin() + 2, words.end()});
     return fail_with("unknown command " + words[0]);
 }

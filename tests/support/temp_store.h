@@ -64,6 +64,9 @@ inline void fill(SessionRecord& record, uint64_t number, uint16_t der_size) {
     record.tls_version = number % 2 ? 0x0304 : 0x0303;
     record.single_use = number % 2;
     record.port = 443;
+    record.service = number + 1;
+    record.digest.fill(static_cast<uint8_t>(number));
+    record.early_data_spent = number % 3 == 0;
     record.created_ms = 1000 + number;
     record.authenticated_ms = 2000 + number;
     record.expires_ms = uint64_t{1} << 50;
@@ -81,6 +84,8 @@ inline bool whole(const SessionRecord& record) {
     fill(expected, number, record.der_size);
     return record.name == expected.name && record.tls_version == expected.tls_version &&
            record.single_use == expected.single_use && record.created_ms == expected.created_ms &&
+           record.service == expected.service && record.digest == expected.digest &&
+           record.early_data_spent == expected.early_data_spent &&
            record.authenticated_ms == expected.authenticated_ms && record.expires_ms == expected.expires_ms &&
            record.id_context_size == expected.id_context_size &&
            std::memcmp(record.id_context.data(), expected.id_context.data(), record.id_context_size) == 0 &&

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The agent's pure parts: configuration, what keyraild assigns, records on the wire, sysctls, load.
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <stdlib.h>
 
@@ -127,7 +128,7 @@ chassis::Keys good_keys() {
     }
     for (const uint32_t port : {443U, 8443U}) {
         auto& service = *keys.add_services();
-        service.set_name("s");
+        service.set_name("s" + std::to_string(port));
         service.add_addresses("198.51.100.1");
         service.add_addresses("2001:db8:100::1");
         service.set_port(port);
@@ -149,14 +150,74 @@ TEST(Assignment, TakesEverythingOver) {
     EXPECT_EQ((*read->cookie_keys[1])[0], 'c');
     EXPECT_EQ(read->name_keys.size(), 2U);
     EXPECT_EQ(read->control.blade_id, 3);
-    EXPECT_EQ(read->control.name_key_generation, 5);
-    EXPECT_EQ(read->control.name_key[0], 5);
-    EXPECT_EQ(read->control.session_lifetime_s, 443U) << "the shortest";
+    ASSERT_EQ(read->control.name_key_count, 2);
+    EXPECT_EQ(read->control.name_keys[0].generation, 5) << "the current one first";
+    EXPECT_EQ(read->control.name_keys[0].key[0], 5);
+    EXPECT_EQ(read->control.name_keys[1].generation, 4);
     EXPECT_EQ(read->services.size(), 4U);
     EXPECT_EQ(read->held.size(), 2U);
-    EXPECT_EQ(read->ports, (std::set<uint16_t>{443, 8443}));
+    EXPECT_TRUE(read->served.has_port(443) && read->served.has_port(8443) && !read->served.has_port(80));
+    EXPECT_TRUE(read->served.has("s443") && read->served.has("s8443") && !read->served.has("s"));
     ASSERT_EQ(read->peers.size(), 1U) << "itself is no peer";
     EXPECT_EQ(read->peers.at(1).text(), "10.77.0.11:7401");
+}
+
+ServiceEndpoint at(std::initializer_list<uint8_t> address, uint16_t port) {
+    ServiceEndpoint place{{}, port, 0};
+    std::copy_backward(address.begin(), address.end(), place.address.end());
+    return place;
+}
+
+TEST(Assignment, TellsTheServersThePoliciesOfTheServices) {
+    chassis::Keys keys = good_keys();
+    keys.mutable_services(0)->set_tickets(chassis::ServiceOnBlade::REUSABLE);
+    keys.mutable_services(1)->set_early_data(true);
+    keys.mutable_services(1)->set_id_context("shop");
+    const auto read = Assignment::from(keys, 3);
+    ASSERT_TRUE(read) << read.error().message;
+    const StoreControl& control = read->control;
+    const SessionPolicy& first = control.services[control.slot_of(at({0xff, 0xff, 198, 51, 100, 1}, 443))];
+    EXPECT_EQ(first.service, service_id("s443"));
+    EXPECT_EQ(first.lifetime_s, 443U);
+    EXPECT_FALSE(first.single_use);
+    EXPECT_FALSE(first.has_id_context);
+    const SessionPolicy& second = control.services[control.slot_of(
+        at({0x20, 0x01, 0x0d, 0xb8, 0x01, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1}, 8443))];
+    EXPECT_EQ(second.service, service_id("s8443"));
+    EXPECT_TRUE(second.single_use && second.early_data && second.has_id_context);
+    EXPECT_NE(second.id_context[0], 0);
+    const SessionPolicy& unknown = control.services[0];
+    EXPECT_EQ(unknown.service, 0U);
+    EXPECT_EQ(unknown.lifetime_s, 443U) << "the strictest of all";
+    EXPECT_TRUE(unknown.single_use && !unknown.early_data && !unknown.has_id_context);
+}
+
+TEST(Assignment, TheOnlyServiceIsMeantWhereNoneIsSeen) {
+    chassis::Keys keys = good_keys();
+    keys.mutable_services()->RemoveLast();
+    keys.mutable_services(0)->set_early_data(true);
+    const auto read = Assignment::from(keys, 3);
+    ASSERT_TRUE(read);
+    EXPECT_EQ(read->control.services[0].service, service_id("s443"));
+    EXPECT_TRUE(read->control.services[0].early_data);
+}
+
+TEST(Assignment, MoreThanTheServersTableHolds) {
+    chassis::Keys keys = good_keys();
+    keys.clear_services();
+    for (uint32_t i = 0; i < 1000; i++) {
+        auto& service = *keys.add_services();
+        service.set_name("s" + std::to_string(i));
+        service.set_port(1 + i);
+        for (int j = 0; j < 5; j++) service.add_addresses("198.51.100." + std::to_string(j));
+    }
+    keys.mutable_services(999)->set_session_lifetime_s(60);
+    const auto read = Assignment::from(keys, 3);
+    ASSERT_TRUE(read);
+    EXPECT_EQ(read->control.service_count, StoreControl::kMostServices);
+    EXPECT_EQ(read->control.endpoint_count, StoreControl::kMostEndpoints);
+    EXPECT_EQ(read->control.services[0].lifetime_s, 60U) << "one that has no place counts too";
+    EXPECT_EQ(read->services.size(), 5000U);
 }
 
 TEST(Assignment, RefusesNonsenseWhole) {
@@ -180,23 +241,38 @@ TEST(Assignment, RefusesNonsenseWhole) {
 // --- records
 // --------------------------------------------------------------------------------------------------
 
+ServedServices www() {
+    ServedServices served;
+    served.add("www", 443);
+    return served;
+}
+
+/// A record of `www` that was made at 100 s and lives until 200 s.
+void fill_dated(SessionRecord& record, uint16_t size = 100) {
+    testing::fill(record, 7, size);
+    record.service = service_id("www");
+    record.uses = 9;
+    record.early_data_spent = true;
+    record.created_ms = record.authenticated_ms = 100'000;
+    record.expires_ms = 200'000;
+}
+
 TEST(Records, ComeBackAsTheyWere) {
     for (const uint16_t size : std::initializer_list<uint16_t>{1, 172, 8192}) {
-        SessionRecord record;
-        testing::fill(record, 7, size);
-        record.uses = 9;
-        record.created_ms = record.authenticated_ms = 100'000;
-        record.expires_ms = 200'000;
+        SessionRecord record, back;
+        fill_dated(record, size);
         chassis::Record message;
-        to_message(record, message);
-        SessionRecord back;
-        const auto done = from_message(message, {443}, 150'000, back);
+        to_message(record, www(), 150'000, message);
+        const auto done = from_message(message, www(), 150'000, back);
         ASSERT_TRUE(done) << done.error().message;
         EXPECT_EQ(back.name, record.name);
         EXPECT_EQ(back.tls_version, record.tls_version);
         EXPECT_EQ(back.port, 443);
+        EXPECT_EQ(back.service, service_id("www"));
+        EXPECT_EQ(back.digest, record.digest);
         EXPECT_EQ(back.uses, 9U);
         EXPECT_EQ(back.single_use, record.single_use);
+        EXPECT_TRUE(back.early_data_spent);
         EXPECT_EQ(back.authenticated_ms, record.authenticated_ms);
         EXPECT_EQ(back.expires_ms, record.expires_ms);
         EXPECT_TRUE(std::ranges::equal(back.der_bytes(), record.der_bytes()));
@@ -204,18 +280,46 @@ TEST(Records, ComeBackAsTheyWere) {
     }
 }
 
-TEST(Records, FromTheFutureAreRefused) {
+TEST(Records, AreDatedByTheReceiversClock) {
     SessionRecord record, back;
-    testing::fill(record, 7, 100);
-    record.created_ms = record.authenticated_ms = 10'000'000;
-    record.expires_ms = 20'000'000;
+    fill_dated(record);
     chassis::Record message;
-    to_message(record, message);
-    EXPECT_TRUE(from_message(message, {443}, 9'950'000, back)) << "clocks differ a little";
-    const auto refused = from_message(message, {443}, 9'900'000, back);
-    ASSERT_FALSE(refused);
-    EXPECT_NE(refused.error().message.find("clocks"), std::string::npos);
-    EXPECT_FALSE(from_message(message, {80}, 9'950'000, back)) << "no such service";
+    to_message(record, www(), 150'000, message);
+    for (const uint64_t now : {110'000, 138'000, 162'000, 209'000}) {
+        ASSERT_TRUE(from_message(message, www(), now, back)) << now;
+        EXPECT_EQ(now - back.created_ms, 50'000U) << "it is 50 s old, whatever the clocks say";
+        EXPECT_EQ(back.expires_ms - now, 50'000U);
+    }
+    for (const uint64_t now : {80'000, 220'000}) {
+        const auto refused = from_message(message, www(), now, back);
+        ASSERT_FALSE(refused);
+        EXPECT_NE(refused.error().message.find("clocks"), std::string::npos);
+    }
+    to_message(record, www(), 0, message);
+    ASSERT_TRUE(from_message(message, www(), 199'000, back)) << "a record that was kept is as old as it says";
+    EXPECT_EQ(back.created_ms, 100'000U);
+}
+
+TEST(Records, WhatCannotBeIsRefused) {
+    const auto refusal = [](const std::function<void(chassis::Record&)>& change) -> std::string {
+        SessionRecord record, back;
+        fill_dated(record);
+        chassis::Record message;
+        to_message(record, www(), 150'000, message);
+        change(message);
+        const auto done = from_message(message, www(), 150'000, back);
+        return done ? "" : done.error().message;
+    };
+    EXPECT_EQ(refusal([](auto&) {}), "");
+    EXPECT_THAT(refusal([](auto& m) { m.set_name("short"); }), ::testing::HasSubstr("name has 5"));
+    EXPECT_THAT(refusal([](auto& m) { m.set_digest(""); }), ::testing::HasSubstr("digest has 0"));
+    EXPECT_THAT(refusal([](auto& m) { m.set_service("mail"); }),
+                ::testing::HasSubstr("does not serve 'mail'"));
+    EXPECT_THAT(refusal([](auto& m) { m.set_port(80); }), ::testing::HasSubstr("port 80"));
+    EXPECT_THAT(refusal([](auto& m) { m.set_session_der(""); }), ::testing::HasSubstr("0 bytes"));
+    EXPECT_THAT(refusal([](auto& m) { m.set_expires_ms(149'999); }), ::testing::HasSubstr("expired"));
+    EXPECT_THAT(refusal([](auto& m) { m.set_created_ms(250'000); }), ::testing::HasSubstr("future"));
+    EXPECT_THAT(refusal([](auto& m) { m.set_sent_ms(UINT64_MAX); }), ::testing::HasSubstr("clocks"));
 }
 
 // --- the rest

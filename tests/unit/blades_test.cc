@@ -161,6 +161,8 @@ TEST_F(BladesTest, KeysOfABlade) {
     EXPECT_EQ(keys.services(0).name(), "www");
     EXPECT_TRUE(keys.services(0).hold());
     EXPECT_EQ(keys.services(0).session_lifetime_s(), 7200u);
+    EXPECT_EQ(keys.services(0).tickets(), chassis::ServiceOnBlade::SINGLE_USE);
+    EXPECT_FALSE(keys.services(0).early_data());
     ASSERT_EQ(keys.peers_size(), 1);
     EXPECT_EQ(keys.peers(0).address(), "10.77.0.12:7401");
     EXPECT_EQ(keys.cookie_keys(0).key().size(), 16u);

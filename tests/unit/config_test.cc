@@ -59,6 +59,9 @@ port = 443
 pool = "web"
 binding = "early"
 hello_limit = 65536
+tickets = "single-use"
+early_data = true
+id_context = "shop"
 [[ticket_key]]
 name = "000102030405060708090a0b0c0d0eFf"
 blade = 2
@@ -106,6 +109,9 @@ TEST_F(ConfigTest, GoodOne) {
     EXPECT_FALSE(config->services[1].by_session);
     EXPECT_EQ(config->services[0].binding, Binding::automatic);
     EXPECT_EQ(config->services[0].hello_limit, 16384u);
+    EXPECT_TRUE(config->services[0].single_use && !config->services[0].early_data);
+    EXPECT_TRUE(config->services[2].single_use && config->services[2].early_data);
+    EXPECT_EQ(config->services[2].id_context, "shop");
     EXPECT_EQ(config->services[2].binding, Binding::early);
     EXPECT_EQ(config->services[2].hello_limit, 65536u);
     ASSERT_EQ(config->ticket_keys.size(), 1u);
@@ -169,9 +175,12 @@ INSTANTIATE_TEST_SUITE_P(
         Mistake{"BindingOfTuples", "steering = \"tuple\"", "steering = \"tuple\"\nbinding = \"late\"", 37,
                 "means nothing"},
         Mistake{"HelloLimitTooLarge", "hello_limit = 65536", "hello_limit = 65537", 43, "from 1024 to 65536"},
-        Mistake{"TicketKeyNoHex", "0eFf", "0eFg", 45, "32 hex digits"},
-        Mistake{"TicketKeyTooShort", "0eFf", "0e", 45, "32 hex digits"},
-        Mistake{"TicketKeyOfNobody", "blade = 2", "blade = 7", 46, "names blade 7"},
+        Mistake{"TicketKeyNoHex", "0eFf", "0eFg", 48, "32 hex digits"},
+        Mistake{"TicketKeyTooShort", "0eFf", "0e", 48, "32 hex digits"},
+        Mistake{"TicketKeyOfNobody", "blade = 2", "blade = 7", 49, "names blade 7"},
+        Mistake{"Tickets", "\"single-use\"", "\"single\"", 44, "\"reusable\""},
+        Mistake{"EarlyDataReplayed", "\"single-use\"", "\"reusable\"", 45, "could be replayed"},
+        Mistake{"IdContext", "\"shop\"", "\"a b\"", 46, "name of a group"},
         Mistake{"BadName", "\"one\"", "\"one two\"", 17, "letters, digits"},
         Mistake{"MissingKey", "address = \"10.77.0.11\"\n", "", 15, "has no 'address'"},
         Mistake{"NotToml", "[[pool]]", "[[pool", 20, "correct the TOML"},

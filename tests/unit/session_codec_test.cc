@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "control/agent/name_keys.h"
-#include "control/hooks/session_name_maker.h"
+#include "control/hooks/session_names.h"
 #include "tests/support/temp_store.h"
 
 namespace keyrail::hooks {
@@ -81,7 +81,7 @@ TEST(SessionCodec, ComesBackAsItWas) {
     for (const int version : {TLS1_2_VERSION, TLS1_3_VERSION}) {
         const Session session = make_session(version);
         SessionRecord record;
-        ASSERT_TRUE(encode(session.get(), {}, 7200, kNow, record));
+        ASSERT_TRUE(encode(session.get(), {}, {}, kNow, record));
         EXPECT_EQ(record.name, name_of(1));
         EXPECT_EQ(record.tls_version, version);
         EXPECT_EQ(record.single_use, version == TLS1_3_VERSION);
@@ -102,13 +102,13 @@ TEST(SessionCodec, ComesBackAsItWas) {
 TEST(SessionCodec, LifetimeCountsFromTheFullHandshake) {
     const Session session = make_session(TLS1_3_VERSION, 300);
     SessionRecord record;
-    const Lineage renewed{kNow - 7'000'000, 41};
-    ASSERT_TRUE(encode(session.get(), renewed, 7200, kNow, record));
+    const Lineage renewed{kNow - 7'000'000, 41, {9}};
+    ASSERT_TRUE(encode(session.get(), renewed, {}, kNow, record));
     EXPECT_EQ(record.authenticated_ms, kNow - 7'000'000);
     EXPECT_EQ(record.expires_ms, kNow + 200'000) << "300 s of its own, but only 200 s of 7200 are left";
     EXPECT_EQ(record.uses, 41U);
-    EXPECT_FALSE(encode(session.get(), {kNow - 7'200'000, 1}, 7200, kNow, record)) << "nothing is left";
-    EXPECT_TRUE(encode(session.get(), {kNow - 7'200'000, 1}, 0, kNow, record)) << "0: no limit";
+    EXPECT_EQ(record.digest[0], 9);
+    EXPECT_FALSE(encode(session.get(), {kNow - 7'200'000, 1, {}}, {}, kNow, record)) << "nothing is left";
 }
 
 TEST(SessionCodec, NamesThatAreNotOursAreNotStored) {
@@ -116,7 +116,7 @@ TEST(SessionCodec, NamesThatAreNotOursAreNotStored) {
     SessionRecord record;
     for (const unsigned int size : {0U, 16U, 31U}) {
         SSL_SESSION_set1_id(session.get(), name_of(1).data(), size);
-        EXPECT_FALSE(encode(session.get(), {}, 7200, kNow, record)) << size;
+        EXPECT_FALSE(encode(session.get(), {}, {}, kNow, record)) << size;
     }
 }
 
@@ -125,21 +125,38 @@ TEST(SessionCodec, TooLargeIsNotStored) {
     const std::vector<uint8_t> data(kMaxSessionDer, 1);
     ASSERT_EQ(SSL_SESSION_set1_ticket_appdata(session.get(), data.data(), data.size()), 1);
     SessionRecord record;
-    EXPECT_FALSE(encode(session.get(), {}, 7200, kNow, record));
+    EXPECT_FALSE(encode(session.get(), {}, {}, kNow, record));
 }
 
 TEST(SessionCodec, ClockOfAnotherBladeThatIsAhead) {
     const Session session = make_session();
     SSL_SESSION_set_time(session.get(), kNow / 1000 + 20);
     SessionRecord record;
-    ASSERT_TRUE(encode(session.get(), {}, 7200, kNow, record));
-    const Session back(decode(record, kNow));
-    EXPECT_EQ(SSL_SESSION_get_time(back.get()), static_cast<long>(kNow / 1000));
+    ASSERT_TRUE(encode(session.get(), {}, {}, kNow + 20'000, record));
+    EXPECT_EQ(SSL_SESSION_get_time(Session(decode(record, kNow)).get()), static_cast<long>(kNow / 1000));
+    record.created_ms = kNow - 5000;  // by this blade's clock, as it says when it comes from another one
+    EXPECT_EQ(SSL_SESSION_get_time(Session(decode(record, kNow)).get()), static_cast<long>(kNow / 1000 - 5));
+}
+
+TEST(SessionCodec, PolicyOfTheService) {
+    const Session newer = make_session(TLS1_3_VERSION), older = make_session(TLS1_2_VERSION);
+    SessionPolicy policy;
+    policy.service = service_id("www");
+    SessionRecord record;
+    ASSERT_TRUE(encode(newer.get(), {}, policy, kNow, record));
+    EXPECT_TRUE(record.single_use);
+    EXPECT_EQ(record.service, service_id("www"));
+    policy.single_use = false;
+    ASSERT_TRUE(encode(newer.get(), {}, policy, kNow, record));
+    EXPECT_FALSE(record.single_use);
+    policy.single_use = true;
+    ASSERT_TRUE(encode(older.get(), {}, policy, kNow, record));
+    EXPECT_FALSE(record.single_use) << "its name never changes";
 }
 
 TEST(SessionCodec, RecordAndSessionMustAgree) {
     SessionRecord record;
-    ASSERT_TRUE(encode(make_session().get(), {}, 7200, kNow, record));
+    ASSERT_TRUE(encode(make_session().get(), {}, {}, kNow, record));
     record.name[5] ^= 1;
     EXPECT_FALSE(Session(decode(record, kNow)));
     record.name[5] ^= 1;
@@ -149,7 +166,7 @@ TEST(SessionCodec, RecordAndSessionMustAgree) {
 
 TEST(SessionCodec, DamagedSessionsNeverCrash) {
     SessionRecord record;
-    ASSERT_TRUE(encode(make_session().get(), {}, 7200, kNow, record));
+    ASSERT_TRUE(encode(make_session().get(), {}, {}, kNow, record));
     const uint16_t size = record.der_size;
     for (uint16_t shorter = 0; shorter < size; shorter++) {
         record.der_size = shorter;
@@ -175,9 +192,9 @@ TEST(SessionCodec, CipherMustBeAllowedHere) {
 StoreControl control_of(uint16_t blade, uint8_t generation, uint8_t key_byte) {
     StoreControl control;
     control.blade_id = blade;
-    control.name_key_generation = generation;
-    control.has_name_key = true;
-    control.name_key.fill(key_byte);
+    control.name_key_count = 1;
+    control.name_keys[0].generation = generation;
+    control.name_keys[0].key.fill(key_byte);
     return control;
 }
 
@@ -214,6 +231,29 @@ TEST(SessionNameMaker, FollowsANewKeyAtOnce) {
         EXPECT_EQ(name[0], generation);
         EXPECT_EQ(keys.home(name), generation);
     }
+}
+
+TEST(SessionNameMaker, KnowsItsOwn) {
+    TempStore store;
+    SessionName ours, older, foreign;
+    ASSERT_TRUE(make_session_name(*store, foreign));
+    EXPECT_FALSE(is_ours(*store, foreign)) << "no key, no names";
+    store->set_control(control_of(1, 3, 30));
+    ASSERT_TRUE(make_session_name(*store, older));
+    StoreControl control = control_of(1, 4, 40);
+    control.name_key_count = 2;
+    control.name_keys[1].generation = 3;
+    control.name_keys[1].key.fill(30);
+    store->set_control(control);
+    ASSERT_TRUE(make_session_name(*store, ours));
+    EXPECT_TRUE(is_ours(*store, ours));
+    EXPECT_TRUE(is_ours(*store, older)) << "of the generation before";
+    for (int generation = 0; generation < 256; generation++) {
+        foreign[0] = static_cast<uint8_t>(generation);
+        EXPECT_FALSE(is_ours(*store, foreign));
+    }
+    store->set_control(control_of(1, 4, 40));
+    EXPECT_FALSE(is_ours(*store, older)) << "of a generation that is gone";
 }
 
 TEST(NameKeys, WhatIsNotOursHasNoHome) {

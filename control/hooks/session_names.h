@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Makes session names (DESIGN.md section 4) with the key that the agent put into the store's control block.
+// Session names (DESIGN.md section 4), made and recognised with the keys that the agent put into the store's
+// control block. A key is in this process only as long as it is used: a core dump of the server has none.
 #pragma once
 
 #include "control/agent/store.h"
@@ -11,5 +12,8 @@ namespace keyrail::hooks {
 /// dispatcher cannot tell its home. False: OpenSSL has no randomness or no AES; the caller lets the handshake
 /// fail.
 bool make_session_name(const Store& store, SessionName& name);
+
+/// Whether a blade of this chassis made the name, with a key that is still known.
+bool is_ours(const Store& store, const SessionName& name);
 
 }  // namespace keyrail::hooks

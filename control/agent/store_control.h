@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the agent tells the TLS servers of its blade through the store's shared memory: who the blade is, the
+// name keys, and what each service wants of its sessions. Plain data of fixed size: servers read it in place.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string_view>
+
+#include "dataplane/steer/session_name.h"
+
+namespace keyrail {
+
+/// What names a service within the store, where a string has no place. Never 0, which means "not known".
+constexpr uint64_t service_id(std::string_view name) {
+    uint64_t hash = 0xcbf29ce484222325;  // FNV-1a
+    for (const char c : name) hash = (hash ^ static_cast<uint8_t>(c)) * 0x100000001b3;
+    return hash != 0 ? hash : 1;
+}
+
+/// What one service wants of its sessions. The defaults are the strictest.
+struct SessionPolicy {
+    uint64_t service = 0;        // service_id(); 0: not known
+    uint32_t lifetime_s = 7200;  // longest time from the full handshake to the last resumption
+    bool single_use = true;      // TLS 1.3; a TLS 1.2 session cannot be, its name never changes
+    bool early_data = false;     // 0-RTT, of single-use sessions only: that is its replay protection
+    bool has_id_context = false;
+    std::array<uint8_t, 32> id_context{};  // in place of the application's own, if it has one
+};
+
+/// What holds where either of two policies may be meant: the stricter of each.
+constexpr SessionPolicy stricter(const SessionPolicy& a, const SessionPolicy& b) {
+    SessionPolicy out;
+    out.service = a.service == b.service ? a.service : 0;
+    out.lifetime_s = a.lifetime_s < b.lifetime_s ? a.lifetime_s : b.lifetime_s;
+    out.single_use = a.single_use || b.single_use;
+    out.early_data = a.early_data && b.early_data;
+    return out;
+}
+
+/// Where a service listens.
+struct ServiceEndpoint {
+    std::array<uint8_t, 16> address{};  // IPv4 as ::ffff:a.b.c.d
+    uint16_t port = 0;
+    uint16_t slot = 0;  // of its policy
+
+    [[nodiscard]] bool same_place(const ServiceEndpoint& other) const {
+        return port == other.port && address == other.address;
+    }
+};
+
+struct StoreNameKey {
+    uint8_t generation = 0;
+    std::array<uint8_t, kNameKeySize> key{};
+};
+
+struct StoreControl {
+    static constexpr uint16_t kMostServices = 64;  // with the one that is not known
+    static constexpr uint16_t kMostEndpoints = 256;
+    static constexpr uint16_t kMostNameKeys = 8;
+
+    uint16_t blade_id = 0;
+    /// Asked of the agent on a miss of a name of ours; 0: never.
+    uint32_t pull_budget_us = 0;
+    /// Each live TLS 1.3 connection is to get one fresh ticket.
+    bool renew_tickets = false;
+    /// Names are made with the first; the others still open names. None: names are random.
+    uint16_t name_key_count = 0;
+    std::array<StoreNameKey, kMostNameKeys> name_keys{};
+    /// By slot. Slot 0 is for connections whose service is not known (HAProxy and Apache hide their socket).
+    uint16_t service_count = 1;
+    std::array<SessionPolicy, kMostServices> services{};
+    uint16_t endpoint_count = 0;
+    std::array<ServiceEndpoint, kMostEndpoints> endpoints{};
+
+    /// Slot of the service there; 0 when there is none. Bounded whatever the counts say.
+    [[nodiscard]] uint16_t slot_of(const ServiceEndpoint& place) const {
+        for (uint16_t i = 0; i < endpoint_count && i < kMostEndpoints; i++)
+            if (endpoints[i].same_place(place) && endpoints[i].slot < kMostServices) return endpoints[i].slot;
+        return 0;
+    }
+};
+
+}  // namespace keyrail

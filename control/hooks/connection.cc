@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/hooks/connection.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <sys/socket.h>
+#include <time.h>
+
+#include <cstring>
+#include <new>
+#include <optional>
+
+#include "control/hooks/digest.h"
+#include "control/hooks/openssl_calls.h"
+
+namespace keyrail::hooks {
+
+namespace {
+
+constexpr uint64_t kServerOptions = SSL_OP_NO_TICKET | SSL_OP_NO_ANTI_REPLAY;
+
+int ex_index = -1;
+pthread_once_t once = PTHREAD_ONCE_INIT;
+
+uint64_t now_ns(clockid_t clock) {
+    timespec now{};
+    clock_gettime(clock, &now);
+    return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
+}
+
+/// Reading a thread's CPU clock costs up to 2 us: every handshake only while there are few.
+bool worth_measuring(const Store& store) {
+    constexpr uint32_t kFirst = 64, kOneOf = 16;
+    thread_local uint32_t number = 0;
+    return number++ % kOneOf == 0 || store.handshakes() < kFirst;
+}
+
+/// A reusable session was used. Others may do so at the same time: the chain takes all of them in.
+void advance(SSL* ssl, const Connection& connection) {
+    Store& store = *connection.context->store;
+    for (int attempt = 0; attempt < 100; attempt++) {
+        const auto info = store.peek(connection.name);
+        if (!info || store.advance(connection.name, info->uses, chained(info->digest, ssl))) return;
+    }
+}
+
+void finish(SSL* ssl, Connection& connection) {
+    Store& store = *connection.context->store;
+    const bool resumed = openssl().SSL_session_reused(ssl) == 1;
+    connection.done = true;
+    store.count_handshake(resumed);
+    if (resumed && connection.stays) advance(ssl, connection);
+    let_go(connection);
+}
+
+void add_cost(SSL* ssl, const Connection& connection) {
+    const auto& calls = openssl();
+    connection.context->store->add_cost(connection.slot, calls.SSL_version(ssl) == TLS1_3_VERSION,
+                                        calls.SSL_session_reused(ssl) == 1, connection.cpu_ns,
+                                        now_ns(CLOCK_MONOTONIC) - connection.began_ns);
+}
+
+void free_connection(void* parent, void* data, CRYPTO_EX_DATA*, int, long, void*) {
+    auto* connection = static_cast<Connection*>(data);
+    if (connection == nullptr) return;
+    auto* ssl = static_cast<SSL*>(parent);
+    // With early data the last step of a handshake hides in a read.
+    if (ssl != nullptr && !connection->done && openssl().SSL_in_init(ssl) == 0) finish(ssl, *connection);
+    let_go(*connection);
+    delete connection;
+}
+
+/// SSL_dup: the copy starts without hooks of its own.
+int duplicate_connection(CRYPTO_EX_DATA*, const CRYPTO_EX_DATA*, void** data, int, long, void*) {
+    *data = nullptr;
+    return 1;
+}
+
+void make_index() {
+    ex_index = openssl().CRYPTO_get_ex_new_index(CRYPTO_EX_INDEX_SSL, 0, nullptr, nullptr,
+                                                 duplicate_connection, free_connection);
+}
+
+bool ready() {
+    if (!openssl().complete) return false;
+    pthread_once(&once, make_index);
+    return ex_index >= 0;
+}
+
+/// Where the client connected to, if the server lets OpenSSL see the socket.
+std::optional<ServiceEndpoint> local_endpoint(const SSL* ssl) {
+    sockaddr_storage address{};
+    socklen_t size = sizeof address;
+    const int fd = openssl().SSL_get_fd(ssl);
+    if (fd < 0 || getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size) != 0) return std::nullopt;
+    ServiceEndpoint place;
+    if (address.ss_family == AF_INET) {
+        const auto& v4 = reinterpret_cast<const sockaddr_in&>(address);
+        place.address[10] = place.address[11] = 0xff;
+        std::memcpy(&place.address[12], &v4.sin_addr, sizeof v4.sin_addr);
+        place.port = ntohs(v4.sin_port);
+    } else if (address.ss_family == AF_INET6) {
+        const auto& v6 = reinterpret_cast<const sockaddr_in6&>(address);
+        std::memcpy(place.address.data(), &v6.sin6_addr, sizeof v6.sin6_addr);
+        place.port = ntohs(v6.sin6_port);
+    } else {
+        return std::nullopt;
+    }
+    return place;
+}
+
+}  // namespace
+
+Connection* connection_of(const SSL* ssl) {
+    return ready() ? static_cast<Connection*>(openssl().SSL_get_ex_data(ssl, ex_index)) : nullptr;
+}
+
+void let_go(Connection& connection) {
+    if (connection.taken != nullptr) openssl().SSL_SESSION_free(connection.taken);
+    connection.taken = nullptr;
+}
+
+void become_server(SSL* ssl) {
+    const auto& calls = openssl();
+    ContextHooks* context = hooks_of(calls.SSL_get_SSL_CTX(ssl));
+    if (context == nullptr || context->client_only() || !ready()) return;
+    // On the connection, not on the SSL_CTX: servers use the same kind of SSL_CTX for connections that they
+    // make.
+    calls.SSL_set_options(ssl, kServerOptions);
+    if (Connection* known = connection_of(ssl)) {  // used again after SSL_clear
+        let_go(*known);
+        *known = Connection{context};
+        return;
+    }
+    auto* connection = new (std::nothrow) Connection{context};
+    if (connection != nullptr && calls.SSL_set_ex_data(ssl, ex_index, connection) != 1) delete connection;
+}
+
+uint64_t kept_options(const SSL* ssl) { return connection_of(ssl) != nullptr ? kServerOptions : 0; }
+
+void begin(SSL* ssl, Connection& connection) {
+    if (connection.begun) return;
+    connection.begun = true;
+    const Store& store = *connection.context->store;
+    const auto place = local_endpoint(ssl);
+    connection.port = place ? place->port : 0;
+    store.control().read([&](const StoreControl& control) {
+        connection.slot = place ? control.slot_of(*place) : 0;
+        connection.policy = control.services[connection.slot];
+    });
+    if (place && connection.slot == 0) {  // seen, and none of the services: the strictest policy, but no name
+        connection.slot = Connection::kNoSlot;
+        connection.policy.service = 0;
+    }
+    if (connection.policy.has_id_context)
+        openssl().SSL_set_session_id_context(ssl, connection.policy.id_context.data(),
+                                             static_cast<unsigned int>(connection.policy.id_context.size()));
+    connection.measured = worth_measuring(store);
+    if (connection.measured) connection.began_ns = now_ns(CLOCK_MONOTONIC);
+}
+
+Lineage lineage_from(SSL* ssl, const Connection& connection) {
+    Lineage lineage;
+    if (openssl().SSL_session_reused(ssl) == 1) {
+        lineage = connection.lineage;
+        lineage.uses++;
+    }
+    lineage.digest = chained(lineage.digest, ssl);
+    return lineage;
+}
+
+HandshakeStep::HandshakeStep(SSL* ssl) : ssl_(ssl), connection_(connection_of(ssl)) {
+    if (connection_ != nullptr && (connection_->done || connection_->in_step)) connection_ = nullptr;
+    if (connection_ == nullptr) return;
+    begin(ssl, *connection_);
+    connection_->in_step = true;
+    if (connection_->measured) cpu_began_ns_ = now_ns(CLOCK_THREAD_CPUTIME_ID);
+}
+
+HandshakeStep::~HandshakeStep() {
+    if (connection_ == nullptr) return;
+    const int error = errno;  // is the caller's
+    connection_->in_step = false;
+    if (connection_->measured) connection_->cpu_ns += now_ns(CLOCK_THREAD_CPUTIME_ID) - cpu_began_ns_;
+    if (openssl().SSL_in_init(ssl_) == 0) {
+        finish(ssl_, *connection_);
+        if (connection_->measured) add_cost(ssl_, *connection_);
+    }
+    errno = error;
+}
+
+void renew_ticket(SSL* ssl) {
+    const auto& calls = openssl();
+    Connection* connection = connection_of(ssl);
+    if (connection == nullptr || connection->ticket_renewed || calls.SSL_in_init(ssl) != 0) return;
+    bool wanted = false;
+    connection->context->store->control().read(
+        [&](const StoreControl& control) { wanted = control.renew_tickets; });
+    if (!wanted || calls.SSL_version(ssl) != TLS1_3_VERSION) return;
+    connection->ticket_renewed = true;
+    calls.SSL_new_session_ticket(ssl);
+}
+
+}  // namespace keyrail::hooks

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+// One TLS connection of a hooked server: which service it is of, what that wants of its sessions, where its
+// session comes from, and what its handshake costs.
+#pragma once
+
+#include <openssl/ssl.h>
+
+#include "control/agent/store.h"
+#include "control/hooks/session_codec.h"
+#include "control/hooks/ssl_ctx.h"
+
+namespace keyrail::hooks {
+
+struct Connection {
+    static constexpr uint16_t kNoSlot = UINT16_MAX;  // at an address that is none of the services'
+
+    /// Of the SSL_CTX it began with: OpenSSL keeps to that one's callbacks after an SNI switch too.
+    ContextHooks* context;
+
+    // From its first step on.
+    bool begun = false;
+    uint16_t slot = 0;  // of StoreControl::services
+    uint16_t port = 0;  // 0: the server reads and writes the socket itself (HAProxy, Apache)
+    SessionPolicy policy;
+
+    // The session that is being resumed.
+    SessionName name{};
+    Lineage lineage;
+    bool stays = false;            // in the store: it is reusable
+    SSL_SESSION* taken = nullptr;  // single use, ours until the handshake is done: see on_get
+    uint32_t withheld_early_data = 0;
+
+    // The handshake.
+    bool measured = false, in_step = false, done = false, ticket_renewed = false;
+    uint64_t began_ns = 0, cpu_ns = 0;
+};
+
+/// The connection becomes a server's: stateful tickets, and early data without OpenSSL's own replay
+/// protection (which needs its internal cache): a session that is taken out of the store can be used only
+/// once.
+void become_server(SSL* ssl);
+/// nullptr: not of a hooked server.
+Connection* connection_of(const SSL* ssl);
+/// Options that a hooked server's connection keeps, whatever the application clears.
+uint64_t kept_options(const SSL* ssl);
+
+/// Finds service and policy, once, as soon as there is a socket.
+void begin(SSL* ssl, Connection& connection);
+/// The lineage of sessions that come out of this connection's handshake.
+Lineage lineage_from(SSL* ssl, const Connection& connection);
+/// Lets go of the session that was taken.
+void let_go(Connection& connection);
+
+/// Around a call that may take the handshake further: what it costs, and whether it is done.
+class HandshakeStep {
+  public:
+    explicit HandshakeStep(SSL* ssl);
+    ~HandshakeStep();
+    HandshakeStep(const HandshakeStep&) = delete;
+    HandshakeStep& operator=(const HandshakeStep&) = delete;
+
+  private:
+    SSL* ssl_;
+    Connection* connection_;  // nullptr: nothing to do, or within another step
+    uint64_t cpu_began_ns_ = 0;
+};
+
+/// Before a server writes: while the agent asks for it, each TLS 1.3 connection gets one fresh ticket, which
+/// OpenSSL sends ahead of the data. A client that is about to be closed can then resume elsewhere.
+void renew_ticket(SSL* ssl);
+
+}  // namespace keyrail::hooks

@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+// The running digest of a session: SHA-256 over its digest before and both sides' randoms, at each handshake.
+// Nobody who does not see the handshakes can say what comes next, so that a copy of a record shows.
+#pragma once
+
+#include <openssl/ssl.h>
+
+#include "control/agent/store.h"
+
+namespace keyrail::hooks {
+
+SessionDigest chained(const SessionDigest& before, const SSL* ssl);
+
+}  // namespace keyrail::hooks

@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+// The last chance before a full handshake: ask the blade's agent to fetch a session that is not in the store.
+#pragma once
+
+#include "control/agent/store.h"
+
+namespace keyrail::hooks {
+
+/// True: look into the store again. Only names of ours are asked for, and only when the agent set a budget
+/// (StoreControl::pull_budget_us): the calling thread waits that long at most. A socket for each question:
+/// nothing is left open in a server that forks, closes descriptors and reloads as it likes.
+bool pull(const Store& store, const SessionName& name, uint16_t tls_version, uint16_t service_slot);
+
+}  // namespace keyrail::hooks

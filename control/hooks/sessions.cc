@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/hooks/sessions.h"
+
+#include <cstring>
+
+#include "control/hooks/connection.h"
+#include "control/hooks/openssl_calls.h"
+#include "control/hooks/pull.h"
+#include "control/hooks/session_codec.h"
+#include "control/hooks/session_names.h"
+
+namespace keyrail::hooks {
+
+namespace {
+
+ContextHooks* context_of(const SSL* ssl) {
+    const Connection* connection = connection_of(ssl);
+    return connection != nullptr ? connection->context : hooks_of(openssl().SSL_get_SSL_CTX(ssl));
+}
+
+bool store_session(SSL* ssl, SSL_SESSION* session, Connection& connection) {
+    begin(ssl, connection);
+    SessionRecord record;
+    if (!encode(session, lineage_from(ssl, connection), connection.policy, wall_clock_ms(), record))
+        return false;
+    record.port = connection.port;
+    return connection.context->store->put(record) == Store::Put::kStored;
+}
+
+/// Early data may be accepted with this session: it was taken out of the store, so nobody can replay it, and
+/// no earlier life of it is unaccounted for. If not, the handshake goes on without.
+void decide_early_data(SSL* ssl, Connection& connection, const SessionRecord& record) {
+    const auto& calls = openssl();
+    if (connection.policy.early_data && record.single_use && !record.early_data_spent) return;
+    connection.withheld_early_data = calls.SSL_get_max_early_data(ssl);
+    calls.SSL_set_max_early_data(ssl, 0);
+}
+
+/// Its service may have come to want less since the record was made.
+bool outlived(const SessionRecord& record, const SessionPolicy& policy, uint64_t now_ms) {
+    return record.authenticated_ms + uint64_t{policy.lifetime_s} * 1000 <= now_ms;
+}
+
+SSL_SESSION* fetch(SSL* ssl, const SessionName& name, Connection& connection) {
+    const auto& calls = openssl();
+    Store& store = *connection.context->store;
+    const auto version = static_cast<uint16_t>(calls.SSL_version(ssl));
+    const uint64_t now = wall_clock_ms();
+    SessionRecord record;
+    if (!store.resume(name, version, now, record) && !(pull(store, name, version, connection.slot) &&
+                                                       store.resume(name, version, wall_clock_ms(), record)))
+        return nullptr;
+    if (outlived(record, connection.policy, now)) {
+        store.erase(name);
+        return nullptr;
+    }
+    SSL_SESSION* session = decode(record, now);
+    if (session == nullptr) return nullptr;
+    if (version != TLS1_3_VERSION && !cipher_allowed(ssl, session)) {
+        calls.SSL_SESSION_free(session);
+        return nullptr;
+    }
+    decide_early_data(ssl, connection, record);
+    connection.name = name;
+    connection.lineage = {record.authenticated_ms, record.uses, record.digest};
+    connection.stays = !record.single_use;
+    if (record.single_use && calls.SSL_SESSION_up_ref(session) == 1) {
+        let_go(connection);
+        connection.taken = session;
+    }
+    return session;
+}
+
+/// The session of this name, with a reference for OpenSSL. After a HelloRetryRequest it asks again for the
+/// same name (RFC 8446 section 4.1.4), which is gone from the store then.
+SSL_SESSION* session_for(SSL* ssl, const SessionName& name, Connection& connection) {
+    begin(ssl, connection);
+    if (connection.taken == nullptr || connection.name != name) return fetch(ssl, name, connection);
+    return openssl().SSL_SESSION_up_ref(connection.taken) == 1 ? connection.taken : nullptr;
+}
+
+}  // namespace
+
+thread_local int KeepSessions::depth_ = 0;
+
+int on_new(SSL* ssl, SSL_SESSION* session) {
+    const auto& calls = openssl();
+    const ContextHooks* hooks = context_of(ssl);
+    if (hooks == nullptr) return 0;
+    Connection* connection = connection_of(ssl);
+    // A session is in our store or in the application's cache, never in both: a copy there would still be
+    // resumed after the session was used up or moved away. The application gets only what is too large for
+    // us.
+    if (connection != nullptr && store_session(ssl, session, *connection)) return 0;
+    const bool theirs =
+        calls.SSL_is_server(ssl) == 0 || calls.SSL_SESSION_get_protocol_version(session) != TLS1_3_VERSION;
+    return theirs && hooks->on_new != nullptr ? hooks->on_new(ssl, session) : 0;
+}
+
+SSL_SESSION* on_get(SSL* ssl, const unsigned char* id, int size, int* copy) {
+    const ContextHooks* hooks = context_of(ssl);
+    if (hooks == nullptr) return nullptr;
+    Connection* connection = connection_of(ssl);
+    if (connection != nullptr && size == static_cast<int>(kSessionNameSize)) {
+        SessionName name;
+        std::memcpy(name.data(), id, name.size());
+        if (SSL_SESSION* session = session_for(ssl, name, *connection)) {
+            *copy = 0;  // the reference is OpenSSL's
+            return session;
+        }
+    }
+    if (hooks->on_get == nullptr || openssl().SSL_version(ssl) == TLS1_3_VERSION) return nullptr;
+    return hooks->on_get(ssl, id, size, copy);
+}
+
+void on_remove(SSL_CTX* context, SSL_SESSION* session) {
+    const ContextHooks* hooks = hooks_of(context);
+    if (hooks == nullptr) return;
+    unsigned int size = 0;
+    const unsigned char* id = openssl().SSL_SESSION_get_id(session, &size);
+    if (size == kSessionNameSize && !hooks->client_only() && !KeepSessions::active()) {
+        SessionName name;
+        std::memcpy(name.data(), id, name.size());
+        hooks->store->erase(name);
+    }
+    if (hooks->on_remove != nullptr) hooks->on_remove(context, session);
+}
+
+/// OpenSSL asks for a name just before it writes the ticket, and with it how much early data the ticket
+/// allows.
+int on_generate(SSL* ssl, unsigned char* id, unsigned int* size) {
+    const auto& calls = openssl();
+    const ContextHooks* hooks = context_of(ssl);
+    SessionName name;
+    if (hooks == nullptr || *size < name.size() || !make_session_name(*hooks->store, name)) return 0;
+    std::memcpy(id, name.data(), name.size());
+    *size = static_cast<unsigned int>(name.size());
+    Connection* connection = connection_of(ssl);
+    if (connection == nullptr) return 1;
+    begin(ssl, *connection);
+    if (!connection->policy.early_data) {
+        calls.SSL_set_max_early_data(ssl, 0);
+    } else if (connection->withheld_early_data != 0) {
+        calls.SSL_set_max_early_data(ssl, connection->withheld_early_data);
+        connection->withheld_early_data = 0;
+    }
+    return 1;
+}
+
+}  // namespace keyrail::hooks

@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Servers and a session for one test, in a network namespace of this process."""
+
+import ctypes
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tls_server import Bench
+
+CLONE_NEWNET = 0x40000000
+
+
+@pytest.fixture(scope="session")
+def own_network() -> None:
+    """Ports of other programs do not matter, and it goes when we go."""
+    assert ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNET) == 0, "needs root"
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+
+
+@pytest.fixture
+def bench(own_network: None) -> Iterator[Bench]:
+    made = Bench()
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> Path:
+    return tmp_path / "session"
