@@ -4,6 +4,7 @@ lifetime, id context; it measures handshakes, asks the agent on a miss, and rene
 
 import contextlib
 import os
+import re
 import socket
 import struct
 import subprocess
@@ -13,9 +14,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tls_server import Answer, Bench, Server, Store, connect, eventually, store_tool
+from tls_server import NAME_KEY, Answer, Bench, Server, Store, connect, eventually, store_tool
 
 sys.path.append(str(Path(__file__).parents[1]))
+from support.core_image import found_in  # noqa: E402
 from support.first_flight import recorder, replay  # noqa: E402
 
 BOTH = pytest.mark.parametrize("version", ["1.2", "1.3"])
@@ -266,3 +268,19 @@ def test_live_connections_get_a_fresh_ticket(bench: Bench, session: Path, kind: 
         client.stdin.close()
         client.terminate()
     assert connect(server, "1.3", session).reused
+
+
+@pytest.mark.parametrize("kind", ["nginx", "haproxy", "apache"])
+def test_a_core_dump_of_a_server_has_no_sessions(bench: Bench, session: Path, kind: str) -> None:
+    """While a connection lives OpenSSL has its keys; afterwards they are in the store only, which no dump shows."""
+    store = bench.store("s")
+    server = getattr(bench, kind)(store)
+    connect(server, "1.2", session)
+    assert connect(server, "1.2", session).reused
+    text = subprocess.run(["openssl", "sess_id", "-in", session, "-noout", "-text"], check=True, capture_output=True,
+                          text=True).stdout
+    master_secret = bytes.fromhex(re.search(r"Master-Key: ([0-9A-F]+)", text)[1])
+    for secret in (master_secret, bytes.fromhex(NAME_KEY)):
+        for pid in [server.process.pid, *server.workers()]:
+            assert found_in(pid, secret)[1], "the search finds nothing: it should be in the store"
+            eventually(lambda pid=pid, secret=secret: not found_in(pid, secret)[0], f"wiped: {found_in(pid, secret)}", 3)

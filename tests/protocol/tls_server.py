@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+NAME_KEY = "9f3a61c07be2d4587c15b09e36a8f142"  # no test vector: libraries have those in their memory
 BUILD = Path(os.environ.get("KR_BUILD", ""))
 HOOKS = os.environ.get("KR_HOOKS", "")
 STORE_TOOL = os.environ.get("KR_STORE_TOOL", "")
@@ -42,7 +43,7 @@ class Store:
 
     def control(self, *words: object) -> None:
         """What an agent tells the servers: see store_tool."""
-        store_tool("control", self.path, "key=0900112233445566778899aabbccddeeff", *words)
+        store_tool("control", self.path, f"key=09{NAME_KEY}", *words)
 
     def costs(self) -> list[dict[str, str]]:
         return [dict(word.split("=") for word in line.split()) for line in store_tool("costs", self.path).splitlines()]
