@@ -71,11 +71,25 @@ def test_hello_retry_request(bench: Bench, session: Path, version: str) -> None:
 
 
 @BOTH
-def test_reload(bench: Bench, session: Path, version: str) -> None:
-    server = bench.nginx(bench.store("s"))
+@pytest.mark.parametrize("kind, number", [("nginx", signal.SIGHUP), ("haproxy", signal.SIGUSR2), ("apache", signal.SIGHUP),
+                                          ("apache", signal.SIGUSR1)])
+def test_reload(bench: Bench, session: Path, version: str, kind: str, number: signal.Signals) -> None:
+    """Workers come and go; they have dropped their privileges, HAProxy's are in a chroot."""
+    server = getattr(bench, kind)(bench.store("s"))
     connect(server, version, session)
-    server.reload()
-    assert connect(server, version, session).reused
+    server.reload(number)
+    for _ in range(2):
+        assert connect(server, version, session).reused
+
+
+@BOTH
+@pytest.mark.parametrize("kind", ["nginx", "haproxy", "apache"])
+def test_restart(bench: Bench, session: Path, version: str, kind: str) -> None:
+    store = bench.store("s")
+    server = getattr(bench, kind)(store)
+    connect(server, version, session)
+    server.stop()
+    assert connect(getattr(bench, kind)(store), version, session).reused
 
 
 @BOTH

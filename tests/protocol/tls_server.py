@@ -93,9 +93,9 @@ class Server:
         listing = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
         return [int(pid) for pid in listing.split()]
 
-    def reload(self) -> None:
+    def reload(self, number: signal.Signals = signal.SIGHUP) -> None:
         before = set(self.workers())
-        self.process.send_signal(signal.SIGHUP)
+        self.process.send_signal(number)
         eventually(lambda: self.workers() and not before & set(self.workers()), "new workers")
 
     def stop(self) -> None:
@@ -168,7 +168,7 @@ class Bench:
                   "defaults\n  mode http\n  timeout client 5s\n  timeout server 5s\n  timeout connect 5s\n"
                   f"frontend f\n  bind 127.0.0.1:@PORT@ ssl crt @DIR@/a.test.pem {bind}\n"
                   "  http-request return status 200 content-type text/plain string ok\n")
-        return self._start("haproxy", config, lambda file: ["haproxy", "-db", "-f", str(file)], store)
+        return self._start("haproxy", config, lambda file: ["haproxy", "-W", "-db", "-f", str(file)], store)
 
     def apache(self, store: Store) -> Server:
         modules = "".join(f"LoadModule {name}_module /usr/lib/apache2/modules/mod_{name}.so\n"
