@@ -61,7 +61,8 @@ void to_message(const SessionRecord& record, const ServedServices& served, uint6
                 chassis::Record& out) {
     out.set_name(record.name.data(), record.name.size());
     out.set_tls_version(record.tls_version);
-    out.set_session_der(record.der.data(), record.der_size);
+    // Not set_session_der(data, size): protobuf makes a string of its own on the way, and does not wipe it.
+    out.mutable_session_der()->assign(reinterpret_cast<const char*>(record.der.data()), record.der_size);
     out.set_id_context(record.id_context.data(), record.id_context_size);
     out.set_created_ms(record.created_ms);
     out.set_authenticated_ms(record.authenticated_ms);

@@ -12,7 +12,7 @@ from common.paths import build_dir
 from common.shell import ToolError
 from lab import lifecycle, namespaces, readiness, state
 from lab.plan import (AWAY4, AWAY6, BINARIES, BINDINGS, CERTIFICATES, CLIENT, CONFIG, CONTROL_SOCKET, DISPATCH, MAX_BLADES,
-                      PORT, PREFIX, SERVER_NAME, SERVERS, VIP4, VIP6, WEB_CA, Options, log_directory, namespace)
+                      MIXED, PORT, PREFIX, SERVER_NAME, SERVERS, VIP4, VIP6, WEB_CA, Options, log_directory, namespace)
 
 ABOUT = """The chassis in network namespaces: a client, a dispatcher, a switch and blades.
 
@@ -36,7 +36,8 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     up = commands.add_parser("up", help="bring the lab up (with other options than it has: down, then up)")
     up.add_argument("--blades", type=blade_count, default=3, metavar="N", help=f"1 to {MAX_BLADES}, default 3")
-    up.add_argument("--server", choices=SERVERS, default=SERVERS[0], help="TLS server of the blades")
+    up.add_argument("--server", choices=(*SERVERS, MIXED), default=SERVERS[0],
+                    help="TLS server of the blades; mixed: nginx on blade1, HAProxy on blade2, Apache on blade3 ...")
     up.add_argument("--cert", choices=CERTIFICATES, default=CERTIFICATES[0], help="their certificate's key")
     up.add_argument("--plain", action="store_true",
                     help="no session steering and no hooks: plain layer 4, for comparison")

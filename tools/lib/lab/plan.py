@@ -12,6 +12,7 @@ PREFIX = "krl-"
 VIP4, VIP6, PORT = "198.51.100.1", "2001:db8:100::1", 443
 SERVER_NAME = "www.keyrail.test"
 SERVERS = ("nginx", "haproxy", "apache")
+MIXED = "mixed"  # blade1 has the first of them, blade2 the second, and so on
 CERTIFICATES = ("rsa2048", "p256")
 BINDINGS = ("auto", "late", "early")
 MAX_BLADES = 32
@@ -52,6 +53,9 @@ class Options:
 
     def as_json(self) -> dict[str, int | str | bool]:
         return asdict(self)
+
+    def server_of(self, blade: "Blade") -> str:
+        return SERVERS[(blade.id - 1) % len(SERVERS)] if self.server == MIXED else self.server
 
 
 @dataclass(frozen=True)

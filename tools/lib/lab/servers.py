@@ -41,7 +41,7 @@ def prepare(blade: Blade, options: Options) -> None:
     os.link(BIG_FILE, blade.www / BIG_FILE.name)
     ticket_keys = home / "ticket.key"
     ticket_keys.write_bytes(blade.ticket_key_name + os.urandom(TICKET_KEY_SIZE - len(blade.ticket_key_name)))
-    file = FILES[options.server]
+    file = FILES[options.server_of(blade)]
     (home / file).write_text(fill(TEMPLATES / file, {
         "DIR": home, "LOG": log_directory(blade.host), "WWW": blade.www, "BLADE": blade.host,
         "TICKETS": f"ssl_session_ticket_key {ticket_keys};" if options.no_hooks else "",
@@ -50,10 +50,11 @@ def prepare(blade: Blade, options: Options) -> None:
 
 def process(blade: Blade, options: Options, hooks: Path | None) -> Process:
     """`hooks`: libkeyrail-tls.so, or None for a server left alone."""
-    config = str(directory(blade.host) / FILES[options.server])
+    server = options.server_of(blade)
+    config = str(directory(blade.host) / FILES[server])
     command = {"nginx": ["nginx", "-c", config, "-e", "stderr"],
                "haproxy": ["haproxy", "-db", "-f", config],
-               "apache": ["apache2", "-DFOREGROUND", "-f", config]}[options.server]
+               "apache": ["apache2", "-DFOREGROUND", "-f", config]}[server]
     if hooks:  # by env, after nsenter: only the server itself is preloaded
         command = ["env", f"LD_PRELOAD={hooks}", f"KEYRAIL_STORE={blade.store}", *command]
-    return Process(blade.host, options.server, command)
+    return Process(blade.host, server, command)
