@@ -117,6 +117,7 @@ Result<Service> make_service(const link::Service& message, const Snapshot& snaps
         return fail("service {}: port {} is not in 1..65535", service.name, message.port());
     service.port = static_cast<uint16_t>(message.port());
     service.hold_budget_us = message.hold_budget_us();
+    service.repository = message.repository();
     service.hello_timeout_us = message.hello_timeout_us();
     if (message.hello_limit() > kHelloMax)
         return fail("service {}: hello_limit {} is over {}", service.name, message.hello_limit(), kHelloMax);

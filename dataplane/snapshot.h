@@ -35,6 +35,7 @@ struct Service {
     bool late = true;        // by_session: the blade is chosen after the ClientHello; false: at the SYN
     uint16_t port = 0;       // host order
     uint32_t hold_budget_us = 0;
+    bool repository = false;  // may have sessions of dead blades
     uint32_t hello_timeout_us = 0;
     uint32_t hello_limit = kHelloDefault;  // bytes, record headers included
     std::vector<uint16_t> pool;

@@ -9,6 +9,7 @@
 #include "chassis.pb.h"
 #include "control/agent/accept_program.h"
 #include "control/agent/assignment.h"
+#include "control/agent/checkpointer.h"
 #include "control/agent/control_session.h"
 #include "control/agent/kernel_checks.h"
 #include "control/agent/load.h"
@@ -29,6 +30,7 @@ namespace {
 constexpr std::chrono::milliseconds kTick{100};  // store sweep
 constexpr int kTicksPerHealth = 10;
 constexpr size_t kAnnounceBatch = 2000;  // about 100 KB
+constexpr std::chrono::milliseconds kCheckpoint{100}, kCheckpointBusy{5};
 
 }  // namespace
 
@@ -38,7 +40,9 @@ struct Agent::Impl {
           config(std::move(config_in)),
           tls(std::move(tls_in)),
           store(std::move(store_in)),
-          timer(io) {}
+          timer(io),
+          checkpoint_timer(io),
+          pool_keys(tls) {}
 
     ~Impl() {
         if (receiver) receiver->stop();
@@ -50,10 +54,14 @@ struct Agent::Impl {
     Store store;
     NameKeys names;
     ServedServices served;
+    std::set<std::string> sealed;  // services with a repository
     LoadMeter load;
     std::vector<std::string> problems;
     std::optional<AcceptProgram> accept;
-    asio::steady_timer timer;
+    asio::steady_timer timer, checkpoint_timer;
+    PoolKeys pool_keys;
+    Checkpointer checkpointer{store, served, sealed, pool_keys};
+    std::weak_ptr<Channel> told;  // knows every session that is here
     std::shared_ptr<char> life = std::make_shared<char>();
     int ticks = 0;
     std::optional<Assignment> assigned;  // kept for an accept program that is attached later
@@ -74,6 +82,9 @@ struct Agent::Impl {
     void report(chassis::MoveDone done);
     void send_health();
     void tick();
+    void checkpoint();
+    void restore(const chassis::Restore& restore);
+    void wrap(const chassis::WrapPoolKey& question);
 };
 
 /// Attaches the program once the blade's settings allow it; until then says why not, and services with
@@ -140,6 +151,7 @@ Result<void> Agent::Impl::start() {
         ControlEvents{[this](ChannelPtr channel) { return on_connected(std::move(channel)); },
                       [this](chassis::Envelope& message) { on_message(message); }});
     tick();
+    checkpoint();
     return {};
 }
 
@@ -168,6 +180,8 @@ asio::awaitable<void> Agent::Impl::on_connected(ChannelPtr channel) {
         co_await channel->room();
         if (!channel->is_open()) co_return;  // perhaps because the agent ended
     }
+    checkpointer.start_over();
+    told = channel;
     if (assigned) send_health();
 }
 
@@ -179,6 +193,17 @@ void Agent::Impl::on_message(chassis::Envelope& message) {
             return mover->order(message.order());
         case chassis::Envelope::kQuery:
             return answer(message.request(), message.query());
+        case chassis::Envelope::kStale:
+            if (const size_t copies = checkpointer.destroy(message.stale()); copies != 0)
+                spdlog::warn("checkpoints: {} sessions here were copies that are behind; destroyed", copies);
+            return;
+        case chassis::Envelope::kRestore:
+            return restore(message.restore());
+        case chassis::Envelope::kPoolKeys:
+            if (pool_keys.replace(message.pool_keys())) checkpointer.start_over();  // sealed anew
+            return;
+        case chassis::Envelope::kWrapPoolKey:
+            return wrap(message.wrap_pool_key());
         default:
             return;  // of a newer keyraild
     }
@@ -191,6 +216,7 @@ void Agent::Impl::assign(const chassis::Keys& keys) {
     names.clear();
     for (const auto& [generation, key] : assigned->name_keys) names.set(generation, key);
     served = assigned->served;
+    sealed = assigned->sealed;
     store.set_control(assigned->control);
     program_kernel();
     std::set<uint16_t> blades;
@@ -250,6 +276,46 @@ void Agent::Impl::send_health() {
         out.set_wall_ns(cost.wall_ns);
     }
     if (control) control->send(std::move(message));
+}
+
+/// Tells keyraild what became of sessions, a message at a time: moves must not wait behind many of them.
+void Agent::Impl::checkpoint() {
+    checkpointer.look();
+    const ChannelPtr channel = told.lock();
+    chassis::Envelope message;
+    const bool more = channel && assigned && channel->queued_bytes() < Checkpointer::kMostBytes &&
+                      checkpointer.next(*message.mutable_checkpoint());
+    if (more) (void)channel->send(std::move(message));  // a channel that is broken starts over
+    checkpoint_timer.expires_after(more ? kCheckpointBusy : kCheckpoint);
+    checkpoint_timer.async_wait([this, weak = std::weak_ptr(life)](const asio::error_code& error) {
+        if (!error && !weak.expired()) checkpoint();
+    });
+}
+
+void Agent::Impl::restore(const chassis::Restore& restore) {
+    chassis::MoveDone done;
+    done.set_order_id(restore.order_id());
+    SessionRecord record;
+    auto opened = checkpointer.open(restore.session(), wall_clock_ms(), record);
+    if (opened) {
+        record.moved_in = names.home(record.name) != config.id;
+        if (store.put(record) != Store::Put::kStored) opened = fail("the store cannot take it");
+    }
+    done.set_result(opened ? chassis::MOVED : chassis::REFUSED);
+    done.set_expires_ms(record.expires_ms);
+    if (!opened) {
+        done.set_reason(opened.error().message);
+        spdlog::warn("a session from the repository is refused: {}", opened.error().message);
+    }
+    report(std::move(done));
+}
+
+void Agent::Impl::wrap(const chassis::WrapPoolKey& question) {
+    auto answer = pool_keys.wrap(question);
+    if (!answer) return spdlog::warn("pool keys: {}", answer.error().message);
+    chassis::Envelope message;
+    *message.mutable_pool_keys() = std::move(*answer);
+    control->send(std::move(message));
 }
 
 void Agent::Impl::tick() {

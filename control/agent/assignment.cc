@@ -95,6 +95,7 @@ Result<void> read_services(const chassis::Keys& message, Assignment& out) {
             return fail("service {} has port {}", service.name(), service.port());
         const auto port = static_cast<uint16_t>(service.port());
         out.served.add(service.name(), port);
+        if (service.repository()) out.sealed.insert(service.name());
         std::vector<IpAddress> addresses;
         for (const std::string& text : service.addresses()) {
             auto address = parse_ip(text);

@@ -26,6 +26,7 @@ struct Assignment {
     std::set<HostPort> services;  // all
     std::set<HostPort> held;      // those whose connections the accept program takes
     ServedServices served;
+    std::set<std::string> sealed;        // services with a repository
     std::map<uint16_t, HostPort> peers;  // other blades' agents
 
     Assignment() = default;

@@ -75,6 +75,7 @@ Store::Put Store::put(const SessionRecord& record) {
     if (!shard) return Put::kUnavailable;
     const uint32_t bucket = shard.bucket(hash);
     if (const uint32_t old = shard->find(record.name, bucket); old != kNone) shard->remove(old);
+    shard->note(record.name, false);
     shard->insert(record, bucket);
     return Put::kStored;
 }
@@ -115,7 +116,10 @@ bool Store::resume(const SessionName& name, uint16_t tls_version, uint64_t now_m
         return false;
     }
     const bool found = shard->read(index, out);
-    if (found && info.single_use) shard->remove(index);
+    if (found && info.single_use) {
+        shard->note(name, true);
+        shard->remove(index);
+    }
     shard.count(found);
     return found;
 }
@@ -137,6 +141,7 @@ bool Store::erase(const SessionName& name) {
     if (!shard) return false;
     const uint32_t index = shard->find(name, shard.bucket(hash));
     if (index == kNone) return false;
+    shard->note(name, true);
     shard->remove(index);
     return true;
 }
@@ -146,7 +151,29 @@ bool Store::advance(const SessionName& name, uint32_t uses_before, const Session
     ShardGuard shard(*this, static_cast<uint32_t>(hash) & (geometry_.shards - 1));
     if (!shard) return false;
     const uint32_t index = shard->find(name, shard.bucket(hash));
-    return index != kNone && shard->advance(index, uses_before, digest);
+    if (index == kNone) return false;
+    shard->note(name, false);
+    return shard->advance(index, uses_before, digest);
+}
+
+uint64_t Store::changes(JournalCursor& cursor, std::vector<Change>& out) const {
+    cursor.resize(geometry_.shards);
+    uint64_t lost = 0;
+    for (uint32_t i = 0; i < geometry_.shards; i++) {
+        Shard quiet(base_ + layout::kHeaderSize + i * geometry_.shard_bytes, geometry_);
+        if (quiet.header().journaled.load(std::memory_order_acquire) == cursor[i]) continue;
+        ShardGuard shard(*this, i);
+        if (!shard) continue;
+        const uint64_t end = shard->header().journaled.load(std::memory_order_relaxed);
+        uint64_t& next = cursor[i];
+        const uint64_t known = end > geometry_.journal ? end - geometry_.journal : 0;
+        if (next < known || next > end) {
+            if (next != 0 && next < known) lost += known - next;
+            next = known;
+        }
+        for (; next < end; next++) out.push_back({shard->noted(next).name, shard->noted(next).gone != 0});
+    }
+    return lost;
 }
 
 std::vector<SessionInfo> Store::list(Cursor& cursor, Which which, size_t most) const {

@@ -82,8 +82,9 @@ struct StoreStats {
 struct StoreGeometry {
     uint32_t shards = 0;
     uint32_t chunks = 0, buckets = 0;  // per shard
+    uint32_t journal = 0;              // entries per shard, a power of two
     uint64_t shard_bytes = 0;
-    uint64_t chunk_offset = 0;  // of the first chunk within its shard
+    uint64_t journal_offset = 0, chunk_offset = 0;  // of the first entry and chunk within their shard
 };
 
 class Store {
@@ -130,6 +131,15 @@ class Store {
 
     /// The next batch of about `most` sessions; one shard is locked at a time, briefly.
     std::vector<SessionInfo> list(Cursor& cursor, Which which, size_t most) const;
+    /// What happened since the cursor was last used; all that is still known when it is new. A session that
+    /// moves away, expires or makes room is no change: it is not gone, it is no longer here. The number of
+    /// changes that were forgotten before they were read.
+    struct Change {
+        SessionName name{};
+        bool gone = false;  // used up, or destroyed on purpose
+    };
+    using JournalCursor = std::vector<uint64_t>;  // by shard
+    uint64_t changes(JournalCursor& cursor, std::vector<Change>& out) const;
     /// Destroys what has expired in the next shard; call it often, each call does 1/shards of the store.
     void sweep(uint64_t now_ms);
 

@@ -3,7 +3,7 @@
 // killed in the middle, or by a hostile server worker: indexes and lengths are checked each time they are
 // read.
 //
-//   StoreHeader, in whole pages | then per shard: ShardHeader, bucket heads, scratch, chunks
+//   StoreHeader, in whole pages | then per shard: ShardHeader, bucket heads, scratch, journal, chunks
 //
 // A record is a chain of chunks: a head (with the fields) and parts. It exists from the moment its head's
 // state says kHead until it says something else; lists and counters are only caches of that and can be
@@ -24,7 +24,7 @@
 namespace keyrail::layout {
 
 inline constexpr uint64_t kMagic = 0x315453'4c52594bULL;  // "KYRLST1"
-inline constexpr uint32_t kVersion = 2;
+inline constexpr uint32_t kVersion = 3;
 inline constexpr uint32_t kNone = UINT32_MAX;
 // Whole cache lines; a session without client certificate (126 to 172 B) fits one chunk.
 inline constexpr size_t kChunkSize = 384;
@@ -62,12 +62,20 @@ struct Chunk {
 static_assert(sizeof(Chunk) == kChunkSize);
 static_assert(std::atomic<uint32_t>::is_always_lock_free && std::atomic<uint64_t>::is_always_lock_free);
 
+/// What happened to a session, for the agent: written before the change itself, so that a process that is
+/// killed in between says too much, never too little.
+struct JournalEntry {
+    SessionName name;
+    uint32_t gone;  // used up or destroyed on purpose; else: new, or used
+};
+
 struct alignas(64) ShardHeader {
     pthread_mutex_t mutex;  // process-shared, robust
     uint32_t free_first, free_count;
     uint32_t oldest, newest;
     uint64_t sessions, used_chunks;
     uint64_t serial;
+    std::atomic<uint64_t> journaled;  // entries ever written; the latest ones are there
     std::atomic<uint64_t> puts, hits, misses, evicted, expired, rebuilt;
 };
 
@@ -103,10 +111,12 @@ constexpr StoreGeometry geometry_of(uint64_t size) {
     g.shards = static_cast<uint32_t>(std::bit_floor(wanted < 4 ? 4 : wanted > 64 ? 64 : wanted));
     g.shard_bytes = (size - kHeaderSize) / g.shards & ~uint64_t{63};
     const uint64_t room = g.shard_bytes - sizeof(ShardHeader) - 64;
-    g.chunks = static_cast<uint32_t>(room / (kChunkSize + 2 * sizeof(uint32_t)));
+    g.chunks =
+        static_cast<uint32_t>(room / (kChunkSize + 2 * sizeof(uint32_t) + sizeof(JournalEntry) / 8 + 1));
     g.buckets = std::bit_floor(g.chunks);
-    const uint64_t lists = (g.buckets + g.chunks) * sizeof(uint32_t);
-    g.chunk_offset = (sizeof(ShardHeader) + lists + 63) & ~uint64_t{63};
+    g.journal = g.buckets / 8;
+    g.journal_offset = sizeof(ShardHeader) + (g.buckets + g.chunks) * sizeof(uint32_t);
+    g.chunk_offset = (g.journal_offset + g.journal * sizeof(JournalEntry) + 63) & ~uint64_t{63};
     return g;
 }
 static_assert(geometry_of(kMinimumSize).chunks * geometry_of(kMinimumSize).shards > 1000);

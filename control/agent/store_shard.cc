@@ -42,7 +42,14 @@ Shard::Shard(uint8_t* base, const StoreGeometry& geometry)
       header_(reinterpret_cast<layout::ShardHeader*>(base)),
       buckets_(reinterpret_cast<uint32_t*>(base + sizeof(layout::ShardHeader)), geometry.buckets),
       scratch_(buckets_.data() + geometry.buckets, geometry.chunks),
+      journal_(reinterpret_cast<layout::JournalEntry*>(base + geometry.journal_offset)),
       chunks_(reinterpret_cast<Chunk*>(base + geometry.chunk_offset)) {}
+
+void Shard::note(const SessionName& name, bool gone) {
+    const uint64_t number = header_->journaled.load(std::memory_order_relaxed);
+    journal_[number & (geometry_.journal - 1)] = {name, gone ? 1U : 0U};
+    header_->journaled.store(number + 1, std::memory_order_release);
+}
 
 uint32_t Shard::bucket_of(const SessionName& name) const {
     return static_cast<uint32_t>(name_hash(name) >> 16) & (geometry_.buckets - 1);

@@ -26,6 +26,12 @@ class Shard {
     bool advance(uint32_t index, uint32_t uses_before, const SessionDigest& digest);
     [[nodiscard]] bool is_head(uint32_t index) const { return state(index) == layout::kHead; }
 
+    /// Into the journal, before it happens.
+    void note(const SessionName& name, bool gone);
+    [[nodiscard]] const layout::JournalEntry& noted(uint64_t number) const {
+        return journal_[number & (geometry_.journal - 1)];
+    }
+
     /// Makes every list and counter anew from the committed records and wipes all else.
     void rebuild();
     /// First use of fresh memory.
@@ -55,6 +61,7 @@ class Shard {
     layout::ShardHeader* header_;
     std::span<uint32_t> buckets_;
     std::span<uint32_t> scratch_;  // rebuild only: marks, then the heads in order of age
+    layout::JournalEntry* journal_;
     layout::Chunk* chunks_;
 };
 

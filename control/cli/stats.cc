@@ -55,6 +55,19 @@ void show_moves(const json& moves) {
                    number("p99_us"));
 }
 
+void show_checkpoints(const json& checkpoints) {
+    const auto number = [](const json& from, const char* key) { return from[key].get<uint64_t>(); };
+    fmt::print("sessions   {} known, {} reports, {} copies destroyed\n", number(checkpoints, "sessions"),
+               number(checkpoints, "reported"), number(checkpoints, "stale"));
+    for (const auto& [kind, repository] : checkpoints["repositories"].items()) {
+        fmt::print("repository {}: {} stored, {} removed, {} taken, {} missed, {} waiting, {} lost\n", kind,
+                   number(repository, "stored"), number(repository, "removed"), number(repository, "taken"),
+                   number(repository, "missed"), number(repository, "waiting"), number(repository, "lost"));
+        if (!repository["up"].get<bool>())
+            fmt::print("           DOWN: {}\n", repository["problem"].get<std::string>());
+    }
+}
+
 void show(const json& stats) {
     if (stats.contains("rx")) {
         show_packets(stats);
@@ -63,6 +76,7 @@ void show(const json& stats) {
         fmt::print("packets    unknown: keyrail-dp is not connected; is it running?\n");
     }
     show_moves(stats["moves"]);
+    show_checkpoints(stats["checkpoints"]);
 }
 
 }  // namespace

@@ -37,7 +37,12 @@ void show(const json& status) {
     fmt::print("dataplane  {}\n", dataplane_line(status));
     fmt::print("blades     {} up, {} draining, {} down; {} agent(s) connected\n", blades["up"].get<int>(),
                blades["draining"].get<int>(), blades["down"].get<int>(), status["agents"].get<int>());
-    fmt::print("sessions   {} away from their home\n\n", status["moved_sessions"].get<uint64_t>());
+    fmt::print("sessions   {} away from their home\n", status["moved_sessions"].get<uint64_t>());
+    for (const auto& [kind, repository] : status["repositories"].items())
+        fmt::print("repository {}: {}, {} change(s) lost\n", kind,
+                   repository["up"].get<bool>() ? "up" : "DOWN: " + repository["problem"].get<std::string>(),
+                   repository["lost"].get<uint64_t>());
+    fmt::print("\n");
     Table table({"SERVICE", "ADDRESSES", "PORT", "POOL", "STEERING", "BINDING", "BLADES UP"});
     for (const json& service : status["services"])
         table.add({service["name"], joined(service["addresses"]), service["port"].dump(), service["pool"],

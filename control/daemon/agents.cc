@@ -213,6 +213,15 @@ bool Agents::connected(uint16_t blade) const {
     return found != impl_->watched.end() && found->second.channel;
 }
 
+bool Agents::gone(uint16_t blade) const {
+    const auto found = impl_->watched.find(blade);
+    return found != impl_->watched.end() && found->second.gone;
+}
+
+std::string Agents::certificate(uint16_t blade) const {
+    return connected(blade) ? impl_->watched.at(blade).channel->peer_certificate().der : "";
+}
+
 size_t Agents::count() const {
     size_t count = 0;
     for (const auto& [blade, state] : impl_->watched) count += state.channel ? 1 : 0;

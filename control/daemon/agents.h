@@ -50,6 +50,11 @@ class Agents {
 
     [[nodiscard]] bool connected(uint16_t blade) const;
     [[nodiscard]] size_t count() const;
+    /// Its agent was here, and now neither agent nor machine has answered for kGone (a connection that nobody
+    /// closed may be left).
+    [[nodiscard]] bool gone(uint16_t blade) const;
+    /// DER; "" when its agent is not connected.
+    [[nodiscard]] std::string certificate(uint16_t blade) const;
     /// An error when the agent is not connected, or does not read what it is sent.
     Result<void> send(uint16_t blade, chassis::Envelope message);
     /// Does this blade hold this session?

@@ -63,6 +63,7 @@ asio::awaitable<ApiReply> status(Daemon& daemon, ApiCall) {
                           {"blades", blades},
                           {"agents", daemon.agents().count()},
                           {"services", services},
+                          {"repositories", daemon.checkpoints().report()["repositories"]},
                           {"moved_sessions", daemon.moves().directory().size()}});
 }
 
@@ -78,6 +79,7 @@ asio::awaitable<ApiReply> stats(Daemon& daemon, ApiCall) {
     report["dataplane"] = dataplane_report(daemon);
     report["generation"] = daemon.generation();
     report["moves"] = moves_report(daemon.moves().orders());
+    report["checkpoints"] = daemon.checkpoints().report();
     json agents = json::array();
     for (const auto& [id, blade] : daemon.blades().all())
         agents.push_back({{"blade", id}, {"connected", blade.connected}});

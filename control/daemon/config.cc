@@ -22,6 +22,7 @@ constexpr size_t kMaxServices = 1024;
 constexpr microseconds kMaxHold = 1s, kMinHello = 1ms, kMaxHello = 10s;
 constexpr int64_t kMinHelloBytes = 1024, kMaxHelloBytes = 65536;
 constexpr size_t kMaxTicketKeys = 65536;
+constexpr int64_t kMostLmdbMb = 1 << 20;
 constexpr microseconds kMinLifetime = 1min, kMaxLifetime = 24h * 7;  // RFC 8446 section 4.6.1
 
 struct Pool {
@@ -55,6 +56,8 @@ class Reader {
         if (auto chassis = root.table("chassis", Need::required)) read_chassis(*chassis);
         for (TomlTable& blade : root.tables("blade")) read_blade(blade);
         for (TomlTable& pool : root.tables("pool")) read_pool(pool);
+        if (auto lmdb = root.table("lmdb", Need::optional)) read_lmdb(*lmdb);
+        if (auto redis = root.table("redis", Need::optional)) read_redis(*redis);
         for (TomlTable& service : root.tables("service")) read_service(service);
         for (TomlTable& key : root.tables("ticket_key")) read_ticket_key(key);
         root.finish();
@@ -135,6 +138,7 @@ class Reader {
         read_service_pool(service, table);
         read_steering(service, table);
         read_binding(service, table);
+        read_repository(service, table);
         if (const auto hold = table.duration("hold_budget", 0us, kMaxHold, Need::optional))
             service.hold_budget = hold->value;
         if (const auto hello = table.duration("hello_timeout", kMinHello, kMaxHello, Need::optional))
@@ -231,6 +235,49 @@ class Reader {
         }
     }
 
+    void read_repository(ServiceConfig& service, TomlTable& table) {
+        static const std::map<std::string, RepositoryKind, std::less<>> known = {
+            {"none", RepositoryKind::none}, {"lmdb", RepositoryKind::lmdb}, {"redis", RepositoryKind::redis}};
+        const auto repository = table.text("repository", Need::optional);
+        if (!repository) return;
+        const auto found = known.find(repository->value);
+        if (found == known.end())
+            return errors_.add(repository->line,
+                               "'repository' is '{}'; write \"none\", \"lmdb\" or \"redis\"",
+                               repository->value);
+        service.repository = found->second;
+        if (service.repository == RepositoryKind::redis && config_.redis.nodes.empty())
+            errors_.add(repository->line,
+                        "'repository' is \"redis\", but no Redis is configured; add a [redis] "
+                        "table with nodes = [\"address:port\"]");
+    }
+
+    void read_lmdb(TomlTable& table) {
+        if (const auto size = table.integer("size_mb", 1, kMostLmdbMb, Need::required))
+            config_.lmdb_bytes = static_cast<uint64_t>(size->value) << 20;
+        table.finish();
+    }
+
+    void read_redis(TomlTable& table) {
+        RedisOptions& redis = config_.redis;
+        for (const auto& [text, line] : table.texts("nodes", Need::required))
+            if (const auto node = checked(parse_host_port(text), "nodes", line)) redis.nodes.push_back(*node);
+        if (const auto user = table.text("user", Need::optional)) redis.user = user->value;
+        redis.password_file = existing_file(table, "password_file", Need::optional);
+        redis.ca = existing_file(table, "ca", Need::optional);
+        redis.certificate = existing_file(table, "certificate", Need::optional);
+        redis.key = existing_file(table, "key", Need::optional);
+        redis.chassis = config_.name;
+        if (redis.certificate.empty() != redis.key.empty())
+            errors_.add(table.line(), "[redis] has one of 'certificate' and 'key'; give both or none");
+        if (redis.ca.empty() && !redis.certificate.empty())
+            errors_.add(table.line(),
+                        "[redis] has a 'certificate' but no 'ca', so there is no TLS; add 'ca'");
+        if (!redis.user.empty() && redis.password_file.empty())
+            errors_.add(table.line(), "[redis] has a 'user' but no 'password_file'; add it");
+        table.finish();
+    }
+
     void read_ticket_key(TomlTable& table) {
         const auto named = table.text("name", Need::required);
         const auto blade = table.integer("blade", kBladeIdMin, kBladeIdMax, Need::required);
@@ -274,12 +321,15 @@ class Reader {
         return {(fs::absolute(file_).parent_path() / text->value).lexically_normal(), text->line};
     }
 
-    fs::path existing_file(TomlTable& table, std::string_view key) {
-        auto [file, line] = path(table, key, Need::required);
+    /// What must be there is one of the chassis' own certificates.
+    fs::path existing_file(TomlTable& table, std::string_view key, Need need = Need::required) {
+        auto [file, line] = path(table, key, need);
         std::error_code error;
-        if (!file.empty() && !fs::is_regular_file(file, error))
-            errors_.add(line, "'{}': there is no file {}; make it with 'keyrail chassis init --dir {}'", key,
-                        file.string(), file.parent_path().string());
+        if (file.empty() || fs::is_regular_file(file, error)) return file;
+        errors_.add(line, "'{}': there is no file {}{}", key, file.string(),
+                    need == Need::optional ? ""
+                                           : fmt::format("; make it with 'keyrail chassis init --dir {}'",
+                                                         file.parent_path().string()));
         return file;
     }
 

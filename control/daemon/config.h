@@ -13,6 +13,7 @@
 #include "control/protocol/address.h"
 #include "control/protocol/result.h"
 #include "control/protocol/tls_context.h"
+#include "control/repository/redis_repository.h"
 
 namespace keyrail {
 
@@ -32,6 +33,9 @@ enum class Binding : uint8_t {
     early,      // at the SYN
 };
 
+/// Where sealed sessions are kept, for when their holder is dead (control/repository).
+enum class RepositoryKind : uint8_t { none, lmdb, redis };
+
 struct ServiceConfig {
     std::string name;
     std::vector<IpAddress> addresses;  // VIPs
@@ -47,6 +51,7 @@ struct ServiceConfig {
     bool single_use = true;   // tickets = "single-use"; false: "reusable"
     bool early_data = false;  // only with single-use tickets
     std::string id_context;   // "": the application's own; else the group whose sites share sessions
+    RepositoryKind repository = RepositoryKind::none;
 
     bool operator==(const ServiceConfig&) const = default;
 };
@@ -68,6 +73,8 @@ struct Config {
     std::map<uint16_t, BladeConfig> blades;  // by id
     std::vector<ServiceConfig> services;
     std::vector<TicketKeyConfig> ticket_keys;
+    uint64_t lmdb_bytes = 1ULL << 30;
+    RedisOptions redis;  // without nodes: there is none
 };
 
 /// All the mistakes of a file: "FILE:LINE: what; what to do", in the order of the file.

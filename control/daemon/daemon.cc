@@ -9,6 +9,7 @@
 
 #include "chassis.pb.h"
 #include "control/daemon/snapshot.h"
+#include "control/repository/pool_key.h"
 #include "link.pb.h"
 
 namespace keyrail {
@@ -26,13 +27,16 @@ Daemon::Daemon(asio::io_context& io, Config config, TlsContext tls, Secrets secr
                       moves_.send_directory();
                   },
                   [this](const link::MoveRequest& request) { moves_.request(request); }}),
-      moves_(config_, secrets_, agents_, dataplane_),
+      moves_(config_, secrets_, agents_, dataplane_, *this),
+      checkpoints_(io.get_executor(), config_, *this),
       settle_timer_(io),
       tick_timer_(io) {}
 
 Result<void> Daemon::start() {
     if (auto loaded = blades_.load(); !loaded) return loaded;
     blades_.configure(config_);
+    if (auto loaded = checkpoints_.load(); !loaded) return loaded;
+    if (auto opened = checkpoints_.configure(config_); !opened) return opened;
     if (auto listening = agents_.configure(config_, tls_); !listening) return listening;
     dataplane_.start();
     settle_timer_.expires_after(kSettle);
@@ -56,6 +60,7 @@ std::chrono::seconds Daemon::uptime() const {
 
 void Daemon::tick() {
     moves_.tick();
+    checkpoints_.tick(unix_ms());
     tick_timer_.expires_after(Moves::kTick);
     tick_timer_.async_wait([this](const asio::error_code& error) {
         if (!error) tick();
@@ -69,10 +74,13 @@ AgentEvents Daemon::agent_events() {
     AgentEvents events;
     events.connected = [this](uint16_t blade) {
         blades_.connected(blade);
+        const std::string certificate = agents_.certificate(blade);
+        members_[blade] = {certificate, recipient_of(certificate)};
         send_keys(blade);
     };
     events.lost = [this](uint16_t blade) {
         blades_.disconnected(blade);
+        members_.erase(blade);
         moves_.agent_lost(blade);
         changed();
     };
@@ -99,6 +107,12 @@ void Daemon::on_message(uint16_t blade, const chassis::Envelope& message) {
         case chassis::Envelope::kMoveDone:
             moves_.done(blade, message.move_done());
             break;
+        case chassis::Envelope::kCheckpoint:
+            checkpoints_.checkpoint(blade, message.checkpoint());
+            break;
+        case chassis::Envelope::kPoolKeys:
+            checkpoints_.pool_keys(blade, message.pool_keys());
+            break;
         default:
             spdlog::debug("agents: blade {} sent a message that is not for control", blade);
     }
@@ -109,6 +123,16 @@ void Daemon::send_keys(uint16_t blade) {
     *envelope.mutable_keys() = make_keys(config_, secrets_, blade);
     if (auto sent = agents_.send(blade, std::move(envelope)); !sent)
         spdlog::warn("agents: {}", sent.error().message);
+}
+
+Result<void> Daemon::send(uint16_t blade, chassis::Envelope message) {
+    return agents_.send(blade, std::move(message));
+}
+
+void Daemon::restore(const MoveOrder& order) {
+    checkpoints_.restore(order.name, order.service, order.to, order.id, [this, id = order.id](bool sent) {
+        if (!sent) moves_.not_restored(id);
+    });
 }
 
 // --- the snapshot
@@ -163,6 +187,7 @@ Result<void> Daemon::reload() {
                     config_.file.string());
     auto tls = control_tls(*next);
     if (!tls) return tl::make_unexpected(tls.error());
+    if (auto opened = checkpoints_.configure(*next); !opened) return opened;
     if (auto listening = agents_.configure(*next, *tls); !listening) return listening;
     config_ = std::move(*next);
     tls_ = std::move(*tls);

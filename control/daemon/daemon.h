@@ -11,6 +11,7 @@
 
 #include "control/daemon/agents.h"
 #include "control/daemon/blades.h"
+#include "control/daemon/checkpoints.h"
 #include "control/daemon/config.h"
 #include "control/daemon/dataplane_link.h"
 #include "control/daemon/moves.h"
@@ -19,7 +20,7 @@
 
 namespace keyrail {
 
-class Daemon {
+class Daemon : private CheckpointLinks, private LastResort {
   public:
     /// After a restart the agents get this long to come back before the first snapshot says who is up:
     /// keyrail-dp goes on with its last one, so blades that were up do not flap.
@@ -42,6 +43,7 @@ class Daemon {
     [[nodiscard]] const Secrets& secrets() const { return secrets_; }
     [[nodiscard]] const Blades& blades() const { return blades_; }
     [[nodiscard]] const Moves& moves() const { return moves_; }
+    [[nodiscard]] const Checkpoints& checkpoints() const { return checkpoints_; }
     [[nodiscard]] Agents& agents() { return agents_; }
     [[nodiscard]] DataplaneLink& dataplane() { return dataplane_; }
     [[nodiscard]] uint64_t generation() const { return generation_; }
@@ -57,6 +59,18 @@ class Daemon {
     void publish();
     void tick();
 
+    // --- of the checkpoints and the repositories ---
+    Result<void> send(uint16_t blade, chassis::Envelope message) override;
+    [[nodiscard]] PoolKeyKeeper::Members members() const override { return members_; }
+    [[nodiscard]] std::optional<uint16_t> holder(const SessionName& name) const override {
+        return moves_.holder(name);
+    }
+    [[nodiscard]] bool dead(uint16_t blade) const override { return agents_.gone(blade); }
+    [[nodiscard]] bool keeps(const std::string& service) const override {
+        return checkpoints_.keeps(service);
+    }
+    void restore(const MoveOrder& order) override;
+
     asio::io_context& io_;
     Config config_;
     TlsContext tls_;
@@ -65,6 +79,8 @@ class Daemon {
     Agents agents_;
     DataplaneLink dataplane_;
     Moves moves_;
+    Checkpoints checkpoints_;
+    PoolKeyKeeper::Members members_;  // whose agents are connected
     asio::steady_timer settle_timer_, tick_timer_;
     bool settled_ = false, publishing_ = false;
     uint64_t generation_ = 0;

@@ -41,8 +41,14 @@ uint64_t unix_ms() {
     return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(now).count());
 }
 
-Moves::Moves(const Config& config, const Secrets& secrets, Agents& agents, DataplaneLink& dataplane)
-    : config_(config), secrets_(secrets), agents_(agents), dataplane_(dataplane), orders_(unix_ms() * 1000) {}
+Moves::Moves(const Config& config, const Secrets& secrets, Agents& agents, DataplaneLink& dataplane,
+             LastResort& last_resort)
+    : config_(config),
+      secrets_(secrets),
+      agents_(agents),
+      dataplane_(dataplane),
+      last_resort_(last_resort),
+      orders_(unix_ms() * 1000) {}
 
 std::optional<uint16_t> Moves::holder(const SessionName& name) const {
     if (const auto moved = directory_.find(name, unix_ms())) return moved->holder;
@@ -57,8 +63,9 @@ bool Moves::may_hold(uint16_t blade, const std::string& service) const {
 Moves::Verdict Moves::judge(const MoveWish& wish, const std::string& service) const {
     if (wish.from == wish.to || !config_.blades.contains(wish.from) || !may_hold(wish.to, service))
         return {false, MoveResult::refused};
-    if (orders_.full() || !agents_.connected(wish.from) || !agents_.connected(wish.to))
-        return {false, MoveResult::unreachable};
+    const bool has_source =
+        last_resort_.dead(wish.from) ? last_resort_.keeps(service) : agents_.connected(wish.from);
+    if (orders_.full() || !has_source || !agents_.connected(wish.to)) return {false, MoveResult::unreachable};
     return {true, {}};
 }
 
@@ -66,8 +73,12 @@ void Moves::request(const link::MoveRequest& request) {
     const auto name = name_from(request.name());
     if (!name || request.from() > kBladeIdMax || request.to() > kBladeIdMax)
         return answer(request.move_id(), MoveResult::refused, nullptr);
-    MoveWish wish{request.move_id(), *name, static_cast<uint16_t>(request.from()),
-                  static_cast<uint16_t>(request.to()), microseconds(request.budget_us())};
+    MoveWish wish{request.move_id(),
+                  *name,
+                  static_cast<uint16_t>(request.from()),
+                  static_cast<uint16_t>(request.to()),
+                  microseconds(request.budget_us()),
+                  request.service()};
     // The dataplane's table may lag behind: the directory knows better where the session is.
     if (const auto moved = directory_.find(*name, unix_ms())) {
         if (moved->holder == wish.to) return answer(wish.move_id, MoveResult::moved, &*moved);
@@ -78,7 +89,8 @@ void Moves::request(const link::MoveRequest& request) {
         orders_.count_refusal(verdict.result);
         return answer(wish.move_id, verdict.result, nullptr);
     }
-    if (const auto order = orders_.ask(wish, steady_clock::now())) give_order(*order);
+    const auto order = orders_.ask(wish, steady_clock::now());
+    if (order && !(last_resort_.dead(order->from) && restore(order->id))) give_order(*order);
 }
 
 void Moves::give_order(const MoveOrder& order) {
@@ -123,9 +135,27 @@ void Moves::finished(const FinishedMove& move, uint64_t expires_ms) {
     if (move.waiters.empty()) send_entries({now});  // those who waited have been told otherwise
 }
 
+bool Moves::restore(uint64_t order_id) {
+    const MoveOrder* const order = orders_.find(order_id);
+    if (order == nullptr || order->from == order->to || !last_resort_.keeps(order->service)) return false;
+    orders_.from_repository(order_id);
+    last_resort_.restore(*order);
+    return true;
+}
+
+void Moves::not_restored(uint64_t order_id) {
+    const MoveOrder* const order = orders_.find(order_id);
+    if (order == nullptr) return;
+    if (const auto ended = orders_.done(order_id, order->to, MoveResult::not_found, steady_clock::now()))
+        finished(*ended, 0);
+}
+
 void Moves::done(uint16_t blade, const chassis::MoveDone& done) {
     if (!chassis::MoveResult_IsValid(done.result())) return;
     const auto result = static_cast<MoveResult>(done.result());
+    const MoveOrder* const order = orders_.find(done.order_id());
+    if (result == MoveResult::not_found && order != nullptr && order->from == blade && restore(order->id))
+        return;
     const auto ended = orders_.done(done.order_id(), blade, result, steady_clock::now());
     if (!ended) {
         spdlog::debug("moves: blade {} reports on order {}, which is not its to report on", blade,

@@ -20,10 +20,22 @@ class Announce;
 class MoveDone;
 }  // namespace chassis
 
+/// Where a session may be when its holder is dead, or does not have it any more.
+class LastResort {
+  public:
+    virtual ~LastResort() = default;
+    [[nodiscard]] virtual bool dead(uint16_t blade) const = 0;
+    /// Is there a repository for sessions of this service?
+    [[nodiscard]] virtual bool keeps(const std::string& service) const = 0;
+    /// Looks for the order's session, and sends it to the target, which answers the order.
+    virtual void restore(const MoveOrder& order) = 0;
+};
+
 class Moves {
   public:
     /// All of them outlive this.
-    Moves(const Config& config, const Secrets& secrets, Agents& agents, DataplaneLink& dataplane);
+    Moves(const Config& config, const Secrets& secrets, Agents& agents, DataplaneLink& dataplane,
+          LastResort& last_resort);
 
     // --- the dataplane ---
     void request(const link::MoveRequest& request);
@@ -34,6 +46,8 @@ class Moves {
     void done(uint16_t blade, const chassis::MoveDone& done);
     void announce(uint16_t blade, const chassis::Announce& announce);
     void agent_lost(uint16_t blade);
+    /// The repository does not have it (for that blade).
+    void not_restored(uint64_t order_id);
 
     /// Every kTick: overdue orders, expired entries, a directory that has changed.
     void tick();
@@ -53,6 +67,7 @@ class Moves {
     };
     Verdict judge(const MoveWish& wish, const std::string& service) const;
     void give_order(const MoveOrder& order);
+    bool restore(uint64_t order_id);
     void finished(const FinishedMove& move, uint64_t expires_ms);
     void send_entries(const std::vector<MovedSession>& sessions);
     void answer(uint64_t move_id, MoveResult result, const MovedSession* now);
@@ -62,6 +77,7 @@ class Moves {
     const Secrets& secrets_;
     Agents& agents_;
     DataplaneLink& dataplane_;
+    LastResort& last_resort_;
     Orders orders_;
     Directory directory_;
     bool directory_changed_ = false;

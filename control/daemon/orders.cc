@@ -23,7 +23,7 @@ std::optional<MoveOrder> Orders::ask(const MoveWish& wish, Time now) {
         counters_.joined++;
         return std::nullopt;
     }
-    const MoveOrder order{next_id_++, wish.name, wish.from, wish.to, wish.budget};
+    const MoveOrder order{next_id_++, wish.name, wish.from, wish.to, wish.budget, wish.service};
     orders_.emplace(order.id, Pending{order, now, false, {wish.move_id}});
     by_name_.emplace(order.name, order.id);
     counters_.ordered++;
@@ -58,6 +58,16 @@ std::optional<FinishedMove> Orders::done(uint64_t order_id, uint16_t by, MoveRes
     FinishedMove finished = finish(pending, result);
     orders_.erase(found);
     return finished;
+}
+
+const MoveOrder* Orders::find(uint64_t order_id) const {
+    const auto found = orders_.find(order_id);
+    return found == orders_.end() || found->second.told ? nullptr : &found->second.order;
+}
+
+void Orders::from_repository(uint64_t order_id) {
+    if (const auto found = orders_.find(order_id); found != orders_.end())
+        found->second.order.from = found->second.order.to;
 }
 
 std::vector<FinishedMove> Orders::holder_gone(uint16_t blade) {

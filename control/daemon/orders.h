@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "control/daemon/histogram.h"
@@ -26,6 +27,7 @@ struct MoveWish {
     SessionName name{};
     uint16_t from = 0, to = 0;
     std::chrono::microseconds budget{};
+    std::string service;  // "": not known
 };
 
 struct MoveOrder {
@@ -33,6 +35,7 @@ struct MoveOrder {
     SessionName name{};
     uint16_t from = 0, to = 0;
     std::chrono::microseconds budget{};
+    std::string service;
 };
 
 /// An order that came to its end: tell `waiters`.
@@ -73,6 +76,11 @@ class Orders {
     /// holder all else; nullopt for anybody else, and for unknown orders. After holder_gone() a late MOVED is
     /// still taken.
     std::optional<FinishedMove> done(uint64_t order_id, uint16_t by, MoveResult result, Time now);
+
+    /// The order as it stands; nullptr when it is over, or nobody waits for it any more.
+    [[nodiscard]] const MoveOrder* find(uint64_t order_id) const;
+    /// The holder has it no more, the session is looked for in a repository: now the target says how it ends.
+    void from_repository(uint64_t order_id);
 
     /// The holder's agent is gone: nobody knows how its orders will end. Their waiters get UNREACHABLE; the
     /// orders stay in the table until kTimeout, since the target may still report MOVED.

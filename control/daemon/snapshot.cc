@@ -45,6 +45,7 @@ void add_service(link::Service& out, const ServiceConfig& service, const Blades&
     const bool late = service.by_session && choose_binding(service, blades).late;
     out.set_binding(late ? link::BIND_LATE : link::BIND_EARLY);
     for (const uint16_t id : pool_of(service, blades, late)) out.add_blade_ids(id);
+    out.set_repository(service.repository != RepositoryKind::none);
     out.set_hold_budget_us(static_cast<uint32_t>(service.hold_budget.count()));
     out.set_hello_timeout_us(static_cast<uint32_t>(service.hello_timeout.count()));
     out.set_hello_limit(service.hello_limit);
@@ -115,6 +116,7 @@ chassis::Keys make_keys(const Config& config, const Secrets& secrets, uint16_t b
                                            : chassis::ServiceOnBlade::REUSABLE);
         out.set_early_data(service.early_data);
         out.set_id_context(service.id_context);
+        out.set_repository(service.repository != RepositoryKind::none);
     }
     for (const auto& [id, peer] : config.blades) {
         if (id == blade) continue;

@@ -128,6 +128,10 @@ CertificateInfo info_of(const X509* certificate) {
     CertificateInfo info{digits ? digits : "", time_of(X509_get0_notBefore(certificate)),
                          time_of(X509_get0_notAfter(certificate))};
     OPENSSL_free(digits);
+    uint8_t* der = nullptr;
+    if (const int size = i2d_X509(certificate, &der); size > 0)
+        info.der.assign(reinterpret_cast<const char*>(der), static_cast<size_t>(size));
+    OPENSSL_free(der);
     return info;
 }
 

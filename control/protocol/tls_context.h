@@ -29,6 +29,7 @@ using Fingerprint = std::array<uint8_t, 32>;
 struct CertificateInfo {
     std::string serial;  // hex
     std::chrono::system_clock::time_point from, until;
+    std::string der;
 };
 
 /// Copies are one context: reload() is seen by all of them.

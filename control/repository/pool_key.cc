@@ -71,12 +71,17 @@ Result<SealingKey> wrapping_key(EVP_PKEY* own, EVP_PKEY* other, std::string_view
     return SealingKey(derived);
 }
 
-/// A blade's certificate of our chassis, good today.
-Result<CertificatePtr> read_member(std::string_view der, const TlsContext& self) {
+CertificatePtr read_certificate(std::string_view der) {
     const uint8_t* at = bytes_of(der);
     CertificatePtr certificate(d2i_X509(nullptr, &at, static_cast<long>(der.size())));
-    if (!certificate || at != bytes_of(der) + der.size())
-        return fail("a member's certificate cannot be read");
+    if (at != bytes_of(der) + der.size()) return nullptr;
+    return certificate;
+}
+
+/// A blade's certificate of our chassis, good today.
+Result<CertificatePtr> read_member(std::string_view der, const TlsContext& self) {
+    CertificatePtr certificate = read_certificate(der);
+    if (!certificate) return fail("a member's certificate cannot be read");
     const StoreContext check(X509_STORE_CTX_new());
     if (!check || X509_STORE_CTX_init(check.get(), SSL_CTX_get_cert_store(self.native()), certificate.get(),
                                       nullptr) != 1)
@@ -119,17 +124,14 @@ bool is_signed(std::string_view text, std::string_view signature, const X509* by
     return good;
 }
 
-std::string der_of(const X509* certificate) {
-    uint8_t* der = nullptr;
-    const int size = i2d_X509(certificate, &der);
-    std::string out(reinterpret_cast<const char*>(der), size > 0 ? static_cast<size_t>(size) : 0);
-    OPENSSL_free(der);
-    return out;
-}
-
 }  // namespace
 
 std::string recipient_of(const X509* certificate) { return sha256(point_of(X509_get0_pubkey(certificate))); }
+
+std::string recipient_of(std::string_view certificate) {
+    const CertificatePtr read = read_certificate(certificate);
+    return read ? recipient_of(read.get()) : "";
+}
 
 Result<chassis::PoolKey> wrap_pool_key(const PoolKeyBytes& key, std::string_view service, uint32_t generation,
                                        std::string_view recipient, const TlsContext& self) {
@@ -148,7 +150,7 @@ Result<chassis::PoolKey> wrap_pool_key(const PoolKeyBytes& key, std::string_view
     SealingJob job{&*wrapping, context, std::string(key.begin(), key.end())};
     if (auto sealed = seal({&job, 1}); !sealed) return tl::make_unexpected(sealed.error());
     out.set_wrapped(point + job.text);
-    out.set_by(der_of(SSL_CTX_get0_certificate(self.native())));
+    out.set_by(info_of(SSL_CTX_get0_certificate(self.native())).der);
     auto signature = sign(signed_text(out), SSL_CTX_get0_privatekey(self.native()));
     if (!signature) return tl::make_unexpected(signature.error());
     out.set_signature(std::move(*signature));

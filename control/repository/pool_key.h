@@ -22,6 +22,8 @@ class PoolKey;
 /// SHA-256 of its public key: tells a member's wrapped keys from those of others, and from those of a key
 /// that it had before.
 std::string recipient_of(const X509* certificate);
+/// The same of one in DER; "": it cannot be read.
+std::string recipient_of(std::string_view certificate);
 
 /// A key for `recipient` (DER), which must be the certificate of a blade, good today, of our chassis CA.
 /// Signed with `self`'s own key.

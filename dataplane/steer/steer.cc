@@ -124,7 +124,8 @@ void decide(PendingHello& hello, Burst& burst, Context& context) {
         hello.reason = holder.moved ? Reason::steer_moved : Reason::steer_home;
         return;
     }
-    if (context.snapshot->blades[holder.blade].state <= BladeState::down) {
+    const bool holder_down = context.snapshot->blades[holder.blade].state <= BladeState::down;
+    if (holder_down && !context.service(hello.service).repository) {
         hello.reason = Reason::steer_holder_down;
         return;
     }

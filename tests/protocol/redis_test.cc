@@ -5,23 +5,15 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <netinet/in.h>
 #include <openssl/ssl.h>
-#include <signal.h>
-#include <spawn.h>
-#include <sys/socket.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <chrono>
 #include <fstream>
-#include <thread>
 
 #include "control/pki/ca.h"
 #include "control/repository/redis_cluster.h"
+#include "tests/support/redis_server.h"
 #include "tests/support/temp_directory.h"
-
-extern char** environ;
 
 namespace keyrail {
 namespace {
@@ -29,101 +21,14 @@ namespace {
 using ::testing::HasSubstr;
 using ::testing::Optional;
 using testing::TempDirectory;
-using Words = std::vector<std::string>;
-
-constexpr auto kPatience = std::chrono::seconds(15);
+using Server = testing::RedisServer;
+using testing::eventually;
+using testing::Words;
 
 uint64_t now_ms() {
     const auto now = std::chrono::system_clock::now().time_since_epoch();
     return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(now).count());
 }
-
-template <typename Condition>
-bool eventually(Condition condition) {
-    const auto end = std::chrono::steady_clock::now() + kPatience;
-    while (!condition()) {
-        if (std::chrono::steady_clock::now() > end) return false;
-        std::this_thread::sleep_for(std::chrono::milliseconds(20));
-    }
-    return true;
-}
-
-/// A port that nobody uses now.
-uint16_t free_port() {
-    const int fd = ::socket(AF_INET, SOCK_STREAM, 0);
-    sockaddr_in address{
-        .sin_family = AF_INET, .sin_port = 0, .sin_addr = {htonl(INADDR_LOOPBACK)}, .sin_zero = {}};
-    socklen_t size = sizeof address;
-    ::bind(fd, reinterpret_cast<sockaddr*>(&address), size);
-    ::getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size);
-    ::close(fd);
-    return ntohs(address.sin_port);
-}
-
-/// A redis-server of our own; killed at the end.
-class Server {
-  public:
-    explicit Server(const std::filesystem::path& directory, Words more = {}, bool tls = false)
-        : at_{*parse_ip("127.0.0.1"), free_port()}, directory_(directory / std::to_string(at_.port)) {
-        std::filesystem::create_directory(directory_);
-        Words words{"redis-server",
-                    "--bind",
-                    "127.0.0.1",
-                    "--save",
-                    "",
-                    "--dir",
-                    directory_,
-                    "--logfile",
-                    "log",
-                    "--enable-debug-command",
-                    "no",
-                    "--port",
-                    tls ? "0" : std::to_string(at_.port)};
-        if (tls) words.insert(words.end(), {"--tls-port", std::to_string(at_.port)});
-        words.insert(words.end(), more.begin(), more.end());
-        words_ = std::move(words);
-        start();
-    }
-    ~Server() { kill(); }
-    Server(const Server&) = delete;
-    Server& operator=(const Server&) = delete;
-
-    void start() {
-        std::vector<char*> argv;
-        for (std::string& word : words_) argv.push_back(word.data());
-        argv.push_back(nullptr);
-        ASSERT_EQ(posix_spawnp(&pid_, argv[0], nullptr, nullptr, argv.data(), environ), 0)
-            << "is redis-server installed?";
-    }
-    void kill() {
-        if (pid_ <= 0) return;
-        ::kill(pid_, SIGKILL);
-        ::waitpid(pid_, nullptr, 0);
-        pid_ = 0;
-    }
-    /// Asks it, as often as it takes until it is up.
-    std::string ask(const RedisCommand& command, const RedisAccess& access = {}) {
-        std::string said;
-        EXPECT_TRUE(eventually([&] {
-            auto connection = RedisConnection::open(at_, access);
-            if (!connection) return false;
-            auto replies = (*connection)->run({&command, 1});
-            if (!replies) return false;
-            const redisReply& reply = *replies->front();
-            said = reply.type == REDIS_REPLY_INTEGER ? std::to_string(reply.integer)
-                                                     : std::string(text_of(reply));
-            return !is_error(reply, "LOADING");
-        }));
-        return said;
-    }
-    [[nodiscard]] const HostPort& at() const { return at_; }
-
-  private:
-    HostPort at_;
-    std::filesystem::path directory_;
-    Words words_;
-    pid_t pid_ = 0;
-};
 
 SessionName name_of(uint8_t byte) {
     SessionName name;

@@ -91,6 +91,40 @@ class ConfigTest : public ::testing::Test {
     fs::path dir;
 };
 
+TEST_F(ConfigTest, Repositories) {
+    const auto with = [&](const std::string& service, const std::string& tables) {
+        return read(changed("hold_budget", service + "\nhold_budget") + tables);
+    };
+    const auto none = read(kGood);
+    EXPECT_EQ(none->services[0].repository, RepositoryKind::none);
+    const auto lmdb = with("repository = \"lmdb\"", "[lmdb]\nsize_mb = 64\n");
+    ASSERT_TRUE(lmdb) << lmdb.error().front();
+    EXPECT_EQ(lmdb->services[0].repository, RepositoryKind::lmdb);
+    EXPECT_EQ(lmdb->lmdb_bytes, 64U << 20);
+    std::ofstream(dir / "password") << "secret\n";
+    const auto redis = with("repository = \"redis\"",
+                            "[redis]\nnodes = [\"10.0.0.1:6379\", \"[fd00::1]:6380\"]\nca = \"ca.pem\"\n"
+                            "user = \"keyrail\"\npassword_file = \"password\"\n");
+    ASSERT_TRUE(redis) << redis.error().front();
+    EXPECT_EQ(redis->services[0].repository, RepositoryKind::redis);
+    EXPECT_EQ(redis->redis.nodes[1].text(), "[fd00::1]:6380");
+    EXPECT_EQ(redis->redis.ca, dir / "ca.pem");
+    EXPECT_EQ(redis->redis.chassis, "lab");
+
+    const auto refusal = [&](const std::string& service, const std::string& tables) {
+        const auto config = with(service, tables);
+        return config ? "accepted" : config.error().front();
+    };
+    const std::string nodes = "[redis]\nnodes = [\"10.0.0.1:6379\"]\n";
+    EXPECT_THAT(refusal("repository = \"disk\"", ""), HasSubstr("write \"none\", \"lmdb\" or \"redis\""));
+    EXPECT_THAT(refusal("repository = \"redis\"", ""), HasSubstr("add a [redis] table"));
+    EXPECT_THAT(refusal("", "[redis]\nnodes = [\"redis.local:6379\"]\n"), HasSubstr("nodes"));
+    EXPECT_THAT(refusal("", nodes + "password_file = \"nowhere\"\n"), HasSubstr("there is no file"));
+    EXPECT_THAT(refusal("", nodes + "certificate = \"control.pem\"\n"), HasSubstr("give both or none"));
+    EXPECT_THAT(refusal("", nodes + "user = \"keyrail\"\n"), HasSubstr("password_file"));
+    EXPECT_THAT(refusal("", "[lmdb]\nsize_mb = 0\n"), HasSubstr("size_mb"));
+}
+
 TEST_F(ConfigTest, GoodOne) {
     const auto config = read(kGood);
     ASSERT_TRUE(config) << config.error().front();

@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/agent/checkpointer.h"
+
+#include <openssl/crypto.h>
+
+#include <algorithm>
+#include <cstring>
+
+namespace keyrail {
+
+namespace {
+
+constexpr size_t kMostChanged = 65'536;
+constexpr size_t kWalkBatch = 128;
+constexpr size_t kStateBytes = 128;  // of one state without its record, about
+
+template <typename Bytes>
+void set_name(chassis::SessionState& state, const Bytes& name) {
+    state.set_name(name.data(), name.size());
+}
+
+void append(std::string& out, uint64_t number, size_t bytes) {
+    while (bytes-- > 0) out.push_back(static_cast<char>(number >> 8 * bytes));
+}
+
+}  // namespace
+
+std::string sealing_context(const chassis::SessionState& state) {
+    std::string context = "keyrail session|" + state.name() + state.digest();
+    append(context, state.uses(), 4);
+    append(context, state.expires_ms(), 8);
+    return context + state.service();
+}
+
+void Checkpointer::look() {
+    std::vector<Store::Change> changes;
+    const uint64_t lost = store_.changes(journal_, changes);
+    for (const Store::Change& change : changes) (change.gone ? gone_ : changed_).push_back(change.name);
+    for (; gone_.size() > kMostGone; gone_.pop_front()) lost_++;
+    lost_ += lost;
+    if (lost != 0 || changed_.size() > kMostChanged) start_over();
+}
+
+void Checkpointer::start_over() {
+    changed_.clear();
+    walk_ = {};
+}
+
+/// The service whose pool key seals it; "": it is not for the repository. A session whose service nobody
+/// knows is that of the only one here, or none's.
+std::string Checkpointer::sealing_service(const SessionRecord& record) const {
+    const auto& names = served_.names();
+    std::string name = served_.name(record.service);
+    if (name.empty() && names.size() == 1) name = names.begin()->second;
+    return sealed_.contains(name) ? name : "";
+}
+
+void Checkpointer::add(const SessionName& name, Batch& batch) {
+    SessionRecord record;
+    if (!store_.copy(name, record)) return;  // it has moved on; what became of it, is told elsewhere
+    chassis::SessionState& state = *batch.out.add_sessions();
+    set_name(state, record.name);
+    state.set_uses(record.uses);
+    state.set_digest(record.digest.data(), record.digest.size());
+    state.set_expires_ms(record.expires_ms);
+    batch.bytes += kStateBytes;
+    const std::string service = sealing_service(record);
+    const auto [generation, key] = keys_.current(service);
+    if (service.empty() || key == nullptr) return;
+    state.set_service(service);
+    state.set_generation(generation);
+    chassis::Record message;
+    to_message(record, served_, 0, message);
+    batch.jobs.push_back({key, sealing_context(state), message.SerializeAsString()});
+    batch.sealed.push_back(batch.out.sessions_size() - 1);
+    batch.bytes += batch.jobs.back().text.size();
+    OPENSSL_cleanse(message.mutable_session_der()->data(), message.session_der().size());
+}
+
+bool Checkpointer::next(chassis::Checkpoint& out) {
+    Batch batch{out, {}, {}, 0};
+    for (; !gone_.empty() && batch.bytes < kMostBytes; gone_.pop_front()) {
+        chassis::SessionState& state = *out.add_sessions();
+        set_name(state, gone_.front());
+        state.set_gone(true);
+        batch.bytes += kStateBytes;
+    }
+    for (; !changed_.empty() && batch.bytes < kMostBytes; changed_.pop_front()) add(changed_.front(), batch);
+    while (!walk_.done() && batch.bytes < kMostBytes)
+        for (const SessionInfo& info : store_.list(walk_, Store::Which::kAll, kWalkBatch))
+            add(info.name, batch);
+    if (auto sealed = seal(batch.jobs); sealed)
+        for (size_t i = 0; i < batch.jobs.size(); i++)
+            out.mutable_sessions(batch.sealed[i])->set_sealed(std::move(batch.jobs[i].text));
+    return out.sessions_size() != 0;
+}
+
+/// Without a word in the journal: the session itself is not gone, this copy of it is.
+size_t Checkpointer::destroy(const chassis::Stale& stale) {
+    size_t destroyed = 0;
+    for (const chassis::SessionState& state : stale.sessions()) {
+        SessionName name;
+        if (state.name().size() != name.size()) continue;
+        std::ranges::copy(state.name(), name.begin());
+        const auto here = store_.peek(name);
+        const bool same = here && here->uses == state.uses() &&
+                          state.digest().size() == here->digest.size() &&
+                          std::memcmp(here->digest.data(), state.digest().data(), here->digest.size()) == 0;
+        SessionRecord copy;
+        if (same && store_.take(name, copy)) destroyed++;
+    }
+    return destroyed;
+}
+
+Result<void> Checkpointer::open(const chassis::SessionState& state, uint64_t now_ms,
+                                SessionRecord& out) const {
+    const SealingKey* const key = keys_.find(state.service(), state.generation());
+    if (key == nullptr)
+        return fail("pool key {} of '{}' is not here (yet)", state.generation(),
+                    state.service().substr(0, 63));
+    auto plain = unseal(*key, sealing_context(state), state.sealed());
+    if (!plain) return fail("it {}", plain.error().message);
+    chassis::Record record;
+    const bool parsed = record.ParseFromString(*plain);
+    OPENSSL_cleanse(plain->data(), plain->size());
+    const bool right = parsed && record.name() == state.name() && record.uses() == state.uses() &&
+                       record.digest() == state.digest();
+    auto read = right ? from_message(record, served_, now_ms, out)
+                      : Result<void>(fail("it is not what it says to be"));
+    OPENSSL_cleanse(record.mutable_session_der()->data(), record.session_der().size());
+    out.early_data_spent = true;
+    return read;
+}
+
+}  // namespace keyrail

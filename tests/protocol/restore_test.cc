@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: Apache-2.0
+// Sessions that outlive their holder, and copies that do not outlive their session: the real keyraild, real
+// agents, a repository in LMDB or in a real Redis. Only the dataplane is played.
+#include <gmock/gmock.h>
+
+#include "control/agent/agent.h"
+#include "control/agent/store.h"
+#include "control/hooks/session_names.h"
+#include "tests/support/keyraild_bench.h"
+#include "tests/support/redis_server.h"
+#include "tests/support/temp_store.h"
+
+namespace keyrail::testing {
+namespace {
+
+class Restore : public KeyraildBench {
+  protected:
+    Restore() { write_config(good_config() + "repository = \"lmdb\"\n"); }
+    ~Restore() override { real_agents.clear(); }
+
+    /// Blade 1's machine can die: nobody answers at its agent's address (RFC 5737).
+    [[nodiscard]] std::string agent_host(uint16_t id) const override {
+        return id == 1 ? "192.0.2.77" : fmt::format("127.0.1.{}", id);
+    }
+    [[nodiscard]] std::string store_path(uint16_t id) const {
+        return (chassis.directory() / fmt::format("store{}", id)).string();
+    }
+    void start_agent(uint16_t id) {
+        AgentConfig config;
+        config.id = id;
+        config.control = {*parse_ip("127.0.0.1"), port};
+        config.listen = {*parse_ip("127.0.0.1"), free_tcp_port()};
+        config.interface = "lo";
+        config.tls = chassis.files(fmt::format("blade-{}", id));
+        config.store = store_path(id);
+        config.store_bytes = 2 << 20;
+        config.accept_program = false;
+        auto agent = Agent::start(io, config);
+        if (!agent) throw std::runtime_error(agent.error().message);
+        real_agents[id] = std::move(*agent);
+        stores.insert_or_assign(id, std::make_unique<Store>(std::move(*Store::open(store_path(id)))));
+    }
+    void start_all() {
+        start();
+        start_agent(1);
+        start_agent(2);
+        require([&] { return connected() == 2; }, "the agents are connected");
+    }
+    size_t connected() { return report("status")["agents"].get<size_t>(); }
+    nlohmann::json report(const std::string& what) { return keyrail({what}).json; }
+    uint64_t checkpoints(const char* figure) {
+        return report("stats")["checkpoints"][figure].get<uint64_t>();
+    }
+    uint64_t repository(const char* figure, const std::string& kind = "lmdb") {
+        return report("stats")["checkpoints"]["repositories"][kind][figure].get<uint64_t>();
+    }
+
+    SessionName new_name(uint16_t blade) {
+        SessionName name{};
+        require(
+            [&] {
+                const Store& store = *stores[blade];
+                return hooks::make_session_name(store, name) && hooks::is_ours(store, name);
+            },
+            "a name key");
+        return name;
+    }
+    void fill_session(SessionRecord& record, const SessionName& name, bool single_use = true) {
+        fill(record, 13, 170);
+        record.name = name;
+        record.tls_version = single_use ? 0x0304 : 0x0303;
+        record.single_use = single_use;
+        record.service = service_id("www");
+        record.early_data_spent = false;
+        record.created_ms = record.authenticated_ms = wall_clock_ms();
+        record.expires_ms = wall_clock_ms() + 3'600'000;
+    }
+    /// As a server stores it; back when it is in the repository, too.
+    SessionName put_session(uint16_t blade, bool single_use = true, const std::string& kind = "lmdb") {
+        const SessionName name = new_name(blade);
+        SessionRecord record;
+        fill_session(record, name, single_use);
+        EXPECT_EQ(stores[blade]->put(record), Store::Put::kStored);
+        require([&] { return repository("stored", kind) >= 1 && repository("waiting", kind) == 0; },
+                "the session is in the repository");
+        return name;
+    }
+    /// Until the agents have nothing more to tell.
+    void settle() {
+        require(
+            [&] {
+                const uint64_t told = checkpoints("reported");
+                until([] { return false; }, 300);
+                return checkpoints("reported") == told;
+            },
+            "the agents have told everything");
+    }
+    /// Asks until it is answered with something else than "unreachable", which it is until the holder is seen
+    /// to be dead.
+    link::MoveResult move(const SessionName& name, uint32_t from, uint32_t to) {
+        for (int i = 0; i < 100; i++) {
+            const uint64_t id = ++last_move;
+            request_move(id, std::string(name.begin(), name.end()), from, to);
+            std::optional<link::MoveResult> result;
+            require(
+                [&] {
+                    for (const auto& outcome : outcomes())
+                        if (outcome.move_id() == id) result = outcome.result();
+                    return result.has_value();
+                },
+                "an answer");
+            if (*result != link::UNREACHABLE) return *result;
+            until([] { return false; }, 50);
+        }
+        return link::UNREACHABLE;
+    }
+    bool gone_from(uint16_t blade, const SessionName& name) {
+        return until([&] { return !stores[blade]->contains(name); });
+    }
+
+    std::map<uint16_t, std::unique_ptr<Agent>> real_agents;
+    std::map<uint16_t, std::unique_ptr<Store>> stores;
+    uint64_t last_move = 0;
+};
+
+TEST_F(Restore, TheHolderDies) {
+    start_all();
+    const SessionName name = put_session(1);
+    real_agents.erase(1);
+    EXPECT_EQ(move(name, 1, 2), link::MOVED);
+    SessionRecord restored, original;
+    ASSERT_TRUE(stores[2]->copy(name, restored));
+    ASSERT_TRUE(stores[1]->copy(name, original));
+    EXPECT_TRUE(std::ranges::equal(restored.der_bytes(), original.der_bytes()));
+    EXPECT_TRUE(restored.early_data_spent) << "nobody knows whether its early data was used";
+    EXPECT_TRUE(restored.moved_in);
+    // It comes back, with a store that still has the session: that is a copy now.
+    start_agent(1);
+    EXPECT_TRUE(gone_from(1, name));
+    EXPECT_TRUE(stores[2]->contains(name));
+}
+
+TEST_F(Restore, TheHolderHasItNoMore) {
+    start_all();
+    const SessionName name = put_session(1);
+    SessionRecord evicted;
+    ASSERT_TRUE(stores[1]->take(name, evicted));
+    EXPECT_EQ(move(name, 1, 2), link::MOVED);
+    EXPECT_TRUE(stores[2]->contains(name));
+    ASSERT_TRUE(stores[2]->take(name, evicted));
+    require([&] { return repository("waiting") == 0; }, "all is written");
+}
+
+TEST_F(Restore, WhatWasUsedUpIsNotRestored) {
+    start_all();
+    const SessionName name = put_session(1);
+    SessionRecord used;
+    ASSERT_TRUE(stores[1]->resume(name, 0x0304, wall_clock_ms(), used));
+    require([&] { return repository("removed") >= 1; }, "it is removed from the repository");
+    real_agents.erase(1);
+    EXPECT_EQ(move(name, 1, 2), link::NOT_FOUND);
+    EXPECT_FALSE(stores[2]->contains(name));
+}
+
+TEST_F(Restore, AKilledKeyraildLosesNothing) {
+    start_all();
+    const SessionName name = put_session(1);
+    kill_daemon();
+    start();
+    require([&] { return connected() == 2; }, "the agents are connected again");
+    real_agents.erase(1);
+    EXPECT_EQ(move(name, 1, 2), link::MOVED);
+    EXPECT_TRUE(stores[2]->contains(name));
+}
+
+TEST_F(Restore, FromRedis) {
+    RedisServer redis(chassis.directory());
+    write_config(good_config() + "repository = \"redis\"\n" +
+                 fmt::format("[redis]\nnodes = [\"{}\"]\n", redis.at().text()));
+    start_all();
+    const SessionName name = put_session(1, true, "redis");
+    real_agents.erase(1);
+    EXPECT_EQ(move(name, 1, 2), link::MOVED);
+    EXPECT_TRUE(stores[2]->contains(name));
+    redis.kill();
+    EXPECT_TRUE(until([&] { return !report("status")["repositories"]["redis"]["up"].get<bool>(); }));
+    EXPECT_EQ(move(new_name(1), 1, 2), link::NOT_FOUND) << "at once: nothing waits for it";
+}
+
+// --- copies
+
+TEST_F(Restore, ABackupOfAStoreIsWorthNothing) {
+    start_all();
+    const SessionName name = put_session(1, false);
+    SessionRecord backup;
+    ASSERT_TRUE(stores[1]->copy(name, backup));
+    settle();
+    const uint64_t before = repository("stored");
+    SessionDigest digest;
+    digest.fill(9);
+    ASSERT_TRUE(stores[1]->advance(name, 0, digest));
+    require([&] { return repository("stored") > before; }, "its use is known");
+    ASSERT_EQ(stores[1]->put(backup), Store::Put::kStored);
+    EXPECT_TRUE(gone_from(1, name));
+}
+
+TEST_F(Restore, ASessionThatWasUsedUpDoesNotComeBack) {
+    start_all();
+    const SessionName name = put_session(1);
+    SessionRecord replayed, used;
+    ASSERT_TRUE(stores[1]->copy(name, replayed));
+    ASSERT_TRUE(stores[1]->resume(name, 0x0304, wall_clock_ms(), used));
+    require([&] { return repository("removed") >= 1; }, "its end is known");
+    ASSERT_EQ(stores[1]->put(replayed), Store::Put::kStored);
+    EXPECT_TRUE(gone_from(1, name));
+}
+
+TEST_F(Restore, OfTwoCopiesTheOneAtTheHolderStays) {
+    start_all();
+    const SessionName name = put_session(1);
+    SessionRecord copy;
+    ASSERT_TRUE(stores[1]->copy(name, copy));
+    ASSERT_EQ(stores[2]->put(copy), Store::Put::kStored);
+    EXPECT_TRUE(gone_from(2, name));
+    EXPECT_TRUE(stores[1]->contains(name));
+    EXPECT_GE(checkpoints("stale"), 1U);
+}
+
+}  // namespace
+}  // namespace keyrail::testing
