@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Unmodified TLS servers with the hook library, and `openssl s_client` against them, on loopback."""
 
+import functools
 import os
 import re
 import signal
@@ -64,6 +65,17 @@ class Store:
             store_tool("move", self.path, other.path, session["name"], *words)
 
 
+@functools.cache
+def _certificate(name: str) -> tuple[str, str]:
+    """Key and certificate."""
+    with tempfile.TemporaryDirectory(prefix="keyrail-hooks-", dir="/dev/shm") as scratch:
+        key, certificate = Path(scratch) / "key", Path(scratch) / "crt"
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+                        "-keyout", key, "-out", certificate, "-subj", f"/CN={name}", "-days", "2"],
+                       check=True, capture_output=True)
+        return key.read_text(), certificate.read_text()
+
+
 class Server:
     """One running server; `port` is where it listens."""
 
@@ -120,14 +132,13 @@ class Bench:
         for name in ("a.test", "b.test"):
             self.certificate(name)
 
-    def certificate(self, name: str) -> Path:
+    def certificate(self, name: str) -> None:
+        """Its files differ from test to test only in their folder."""
         pem = self.directory / f"{name}.pem"
-        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
-                        "-keyout", f"{pem}.key", "-out", f"{pem}.crt", "-subj", f"/CN={name}", "-days", "2"],
-                       check=True, capture_output=True)
+        for path, content in zip((Path(f"{pem}.key"), Path(f"{pem}.crt")), _certificate(name), strict=True):
+            path.write_text(content)
         pem.write_text(Path(f"{pem}.crt").read_text() + Path(f"{pem}.key").read_text())
         pem.chmod(0o644)
-        return pem
 
     def store(self, name: str, blade: int | None = 1, lifetime_s: int = 7200) -> Store:
         return Store(self.directory, name, blade, lifetime_s)

@@ -15,6 +15,8 @@ def _mappings(pid: int) -> Iterator[tuple[int, int, str, bool]]:
     for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
         if found := MAPPING.match(line):
             place = (int(found[1], 16), int(found[2], 16), found[3], found[4])
+        elif line.startswith("Rss:") and line.split()[1] == "0":
+            place = None  # never touched
         elif line.startswith("VmFlags:") and place and place[2].startswith("r") and place[3] != "[vvar]":
             flags = line.split()[1:]
             yield place[0], place[1], place[3] or "anonymous", not {"dd", "io"} & set(flags)
