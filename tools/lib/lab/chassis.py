@@ -74,7 +74,7 @@ def control_config(options: Options) -> str:
         _table("[[service]]", {
             "name": "www", "addresses": [VIP4, VIP6], "port": PORT, "pool": "web",
             **({"steering": "tuple"} if options.plain else
-               {"steering": "session", "binding": options.bind, "hold_budget": HOLD_BUDGET})}),
+               {"steering": "session", "binding": options.bind, "hold_budget": HOLD_BUDGET, "early_data": True})}),
         *(_table("[[ticket_key]]", {"name": blade.ticket_key_name.hex(), "blade": blade.id})
           for blade in blades(options) if options.no_hooks)]
     return "# Made by tools/lab.\n" + "\n".join(parts)

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""0-RTT: a client's early data is accepted on the blade that its session moved to, and a replay nowhere."""
+
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from clients import openssl
+from clients.outcome import REQUEST, header, run_client
+from lab.plan import AWAY4, PORT, SERVER_NAME, VIP4, WEB_CA, Options
+from support.chassis import Chassis
+
+FIRST_FLIGHT = Path(__file__).parents[1] / "support/first_flight.py"
+EARLY_REQUEST = f"GET / HTTP/1.1\r\nHost: {SERVER_NAME}\r\n\r\n"
+servers = pytest.mark.parametrize("options", [Options(), Options(server="haproxy", cert="p256")], ids=str)
+
+
+def first_flight(what: str, flight: Path, *command: str | Path) -> str:
+    status, text = run_client(["/usr/bin/python3", FIRST_FLIGHT, what, VIP4, str(PORT), flight, AWAY4, *command],
+                              stdin=REQUEST)
+    assert status == 0, text
+    return text
+
+
+def connect_early(session: Path, flight: Path) -> str:
+    """Sends one request as early data and one after the handshake; keeps the first flight's bytes."""
+    request = session.with_name("early")
+    request.write_text(EARLY_REQUEST)
+    return first_flight("record", flight, "openssl", "s_client", "-connect", "127.0.0.1:@PORT@", "-servername",
+                        SERVER_NAME, "-CAfile", WEB_CA, "-tls1_3", "-ign_eof", "-sess_in", session, "-sess_out", session,
+                        "-early_data", request)
+
+
+@servers
+def test_early_data_follows_the_session_and_is_never_replayed(chassis: Chassis, session: Path, tmp_path: Path,
+                                                              options: Options) -> None:
+    home = openssl.connect("1.3", session, source=AWAY4)
+    assert home.ok, home
+    flight = tmp_path / "flight"
+    assert "Early data was accepted" in connect_early(session, flight), "on the blade that has the session"
+    with chassis.drained(home.blade):
+        text = connect_early(session, flight)
+        assert "Early data was accepted" in text, text
+        assert header(text, "X-Blade") not in ("", home.blade), text
+    for blade in chassis.blade_states():
+        with ExitStack() as others:
+            for other in chassis.blade_states():
+                if other != blade:
+                    others.enter_context(chassis.drained(other))
+            assert first_flight("replay", flight).strip() == "refused", f"{blade} took a replay"
+    assert first_flight("replay", flight).strip() == "refused"
+    after = openssl.connect("1.3", session, source=AWAY4)
+    assert after.resumed, "the replays cost the client nothing"
