@@ -65,8 +65,10 @@ void free_connection(void* parent, void* data, CRYPTO_EX_DATA*, int, long, void*
     auto* connection = static_cast<Connection*>(data);
     if (connection == nullptr) return;
     auto* ssl = static_cast<SSL*>(parent);
-    // With early data the last step of a handshake hides in a read.
-    if (ssl != nullptr && !connection->done && openssl().SSL_in_init(ssl) == 0) finish(ssl, *connection);
+    // With early data the last step of a handshake hides in a read. (SSL_in_init() would not do: with early
+    // data OpenSSL is out of "init" before a HelloRetryRequest is answered.)
+    if (ssl != nullptr && !connection->done && openssl().SSL_is_init_finished(ssl) != 0)
+        finish(ssl, *connection);
     let_go(*connection);
     delete connection;
 }
@@ -183,7 +185,7 @@ HandshakeStep::~HandshakeStep() {
     const int error = errno;  // is the caller's
     connection_->in_step = false;
     if (connection_->measured) connection_->cpu_ns += now_ns(CLOCK_THREAD_CPUTIME_ID) - cpu_began_ns_;
-    if (openssl().SSL_in_init(ssl_) == 0) {
+    if (openssl().SSL_is_init_finished(ssl_) != 0) {
         finish(ssl_, *connection_);
         if (connection_->measured) add_cost(ssl_, *connection_);
     }
@@ -193,7 +195,7 @@ HandshakeStep::~HandshakeStep() {
 void renew_ticket(SSL* ssl) {
     const auto& calls = openssl();
     Connection* connection = connection_of(ssl);
-    if (connection == nullptr || connection->ticket_renewed || calls.SSL_in_init(ssl) != 0) return;
+    if (connection == nullptr || connection->ticket_renewed || calls.SSL_is_init_finished(ssl) == 0) return;
     bool wanted = false;
     connection->context->store->control().read(
         [&](const StoreControl& control) { wanted = control.renew_tickets; });

@@ -66,7 +66,7 @@ namespace keyrail::hooks {
     X(SSL_get_max_early_data)           \
     X(SSL_get_server_random)            \
     X(SSL_in_before)                    \
-    X(SSL_in_init)                      \
+    X(SSL_is_init_finished)             \
     X(SSL_is_server)                    \
     X(SSL_new_session_ticket)           \
     X(SSL_session_reused)               \

@@ -62,8 +62,11 @@ def test_moved_session_resumes_there_and_not_here(bench: Bench, session: Path, v
 
 
 @BOTH
-def test_hello_retry_request(bench: Bench, session: Path, version: str) -> None:
-    server = bench.nginx(bench.store("s"), "ssl_ecdh_curve X25519;")
+@pytest.mark.parametrize("early", ["off", "on"])
+def test_hello_retry_request(bench: Bench, session: Path, version: str, early: str) -> None:
+    store = bench.store("s")
+    store.control("blade=1", "early_data")
+    server = bench.nginx(store, f"ssl_ecdh_curve X25519; ssl_early_data {early};")
     groups = ("-groups", "P-256:X25519")
     assert not connect(server, version, session, *groups).reused
     for _ in range(3):
