@@ -79,7 +79,7 @@ class AgentTest : public ::testing::Test {
         config.interface = "lo";
         config.tls = chassis.files("blade-" + std::to_string(id));
         config.store = store_path(id);
-        config.store_bytes = 2 << 20;
+        config.store_bytes = 4 << 20;
         config.accept_program = false;
         auto agent = Agent::start(io, config);
         ASSERT_TRUE(agent) << agent.error().message;
