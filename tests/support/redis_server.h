@@ -50,8 +50,15 @@ class RedisServer {
     explicit RedisServer(const std::filesystem::path& directory, const Words& more = {}, bool tls = false)
         : at_{*parse_ip("127.0.0.1"), free_port()}, directory_(directory / std::to_string(at_.port)) {
         std::filesystem::create_directory(directory_);
-        words_ = {"/usr/bin/redis-server", "--bind", "127.0.0.1", "--save", "", "--dir", directory_,
-                  tls ? "--tls-port" : "--port", std::to_string(at_.port)};
+        words_ = {"/usr/bin/redis-server",
+                  "--bind",
+                  "127.0.0.1",
+                  "--save",
+                  "",
+                  "--dir",
+                  directory_,
+                  tls ? "--tls-port" : "--port",
+                  std::to_string(at_.port)};
         if (tls) words_.insert(words_.end(), {"--port", "0"});
         words_.insert(words_.end(), more.begin(), more.end());
         start();

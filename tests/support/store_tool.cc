@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A session store by hand, for tests that are not C++:
-//   create PATH MB | control PATH WORD[=VALUE]... | list PATH | stats PATH | costs PATH | move FROM TO NAME [spent]
+//   create PATH MB | control PATH WORD[=VALUE]... | list PATH | stats PATH | costs PATH | move FROM TO NAME
+//   [spent]
 #include <fmt/format.h>
 #include <openssl/evp.h>
 
