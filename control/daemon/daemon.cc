@@ -23,7 +23,8 @@ Daemon::Daemon(asio::io_context& io, Config config, TlsContext tls, Secrets secr
       agents_(io.get_executor(), agent_events()),
       dataplane_(io.get_executor(), config_.dataplane,
                  {[this] {
-                      if (settled_) publish();
+                      if (!settled_) return;
+                      publish();
                       moves_.send_directory();
                   },
                   [this](const link::MoveRequest& request) { moves_.request(request); }}),
@@ -60,6 +61,7 @@ std::chrono::seconds Daemon::uptime() const {
 
 void Daemon::tick() {
     moves_.tick();
+    if (settled_ && moves_.directory_changed()) moves_.send_directory();
     checkpoints_.tick(unix_ms());
     tick_timer_.expires_after(Moves::kTick);
     tick_timer_.async_wait([this](const asio::error_code& error) {
@@ -154,6 +156,7 @@ void Daemon::settle() {
     settled_ = true;
     settle_timer_.cancel();
     changed();
+    moves_.send_directory();
 }
 
 void Daemon::publish() {

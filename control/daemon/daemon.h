@@ -22,8 +22,9 @@ namespace keyrail {
 
 class Daemon : private CheckpointLinks, private LastResort {
   public:
-    /// After a restart the agents get this long to come back before the first snapshot says who is up:
-    /// keyrail-dp goes on with its last one, so blades that were up do not flap.
+    /// After a restart the agents get this long to come back before the first snapshot says who is up,
+    /// and the first directory what is where: keyrail-dp goes on with its last ones, so that blades that were
+    /// up do not flap, and sessions that were moved are found.
     static constexpr std::chrono::milliseconds kSettle{2000};
 
     Daemon(asio::io_context& io, Config config, TlsContext tls, Secrets secrets);

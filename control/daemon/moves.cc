@@ -132,7 +132,7 @@ void Moves::finished(const FinishedMove& move, uint64_t expires_ms) {
     else
         directory_.set(now);
     for (const uint64_t waiter : move.waiters) answer(waiter, MoveResult::moved, &now);
-    if (move.waiters.empty()) send_entries({now});  // those who waited have been told otherwise
+    if (move.waiters.empty()) send_entries({now}, false);  // those who waited have been told otherwise
 }
 
 bool Moves::restore(uint64_t order_id) {
@@ -191,7 +191,6 @@ void Moves::agent_lost(uint16_t blade) {
 void Moves::tick() {
     for (const FinishedMove& move : orders_.expire(steady_clock::now())) finished(move, 0);
     directory_.sweep(unix_ms());
-    if (directory_changed_) send_directory();
 }
 
 void Moves::configured() {
@@ -204,20 +203,20 @@ void Moves::configured() {
 
 void Moves::send_directory() {
     directory_changed_ = false;
-    link::ToDataplane clear;
-    clear.mutable_moved_entries()->set_replace_all(true);
-    dataplane_.send(std::move(clear));
-    send_entries(directory_.all(unix_ms()));
+    send_entries(directory_.all(unix_ms()), true);
 }
 
-void Moves::send_entries(const std::vector<MovedSession>& sessions) {
-    for (size_t begin = 0; begin < sessions.size(); begin += kEntriesPerMessage) {
+/// `replace`: what the dataplane had goes as the first of them come, not before.
+void Moves::send_entries(const std::vector<MovedSession>& sessions, bool replace) {
+    size_t sent = 0;
+    do {
         link::ToDataplane message;
-        const size_t end = std::min(sessions.size(), begin + kEntriesPerMessage);
-        for (size_t i = begin; i < end; i++)
-            fill(*message.mutable_moved_entries()->add_entries(), sessions[i]);
+        link::MovedEntries& batch = *message.mutable_moved_entries();
+        batch.set_replace_all(replace && sent == 0);
+        for (const size_t end = std::min(sessions.size(), sent + kEntriesPerMessage); sent < end; sent++)
+            fill(*batch.add_entries(), sessions[sent]);
         dataplane_.send(std::move(message));
-    }
+    } while (sent < sessions.size());
 }
 
 }  // namespace keyrail

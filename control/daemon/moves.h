@@ -39,8 +39,10 @@ class Moves {
 
     // --- the dataplane ---
     void request(const link::MoveRequest& request);
-    /// The whole directory, replacing what the dataplane has.
+    /// The whole directory, replacing what the dataplane has. To be done when it has changed, once all agents
+    /// have said what they hold.
     void send_directory();
+    [[nodiscard]] bool directory_changed() const { return directory_changed_; }
 
     // --- agents ---
     void done(uint16_t blade, const chassis::MoveDone& done);
@@ -49,7 +51,7 @@ class Moves {
     /// The repository does not have it (for that blade).
     void not_restored(uint64_t order_id);
 
-    /// Every kTick: overdue orders, expired entries, a directory that has changed.
+    /// Every kTick: overdue orders, expired entries.
     void tick();
     static constexpr std::chrono::milliseconds kTick{100};
 
@@ -69,7 +71,7 @@ class Moves {
     void give_order(const MoveOrder& order);
     bool restore(uint64_t order_id);
     void finished(const FinishedMove& move, uint64_t expires_ms);
-    void send_entries(const std::vector<MovedSession>& sessions);
+    void send_entries(const std::vector<MovedSession>& sessions, bool replace);
     void answer(uint64_t move_id, MoveResult result, const MovedSession* now);
     [[nodiscard]] bool may_hold(uint16_t blade, const std::string& service) const;
 

@@ -37,8 +37,8 @@ TEST_F(Keyraild, PublishesAsSoonAsAllHaveReported) {
     EXPECT_EQ(keys.cookie_keys(0).key(), snapshot.cookie_keys(0).key());
     EXPECT_EQ(keys.peers(0).blade_id(), 2u);
     EXPECT_EQ(keys.services(0).port(), 443u);
-    // Snapshots, and after each connect the whole directory.
-    EXPECT_FALSE(dataplane->of(ToDataplane::kMovedEntries).empty());
+    // And with the first snapshot the whole directory.
+    ASSERT_TRUE(until([&] { return !dataplane->of(ToDataplane::kMovedEntries).empty(); }));
     EXPECT_TRUE(dataplane->of(ToDataplane::kMovedEntries)[0].moved_entries().replace_all());
 }
 
@@ -47,6 +47,8 @@ TEST_F(Keyraild, WaitsForThoseWhoAreMissingThenPublishes) {
     connect_agent(1);
     agents[1]->health(true);
     EXPECT_FALSE(until([&] { return dataplane->snapshot() != nullptr; }, 1000));
+    // Nor does it take from the dataplane what it knows of moved sessions, as long as agents are missing.
+    EXPECT_TRUE(dataplane->of(ToDataplane::kMovedEntries).empty());
     ASSERT_TRUE(until([&] { return dataplane->snapshot() != nullptr; }));
     EXPECT_EQ(dataplane->state(1), link::BLADE_UP);
     EXPECT_EQ(dataplane->state(2), link::BLADE_DOWN);
@@ -59,13 +61,13 @@ TEST_F(Keyraild, ADataplaneThatRestartsGetsEverythingAgain) {
     const uint64_t before = dataplane->snapshot()->generation();
     dataplane.reset();
     dataplane = std::make_unique<FakeDataplane>(run_dir / "dp.sock", before + 7);
-    ASSERT_TRUE(until([&] { return dataplane->of(ToDataplane::kMovedEntries).size() >= 2; }));
+    ASSERT_TRUE(until([&] { return !dataplane->of(ToDataplane::kMovedEntries).empty(); }));
     EXPECT_TRUE(dataplane->received[0].has_snapshot());  // first who is who, then who has what
     EXPECT_EQ(dataplane->snapshot()->generation(), before + 8);
     const auto entries = dataplane->of(ToDataplane::kMovedEntries);
     EXPECT_TRUE(entries[0].moved_entries().replace_all());
-    ASSERT_EQ(entries[1].moved_entries().entries_size(), 1);
-    EXPECT_EQ(entries[1].moved_entries().entries(0).holder(), 2u);
+    ASSERT_EQ(entries[0].moved_entries().entries_size(), 1);
+    EXPECT_EQ(entries[0].moved_entries().entries(0).holder(), 2u);
 }
 
 TEST_F(Keyraild, GarbageFromTheDataplaneMakesANewLink) {

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from common.shell import ToolError
 from lab import namespaces, readiness
 from lab.plan import CLIENT, FRONT4, Options, namespace
 
@@ -70,6 +71,15 @@ class Chassis:
     def quiet_stats(self) -> "Stats":
         """Counters between packets: each worker's counters add up at such a moment."""
         return eventually(lambda: (stats := self.stats()).conserved and stats, 5, "conserved counters")
+
+    def account(self) -> dict[str, Any]:
+        """For a failed test: what the dispatcher did, and how the blades are."""
+        try:
+            raw = self.stats().raw
+            return {"reasons": {name: count for name, count in raw["reasons"].items() if count}, "moves": raw["moves"],
+                    "blades": self.blade_states()}
+        except (ToolError, OSError) as error:  # keyraild may be dead
+            return {"no account": str(error)}
 
     def holder(self, name: str) -> str:
         """The blade that has the session, by `keyrail session where`."""

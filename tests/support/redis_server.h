@@ -32,23 +32,32 @@ bool eventually(Condition condition) {
     return true;
 }
 
-/// A port that nobody uses now.
-inline uint16_t free_port() {
+/// `port`, or any (0), when nobody uses it now; else 0.
+inline uint16_t free_port(uint16_t port = 0) {
     const int fd = ::socket(AF_INET, SOCK_STREAM, 0);
     sockaddr_in address{
-        .sin_family = AF_INET, .sin_port = 0, .sin_addr = {htonl(INADDR_LOOPBACK)}, .sin_zero = {}};
+        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr = {htonl(INADDR_LOOPBACK)}, .sin_zero = {}};
     socklen_t size = sizeof address;
-    ::bind(fd, reinterpret_cast<sockaddr*>(&address), size);
+    const bool bound = ::bind(fd, reinterpret_cast<sockaddr*>(&address), size) == 0;
     ::getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size);
     ::close(fd);
-    return ntohs(address.sin_port);
+    return bound ? ntohs(address.sin_port) : 0;
+}
+
+/// The same for a server of a cluster: its bus is 10000 ports higher.
+inline uint16_t free_redis_port() {
+    constexpr uint16_t kBus = 10000;
+    for (;;)
+        if (const uint16_t port = free_port();
+            port < UINT16_MAX - kBus && free_port(static_cast<uint16_t>(port + kBus)) != 0)
+            return port;
 }
 
 /// Killed at the end.
 class RedisServer {
   public:
     explicit RedisServer(const std::filesystem::path& directory, const Words& more = {}, bool tls = false)
-        : at_{*parse_ip("127.0.0.1"), free_port()}, directory_(directory / std::to_string(at_.port)) {
+        : at_{*parse_ip("127.0.0.1"), free_redis_port()}, directory_(directory / std::to_string(at_.port)) {
         std::filesystem::create_directory(directory_);
         words_ = {"/usr/bin/redis-server",
                   "--bind",
