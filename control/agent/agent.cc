@@ -15,6 +15,7 @@
 #include "control/agent/load.h"
 #include "control/agent/mover.h"
 #include "control/agent/receiver.h"
+#include "control/agent/renewal.h"
 #include "control/agent/server_watch.h"
 #include "control/agent/store.h"
 #include "control/protocol/listener.h"
@@ -40,6 +41,7 @@ struct Agent::Impl {
           config(std::move(config_in)),
           tls(std::move(tls_in)),
           store(std::move(store_in)),
+          renewal(config.tls, tls),
           timer(io),
           checkpoint_timer(io),
           pool_keys(tls) {}
@@ -56,6 +58,7 @@ struct Agent::Impl {
     ServedServices served;
     std::set<std::string> sealed;  // services with a repository
     LoadMeter load;
+    Renewal renewal;
     std::vector<std::string> problems;
     std::optional<AcceptProgram> accept;
     asio::steady_timer timer, checkpoint_timer;
@@ -81,6 +84,8 @@ struct Agent::Impl {
     void answer(uint64_t request, const chassis::Query& query);
     void report(chassis::MoveDone done);
     void send_health();
+    void renew_certificate();
+    void forget_sessions_of(const std::set<uint16_t>& revoked);
     void tick();
     void checkpoint();
     void restore(const chassis::Restore& restore);
@@ -183,6 +188,8 @@ asio::awaitable<void> Agent::Impl::on_connected(ChannelPtr channel) {
     checkpointer.start_over();
     told = channel;
     if (assigned) send_health();
+    renewal.retry();
+    renew_certificate();
 }
 
 void Agent::Impl::on_message(chassis::Envelope& message) {
@@ -204,6 +211,8 @@ void Agent::Impl::on_message(chassis::Envelope& message) {
             return;
         case chassis::Envelope::kWrapPoolKey:
             return wrap(message.wrap_pool_key());
+        case chassis::Envelope::kCertificateReply:
+            return renewal.received(message.certificate_reply());
         default:
             return;  // of a newer keyraild
     }
@@ -212,6 +221,8 @@ void Agent::Impl::on_message(chassis::Envelope& message) {
 void Agent::Impl::assign(const chassis::Keys& keys) {
     auto read = Assignment::from(keys, config.id);
     if (!read) return spdlog::error("control: what it assigns cannot be used: {}", read.error().message);
+    std::set<uint16_t> revoked = read->revoked;  // since the last time
+    if (assigned) std::erase_if(revoked, [&](uint16_t blade) { return assigned->revoked.contains(blade); });
     assigned.emplace(std::move(*read));
     names.clear();
     for (const auto& [generation, key] : assigned->name_keys) names.set(generation, key);
@@ -219,12 +230,27 @@ void Agent::Impl::assign(const chassis::Keys& keys) {
     sealed = assigned->sealed;
     store.set_control(assigned->control);
     program_kernel();
-    std::set<uint16_t> blades;
-    for (const auto& [blade, address] : assigned->peers) blades.insert(blade);
-    receiver->configure(std::move(blades));
+    receiver->configure(assigned->peers);
     peers->configure(assigned->peers);
     servers->watch(assigned->services);
+    forget_sessions_of(revoked);
     send_health();
+}
+
+/// What a revoked blade once had, it may have kept a copy of.
+void Agent::Impl::forget_sessions_of(const std::set<uint16_t>& revoked) {
+    if (revoked.empty()) return;
+    size_t forgotten = 0;
+    Store::Cursor cursor;
+    while (!cursor.done())
+        for (const SessionInfo& info : store.list(cursor, Store::Which::kMovedIn, kAnnounceBatch))
+            if (const auto home = names.home(info.name); home && revoked.contains(*home))
+                forgotten += store.erase(info.name) ? 1 : 0;
+    if (forgotten != 0) spdlog::warn("store: {} sessions of revoked blades are destroyed", forgotten);
+}
+
+void Agent::Impl::renew_certificate() {
+    if (auto request = renewal.due(std::chrono::system_clock::now())) control->send(std::move(*request));
 }
 
 void Agent::Impl::answer(uint64_t request, const chassis::Query& query) {
@@ -275,6 +301,7 @@ void Agent::Impl::send_health() {
         out.set_cpu_ns(cost.cpu_ns);
         out.set_wall_ns(cost.wall_ns);
     }
+    health.set_keys_version(assigned ? assigned->version : 0);
     if (control) control->send(std::move(message));
 }
 
@@ -323,6 +350,7 @@ void Agent::Impl::tick() {
     if (++ticks % kTicksPerHealth == 0) {
         load.measure();
         if (assigned) send_health();
+        renew_certificate();
         if (config.accept_program && !accept && ticks % (10 * kTicksPerHealth) == 0) {
             attach_accept_program();
             if (accept) control->reconnect();  // keyraild hears of it by a new AgentHello

@@ -115,8 +115,13 @@ Result<void> read_peers(const chassis::Keys& message, uint16_t self, Assignment&
             return fail("blade {} cannot be", peer.blade_id());
         auto address = parse_host_port(peer.address());
         if (!address) return fail("blade {}: {}", peer.blade_id(), address.error().message);
-        if (peer.blade_id() != self) out.peers.emplace(static_cast<uint16_t>(peer.blade_id()), *address);
+        if (peer.blade_id() == self) continue;
+        PeerBlade& blade = out.peers[static_cast<uint16_t>(peer.blade_id())];
+        blade.address = *address;
+        blade.certificates.insert(peer.certificates().begin(), peer.certificates().end());
     }
+    for (const uint32_t blade : message.revoked())
+        if (blade != self && blade <= kBladeIdMax) out.revoked.insert(static_cast<uint16_t>(blade));
     return {};
 }
 
@@ -134,6 +139,7 @@ Result<Assignment> Assignment::from(const chassis::Keys& message, uint16_t self)
         return fail("keyraild takes this blade for blade {}; compare the two configurations",
                     message.blade_id());
     Assignment out;
+    out.version = message.version();
     out.control.blade_id = self;
     auto read = read_cookie_keys(message, out);
     if (read) read = read_name_keys(message, out);

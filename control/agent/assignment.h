@@ -8,6 +8,7 @@
 
 #include "control/agent/accept_program.h"
 #include "control/agent/name_keys.h"
+#include "control/agent/peers.h"
 #include "control/agent/records.h"
 #include "control/agent/store.h"
 #include "control/protocol/address.h"
@@ -20,6 +21,7 @@ class Keys;
 }
 
 struct Assignment {
+    uint64_t version = 0;  // keyraild's number for it
     AcceptProgram::Keys cookie_keys;
     std::map<uint8_t, NameKeys::Key> name_keys;
     StoreControl control;         // for the hooks
@@ -27,7 +29,8 @@ struct Assignment {
     std::set<HostPort> held;      // those whose connections the accept program takes
     ServedServices served;
     std::set<std::string> sealed;        // services with a repository
-    std::map<uint16_t, HostPort> peers;  // other blades' agents
+    PeerBlades peers;
+    std::set<uint16_t> revoked;  // blades whose sessions are worth nothing
 
     Assignment() = default;
     Assignment(Assignment&&) = default;

@@ -11,6 +11,7 @@
 
 #include "control/agent/accept_program.h"
 #include "control/agent/agent.h"
+#include "control/agent/join.h"
 #include "control/agent/kernel_checks.h"
 
 namespace {
@@ -30,6 +31,15 @@ int check() {
     for (const std::string& problem : sysctl_problems()) status = complain(problem, kFailed);
     if (status == 0) fmt::print("kernel {}: late binding works on this blade\n", kernel_release());
     return status;
+}
+
+int do_join(const JoinWish& wish) {
+    const auto written = join_chassis(wish);
+    if (!written) return complain(written.error().message, kFailed);
+    for (const auto& file : *written) fmt::print("{}\n", file.string());
+    fmt::print(stderr, "this machine is a blade now; start: keyrail-agent --config {}\n",
+               wish.config.string());
+    return 0;
 }
 
 int run(AgentConfig config) {
@@ -56,7 +66,16 @@ int main(int argc, char** argv) {
     app.add_option("--config", file, "configuration (TOML)");
     app.add_flag("--check", only_check, "only say whether kernel and settings are fit for late binding");
     app.add_flag("--detach", detach, "take the accept program off the interface and end");
+    JoinWish wish{"", "/etc/keyrail/agent.toml", ""};
+    CLI::App* join = app.add_subcommand("join", "become a blade of the chassis that made this token");
+    join->add_option("token", wish.token, "from 'keyrail blade enroll'")->required();
+    join->add_option("--config", wish.config,
+                     "written, with its certificate beside it; one that is there is kept")
+        ->capture_default_str();
+    join->add_option("--interface", wish.interface,
+                     "where clients' segments arrive (default: the backplane)");
     CLI11_PARSE(app, argc, argv);
+    if (*join) return do_join(wish);
     spdlog::set_default_logger(spdlog::stderr_logger_st("keyrail-agent"));
     spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%e %l %v");
     if (only_check) return check();

@@ -20,10 +20,10 @@ struct Peers::Impl : std::enable_shared_from_this<Peers::Impl> {
         : executor(std::move(executor_in)), tls(std::move(tls_in)), events(std::move(events_in)) {}
 
     struct Peer {
-        Peer(const asio::any_io_executor& executor, uint16_t blade_in, HostPort at)
-            : blade(blade_in), address(std::move(at)), pause(executor) {}
+        Peer(const asio::any_io_executor& executor, uint16_t blade_in, PeerBlade is_in)
+            : blade(blade_in), is(std::move(is_in)), pause(executor) {}
         uint16_t blade;
-        HostPort address;
+        PeerBlade is;
         ChannelPtr channel;
         asio::steady_timer pause;
         std::list<asio::steady_timer*> waiting;  // for the channel
@@ -62,8 +62,10 @@ asio::awaitable<void> Peers::Impl::keep([[maybe_unused]] std::shared_ptr<Impl> s
     bool said = false;
     while (!peer->gone) {
         auto connected =
-            co_await connect_channel(executor, tls, peer->address, Identity::of_blade(peer->blade));
+            co_await connect_channel(executor, tls, peer->is.address, Identity::of_blade(peer->blade));
         if (peer->gone) break;
+        if (connected && !peer->is.accepts((*connected)->peer_certificate()))
+            connected = fail("{}: its certificate is not good any more", (*connected)->name());
         if (connected) {
             spdlog::info("peers: connected to {}", (*connected)->name());
             peer->channel = *connected;
@@ -93,19 +95,22 @@ Peers::~Peers() {
     for (auto& [blade, peer] : impl_->peers) Impl::drop(*peer);
 }
 
-void Peers::configure(const std::map<uint16_t, HostPort>& addresses) {
+void Peers::configure(const PeerBlades& blades) {
     for (auto entry = impl_->peers.begin(); entry != impl_->peers.end();) {
-        const auto found = addresses.find(entry->first);
-        const bool stays = found != addresses.end() && found->second == entry->second->address;
+        const auto found = blades.find(entry->first);
+        Impl::Peer& peer = *entry->second;
+        const bool stays = found != blades.end() && found->second.address == peer.is.address &&
+                           (!peer.channel || found->second.accepts(peer.channel->peer_certificate()));
+        if (stays) peer.is = found->second;
         if (!stays) {
             Impl::drop(*entry->second);
             impl_->events.lost(entry->first);
         }
         entry = stays ? std::next(entry) : impl_->peers.erase(entry);
     }
-    for (const auto& [blade, address] : addresses) {
+    for (const auto& [blade, is] : blades) {
         if (impl_->peers.contains(blade)) continue;
-        const auto peer = std::make_shared<Impl::Peer>(impl_->executor, blade, address);
+        const auto peer = std::make_shared<Impl::Peer>(impl_->executor, blade, is);
         impl_->peers.emplace(blade, peer);
         asio::co_spawn(impl_->executor, impl_->keep(impl_, peer), asio::detached);
     }
@@ -125,7 +130,7 @@ asio::awaitable<Result<ChannelPtr>> Peers::channel(uint16_t blade, Time until) {
         peer->waiting.erase(place);
     }
     if (peer->gone || !peer->channel || !peer->channel->is_open())
-        co_return fail("the agent of blade {} cannot be reached at {}", blade, peer->address.text());
+        co_return fail("the agent of blade {} cannot be reached at {}", blade, peer->is.address.text());
     co_return peer->channel;
 }
 

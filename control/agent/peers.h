@@ -7,10 +7,23 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
+#include <string>
 
 #include "control/protocol/channel.h"
 
 namespace keyrail {
+
+/// Another blade's agent.
+struct PeerBlade {
+    HostPort address;
+    std::set<std::string> certificates;  // serials (hex) that are good; empty: any of the chassis CA
+
+    [[nodiscard]] bool accepts(const CertificateInfo& shown) const {
+        return certificates.empty() || certificates.contains(shown.serial);
+    }
+};
+using PeerBlades = std::map<uint16_t, PeerBlade>;
 
 struct PeerEvents {
     std::function<void(uint16_t blade, const chassis::Envelope& message)> message;
@@ -26,8 +39,8 @@ class Peers {
     Peers(const Peers&) = delete;
     Peers& operator=(const Peers&) = delete;
 
-    /// Blade id -> its agent. Connections to those that stay are kept.
-    void configure(const std::map<uint16_t, HostPort>& addresses);
+    /// Connections to those that stay are kept.
+    void configure(const PeerBlades& blades);
     [[nodiscard]] bool knows(uint16_t blade) const;
     /// An open connection, waiting for one until then.
     asio::awaitable<Result<ChannelPtr>> channel(uint16_t blade, Time until);

@@ -13,6 +13,20 @@ void Receiver::stop() {
     for (const ChannelPtr& channel : channels_) channel->close();
 }
 
+void Receiver::configure(PeerBlades blades) {
+    blades_ = std::move(blades);
+    for (const ChannelPtr& channel : channels_) {
+        if (blades_.contains(channel->peer().blade) && !outdated(*channel)) continue;
+        spdlog::warn("receiver: {} is cut off: it is no blade of this chassis any more", channel->name());
+        channel->close();
+    }
+}
+
+bool Receiver::outdated(const Channel& channel) const {
+    const auto known = blades_.find(channel.peer().blade);
+    return known != blades_.end() && !known->second.accepts(channel.peer_certificate());
+}
+
 std::optional<std::string> Receiver::store(const chassis::Transfer& transfer) {
     SessionRecord record;
     if (auto sane = from_message(transfer.record(), served_, wall_clock_ms(), record); !sane)
@@ -50,6 +64,10 @@ asio::awaitable<void> Receiver::serve(ChannelPtr channel) {
     if (*stopped) co_return;
     if (!channel->peer().is_blade() || channel->peer().blade == self_) {
         spdlog::warn("receiver: {} is not let in: only other blades send sessions", channel->name());
+        co_return;
+    }
+    if (outdated(*channel)) {
+        spdlog::warn("receiver: {} is not let in: its certificate is not good any more", channel->name());
         co_return;
     }
     channels_.insert(channel);

@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "control/agent/name_keys.h"
+#include "control/agent/peers.h"
 #include "control/agent/store.h"
 #include "control/protocol/channel.h"
 
@@ -40,8 +41,8 @@ class Receiver {
 
     /// Closes every connection; store, services, keys and `report` are not touched from then on.
     void stop();
-    /// Who may send sessions.
-    void configure(std::set<uint16_t> blades) { blades_ = std::move(blades); }
+    /// Who may send sessions. Connections of others are cut.
+    void configure(PeerBlades blades);
     /// Serves one connection of another agent until it ends. Only blades may send sessions, not control.
     asio::awaitable<void> serve(ChannelPtr channel);
 
@@ -55,7 +56,10 @@ class Receiver {
     const uint16_t self_;
     const NameKeys& names_;
     Report report_;
-    std::set<uint16_t> blades_;
+    /// The blade is known, but this is not a certificate of it that is good.
+    [[nodiscard]] bool outdated(const Channel& channel) const;
+
+    PeerBlades blades_;
 
     using Key = std::pair<uint16_t, uint64_t>;  // blade, its number for the transfer
     std::map<Key, std::optional<std::string>> seen_;

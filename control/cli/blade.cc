@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// keyrail blade: list, drain, resume, certify.
+// keyrail blade: list, drain, resume, enroll, revoke, certify.
 #include <CLI/CLI.hpp>
 #include <memory>
 
 #include "control/cli/api_client.h"
 #include "control/cli/table.h"
 #include "control/pki/ca.h"
+#include "control/protocol/toml_table.h"
 #include "dataplane/steer/session_name.h"
 
 namespace keyrail::cli {
@@ -55,13 +56,70 @@ void add_change(CLI::App& blade, Invocation& invocation, const char* verb, const
     });
 }
 
-void show_files(const Invocation& invocation, const pki::Files& files) {
+void show_token(const json& reply) {
+    fmt::print("{}\n", reply["token"].get<std::string>());
+    fmt::print(stderr, "good for one 'keyrail-agent join', until {}; whoever has it can be blade {}\n",
+               reply["expires"].get<std::string>(), reply["blade"].get<int>());
+}
+
+void add_enroll(CLI::App& blade, Invocation& invocation) {
+    struct Arguments {
+        std::string id, address, name;
+        std::vector<std::string> pools;
+        std::string valid = "1h";
+    };
+    const auto arguments = std::make_shared<Arguments>();
+    CLI::App* command =
+        subcommand(blade, "enroll", "Print a token by which a machine becomes this blade, once");
+    command->add_option("id", arguments->id, "blade id")->required();
+    command
+        ->add_option("--pools", arguments->pools, "pools that it serves; not for blades of the configuration")
+        ->delimiter(',');
+    command->add_option("--address", arguments->address, "its address on the backplane; likewise");
+    command->add_option("--name", arguments->name, "default: blade-<id>; likewise");
+    command->add_option("--valid", arguments->valid, "how long the token is good: 1min to 7d")
+        ->capture_default_str();
+    command->callback([&invocation, arguments] {
+        invocation.run = [&invocation, arguments] {
+            const auto valid = parse_duration(arguments->valid);
+            if (!valid) return complain("--valid: " + valid.error().message);
+            json body = {{"valid_s", std::chrono::duration_cast<std::chrono::seconds>(*valid).count()}};
+            if (!arguments->pools.empty()) body["pools"] = arguments->pools;
+            if (!arguments->address.empty()) body["address"] = arguments->address;
+            if (!arguments->name.empty()) body["name"] = arguments->name;
+            const std::string path = fmt::format("/v1/blades/{}/enroll", arguments->id);
+            return print(invocation, tell(invocation.socket, path, body), show_token);
+        };
+    });
+}
+
+void add_revoke(CLI::App& blade, Invocation& invocation) {
+    const auto id = std::make_shared<std::string>();
+    CLI::App* command =
+        subcommand(blade, "revoke", "Cut a blade off at once and for good; 'enroll' lets the slot in again");
+    command->add_option("id", *id, "blade id")->required();
+    command->callback([&invocation, id] {
+        invocation.run = [&invocation, id] {
+            return print(invocation, tell(invocation.socket, fmt::format("/v1/blades/{}/revoke", *id)),
+                         [&](const json&) {
+                             fmt::print(
+                                 "blade {} is revoked: cut off everywhere, its sessions and keys are worth "
+                                 "nothing\n",
+                                 *id);
+                         });
+        };
+    });
+}
+
+int show_files(const Invocation& invocation, const Result<pki::Files>& files) {
+    if (!files) return complain(files.error().message);
     json list = json::array();
-    for (const auto& file : files) list.push_back(file.string());
+    for (const auto& file : *files) list.push_back(file.string());
     if (invocation.json)
         fmt::print("{}\n", json{{"files", list}}.dump(2));
     else
-        for (const auto& file : files) fmt::print("{}\n", file.string());
+        for (const auto& file : *files) fmt::print("{}\n", file.string());
+    return kOk;
 }
 
 void add_certify(CLI::App& blade, Invocation& invocation) {
@@ -78,10 +136,7 @@ void add_certify(CLI::App& blade, Invocation& invocation) {
     command->add_option("--dir", arguments->dir, "folder of the chassis CA")->required();
     command->callback([&invocation, arguments] {
         invocation.run = [&invocation, arguments] {
-            const auto files = pki::certify(arguments->dir, Identity::of_blade(arguments->id));
-            if (!files) return complain(files.error().message);
-            show_files(invocation, *files);
-            return kOk;
+            return show_files(invocation, pki::certify(arguments->dir, Identity::of_blade(arguments->id)));
         };
     });
 }
@@ -97,6 +152,8 @@ void add_blade(CLI::App& app, Invocation& invocation) {
     add_change(*blade, invocation, "drain",
                "New clients go elsewhere; sessions move when their clients return");
     add_change(*blade, invocation, "resume", "Takes new clients again");
+    add_enroll(*blade, invocation);
+    add_revoke(*blade, invocation);
     add_certify(*blade, invocation);
 }
 
@@ -114,10 +171,14 @@ void add_chassis(CLI::App& app, Invocation& invocation) {
     init->add_option("--name", arguments->name, "name of the chassis, for the CA's subject");
     init->callback([&invocation, arguments] {
         invocation.run = [&invocation, arguments] {
-            const auto files = pki::init_chassis(arguments->dir, arguments->name);
-            if (!files) return complain(files.error().message);
-            show_files(invocation, *files);
-            return kOk;
+            return show_files(invocation, pki::init_chassis(arguments->dir, arguments->name));
+        };
+    });
+    CLI::App* certify = subcommand(*chassis, "certify", "Make control's certificate and key anew");
+    certify->add_option("--dir", arguments->dir, "folder of the chassis CA")->required();
+    certify->callback([&invocation, arguments] {
+        invocation.run = [&invocation, arguments] {
+            return show_files(invocation, pki::certify(arguments->dir, Identity::control()));
         };
     });
 }

@@ -26,6 +26,7 @@ void add_blade(CLI::App& app, Invocation& invocation);
 void add_stats(CLI::App& app, Invocation& invocation);
 void add_session(CLI::App& app, Invocation& invocation);
 void add_chassis(CLI::App& app, Invocation& invocation);
+void add_keys(CLI::App& app, Invocation& invocation);
 void add_config(CLI::App& app, Invocation& invocation);
 
 /// A subcommand whose options may stand anywhere behind it, those of `keyrail` included.

@@ -38,6 +38,7 @@ int run(int argc, char** argv) {
     add_stats(app, invocation);
     add_session(app, invocation);
     add_chassis(app, invocation);
+    add_keys(app, invocation);
     add_config(app, invocation);
     try {
         app.parse(argc, argv);

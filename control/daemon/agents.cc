@@ -54,8 +54,11 @@ struct Agents::Impl : std::enable_shared_from_this<Agents::Impl> {
     std::map<uint16_t, Watched> watched;
     std::shared_ptr<Listener> listener;
     HostPort listens_at;
+    size_t strangers = 0;
     bool stopped = false;
 
+    asio::awaitable<void> serve_stranger(std::shared_ptr<Impl> self, ChannelPtr channel);
+    [[nodiscard]] bool let_in(const Channel& channel) const;
     asio::awaitable<void> serve(std::shared_ptr<Impl> self, ChannelPtr channel);
     asio::awaitable<void> watch_all(std::shared_ptr<Impl> self);
     asio::awaitable<void> probe_one(std::shared_ptr<Impl> self, uint16_t blade, HostPort at);
@@ -76,6 +79,13 @@ void Agents::Impl::dispatch(uint16_t blade, const ChannelPtr& channel, const cha
         }
         case chassis::Envelope::kPong:
             break;
+        case chassis::Envelope::kCertificateRequest: {
+            chassis::Envelope reply;
+            reply.set_request(message.request());
+            *reply.mutable_certificate_reply() = events.certificate(*channel, message.certificate_request());
+            (void)channel->send(std::move(reply));
+            break;
+        }
         case chassis::Envelope::kQueryReply:
             queries.deliver(message.request(), message.query_reply());
             break;
@@ -84,12 +94,43 @@ void Agents::Impl::dispatch(uint16_t blade, const ChannelPtr& channel, const cha
     }
 }
 
-asio::awaitable<void> Agents::Impl::serve([[maybe_unused]] std::shared_ptr<Impl> self, ChannelPtr channel) {
-    const uint16_t blade = channel->peer().blade;
-    if (!channel->peer().is_blade() || !blades.contains(blade)) {
-        spdlog::warn("agents: {} is not let in: it is no configured blade", channel->name());
+/// One question, one answer.
+asio::awaitable<void> Agents::Impl::serve_stranger([[maybe_unused]] std::shared_ptr<Impl> self,
+                                                   ChannelPtr channel) {
+    if (strangers >= kMaxStrangers) {
+        spdlog::warn("agents: {} is not let in: too many ask for a certificate at once", channel->name());
         co_return;
     }
+    strangers++;
+    asio::steady_timer deadline(executor, kStrangerTimeout);
+    deadline.async_wait([weak = std::weak_ptr(channel)](const asio::error_code& error) {
+        const auto late = weak.lock();
+        if (!error && late) late->close();
+    });
+    Result<chassis::Envelope> message = co_await channel->receive();
+    if (!stopped && message && message->has_certificate_request()) {
+        dispatch(0, channel, *message);
+        wipe(*message);
+        channel->finish();
+        co_await channel->receive();  // until it has gone, so that the answer gets through
+    } else if (!stopped) {
+        spdlog::warn("agents: {} is not let in: it has no certificate, and asks for none", channel->name());
+    }
+    strangers--;
+}
+
+bool Agents::Impl::let_in(const Channel& channel) const {
+    const std::string why = channel.peer().is_blade()
+                                ? events.refusal(channel.peer().blade, channel.peer_certificate())
+                                : "it is no blade";
+    if (!why.empty()) spdlog::warn("agents: {} is not let in: {}", channel.name(), why);
+    return why.empty();
+}
+
+asio::awaitable<void> Agents::Impl::serve([[maybe_unused]] std::shared_ptr<Impl> self, ChannelPtr channel) {
+    if (channel->peer().is_stranger()) co_return co_await serve_stranger(self, channel);
+    if (!let_in(*channel)) co_return;
+    const uint16_t blade = channel->peer().blade;
     Watched& state = watched[blade];
     if (state.channel) {
         spdlog::info("agents: {} connects anew; the old connection is closed", channel->name());
@@ -172,7 +213,8 @@ Result<void> Agents::Impl::listen(const Config& config, const TlsContext& tls) {
         [weak](ChannelPtr channel) -> asio::awaitable<void> {
             if (const auto self = weak.lock()) co_await self->serve(self, std::move(channel));
         },
-        [](const Error& error) { spdlog::warn("agents: not let in: {}", error.message); });
+        [](const Error& error) { spdlog::warn("agents: not let in: {}", error.message); },
+        Strangers::admitted);
     if (!opened) return tl::make_unexpected(opened.error());
     if (listener) listener->close();
     listener = *opened;
@@ -200,11 +242,12 @@ Result<void> Agents::configure(const Config& config, const TlsContext& tls) {
     if (auto listening = impl_->listen(config, tls); !listening) return listening;
     impl_->blades.clear();
     for (const auto& [id, blade] : config.blades) impl_->blades.emplace(id, blade.agent);
-    for (auto entry = impl_->watched.begin(); entry != impl_->watched.end();) {
-        const bool stays = impl_->blades.contains(entry->first);
-        if (!stays && entry->second.channel) entry->second.channel->close();
-        entry = stays ? std::next(entry) : impl_->watched.erase(entry);
+    for (auto& [blade, state] : impl_->watched) {
+        if (!state.channel || (impl_->blades.contains(blade) && impl_->let_in(*state.channel))) continue;
+        std::exchange(state.channel, nullptr)->close();
+        impl_->events.lost(blade);
     }
+    std::erase_if(impl_->watched, [&](const auto& entry) { return !impl_->blades.contains(entry.first); });
     return {};
 }
 

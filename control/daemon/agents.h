@@ -12,17 +12,25 @@
 #include <memory>
 
 #include "control/daemon/config.h"
+#include "control/protocol/channel.h"
 #include "control/protocol/result.h"
-#include "control/protocol/tls_context.h"
 
 namespace keyrail {
 
 namespace chassis {
+class CertificateReply;
+class CertificateRequest;
 class Envelope;
 class QueryReply;
 }  // namespace chassis
 
 struct AgentEvents {
+    /// Why a blade with this certificate is not let in; empty: it is. Asked when an agent connects, and again
+    /// of those that are connected at every configure().
+    std::function<std::string(uint16_t blade, const CertificateInfo& certificate)> refusal;
+    /// Somebody without a certificate has a token (blade 0), or an agent wants its next certificate.
+    std::function<chassis::CertificateReply(const Channel& from, const chassis::CertificateRequest& request)>
+        certificate;
     /// A blade's agent is there; send() works from now on.
     std::function<void(uint16_t blade)> connected;
     std::function<void(uint16_t blade)> lost;
@@ -37,6 +45,9 @@ class Agents {
     static constexpr std::chrono::milliseconds kWatch{250};  // pings, probes
     static constexpr std::chrono::milliseconds kQuiet{500};  // no word for so long: probe
     static constexpr std::chrono::milliseconds kGone{1000};  // no answer of any kind for so long: down
+    // Who has no certificate gets this long to ask for one, and so many may ask at once.
+    static constexpr std::chrono::milliseconds kStrangerTimeout{3000};
+    static constexpr size_t kMaxStrangers = 16;
 
     Agents(asio::any_io_executor executor, AgentEvents events);
     ~Agents();
@@ -44,7 +55,7 @@ class Agents {
     Agents& operator=(const Agents&) = delete;
 
     /// Listens where the config says (the old listener stays when that fails), with these certificates; drops
-    /// the agents of blades that are configured no more.
+    /// the agents that are not to be let in any more.
     Result<void> configure(const Config& config, const TlsContext& tls);
     void stop();
 

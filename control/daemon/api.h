@@ -31,6 +31,13 @@ struct ApiRoute {
 std::span<const ApiRoute> chassis_routes();
 std::span<const ApiRoute> blade_routes();
 std::span<const ApiRoute> session_routes();
+std::span<const ApiRoute> enrolment_routes();
+std::span<const ApiRoute> key_routes();
+
+/// The number that a path's word says; 0: it is none of a blade.
+uint16_t blade_number(std::string_view word);
+/// The blade that a path names, or what to answer.
+tl::expected<uint16_t, ApiReply> blade_of(const Daemon& daemon, std::string_view word);
 
 ApiReply json_reply(const nlohmann::json& body, int status = 200);
 /// {"error": text}

@@ -4,8 +4,6 @@
 
 #include <fmt/ranges.h>
 
-#include <charconv>
-
 namespace keyrail {
 
 using nlohmann::json;
@@ -52,18 +50,6 @@ json drain_notes(Daemon& daemon, uint16_t id) {
     return notes;
 }
 
-/// The blade that a path names, or what to answer.
-tl::expected<uint16_t, ApiReply> blade_of(const Daemon& daemon, std::string_view word) {
-    uint16_t id = 0;
-    const auto [end, failed] = std::from_chars(word.data(), word.data() + word.size(), id);
-    const auto& blades = daemon.blades().all();
-    if (failed == std::errc{} && end == word.data() + word.size() && blades.contains(id)) return id;
-    std::vector<uint16_t> ids;
-    for (const auto& [known, blade] : blades) ids.push_back(known);
-    return tl::make_unexpected(
-        error_reply(404, fmt::format("there is no blade '{}'; blades are: {}", word, fmt::join(ids, ", "))));
-}
-
 ApiReply change_blade(Daemon& daemon, std::string_view word, bool drain) {
     const auto id = blade_of(daemon, word);
     if (!id) return id.error();
@@ -82,6 +68,21 @@ asio::awaitable<ApiReply> resume(Daemon& daemon, ApiCall call) {
 }
 
 }  // namespace
+
+uint16_t blade_number(std::string_view word) {
+    const auto who = Identity::from_uri(fmt::format("keyrail:blade:{}", word));
+    return who ? who->blade : 0;
+}
+
+tl::expected<uint16_t, ApiReply> blade_of(const Daemon& daemon, std::string_view word) {
+    const auto& blades = daemon.blades().all();
+    const uint16_t id = blade_number(word);
+    if (blades.contains(id)) return id;
+    std::vector<uint16_t> ids;
+    for (const auto& [known, blade] : blades) ids.push_back(known);
+    return tl::make_unexpected(
+        error_reply(404, fmt::format("there is no blade '{}'; blades are: {}", word, fmt::join(ids, ", "))));
+}
 
 std::span<const ApiRoute> blade_routes() {
     static constexpr std::array kRoutes{ApiRoute{"GET", "/v1/blades", blade_list},

@@ -133,6 +133,7 @@ bool Blades::health(uint16_t id, const chassis::Health& health) {
             blade->listening[static_cast<uint16_t>(server.port())] = server.listening();
     const bool first = !std::exchange(blade->reported, true);
     blade->load = std::min(health.load(), kLoadMax);
+    blade->keys_version = health.keys_version();
     blade->sessions = health.sessions();
     blade->store_bytes = health.store_bytes();
     blade->resumed = health.resumed();

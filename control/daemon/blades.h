@@ -41,6 +41,7 @@ struct Blade {
     std::map<uint16_t, bool> listening;  // by port, as last reported
     uint32_t load = 0;                   // as last reported
     uint32_t published_load = 0;         // follows load in steps, so that not every report makes a snapshot
+    uint64_t keys_version = 0;           // of the Keys that its agent goes by
     uint64_t sessions = 0, store_bytes = 0, resumed = 0, full = 0;
 
     [[nodiscard]] bool serves(uint16_t port) const;

@@ -24,6 +24,8 @@ constexpr int64_t kMinHelloBytes = 1024, kMaxHelloBytes = 65536;
 constexpr size_t kMaxTicketKeys = 65536;
 constexpr int64_t kMostLmdbMb = 1 << 20;
 constexpr microseconds kMinLifetime = 1min, kMaxLifetime = 24h * 7;  // RFC 8446 section 4.6.1
+// Of name keys there are 256: the longest session lifetime must not see more of them.
+constexpr microseconds kMinKeyLifetime = 1h, kMaxKeyLifetime = 24h * 365;
 
 struct Pool {
     std::string name;
@@ -46,6 +48,7 @@ class Reader {
     tl::expected<Config, ConfigMistakes> read() {
         if (const auto root = parse_toml(file_, errors_)) read_root(*root);
         if (!errors_.empty()) return tl::make_unexpected(errors_.lines());
+        assign_pools(config_);
         config_.file = file_;
         return std::move(config_);
     }
@@ -74,7 +77,19 @@ class Reader {
                 config_.listen = *parsed;
         config_.tls = {existing_file(table, "ca"), existing_file(table, "certificate"),
                        existing_file(table, "key")};
+        config_.ca_key = path(table, "ca_key", Need::optional).value;
+        if (config_.ca_key.empty()) config_.ca_key = config_.tls.ca.parent_path() / "ca.key";
+        read_name_key_lifetime(table);
         table.finish();
+    }
+
+    void read_name_key_lifetime(TomlTable& table) {
+        const auto lifetime = table.duration("name_key_lifetime", 0us, kMaxKeyLifetime, Need::optional);
+        if (!lifetime) return;
+        if (lifetime->value != 0us && lifetime->value < kMinKeyLifetime)
+            errors_.add(lifetime->line, "'name_key_lifetime' is {}; write at least {}, or \"0s\" for none",
+                        duration_text(lifetime->value), duration_text(kMinKeyLifetime));
+        config_.name_key_lifetime = std::chrono::duration_cast<std::chrono::seconds>(lifetime->value);
     }
 
     void read_blade(TomlTable& table) {
@@ -92,7 +107,7 @@ class Reader {
         const auto parsed = checked(parse_ip(address->value), "address", address->line);
         if (!parsed) return;
         blade.address = *parsed;
-        blade.agent = {*parsed, 7401};
+        blade.agent = {*parsed, kAgentPort};
         if (agent) {
             const auto at = checked(parse_host_port(agent->value), "agent", agent->line);
             if (!at) return;
@@ -110,7 +125,7 @@ class Reader {
 
     void read_pool(TomlTable& table) {
         const auto named = name(table);
-        Pool pool{named.value, table.integers("blades", kBladeIdMin, kBladeIdMax, Need::required),
+        Pool pool{named.value, table.integers("blades", kBladeIdMin, kBladeIdMax, Need::optional),
                   table.line()};
         table.finish();
         once(fmt::format("pool '{}'", pool.name), named.line, "give each pool a name of its own");
@@ -123,7 +138,9 @@ class Reader {
             if (!seen.insert(id).second)
                 errors_.add(line, "pool '{}' names blade {} twice; name it once", pool.name, id);
         }
-        pools_.emplace(pool.name, std::move(pool));
+        std::vector<uint16_t>& ids = config_.pools[pool.name];
+        for (const auto& blade : pool.blades) ids.push_back(static_cast<uint16_t>(blade.value));
+        std::ranges::sort(ids);
     }
 
     void read_service(TomlTable& table) {
@@ -174,16 +191,10 @@ class Reader {
         const auto pool = table.text("pool", Need::required);
         if (!pool) return;
         service.pool = pool->value;
-        const auto found = pools_.find(service.pool);
-        if (found == pools_.end()) {
+        if (!config_.pools.contains(service.pool))
             errors_.add(pool->line,
                         "service '{}' names pool '{}', which is not configured; add a [[pool]] of that name",
                         service.name, service.pool);
-            return;
-        }
-        for (const auto& blade : found->second.blades)
-            service.blades.push_back(static_cast<uint16_t>(blade.value));
-        std::ranges::sort(service.blades);
     }
 
     void read_steering(ServiceConfig& service, TomlTable& table) {
@@ -352,11 +363,14 @@ class Reader {
     Config config_;
     std::set<int64_t> known_ids_;  // of blades, also of those with mistakes
     bool ids_doubtful_ = false;    // one of them is missing or wrong: say no more about ids
-    std::map<std::string, Pool> pools_;
     std::map<std::string, uint32_t> seen_;
 };
 
 }  // namespace
+
+void assign_pools(Config& config) {
+    for (ServiceConfig& service : config.services) service.blades = config.pools[service.pool];
+}
 
 tl::expected<Config, ConfigMistakes> read_config(const fs::path& file) { return Reader(file).read(); }
 

@@ -7,6 +7,8 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -17,11 +19,15 @@
 
 namespace keyrail {
 
+/// Serials (hex) of the certificates that are good; nullopt: every one that the chassis CA signed.
+using CertificateSet = std::optional<std::set<std::string>>;
+
 struct BladeConfig {
     uint16_t id = 0;
     std::string name;
-    IpAddress address;  // on the backplane
-    HostPort agent;     // where its agent listens
+    IpAddress address;            // on the backplane
+    HostPort agent;               // where its agent listens
+    CertificateSet certificates;  // not in the file: enrolment.h
 
     bool operator==(const BladeConfig&) const = default;
 };
@@ -35,6 +41,7 @@ enum class Binding : uint8_t {
 
 /// Where sealed sessions are kept, for when their holder is dead (control/repository).
 enum class RepositoryKind : uint8_t { none, lmdb, redis };
+inline constexpr uint16_t kAgentPort = 7401;  // unless the configuration says otherwise
 
 struct ServiceConfig {
     std::string name;
@@ -64,18 +71,28 @@ struct TicketKeyConfig {
     bool operator==(const TicketKeyConfig&) const = default;
 };
 
+/// Blade ids, ascending, by the pool's name.
+using Pools = std::map<std::string, std::vector<uint16_t>>;
+
 struct Config {
     std::filesystem::path file;
     std::string name;
     std::filesystem::path run_dir, state_dir, dataplane;
     HostPort listen;
     TlsFiles tls;
-    std::map<uint16_t, BladeConfig> blades;  // by id
+    std::filesystem::path ca_key;                       // there only where keyraild may make certificates
+    std::chrono::seconds name_key_lifetime{24 * 3600};  // 0: only by hand
+    std::map<uint16_t, BladeConfig> blades;             // by id
+    Pools pools;
+    std::vector<uint16_t> revoked;  // not in the file: enrolment.h
     std::vector<ServiceConfig> services;
     std::vector<TicketKeyConfig> ticket_keys;
     uint64_t lmdb_bytes = 1ULL << 30;
     RedisOptions redis;  // without nodes: there is none
 };
+
+/// Gives every service the blades of its pool, after a change of `pools`.
+void assign_pools(Config& config);
 
 /// All the mistakes of a file: "FILE:LINE: what; what to do", in the order of the file.
 using ConfigMistakes = std::vector<std::string>;

@@ -14,11 +14,19 @@
 
 namespace keyrail {
 
+namespace {
+constexpr uint64_t kTicksPerCertificateCheck = 3600 * 1000 / Moves::kTick.count();
+constexpr uint64_t kTicksPerRotationStep = 3;
+}  // namespace
+
 Daemon::Daemon(asio::io_context& io, Config config, TlsContext tls, Secrets secrets)
     : io_(io),
-      config_(std::move(config)),
+      file_(std::move(config)),
+      config_(file_),
       tls_(std::move(tls)),
       secrets_(std::move(secrets)),
+      enrolment_(config_.state_dir / "enrolment.json"),
+      certifier_(config_, enrolment_),
       blades_(config_.state_dir / "blades.json"),
       agents_(io.get_executor(), agent_events()),
       dataplane_(io.get_executor(), config_.dataplane,
@@ -35,10 +43,9 @@ Daemon::Daemon(asio::io_context& io, Config config, TlsContext tls, Secrets secr
 
 Result<void> Daemon::start() {
     if (auto loaded = blades_.load(); !loaded) return loaded;
-    blades_.configure(config_);
+    if (auto loaded = enrolment_.load(); !loaded) return loaded;
     if (auto loaded = checkpoints_.load(); !loaded) return loaded;
-    if (auto opened = checkpoints_.configure(config_); !opened) return opened;
-    if (auto listening = agents_.configure(config_, tls_); !listening) return listening;
+    if (auto applied = apply(file_); !applied) return applied;
     dataplane_.start();
     settle_timer_.expires_after(kSettle);
     settle_timer_.async_wait([this](const asio::error_code& error) {
@@ -63,6 +70,8 @@ void Daemon::tick() {
     moves_.tick();
     if (settled_ && moves_.directory_changed()) moves_.send_directory();
     checkpoints_.tick(unix_ms());
+    if (ticks_ % kTicksPerCertificateCheck == 0) certifier_.keep_own(tls_);
+    if (ticks_++ % kTicksPerRotationStep == 0) step_rotation();
     tick_timer_.expires_after(Moves::kTick);
     tick_timer_.async_wait([this](const asio::error_code& error) {
         if (!error) tick();
@@ -74,6 +83,10 @@ void Daemon::tick() {
 
 AgentEvents Daemon::agent_events() {
     AgentEvents events;
+    events.refusal = [this](uint16_t blade, const CertificateInfo& shown) { return refusal(blade, shown); };
+    events.certificate = [this](const Channel& from, const chassis::CertificateRequest& request) {
+        return certify(from, request);
+    };
     events.connected = [this](uint16_t blade) {
         blades_.connected(blade);
         const std::string certificate = agents_.certificate(blade);
@@ -123,6 +136,7 @@ void Daemon::on_message(uint16_t blade, const chassis::Envelope& message) {
 void Daemon::send_keys(uint16_t blade) {
     chassis::Envelope envelope;
     *envelope.mutable_keys() = make_keys(config_, secrets_, blade);
+    envelope.mutable_keys()->set_version(keys_version_);
     if (auto sent = agents_.send(blade, std::move(envelope)); !sent)
         spdlog::warn("agents: {}", sent.error().message);
 }
@@ -188,19 +202,35 @@ Result<void> Daemon::reload() {
         next->dataplane != config_.dataplane)
         return fail("{}: run_dir, state_dir and dataplane cannot change while keyraild runs; restart it",
                     config_.file.string());
-    auto tls = control_tls(*next);
-    if (!tls) return tl::make_unexpected(tls.error());
-    if (auto opened = checkpoints_.configure(*next); !opened) return opened;
-    if (auto listening = agents_.configure(*next, *tls); !listening) return listening;
-    config_ = std::move(*next);
-    tls_ = std::move(*tls);
+    if (auto loaded = tls_.reload(next->tls); !loaded) return loaded;
+    if (auto applied = apply(std::move(*next)); !applied) return applied;
+    spdlog::info("configuration {} applied", config_.file.string());
+    return {};
+}
+
+/// What the file says and who was enrolled or revoked, together, and who must hear of it.
+Result<void> Daemon::apply(Config file) {
+    Config merged = file;
+    for (const std::string& problem : enrolment_.merge(merged)) spdlog::warn("enrolment: {}", problem);
+    if (auto opened = checkpoints_.configure(merged); !opened) return opened;
+    std::swap(config_, merged);  // refusal() goes by it
+    if (auto listening = agents_.configure(config_, tls_); !listening) {
+        std::swap(config_, merged);
+        return listening;
+    }
+    file_ = std::move(file);
     blades_.configure(config_);
     moves_.configured();
+    tell_keys();
+    return {};
+}
+
+/// Everybody who goes by keys, addresses and peers hears of them anew.
+void Daemon::tell_keys() {
+    keys_version_++;
     for (const auto& [id, blade] : config_.blades)
         if (agents_.connected(id)) send_keys(id);
-    spdlog::info("configuration {} applied", config_.file.string());
     changed();
-    return {};
 }
 
 }  // namespace keyrail

@@ -11,9 +11,11 @@
 
 #include "control/daemon/agents.h"
 #include "control/daemon/blades.h"
+#include "control/daemon/certifier.h"
 #include "control/daemon/checkpoints.h"
 #include "control/daemon/config.h"
 #include "control/daemon/dataplane_link.h"
+#include "control/daemon/key_rotation.h"
 #include "control/daemon/moves.h"
 #include "control/daemon/secrets.h"
 #include "control/protocol/tls_context.h"
@@ -40,9 +42,19 @@ class Daemon : private CheckpointLinks, private LastResort {
 
     Result<void> set_draining(uint16_t blade, bool draining);
 
+    /// A token for `keyrail-agent join`; the secret is in it.
+    Result<std::string> invite(const Enrolment::Wish& wish);
+    /// Cuts the blade off, here and at every agent, for good: until it is enrolled anew.
+    Result<void> revoke(uint16_t blade);
+    /// New name and cookie keys, as soon as everybody has them.
+    Result<void> rotate_keys();
+    /// Who does not have the latest keys yet.
+    [[nodiscard]] std::vector<std::string> waits_for_keys() const;
+
     [[nodiscard]] const Config& config() const { return config_; }
     [[nodiscard]] const Secrets& secrets() const { return secrets_; }
     [[nodiscard]] const Blades& blades() const { return blades_; }
+    [[nodiscard]] const Enrolment& enrolment() const { return enrolment_; }
     [[nodiscard]] const Moves& moves() const { return moves_; }
     [[nodiscard]] const Checkpoints& checkpoints() const { return checkpoints_; }
     [[nodiscard]] Agents& agents() { return agents_; }
@@ -52,6 +64,11 @@ class Daemon : private CheckpointLinks, private LastResort {
     [[nodiscard]] std::chrono::seconds uptime() const;
 
   private:
+    Result<void> apply(Config file);
+    void tell_keys();
+    void step_rotation();
+    [[nodiscard]] std::string refusal(uint16_t blade, const CertificateInfo& certificate) const;
+    chassis::CertificateReply certify(const Channel& from, const chassis::CertificateRequest& request);
     AgentEvents agent_events();
     void on_message(uint16_t blade, const chassis::Envelope& message);
     void send_keys(uint16_t blade);
@@ -73,9 +90,13 @@ class Daemon : private CheckpointLinks, private LastResort {
     void restore(const MoveOrder& order) override;
 
     asio::io_context& io_;
-    Config config_;
+    Config file_;    // what the configuration file says
+    Config config_;  // what holds: with who was enrolled, without who was revoked
     TlsContext tls_;
     Secrets secrets_;
+    KeyRotation rotation_{secrets_};
+    Enrolment enrolment_;
+    Certifier certifier_;
     Blades blades_;
     Agents agents_;
     DataplaneLink dataplane_;
@@ -84,7 +105,8 @@ class Daemon : private CheckpointLinks, private LastResort {
     PoolKeyKeeper::Members members_;  // whose agents are connected
     asio::steady_timer settle_timer_, tick_timer_;
     bool settled_ = false, publishing_ = false;
-    uint64_t generation_ = 0;
+    uint64_t generation_ = 0, ticks_ = 0;
+    uint64_t keys_version_ = unix_ms();  // above those of a keyraild that ran before
     std::chrono::steady_clock::time_point started_ = std::chrono::steady_clock::now();
 };
 

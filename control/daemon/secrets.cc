@@ -8,7 +8,9 @@
 #include <openssl/rand.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <memory>
+#include <utility>
 
 #include "chassis.pb.h"
 #include "control/daemon/sealing.h"
@@ -23,9 +25,23 @@ namespace {
 
 constexpr std::string_view kPurpose = "keyrail keys 1";
 constexpr size_t kMaxSealed = 65536;
+constexpr uint32_t kNameKeyIds = 256;
 
 fs::path sealed_file(const fs::path& dir) { return dir / "keys.sealed"; }
-fs::path key_file(const fs::path& dir) { return dir / "seal.key"; }
+
+/// Where systemd hands it over (systemd.exec: LoadCredentialEncrypted=, from the TPM where there is one), it
+/// lies there and nowhere else; without that, in a file of root's.
+Result<SealKey> load_seal_key(const fs::path& dir, bool make) {
+    constexpr const char* kName = "seal.key";
+    if (const char* credentials = std::getenv("CREDENTIALS_DIRECTORY")) {
+        std::error_code error;
+        const fs::path file = fs::path(credentials) / kName;
+        if (fs::exists(file, error)) return SealKey::load(file, false);
+    }
+    return SealKey::load(dir / kName, make);
+}
+
+int64_t unix_s(Secrets::Time time) { return std::chrono::system_clock::to_time_t(time); }
 
 Result<SecretKey> random_key() {
     SecretKey key;
@@ -41,7 +57,19 @@ Result<SecretKey> key_from(const std::string& bytes) {
     return key;
 }
 
-std::string bytes_of(const SecretKey& key) { return {key.bytes.begin(), key.bytes.end()}; }
+template <typename Message>
+void fill(Message& out, const Secrets::Key& key) {
+    out.set_key(key.key.bytes.data(), key.key.bytes.size());
+    out.set_current(key.current);
+    out.set_made_s(static_cast<uint64_t>(key.made_s));
+    out.set_retires_s(static_cast<uint64_t>(key.retires_s));
+}
+
+template <typename Message>
+Secrets::Key key_of(uint32_t id, const SecretKey& secret, const Message& message) {
+    return {id, secret, message.current(), static_cast<int64_t>(message.made_s()),
+            static_cast<int64_t>(message.retires_s())};
+}
 
 }  // namespace
 
@@ -51,8 +79,9 @@ Result<Secrets> Secrets::create() {
     const auto cookie = random_key(), name = random_key();
     if (!cookie || !name) return fail("no random bytes from the system");
     Secrets secrets;
-    secrets.cookie_keys_.push_back({0, *cookie, true});
-    secrets.name_keys_.push_back({1, *name, true});
+    const int64_t now = unix_s(std::chrono::system_clock::now());
+    secrets.cookie_keys_.push_back({0, *cookie, true, now, 0});
+    secrets.name_keys_.push_back({1, *name, true, now, 0});
     return secrets;
 }
 
@@ -67,40 +96,40 @@ Result<Secrets> Secrets::load_or_create(const fs::path& dir) {
     }
     auto secrets = create();
     if (!secrets) return secrets;
-    if (auto sealed = secrets->seal(dir); !sealed) return tl::make_unexpected(sealed.error());
+    secrets->dir_ = dir;
+    if (auto sealed = secrets->seal(); !sealed) return tl::make_unexpected(sealed.error());
     return secrets;
 }
 
-Result<void> Secrets::seal(const fs::path& dir) const {
-    const auto key = SealKey::load(key_file(dir), true);
+Result<void> Secrets::seal() const {
+    if (dir_.empty()) return {};
+    const auto key = load_seal_key(dir_, true);
     if (!key) return tl::make_unexpected(key.error());
     chassis::Envelope envelope;
     chassis::Keys& keys = *envelope.mutable_keys();
-    for (const CookieKey& one : cookie_keys_) {
+    for (const Key& one : cookie_keys_) {
         chassis::CookieKey& out = *keys.add_cookie_keys();
-        out.set_key_id(one.key_id);
-        out.set_key(bytes_of(one.key));
-        out.set_current(one.current);
+        out.set_key_id(one.id);
+        fill(out, one);
     }
-    for (const NameKey& one : name_keys_) {
+    for (const Key& one : name_keys_) {
         chassis::NameKey& out = *keys.add_name_keys();
-        out.set_generation(one.generation);
-        out.set_key(bytes_of(one.key));
-        out.set_current(one.current);
+        out.set_generation(one.id);
+        fill(out, one);
     }
     std::string plain = keys.SerializeAsString();
     wipe(envelope);
     const auto sealed = key->seal(plain, kPurpose);
     OPENSSL_cleanse(plain.data(), plain.size());
     if (!sealed) return tl::make_unexpected(sealed.error());
-    return replace_file(sealed_file(dir), *sealed, 0600);
+    return replace_file(sealed_file(dir_), *sealed, 0600);
 }
 
 Result<Secrets> Secrets::unseal(const fs::path& dir) {
     const auto damaged = [&](const std::string& why) {
         return fail("{}: {}", sealed_file(dir).string(), why);
     };
-    const auto key = SealKey::load(key_file(dir), false);
+    const auto key = load_seal_key(dir, false);
     if (!key) return tl::make_unexpected(key.error());
     const auto sealed = read_file(sealed_file(dir), kMaxSealed);
     if (!sealed) return tl::make_unexpected(sealed.error());
@@ -114,23 +143,74 @@ Result<Secrets> Secrets::unseal(const fs::path& dir) {
     Result<void> result;
     for (const auto& one : envelope.keys().cookie_keys())
         if (auto secret = key_from(one.key()))
-            secrets.cookie_keys_.push_back({one.key_id(), *secret, one.current()});
+            secrets.cookie_keys_.push_back(key_of(one.key_id(), *secret, one));
         else
             result = damaged(secret.error().message);
     for (const auto& one : envelope.keys().name_keys())
         if (auto secret = key_from(one.key()))
-            secrets.name_keys_.push_back({one.generation(), *secret, one.current()});
+            secrets.name_keys_.push_back(key_of(one.generation(), *secret, one));
         else
             result = damaged(secret.error().message);
     wipe(envelope);
     if (!parsed || secrets.cookie_keys_.empty() || secrets.name_keys_.empty())
         return damaged("there are no keys in it");
     if (!result) return tl::make_unexpected(result.error());
+    secrets.dir_ = dir;
     return secrets;
 }
 
+Result<void> Secrets::become(Keys cookie_keys, Keys name_keys) {
+    std::swap(cookie_keys, cookie_keys_);
+    std::swap(name_keys, name_keys_);
+    auto sealed = seal();
+    if (!sealed) {
+        cookie_keys_ = std::move(cookie_keys);
+        name_keys_ = std::move(name_keys);
+    }
+    return sealed;
+}
+
+Result<void> Secrets::rotate(Time now) {
+    const auto cookie = random_key(), name = random_key();
+    if (!cookie || !name) return fail("no random bytes from the system");
+    Keys cookies = cookie_keys_, names = name_keys_;
+    std::erase_if(cookies, [](const Key& key) { return !key.current; });
+    cookies.push_back({cookies.front().id ^ 1, *cookie, false, unix_s(now), 0});
+    const uint32_t last = std::ranges::find_if(names, &Key::current)->id;
+    uint32_t next = last;
+    // Not the id of a coming key either: somebody may know it already.
+    do next = (next + 1) % kNameKeyIds;
+    while (next != last && std::ranges::find(names, next, &Key::id) != names.end());
+    if (next == last)
+        return fail("all {} name keys are in use; wait until old ones have retired", kNameKeyIds);
+    std::erase_if(names, &Key::coming);
+    names.push_back({next, *name, false, unix_s(now), 0});
+    return become(std::move(cookies), std::move(names));
+}
+
+bool Secrets::coming() const { return std::ranges::any_of(name_keys_, &Key::coming); }
+
+Result<void> Secrets::promote(Time now, std::chrono::seconds names_open, std::chrono::seconds cookies_open) {
+    Keys cookies = cookie_keys_, names = name_keys_;
+    for (const auto& [keys, open] : {std::pair{&cookies, cookies_open}, {&names, names_open}})
+        for (Key& key : *keys) {
+            const bool was_current = std::exchange(key.current, key.coming());
+            if (was_current) key.retires_s = unix_s(now + open);
+        }
+    return become(std::move(cookies), std::move(names));
+}
+
+Result<bool> Secrets::retire(Time now) {
+    const auto over = [&](const Key& key) { return key.retires_s != 0 && key.retires_s <= unix_s(now); };
+    Keys cookies = cookie_keys_, names = name_keys_;
+    if (std::erase_if(cookies, over) + std::erase_if(names, over) == 0) return false;
+    if (auto sealed = become(std::move(cookies), std::move(names)); !sealed)
+        return tl::make_unexpected(sealed.error());
+    return true;
+}
+
 std::optional<uint16_t> Secrets::home(const SessionName& name) const {
-    const auto key = std::ranges::find(name_keys_, uint32_t{name[0]}, &NameKey::generation);
+    const auto key = std::ranges::find(name_keys_, uint32_t{name[0]}, &Key::id);
     if (key == name_keys_.end()) return std::nullopt;
     const std::unique_ptr<EVP_CIPHER_CTX, decltype(&EVP_CIPHER_CTX_free)> cipher(EVP_CIPHER_CTX_new(),
                                                                                  &EVP_CIPHER_CTX_free);

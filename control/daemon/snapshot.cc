@@ -62,13 +62,13 @@ link::Snapshot make_snapshot(const Config& config, const Secrets& secrets, const
     link::Snapshot snapshot;
     for (const auto& key : secrets.cookie_keys()) {
         link::CookieKey& out = *snapshot.add_cookie_keys();
-        out.set_key_id(key.key_id);
+        out.set_key_id(key.id);
         out.set_current(key.current);
         copy_key(out, key);
     }
     for (const auto& key : secrets.name_keys()) {
         link::NameKey& out = *snapshot.add_name_keys();
-        out.set_generation(key.generation);
+        out.set_generation(key.id);
         copy_key(out, key);
     }
     for (const auto& [id, blade] : blades.all()) {
@@ -94,13 +94,13 @@ chassis::Keys make_keys(const Config& config, const Secrets& secrets, uint16_t b
     keys.set_blade_id(blade);
     for (const auto& key : secrets.cookie_keys()) {
         chassis::CookieKey& out = *keys.add_cookie_keys();
-        out.set_key_id(key.key_id);
+        out.set_key_id(key.id);
         out.set_current(key.current);
         copy_key(out, key);
     }
     for (const auto& key : secrets.name_keys()) {
         chassis::NameKey& out = *keys.add_name_keys();
-        out.set_generation(key.generation);
+        out.set_generation(key.id);
         out.set_current(key.current);
         copy_key(out, key);
     }
@@ -118,11 +118,14 @@ chassis::Keys make_keys(const Config& config, const Secrets& secrets, uint16_t b
         out.set_id_context(service.id_context);
         out.set_repository(service.repository != RepositoryKind::none);
     }
+    for (const uint16_t id : config.revoked) keys.add_revoked(id);
     for (const auto& [id, peer] : config.blades) {
-        if (id == blade) continue;
+        if (id == blade || (peer.certificates && peer.certificates->empty())) continue;  // has not joined yet
         chassis::Keys::Peer& out = *keys.add_peers();
         out.set_blade_id(id);
         out.set_address(peer.agent.text());
+        for (const std::string& serial : peer.certificates.value_or(std::set<std::string>{}))
+            out.add_certificates(serial);
     }
     return keys;
 }

@@ -5,6 +5,7 @@
 #include <charconv>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -24,14 +25,17 @@ inline std::optional<std::string> from_hex(std::string_view digits) {
     return bytes;
 }
 
-inline std::string to_hex(std::string_view bytes) {
+inline std::string to_hex(std::span<const uint8_t> bytes) {
     constexpr std::string_view kDigits = "0123456789abcdef";
     std::string digits;
-    for (const char byte : bytes) {
-        digits.push_back(kDigits[static_cast<uint8_t>(byte) >> 4]);
-        digits.push_back(kDigits[static_cast<uint8_t>(byte) & 15]);
+    for (const uint8_t byte : bytes) {
+        digits.push_back(kDigits[byte >> 4]);
+        digits.push_back(kDigits[byte & 15]);
     }
     return digits;
+}
+inline std::string to_hex(std::string_view bytes) {
+    return to_hex({reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size()});
 }
 
 }  // namespace keyrail

@@ -57,7 +57,9 @@ Result<void> check_own(SSL_CTX* context, const TlsFiles& files) {
     if (X509_verify_cert(store.get()) == 1) return {};
     const int why = X509_STORE_CTX_get_error(store.get());
     return fail(
-        "{}: {} (checked against {}); make it anew with 'keyrail chassis init' or 'keyrail blade certify'",
+        "{}: {} (checked against {}); make it anew with 'keyrail chassis certify', 'keyrail blade certify' "
+        "or "
+        "'keyrail-agent join'",
         files.certificate.string(), X509_verify_cert_error_string(why), files.ca.string());
 }
 

@@ -30,6 +30,10 @@ struct CertificateInfo {
     std::string serial;  // hex
     std::chrono::system_clock::time_point from, until;
     std::string der;
+    /// Two thirds of its time are over: time for the next one.
+    [[nodiscard]] bool due(std::chrono::system_clock::time_point now) const {
+        return until - now < (until - from) / 3;
+    }
 };
 
 /// Copies are one context: reload() is seen by all of them.

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Any frame of the backplane: what an agent makes of a record from another blade, and of what keyraild
-// assigns to it.
+// assigns to it; what keyraild makes of what an agent says of itself.
 #include "chassis.pb.h"
 #include "control/agent/assignment.h"
 #include "control/agent/records.h"
+#include "control/daemon/blades.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     using namespace keyrail;
@@ -21,6 +22,22 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     if (envelope.has_keys()) {
         const auto assigned = Assignment::from(envelope.keys(), 1);
         if (!assigned && assigned.error().message.empty()) __builtin_trap();
+    }
+    if (envelope.has_agent_hello() || envelope.has_health()) {
+        Config config;
+        config.blades[1].id = 1;
+        config.services.resize(1);
+        config.services[0].port = 443;
+        config.services[0].blades = {1};
+        Blades blades("/nonexistent");
+        blades.configure(config);
+        blades.connected(1);
+        blades.hello(1, envelope.agent_hello());
+        blades.health(1, envelope.health());
+        const Blade& blade = blades.all().at(1);
+        if (blade.condition() == BladeCondition::up && !blade.serves(443)) __builtin_trap();
+        if (blade.listening.size() > 1 || blade.problems.size() > 32)
+            __builtin_trap();  // bounded by us, not by it
     }
     return 0;
 }

@@ -47,11 +47,17 @@ class FakeAgent {
     }
     void health(bool listening, uint64_t sessions = 0) {
         chassis::Envelope message;
+        message.mutable_health()->set_keys_version(keys_version());
         auto& server = *message.mutable_health()->add_servers();
         server.set_port(443);
         server.set_listening(listening);
         message.mutable_health()->set_sessions(sessions);
         send(message);
+    }
+    /// As an agent does when it has put new Keys into use.
+    [[nodiscard]] uint64_t keys_version() const {
+        const auto keys = of(chassis::Envelope::kKeys);
+        return keys.empty() ? 0 : keys.back().keys().version();
     }
     void done(uint64_t order, chassis::MoveResult result, uint64_t expires_ms = 0) {
         chassis::Envelope message;

@@ -159,7 +159,7 @@ TEST(Assignment, TakesEverythingOver) {
     EXPECT_TRUE(read->served.has_port(443) && read->served.has_port(8443) && !read->served.has_port(80));
     EXPECT_TRUE(read->served.has("s443") && read->served.has("s8443") && !read->served.has("s"));
     ASSERT_EQ(read->peers.size(), 1U) << "itself is no peer";
-    EXPECT_EQ(read->peers.at(1).text(), "10.77.0.11:7401");
+    EXPECT_EQ(read->peers.at(1).address.text(), "10.77.0.11:7401");
 }
 
 ServiceEndpoint at(std::initializer_list<uint8_t> address, uint16_t port) {

@@ -9,7 +9,9 @@
 #include <sys/stat.h>
 
 #include <fstream>
+#include <set>
 
+#include "control/daemon/key_rotation.h"
 #include "control/daemon/sealing.h"
 #include "control/protocol/file.h"
 
@@ -17,6 +19,7 @@ namespace keyrail {
 namespace {
 
 namespace fs = std::filesystem;
+using namespace std::chrono_literals;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
@@ -111,7 +114,7 @@ TEST_F(SecretsTest, HomeOfAName) {
     const std::array<uint8_t, 8> random = {1, 2, 3};
     const NameBlock block = make_name_block(77, random);
     SessionName name{};
-    name[0] = static_cast<uint8_t>(secrets->name_keys()[0].generation);
+    name[0] = static_cast<uint8_t>(secrets->name_keys()[0].id);
     EVP_CIPHER_CTX* cipher = EVP_CIPHER_CTX_new();
     int size = 0;
     EVP_EncryptInit_ex2(cipher, EVP_aes_128_ecb(), secrets->name_keys()[0].key.bytes.data(), nullptr,
@@ -125,6 +128,107 @@ TEST_F(SecretsTest, HomeOfAName) {
     name[5] ^= 1;
     name[0]++;
     EXPECT_EQ(secrets->home(name), std::nullopt);  // a generation that we do not know
+}
+
+class RotationTest : public SecretsTest {
+  protected:
+    using Time = Secrets::Time;
+    Secrets secrets = *Secrets::load_or_create(dir);
+    const Time start = std::chrono::system_clock::now();
+    KeyRotation rotation{secrets};
+
+    bool tick(std::chrono::seconds after, std::vector<std::string> waits_for = {}) {
+        return rotation.tick(start + after, {3600s, 7200s, std::move(waits_for)});
+    }
+    static std::string states(const Secrets::Keys& keys) {
+        std::string text;
+        for (const Secrets::Key& key : keys)
+            text += fmt::format("{}{} ", key.id,
+                                key.current    ? " current"
+                                : key.coming() ? " coming"
+                                               : " old");
+        return text;
+    }
+    [[nodiscard]] std::string names() const { return states(secrets.name_keys()); }
+    [[nodiscard]] std::string cookies() const { return states(secrets.cookie_keys()); }
+};
+
+TEST_F(RotationTest, StepByStep) {
+    EXPECT_FALSE(tick(3000s));
+    EXPECT_TRUE(tick(3600s));
+    EXPECT_EQ(names(), "1 current 2 coming ");
+    EXPECT_EQ(cookies(), "0 current 1 coming ");
+    EXPECT_FALSE(tick(3601s, {"blade 2"}));
+    EXPECT_TRUE(tick(3602s));
+    EXPECT_EQ(names(), "1 old 2 current ");
+    EXPECT_EQ(cookies(), "0 old 1 current ");
+    EXPECT_FALSE(tick(3602s + KeyRotation::kCookiesOpen - 1s));
+    EXPECT_TRUE(tick(3602s + KeyRotation::kCookiesOpen));
+    EXPECT_EQ(names(), "1 old 2 current ");
+    EXPECT_EQ(cookies(), "1 current ");
+    EXPECT_TRUE(tick(7300s));  // the next one, while the one before last still opens
+    EXPECT_TRUE(tick(7301s));
+    EXPECT_EQ(names(), "1 old 2 old 3 current ");
+    EXPECT_EQ(cookies(), "1 old 0 current ");
+    EXPECT_TRUE(tick(3602s + 7200s + KeyRotation::kMargin));  // the last session of the first key is gone
+    EXPECT_EQ(names(), "2 old 3 current ");
+}
+
+TEST_F(RotationTest, EveryStepOutlivesARestart) {
+    for (int step = 0; step < 6; step++) {
+        tick(3600s * step);
+        const auto again = Secrets::load_or_create(dir);
+        ASSERT_TRUE(again) << again.error().message;
+        EXPECT_EQ(again->name_keys(), secrets.name_keys());
+        EXPECT_EQ(again->cookie_keys(), secrets.cookie_keys());
+    }
+}
+
+TEST_F(RotationTest, ARotationInTheMiddleOfAnother) {
+    ASSERT_TRUE(secrets.rotate(start));
+    const auto first = secrets.name_keys()[1];
+    ASSERT_TRUE(secrets.rotate(start));  // as when a blade is revoked that knows the coming key
+    EXPECT_EQ(names(), "1 current 3 coming ");
+    EXPECT_NE(secrets.name_keys()[1].key, first.key);
+    ASSERT_TRUE(secrets.promote(start, 10s, 10s));
+    ASSERT_TRUE(secrets.rotate(start));
+    EXPECT_EQ(names(), "1 old 3 current 4 coming ");
+    EXPECT_EQ(cookies(), "1 current 0 coming ");  // one bit: two keys at a time
+}
+
+TEST_F(RotationTest, NumbersComeRoundAndNoneIsUsedTwice) {
+    for (int i = 0; i < 300; i++) {
+        const Time now = start + 10s * i;
+        ASSERT_TRUE(secrets.rotate(now) && secrets.promote(now, 100s, 1s) && secrets.retire(now));
+        std::set<uint32_t> ids;
+        for (const auto& key : secrets.name_keys()) EXPECT_TRUE(ids.insert(key.id).second);
+        EXPECT_LE(ids.size(), 12u);
+    }
+    for (int i = 0; i < 300; i++)
+        if (!secrets.rotate(start) || !secrets.promote(start, 3600s, 1s)) return;
+    FAIL() << "more keys than numbers";
+}
+
+TEST_F(RotationTest, WhatCannotBeWrittenHasNotHappened) {
+    const auto before = names();
+    fs::remove_all(dir);
+    EXPECT_FALSE(tick(3600s));
+    EXPECT_EQ(names(), before);
+    EXPECT_FALSE(secrets.rotate(start));
+    EXPECT_EQ(names(), before);
+}
+
+TEST_F(SecretsTest, TheSealKeyOfSystemd) {
+    const fs::path credentials = dir / "credentials";
+    fs::create_directory(credentials);
+    ASSERT_TRUE(replace_file(credentials / "seal.key", std::string(SealKey::kSize, 'k'), 0400));
+    ::setenv("CREDENTIALS_DIRECTORY", credentials.c_str(), 1);
+    const auto first = Secrets::load_or_create(dir);
+    ASSERT_TRUE(first) << first.error().message;
+    EXPECT_FALSE(fs::exists(dir / "seal.key"));  // it lies nowhere else
+    EXPECT_EQ(Secrets::load_or_create(dir)->name_keys(), first->name_keys());
+    ::unsetenv("CREDENTIALS_DIRECTORY");
+    EXPECT_THAT(error(), HasSubstr("seal.key: not there"));
 }
 
 }  // namespace
