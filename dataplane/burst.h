@@ -54,6 +54,7 @@ struct PendingHello {
     uint32_t hold = kNone;    // slot of the hold table
     uint64_t hash = 0;
     uint16_t service = 0;
+    uint16_t pool = 0;  // index into Snapshot::pools: blades that have the content asked for
     uint16_t tls_version = 0;
     uint16_t bound = 0;   // the blade that has the connection already; 0: the client may go to any
     uint16_t opener = 0;  // the blade that can open the foreign ticket it shows; 0: none that we know of

@@ -56,6 +56,10 @@ struct Context {
     std::array<uint8_t, kHelloMax> scratch;  // a hello gathered from several records
 
     [[nodiscard]] const Service& service(uint16_t index) const { return snapshot->services[index]; }
+    /// The pool of a service where nothing is known of the content asked for.
+    [[nodiscard]] const Pool& pool(uint16_t service_index) const {
+        return snapshot->pools[service(service_index).pool];
+    }
 };
 
 }  // namespace keyrail

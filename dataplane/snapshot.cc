@@ -15,6 +15,8 @@
 namespace keyrail {
 namespace {
 
+constexpr size_t kMaxPools = 4096;  // a ring takes 32 KiB
+
 Result<Address> to_address(const std::string& bytes, std::string_view whose) {
     Address address{};
     if (bytes.size() == 16) {
@@ -77,6 +79,8 @@ BladeState to_state(link::BladeState state) {
             return BladeState::up;
         case link::BLADE_DRAINING:
             return BladeState::draining;
+        case link::BLADE_OVERLOADED:
+            return BladeState::overloaded;
         default:
             return BladeState::down;
     }
@@ -97,18 +101,51 @@ Result<void> add_blades(const link::Snapshot& message, Snapshot& snapshot) {
     return {};
 }
 
-/// New clients go to the blades that are up; draining ones serve only where nothing else is left.
-Maglev make_ring(const Service& service, const Snapshot& snapshot) {
-    for (const BladeState state : {BladeState::up, BladeState::draining}) {
+/// New clients go to the blades that are up; others serve only where nothing else is left.
+Maglev make_ring(const std::vector<uint16_t>& blades, const Snapshot& snapshot) {
+    for (const BladeState state : {BladeState::up, BladeState::overloaded, BladeState::draining}) {
         std::vector<uint16_t> eligible;
-        for (const uint16_t id : service.pool)
+        for (const uint16_t id : blades)
             if (snapshot.blades[id].state == state) eligible.push_back(id);
         if (!eligible.empty()) return Maglev(eligible);
     }
     return {};
 }
 
-Result<Service> make_service(const link::Service& message, const Snapshot& snapshot) {
+/// Index of the pool with these blades; made where it is new.
+Result<uint16_t> pool_of(const google::protobuf::RepeatedField<uint32_t>& ids, Snapshot& snapshot,
+                         std::string_view service) {
+    std::vector<uint16_t> blades;
+    for (const uint32_t id : ids) {
+        if (id > kBladeIdMax || snapshot.blades[id].state == BladeState::unknown)
+            return fail("service {}: there is no blade {}", service, id);
+        blades.push_back(static_cast<uint16_t>(id));
+    }
+    std::ranges::sort(blades);
+    const auto found = std::ranges::find(snapshot.pools, blades, &Pool::blades);
+    const auto index = static_cast<uint16_t>(found - snapshot.pools.begin());
+    if (found != snapshot.pools.end()) return index;
+    if (index == kMaxPools) return fail("more than {} different pools", kMaxPools);
+    snapshot.pools.push_back({blades, make_ring(blades, snapshot)});
+    return index;
+}
+
+Result<void> add_pools(const link::Service& message, Snapshot& snapshot, Service& service) {
+    const auto pool = pool_of(message.blade_ids(), snapshot, service.name);
+    if (!pool) return tl::make_unexpected(pool.error());
+    service.pool = *pool;
+    service.served = !snapshot.pools[*pool].ring.empty();
+    for (const link::Route& route : message.routes()) {
+        const auto to = pool_of(route.blade_ids(), snapshot, service.name);
+        if (!to) return tl::make_unexpected(to.error());
+        if (const auto added = service.routes.add(route.server_name(), route.alpn(), *to); !added)
+            return fail("service {}: {}", service.name, added.error().message);
+        service.served |= !snapshot.pools[*to].ring.empty();
+    }
+    return {};
+}
+
+Result<Service> make_service(const link::Service& message, Snapshot& snapshot) {
     Service service;
     service.name = message.name();
     service.by_session = message.steering() == link::STEER_SESSION;
@@ -116,19 +153,15 @@ Result<Service> make_service(const link::Service& message, const Snapshot& snaps
     if (message.port() < 1 || message.port() > UINT16_MAX)
         return fail("service {}: port {} is not in 1..65535", service.name, message.port());
     service.port = static_cast<uint16_t>(message.port());
-    service.hold_budget_us = message.hold_budget_us();
+    service.hold_budget_us = {message.hold_budget_us(), message.hold_budget_tls13_us()};
+    service.content_moves = message.content_moves();
     service.repository = message.repository();
     service.hello_timeout_us = message.hello_timeout_us();
     if (message.hello_limit() > kHelloMax)
         return fail("service {}: hello_limit {} is over {}", service.name, message.hello_limit(), kHelloMax);
     if (message.hello_limit() != 0) service.hello_limit = message.hello_limit();
-    for (const uint32_t id : message.blade_ids()) {
-        if (id > kBladeIdMax || snapshot.blades[id].state == BladeState::unknown)
-            return fail("service {}: there is no blade {}", service.name, id);
-        service.pool.push_back(static_cast<uint16_t>(id));
-    }
-    std::ranges::sort(service.pool);
-    service.ring = make_ring(service, snapshot);
+    if (const auto added = add_pools(message, snapshot, service); !added)
+        return tl::make_unexpected(added.error());
     return service;
 }
 

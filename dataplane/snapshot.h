@@ -13,6 +13,7 @@
 #include "control/protocol/result.h"
 #include "dataplane/parse/client_hello.h"
 #include "dataplane/parse/headers.h"
+#include "dataplane/steer/content_routes.h"
 #include "dataplane/steer/maglev.h"
 #include "dataplane/steer/session_name.h"
 
@@ -22,11 +23,18 @@ namespace link {
 class Snapshot;
 }
 
-enum class BladeState : uint8_t { unknown, down, draining, up };
+/// From the last to the first that a client is given to.
+enum class BladeState : uint8_t { unknown, down, draining, overloaded, up };
 
 struct BladeEntry {
     BladeState state = BladeState::unknown;
     uint16_t load = 0;
+};
+
+/// The blades that have some content, once for all services and routes with the same ones.
+struct Pool {
+    std::vector<uint16_t> blades;  // ascending
+    Maglev ring;                   // over those in the best state: up, else overloaded, else draining
 };
 
 struct Service {
@@ -34,12 +42,18 @@ struct Service {
     bool by_session = true;  // by session names; false: Maglev of the tuple
     bool late = true;        // by_session: the blade is chosen after the ClientHello; false: at the SYN
     uint16_t port = 0;       // host order
-    uint32_t hold_budget_us = 0;
-    bool repository = false;  // may have sessions of dead blades
+    std::array<uint32_t, 2> hold_budget_us{};  // TLS 1.2, TLS 1.3; 0: its sessions are not worth a move
+    bool repository = false;                   // may have sessions of dead blades
     uint32_t hello_timeout_us = 0;
     uint32_t hello_limit = kHelloDefault;  // bytes, record headers included
-    std::vector<uint16_t> pool;
-    Maglev ring;  // over the blades of the pool that are up (over all that drain, if none is)
+    uint16_t pool = 0;                     // index into Snapshot::pools: of hellos that match no route
+    ContentRoutes routes;
+    bool content_moves = true;  // a session is moved to where the content is
+    bool served = false;        // one of its pools has a blade for new clients
+
+    [[nodiscard]] uint32_t hold_budget(uint16_t tls_version) const {
+        return hold_budget_us[tls_version == 0x0304];
+    }
 };
 
 inline constexpr uint16_t kNoService = 0xffff;
@@ -62,6 +76,7 @@ struct Snapshot {
     std::array<std::unique_ptr<NameKey>, 256> name_keys;                // by generation; null = unknown
     std::array<BladeEntry, kBladeIdMax + 1> blades{};                   // by id
     std::array<std::vector<uint8_t>, kBladeIdMax + 1> blade_addresses;  // backplane address, 4 or 16 bytes
+    std::vector<Pool> pools;
     std::vector<Service> services;
     std::vector<TicketKey> ticket_keys;  // ascending by name
 

@@ -35,6 +35,8 @@ enum class Action : uint8_t {
     X(steer_new, "ClientHello without a session name, by Maglev")                                   \
     X(steer_ticket, "ClientHello with a foreign ticket, forwarded to the blade that has its key")   \
     X(steer_foreign, "ClientHello with a name that is not ours, by Maglev")                         \
+    X(steer_not_worth, "ClientHello whose session is not worth a move, by Maglev")                  \
+    X(steer_content, "ClientHello whose session may not move to the content, by Maglev")            \
     X(steer_no_control, "ClientHello whose session cannot be moved: no control plane")              \
     X(steer_holder_down, "ClientHello whose session went down with its blade, by Maglev")           \
     X(steer_not_tls, "first segment is not TLS, by Maglev")                                         \

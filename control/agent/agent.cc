@@ -11,6 +11,7 @@
 #include "control/agent/assignment.h"
 #include "control/agent/checkpointer.h"
 #include "control/agent/control_session.h"
+#include "control/agent/idle_closer.h"
 #include "control/agent/kernel_checks.h"
 #include "control/agent/load.h"
 #include "control/agent/mover.h"
@@ -67,7 +68,8 @@ struct Agent::Impl {
     std::weak_ptr<Channel> told;  // knows every session that is here
     std::shared_ptr<char> life = std::make_shared<char>();
     int ticks = 0;
-    std::optional<Assignment> assigned;  // kept for an accept program that is attached later
+    std::optional<Assignment> assigned;                   // kept for an accept program that is attached later
+    bool renewing_tickets = false, closing_idle = false;  // the blade drains until a deadline (chassis.Drain)
     std::shared_ptr<ServerWatch> servers;
     std::unique_ptr<Peers> peers;
     std::unique_ptr<Mover> mover;
@@ -81,6 +83,9 @@ struct Agent::Impl {
     asio::awaitable<void> on_connected(ChannelPtr channel);
     void on_message(chassis::Envelope& message);
     void assign(const chassis::Keys& keys);
+    void tell_servers();
+    void drain(const chassis::Drain& drain);
+    void close_idle_connections();
     void answer(uint64_t request, const chassis::Query& query);
     void report(chassis::MoveDone done);
     void send_health();
@@ -196,6 +201,8 @@ void Agent::Impl::on_message(chassis::Envelope& message) {
     switch (message.body_case()) {
         case chassis::Envelope::kKeys:
             return assign(message.keys());
+        case chassis::Envelope::kDrain:
+            return drain(message.drain());
         case chassis::Envelope::kOrder:
             return mover->order(message.order());
         case chassis::Envelope::kQuery:
@@ -228,7 +235,7 @@ void Agent::Impl::assign(const chassis::Keys& keys) {
     for (const auto& [generation, key] : assigned->name_keys) names.set(generation, key);
     served = assigned->served;
     sealed = assigned->sealed;
-    store.set_control(assigned->control);
+    tell_servers();
     program_kernel();
     receiver->configure(assigned->peers);
     peers->configure(assigned->peers);
@@ -251,6 +258,26 @@ void Agent::Impl::forget_sessions_of(const std::set<uint16_t>& revoked) {
 
 void Agent::Impl::renew_certificate() {
     if (auto request = renewal.due(std::chrono::system_clock::now())) control->send(std::move(*request));
+}
+
+void Agent::Impl::tell_servers() {
+    assigned->control.renew_tickets = renewing_tickets;
+    store.set_control(assigned->control);
+}
+
+void Agent::Impl::drain(const chassis::Drain& drain) {
+    if (closing_idle != drain.close_idle())
+        spdlog::info("drain: connections that are idle {}", drain.close_idle() ? "are closed" : "stay");
+    closing_idle = drain.close_idle();
+    renewing_tickets = drain.renew_tickets();
+    if (assigned) tell_servers();
+}
+
+void Agent::Impl::close_idle_connections() {
+    auto sockets = SockDiag::open();
+    if (!sockets) return spdlog::warn("drain: {}", sockets.error().message);
+    if (const size_t closed = close_idle(*sockets, assigned->services); closed != 0)
+        spdlog::info("drain: {} idle connections closed", closed);
 }
 
 void Agent::Impl::answer(uint64_t request, const chassis::Query& query) {
@@ -351,6 +378,7 @@ void Agent::Impl::tick() {
         load.measure();
         if (assigned) send_health();
         renew_certificate();
+        if (assigned && closing_idle) close_idle_connections();
         if (config.accept_program && !accept && ticks % (10 * kTicksPerHealth) == 0) {
             attach_accept_program();
             if (accept) control->reconnect();  // keyraild hears of it by a new AgentHello

@@ -25,12 +25,19 @@ std::string remarks(const json& blade) {
     return text;
 }
 
+std::string load_of(const json& blade) {
+    const int limit = blade["load_limit"];
+    const std::string load = fmt::format("{:.0f}%", blade["load"].get<double>());
+    return limit == 100 ? load : fmt::format("{} of {}%", load, limit);
+}
+
 void show_list(const json& blades) {
-    Table table({"ID", "NAME", "ADDRESS", "STATE", "AGENT", "SESSIONS", "RESUMED", "FULL", "REMARKS"});
+    Table table(
+        {"ID", "NAME", "ADDRESS", "STATE", "AGENT", "LOAD", "SESSIONS", "RESUMED", "FULL", "REMARKS"});
     for (const json& blade : blades)
         table.add({blade["id"].dump(), blade["name"], blade["address"], blade["state"],
-                   blade["agent"]["connected"].get<bool>() ? "connected" : "away", blade["sessions"].dump(),
-                   blade["resumed"].dump(), blade["full"].dump(), remarks(blade)});
+                   blade["agent"]["connected"].get<bool>() ? "connected" : "away", load_of(blade),
+                   blade["sessions"].dump(), blade["resumed"].dump(), blade["full"].dump(), remarks(blade)});
     table.print();
 }
 

@@ -68,6 +68,31 @@ void show_checkpoints(const json& checkpoints) {
     }
 }
 
+std::string microseconds(const json& value) {
+    return value.is_null() ? "-" : fmt::format("{:.0f}", value.get<double>());
+}
+
+void show_economics(const json& economics) {
+    fmt::print("\n");
+    Table table({"SERVICE", "TLS", "FULL", "CPU us", "RESUMED", "CPU us", "WORTH A WAIT OF"});
+    for (const json& costs : economics["handshakes"]) {
+        const json &full = costs["full"], &resumed = costs["resumed"];
+        const uint64_t budget = costs["auto_hold_budget_us"];
+        table.add({costs["service"], costs["tls_version"], full["count"].dump(), microseconds(full["cpu_us"]),
+                   resumed["count"].dump(), microseconds(resumed["cpu_us"]),
+                   full["cpu_us"].is_null() || resumed["cpu_us"].is_null()
+                       ? fmt::format("{} us (default)", budget)
+                   : budget == 0 ? "no move"
+                                 : fmt::format("{} us", budget)});
+    }
+    table.print();
+    fmt::print(
+        "\n{:.3f} s of CPU saved by resumption; a move costs {} us of CPU; {} not worth a move, {} holds "
+        "expired\n",
+        economics["handshake_cpu_saved_seconds"].get<double>(), microseconds(economics["move"]["cpu_us"]),
+        economics["moves_skipped_not_worth"].get<uint64_t>(), economics["holds_expired"].get<uint64_t>());
+}
+
 void show(const json& stats) {
     if (stats.contains("rx")) {
         show_packets(stats);
@@ -77,12 +102,13 @@ void show(const json& stats) {
     }
     show_moves(stats["moves"]);
     show_checkpoints(stats["checkpoints"]);
+    show_economics(stats["economics"]);
 }
 
 }  // namespace
 
 void add_stats(CLI::App& app, Invocation& invocation) {
-    subcommand(app, "stats", "What became of packets, and of moves")->callback([&] {
+    subcommand(app, "stats", "What became of packets and of moves, and what handshakes cost")->callback([&] {
         invocation.run = [&] { return print(invocation, ask(invocation.socket, "/v1/stats"), show); };
     });
 }

@@ -30,13 +30,33 @@ std::string binding_of(const json& service) {
     return service["binding"].is_null() ? "-" : service["binding"]["now"].get<std::string>();
 }
 
+std::string blades_up(const json& pool) {
+    return fmt::format("{} of {}", pool["blades_up"].get<int>(), pool["blades"].size());
+}
+
+void show_routes(const json& services) {
+    Table table({"SERVICE", "SNI", "ALPN", "POOL", "BLADES UP"});
+    bool any = false;
+    for (const json& service : services)
+        for (const json& route : service["routes"]) {
+            const std::string alpn = route["alpn"];
+            table.add({service["name"], route["sni"], alpn.empty() ? "any" : alpn, route["pool"],
+                       blades_up(route)});
+            any = true;
+        }
+    if (!any) return;
+    fmt::print("\n");
+    table.print();
+}
+
 void show(const json& status) {
     const json& blades = status["blades"];
     fmt::print("chassis    {} (keyraild {}, up {} s)\n", status["chassis"].get<std::string>(),
                status["version"].get<std::string>(), status["uptime_s"].get<int64_t>());
     fmt::print("dataplane  {}\n", dataplane_line(status));
-    fmt::print("blades     {} up, {} draining, {} down; {} agent(s) connected\n", blades["up"].get<int>(),
-               blades["draining"].get<int>(), blades["down"].get<int>(), status["agents"].get<int>());
+    fmt::print("blades     {} up, {} overloaded, {} draining, {} down; {} agent(s) connected\n",
+               blades["up"].get<int>(), blades["overloaded"].get<int>(), blades["draining"].get<int>(),
+               blades["down"].get<int>(), status["agents"].get<int>());
     fmt::print("sessions   {} away from their home\n", status["moved_sessions"].get<uint64_t>());
     for (const auto& [kind, repository] : status["repositories"].items())
         fmt::print("repository {}: {}, {} change(s) lost\n", kind,
@@ -46,9 +66,9 @@ void show(const json& status) {
     Table table({"SERVICE", "ADDRESSES", "PORT", "POOL", "STEERING", "BINDING", "BLADES UP"});
     for (const json& service : status["services"])
         table.add({service["name"], joined(service["addresses"]), service["port"].dump(), service["pool"],
-                   service["steering"], binding_of(service),
-                   fmt::format("{} of {}", service["blades_up"].get<int>(), service["blades"].size())});
+                   service["steering"], binding_of(service), blades_up(service)});
     table.print();
+    show_routes(status["services"]);
     for (const json& service : status["services"])
         if (!service["binding"].is_null())
             fmt::print("\n{}: {} binding ({})\n", service["name"].get<std::string>(), binding_of(service),

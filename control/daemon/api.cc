@@ -54,8 +54,8 @@ ApiReply error_reply(int status, const std::string& text) { return json_reply({{
 
 asio::awaitable<ApiReply> answer_api(Daemon& daemon, ApiRequest request) {
     bool other_method = false;
-    for (const auto routes :
-         {chassis_routes(), blade_routes(), session_routes(), enrolment_routes(), key_routes()}) {
+    for (const auto routes : {chassis_routes(), blade_routes(), session_routes(), enrolment_routes(),
+                              key_routes(), metrics_routes()}) {
         for (const ApiRoute& route : routes) {
             auto words = match(route.path, request.path);
             if (!words) continue;

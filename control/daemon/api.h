@@ -33,11 +33,17 @@ std::span<const ApiRoute> blade_routes();
 std::span<const ApiRoute> session_routes();
 std::span<const ApiRoute> enrolment_routes();
 std::span<const ApiRoute> key_routes();
+std::span<const ApiRoute> metrics_routes();
 
 /// The number that a path's word says; 0: it is none of a blade.
 uint16_t blade_number(std::string_view word);
 /// The blade that a path names, or what to answer.
 tl::expected<uint16_t, ApiReply> blade_of(const Daemon& daemon, std::string_view word);
+
+// The reports that `keyrail status`, `blade list` and `stats` print.
+nlohmann::json status_json(Daemon& daemon);
+nlohmann::json blades_json(const Daemon& daemon);
+asio::awaitable<nlohmann::json> stats_json(Daemon& daemon);
 
 ApiReply json_reply(const nlohmann::json& body, int status = 200);
 /// {"error": text}
@@ -45,5 +51,7 @@ ApiReply error_reply(int status, const std::string& text);
 
 /// Answers one request; runs on the daemon's thread. The daemon outlives it.
 asio::awaitable<ApiReply> answer_api(Daemon& daemon, ApiRequest request);
+/// The same for whoever may only see metrics.
+asio::awaitable<ApiReply> answer_metrics(Daemon& daemon, ApiRequest request);
 
 }  // namespace keyrail

@@ -4,6 +4,8 @@
 
 #include <fmt/ranges.h>
 
+#include <cmath>
+
 namespace keyrail {
 
 using nlohmann::json;
@@ -28,25 +30,29 @@ json blade_report(const Blade& blade) {
               {"accept_program", blade.accept_program},
               {"problems", blade.problems}}},
             {"servers", servers},
-            {"load", blade.load},
+            {"load", std::round(blade.load * 1000.0 / kLoadMax) / 10},  // percent
+            {"load_limit", blade.config.load_limit},
             {"sessions", blade.sessions},
             {"store_bytes", blade.store_bytes},
             {"resumed", blade.resumed},
             {"full", blade.full}};
 }
 
-asio::awaitable<ApiReply> blade_list(Daemon& daemon, ApiCall) {
-    json blades = json::array();
-    for (const auto& [id, blade] : daemon.blades().all()) blades.push_back(blade_report(blade));
-    co_return json_reply(blades);
-}
+asio::awaitable<ApiReply> blade_list(Daemon& daemon, ApiCall) { co_return json_reply(blades_json(daemon)); }
 
 /// Who gets the clients now? A drain that leaves a service without a blade is carried out, but said.
 json drain_notes(Daemon& daemon, uint16_t id) {
     json notes = json::array();
-    for (const ServiceConfig& service : daemon.config().services)
-        if (std::ranges::binary_search(service.blades, id) && daemon.blades().serving(service) == 0)
-            notes.push_back(fmt::format("service '{}' has no other blade that is up", service.name));
+    for (const ServiceConfig& service : daemon.config().services) {
+        const auto note = [&](const auto& owner, const std::string& what) {
+            if (std::ranges::binary_search(owner.blades, id) &&
+                daemon.blades().serving(owner.blades, service.port) == 0)
+                notes.push_back(fmt::format("{} has no other blade that is up", what));
+        };
+        note(service, fmt::format("service '{}'", service.name));
+        for (const RouteConfig& route : service.routes)
+            note(route, fmt::format("route '{}' of service '{}'", route.sni, service.name));
+    }
     return notes;
 }
 
@@ -82,6 +88,12 @@ tl::expected<uint16_t, ApiReply> blade_of(const Daemon& daemon, std::string_view
     for (const auto& [known, blade] : blades) ids.push_back(known);
     return tl::make_unexpected(
         error_reply(404, fmt::format("there is no blade '{}'; blades are: {}", word, fmt::join(ids, ", "))));
+}
+
+json blades_json(const Daemon& daemon) {
+    json blades = json::array();
+    for (const auto& [id, blade] : daemon.blades().all()) blades.push_back(blade_report(blade));
+    return blades;
 }
 
 std::span<const ApiRoute> blade_routes() {

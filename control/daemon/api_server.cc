@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// ApiServer: cpp-httplib on a unix socket, one handler for everything.
+// ApiServer: cpp-httplib, one handler for everything.
 #include "control/daemon/api_server.h"
 
 #include <httplib.h>
@@ -8,6 +8,7 @@
 
 #include <asio/co_spawn.hpp>
 #include <atomic>
+#include <cstring>
 #include <future>
 #include <nlohmann/json.hpp>
 #include <thread>
@@ -31,7 +32,7 @@ ApiReply failure(int status, const std::string& text) {
 
 struct ApiServer::Impl {
     asio::any_io_executor executor;
-    fs::path socket;
+    fs::path socket;  // empty: TCP
     Handler handler;
     httplib::Server server;
     std::thread thread;
@@ -65,39 +66,56 @@ ApiReply ApiServer::Impl::ask(const httplib::Request& request) const {
     }
 }
 
-Result<std::unique_ptr<ApiServer>> ApiServer::open(asio::any_io_executor executor, fs::path socket,
-                                                   Handler handler) {
-    if (try_unix_socket(socket) == 0)
-        return fail("{}: another keyraild listens there already; stop it first", socket.string());
+/// Everything but where it listens.
+std::unique_ptr<ApiServer::Impl> ApiServer::make(asio::any_io_executor executor, Handler handler) {
     auto impl = std::make_unique<Impl>();
     impl->executor = std::move(executor);
-    impl->socket = std::move(socket);
     impl->handler = std::move(handler);
-    std::error_code ignored;
-    fs::remove(impl->socket, ignored);
-
     httplib::Server& server = impl->server;
     server.new_task_queue = [] { return new httplib::ThreadPool(kThreads); };
-    server.set_address_family(AF_UNIX);
     server.set_payload_max_length(kMaxBody);
     server.set_read_timeout(std::chrono::seconds(2));
     server.set_keep_alive_max_count(1);  // an idle client shall not keep a thread
     const auto route = [api = impl.get()](const httplib::Request& request, httplib::Response& response) {
-        const ApiReply reply = api->ask(request);
+        ApiReply reply = api->ask(request);
+        if (!reply.body.ends_with('\n')) reply.body += '\n';
         response.status = reply.status;
-        response.set_content(reply.body + "\n", reply.type);
+        response.set_content(reply.body, reply.type);
     };
     server.Get(".*", route);
     server.Post(".*", route);
+    return impl;
+}
 
+std::unique_ptr<ApiServer> ApiServer::run(std::unique_ptr<Impl> impl) {
+    impl->thread = std::thread([api = impl.get()] { api->server.listen_after_bind(); });
+    return std::unique_ptr<ApiServer>(new ApiServer(std::move(impl)));
+}
+
+Result<std::unique_ptr<ApiServer>> ApiServer::open(asio::any_io_executor executor, fs::path socket,
+                                                   Handler handler) {
+    if (try_unix_socket(socket) == 0)
+        return fail("{}: another keyraild listens there already; stop it first", socket.string());
+    auto impl = make(std::move(executor), std::move(handler));
+    std::error_code ignored;
+    fs::remove(socket, ignored);
+    impl->server.set_address_family(AF_UNIX);
     const mode_t before = ::umask(0177);
-    const bool bound = server.bind_to_port(impl->socket.string(), 80);
+    const bool bound = impl->server.bind_to_port(socket.string(), 80);
     ::umask(before);
     if (!bound)
         return fail("cannot listen on {}; is its path too long, or its folder not writable?",
-                    impl->socket.string());
-    impl->thread = std::thread([api = impl.get()] { api->server.listen_after_bind(); });
-    return std::unique_ptr<ApiServer>(new ApiServer(std::move(impl)));
+                    socket.string());
+    impl->socket = std::move(socket);
+    return run(std::move(impl));
+}
+
+Result<std::unique_ptr<ApiServer>> ApiServer::open(asio::any_io_executor executor, const HostPort& address,
+                                                   Handler handler) {
+    auto impl = make(std::move(executor), std::move(handler));
+    if (!impl->server.bind_to_port(address.address.text(), address.port))
+        return fail("metrics: cannot listen on {}: {}", address.text(), std::strerror(errno));
+    return run(std::move(impl));
 }
 
 ApiServer::ApiServer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -107,7 +125,7 @@ ApiServer::~ApiServer() {
     impl_->server.stop();
     if (impl_->thread.joinable()) impl_->thread.join();
     std::error_code ignored;
-    fs::remove(impl_->socket, ignored);
+    if (!impl_->socket.empty()) fs::remove(impl_->socket, ignored);
 }
 
 }  // namespace keyrail

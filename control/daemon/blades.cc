@@ -16,7 +16,14 @@ namespace fs = std::filesystem;
 namespace {
 constexpr size_t kMaxFile = size_t{1} << 20;
 constexpr size_t kMaxProblems = 32;
-constexpr uint32_t kLoadMax = 65535, kLoadStep = 4096;
+constexpr uint32_t kLoadStep = 4096;
+
+/// Over the limit at once, below it only when an eighth of it is free: the load that goes away because of the
+/// limit must not bring the blade back.
+bool is_overloaded(const Blade& blade) {
+    const uint32_t limit = kLoadMax * blade.config.load_limit / 100;
+    return blade.load > (blade.overloaded ? limit - limit / 8 : limit);
+}
 }  // namespace
 
 const char* text_of(BladeCondition condition) {
@@ -25,6 +32,8 @@ const char* text_of(BladeCondition condition) {
             return "up";
         case BladeCondition::draining:
             return "draining";
+        case BladeCondition::overloaded:
+            return "overloaded";
         case BladeCondition::down:
             break;
     }
@@ -38,7 +47,8 @@ bool Blade::serves(uint16_t port) const {
 
 BladeCondition Blade::condition() const {
     if (!why_down().empty()) return BladeCondition::down;
-    return draining ? BladeCondition::draining : BladeCondition::up;
+    if (draining) return BladeCondition::draining;
+    return overloaded ? BladeCondition::overloaded : BladeCondition::up;
 }
 
 std::string Blade::why_down() const {
@@ -76,7 +86,7 @@ void Blades::configure(const Config& config) {
         blade.ports.clear();
     }
     for (const ServiceConfig& service : config.services)
-        for (const uint16_t id : service.blades) blades_[id].ports.insert(service.port);
+        for (const uint16_t id : service.members()) blades_[id].ports.insert(service.port);
 }
 
 Result<void> Blades::set_draining(uint16_t id, bool draining) {
@@ -99,10 +109,12 @@ Blade* Blades::find(uint16_t id) {
     return found == blades_.end() ? nullptr : &found->second;
 }
 
-size_t Blades::serving(const ServiceConfig& service) const {
-    return static_cast<size_t>(std::ranges::count_if(service.blades, [&](uint16_t id) {
+size_t Blades::serving(const std::vector<uint16_t>& pool, uint16_t port) const {
+    return static_cast<size_t>(std::ranges::count_if(pool, [&](uint16_t id) {
         const Blade& blade = blades_.at(id);
-        return blade.condition() == BladeCondition::up && blade.serves(service.port);
+        const BladeCondition condition = blade.condition();
+        return (condition == BladeCondition::up || condition == BladeCondition::overloaded) &&
+               blade.serves(port);
     }));
 }
 
@@ -134,6 +146,7 @@ bool Blades::health(uint16_t id, const chassis::Health& health) {
     const bool first = !std::exchange(blade->reported, true);
     blade->load = std::min(health.load(), kLoadMax);
     blade->keys_version = health.keys_version();
+    blade->overloaded = is_overloaded(*blade);
     blade->sessions = health.sessions();
     blade->store_bytes = health.store_bytes();
     blade->resumed = health.resumed();

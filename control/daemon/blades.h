@@ -21,7 +21,9 @@ class AgentHello;
 class Health;
 }  // namespace chassis
 
-enum class BladeCondition : uint8_t { down, up, draining };
+inline constexpr uint32_t kLoadMax = 65535;
+
+enum class BladeCondition : uint8_t { down, up, draining, overloaded };
 const char* text_of(BladeCondition condition);
 
 struct Blade {
@@ -39,7 +41,8 @@ struct Blade {
     bool accept_program = false;
     std::vector<std::string> problems;
     std::map<uint16_t, bool> listening;  // by port, as last reported
-    uint32_t load = 0;                   // as last reported
+    uint32_t load = 0;                   // as last reported, of kLoadMax
+    bool overloaded = false;             // over its limit, and not yet clearly below it again
     uint32_t published_load = 0;         // follows load in steps, so that not every report makes a snapshot
     uint64_t keys_version = 0;           // of the Keys that its agent goes by
     uint64_t sessions = 0, store_bytes = 0, resumed = 0, full = 0;
@@ -68,8 +71,8 @@ class Blades {
     [[nodiscard]] Blade* find(uint16_t id);
     [[nodiscard]] const std::map<uint16_t, Blade>& all() const { return blades_; }
     [[nodiscard]] bool all_reported() const;
-    /// How many blades of the service's pool are up, with its server.
-    [[nodiscard]] size_t serving(const ServiceConfig& service) const;
+    /// How many blades of a pool take clients at this port.
+    [[nodiscard]] size_t serving(const std::vector<uint16_t>& pool, uint16_t port) const;
 
     // --- what happens; each says whether the dataplane must be told ---
     bool hello(uint16_t id, const chassis::AgentHello& hello);

@@ -166,7 +166,7 @@ void Checkpoints::tick(uint64_t now_ms) {
     for (const ServiceConfig& service : config_.services)
         if (service.repository != RepositoryKind::none)
             sealed.push_back({service.name, static_cast<uint64_t>(service.session_lifetime.count()) * 1000,
-                              service.blades});
+                              service.members()});
     if (sealed.empty()) return;
     const auto members = links_.members();
     keeper_.look(sealed, members, now_ms, [this](uint16_t blade, chassis::Envelope message) {

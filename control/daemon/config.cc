@@ -7,6 +7,7 @@
 
 #include "control/protocol/hex.h"
 #include "control/protocol/toml_table.h"
+#include "dataplane/steer/content_routes.h"
 #include "dataplane/steer/session_name.h"
 
 namespace keyrail {
@@ -18,7 +19,7 @@ using std::chrono::microseconds;
 namespace {
 
 constexpr size_t kMaxName = 63;
-constexpr size_t kMaxServices = 1024;
+constexpr size_t kMaxServices = 1024, kMaxRoutes = 1024;
 constexpr microseconds kMaxHold = 1s, kMinHello = 1ms, kMaxHello = 10s;
 constexpr int64_t kMinHelloBytes = 1024, kMaxHelloBytes = 65536;
 constexpr size_t kMaxTicketKeys = 65536;
@@ -26,6 +27,22 @@ constexpr int64_t kMostLmdbMb = 1 << 20;
 constexpr microseconds kMinLifetime = 1min, kMaxLifetime = 24h * 7;  // RFC 8446 section 4.6.1
 // Of name keys there are 256: the longest session lifetime must not see more of them.
 constexpr microseconds kMinKeyLifetime = 1h, kMaxKeyLifetime = 24h * 365;
+
+/// A server name as routes have it: lower case, `*` for a first label and nothing else.
+Result<std::string> parse_server_name(std::string name) {
+    const std::string_view labels = std::string_view(name).substr(name.starts_with("*.") ? 2 : 0);
+    const auto good = [](unsigned char c) {
+        return std::isalnum(c) != 0 || c == '-' || c == '_' || c == '.';
+    };
+    if (labels.empty() || name.size() > kMaxServerName || labels.front() == '.' || labels.back() == '.' ||
+        !std::ranges::all_of(labels, good))
+        return fail(
+            "'{}' is no server name; write \"www.example.com\" or \"*.example.com\", other letters "
+            "than a-z as IDNA does (xn--…)",
+            name);
+    std::ranges::transform(name, name.begin(), [](unsigned char c) { return std::tolower(c); });
+    return name;
+}
 
 struct Pool {
     std::string name;
@@ -75,6 +92,8 @@ class Reader {
         if (const auto listen = table.text("listen", Need::required))
             if (const auto parsed = checked(parse_host_port(listen->value), "listen", listen->line))
                 config_.listen = *parsed;
+        if (const auto metrics = table.text("metrics", Need::optional))
+            config_.metrics = checked(parse_host_port(metrics->value), "metrics", metrics->line);
         config_.tls = {existing_file(table, "ca"), existing_file(table, "certificate"),
                        existing_file(table, "key")};
         config_.ca_key = path(table, "ca_key", Need::optional).value;
@@ -98,12 +117,14 @@ class Reader {
         const auto named = name(table);
         const auto address = table.text("address", Need::required);
         const auto agent = table.text("agent", Need::optional);
+        const auto limit = table.integer("load_limit", 1, 100, Need::optional);
         table.finish();
         if (id) known_ids_.insert(id->value);
         ids_doubtful_ = ids_doubtful_ || !id;
         if (!id || !address) return;
         blade.id = static_cast<uint16_t>(id->value);
         blade.name = named.value;
+        if (limit) blade.load_limit = static_cast<uint8_t>(limit->value);
         const auto parsed = checked(parse_ip(address->value), "address", address->line);
         if (!parsed) return;
         blade.address = *parsed;
@@ -152,12 +173,14 @@ class Reader {
         if (const auto port = table.integer("port", 1, 65535, Need::required))
             service.port = static_cast<uint16_t>(port->value);
         read_addresses(service, addresses);
-        read_service_pool(service, table);
+        read_pool_of(service, table);
         read_steering(service, table);
         read_binding(service, table);
         read_repository(service, table);
-        if (const auto hold = table.duration("hold_budget", 0us, kMaxHold, Need::optional))
-            service.hold_budget = hold->value;
+        for (TomlTable& route : table.tables("route")) read_route(service, route);
+        if (const auto moves = table.boolean("content_moves", Need::optional))
+            service.content_moves = moves->value;
+        read_hold_budget(service, table);
         if (const auto hello = table.duration("hello_timeout", kMinHello, kMaxHello, Need::optional))
             service.hello_timeout = hello->value;
         if (const auto limit = table.integer("hello_limit", kMinHelloBytes, kMaxHelloBytes, Need::optional))
@@ -187,14 +210,45 @@ class Reader {
         }
     }
 
-    void read_service_pool(ServiceConfig& service, TomlTable& table) {
+    /// The pool of a service or of a route, and its blades.
+    template <typename Owner>
+    void read_pool_of(Owner& owner, TomlTable& table) {
         const auto pool = table.text("pool", Need::required);
         if (!pool) return;
-        service.pool = pool->value;
-        if (!config_.pools.contains(service.pool))
-            errors_.add(pool->line,
-                        "service '{}' names pool '{}', which is not configured; add a [[pool]] of that name",
-                        service.name, service.pool);
+        owner.pool = pool->value;
+        if (!config_.pools.contains(owner.pool))
+            errors_.add(pool->line, "pool '{}' is not configured; add a [[pool]] of that name", owner.pool);
+    }
+
+    void read_route(ServiceConfig& service, TomlTable& table) {
+        RouteConfig route;
+        const auto sni = table.text("sni", Need::required);
+        const auto alpn = table.text("alpn", Need::optional);
+        read_pool_of(route, table);
+        table.finish();
+        if (!service.by_session || service.binding == Binding::early)
+            return errors_.add(
+                table.line(),
+                "service '{}' picks the blade at the SYN, before the ClientHello says what a "
+                "route asks for; remove the route, or steering = \"tuple\" and binding = \"early\"",
+                service.name);
+        if (sni) route.sni = checked(parse_server_name(sni->value), "sni", sni->line).value_or("");
+        if (alpn) route.alpn = alpn->value;
+        if (alpn && (alpn->value.empty() || alpn->value.size() > kMaxProtocol))
+            errors_.add(alpn->line, "'alpn' has {} bytes; write a protocol of 1 to {}, such as \"h2\"",
+                        alpn->value.size(), kMaxProtocol);
+        once(fmt::format("route '{}' '{}' of service '{}'", route.sni, route.alpn, service.name),
+             table.line(), "a name and protocol have one pool");
+        if (service.routes.size() == kMaxRoutes)
+            errors_.add(table.line(), "more than {} routes; join some of them by patterns", kMaxRoutes);
+        service.routes.push_back(std::move(route));
+    }
+
+    void read_hold_budget(ServiceConfig& service, TomlTable& table) {
+        const auto written = table.text("hold_budget", Need::optional);
+        if (!written || written->value == "auto") return;
+        if (const auto hold = table.duration("hold_budget", 0us, kMaxHold, Need::optional))
+            service.hold_budget = hold->value;
     }
 
     void read_steering(ServiceConfig& service, TomlTable& table) {
@@ -369,7 +423,21 @@ class Reader {
 }  // namespace
 
 void assign_pools(Config& config) {
-    for (ServiceConfig& service : config.services) service.blades = config.pools[service.pool];
+    for (ServiceConfig& service : config.services) {
+        service.blades = config.pools[service.pool];
+        for (RouteConfig& route : service.routes) route.blades = config.pools[route.pool];
+    }
+}
+
+std::vector<uint16_t> ServiceConfig::members() const {
+    std::set<uint16_t> all(blades.begin(), blades.end());
+    for (const RouteConfig& route : routes) all.insert(route.blades.begin(), route.blades.end());
+    return {all.begin(), all.end()};
+}
+
+bool ServiceConfig::has_member(uint16_t blade) const {
+    const auto has = [&](const auto& one) { return std::ranges::binary_search(one.blades, blade); };
+    return has(*this) || std::ranges::any_of(routes, has);
 }
 
 tl::expected<Config, ConfigMistakes> read_config(const fs::path& file) { return Reader(file).read(); }

@@ -27,6 +27,7 @@ struct BladeConfig {
     std::string name;
     IpAddress address;            // on the backplane
     HostPort agent;               // where its agent listens
+    uint8_t load_limit = 100;     // percent of its processors; over it: no new clients
     CertificateSet certificates;  // not in the file: enrolment.h
 
     bool operator==(const BladeConfig&) const = default;
@@ -43,15 +44,27 @@ enum class Binding : uint8_t {
 enum class RepositoryKind : uint8_t { none, lmdb, redis };
 inline constexpr uint16_t kAgentPort = 7401;  // unless the configuration says otherwise
 
+/// Content routing: which pool has what a ClientHello asks for. The most specific route counts.
+struct RouteConfig {
+    std::string sni;   // lower case; "*.example.com": one label
+    std::string alpn;  // "": any, or none
+    std::string pool;
+    std::vector<uint16_t> blades;  // of the pool, ascending
+
+    bool operator==(const RouteConfig&) const = default;
+};
+
 struct ServiceConfig {
     std::string name;
     std::vector<IpAddress> addresses;  // VIPs
     uint16_t port = 0;
-    std::string pool;
-    std::vector<uint16_t> blades;  // of the pool, ascending
-    bool by_session = true;        // steering = "session"; false: "tuple"
+    std::string pool;              // where no route matches
+    std::vector<uint16_t> blades;  // of that pool, ascending
+    std::vector<RouteConfig> routes;
+    bool content_moves = true;  // a session is moved to where the content is; false: full handshake there
+    bool by_session = true;     // steering = "session"; false: "tuple"
     Binding binding = Binding::automatic;
-    std::chrono::microseconds hold_budget{20'000};
+    std::optional<std::chrono::microseconds> hold_budget;  // nullopt: as worth it (economics.h)
     std::chrono::microseconds hello_timeout{100'000};
     uint32_t hello_limit = 16 * 1024;  // bytes
     std::chrono::seconds session_lifetime{7200};
@@ -60,6 +73,9 @@ struct ServiceConfig {
     std::string id_context;   // "": the application's own; else the group whose sites share sessions
     RepositoryKind repository = RepositoryKind::none;
 
+    /// The blades of all its pools, ascending: those that may hold its sessions.
+    [[nodiscard]] std::vector<uint16_t> members() const;
+    [[nodiscard]] bool has_member(uint16_t blade) const;
     bool operator==(const ServiceConfig&) const = default;
 };
 
@@ -79,6 +95,7 @@ struct Config {
     std::string name;
     std::filesystem::path run_dir, state_dir, dataplane;
     HostPort listen;
+    std::optional<HostPort> metrics;  // HTTP for Prometheus
     TlsFiles tls;
     std::filesystem::path ca_key;                       // there only where keyraild may make certificates
     std::chrono::seconds name_key_lifetime{24 * 3600};  // 0: only by hand

@@ -115,6 +115,7 @@ void Daemon::on_message(uint16_t blade, const chassis::Envelope& message) {
             break;
         case chassis::Envelope::kHealth:
             if (blades_.health(blade, message.health())) changed();
+            if (economics_.health(blade, message.health(), std::chrono::steady_clock::now())) changed();
             break;
         case chassis::Envelope::kAnnounce:
             moves_.announce(blade, message.announce());
@@ -176,7 +177,7 @@ void Daemon::settle() {
 void Daemon::publish() {
     generation_ = std::max(generation_, dataplane_.peer().generation) + 1;
     link::ToDataplane message;
-    *message.mutable_snapshot() = make_snapshot(config_, secrets_, blades_);
+    *message.mutable_snapshot() = make_snapshot(config_, secrets_, blades_, economics_);
     message.mutable_snapshot()->set_generation(generation_);
     std::vector<std::string> states;
     for (const auto& [id, blade] : blades_.all())
@@ -199,9 +200,10 @@ Result<void> Daemon::reload() {
     auto next = check_config(config_.file);
     if (!next) return fail("{}", fmt::join(next.error(), "\n"));
     if (next->run_dir != config_.run_dir || next->state_dir != config_.state_dir ||
-        next->dataplane != config_.dataplane)
-        return fail("{}: run_dir, state_dir and dataplane cannot change while keyraild runs; restart it",
-                    config_.file.string());
+        next->dataplane != config_.dataplane || next->metrics != config_.metrics)
+        return fail(
+            "{}: run_dir, state_dir, dataplane and metrics cannot change while keyraild runs; restart it",
+            config_.file.string());
     if (auto loaded = tls_.reload(next->tls); !loaded) return loaded;
     if (auto applied = apply(std::move(*next)); !applied) return applied;
     spdlog::info("configuration {} applied", config_.file.string());
@@ -220,6 +222,7 @@ Result<void> Daemon::apply(Config file) {
     }
     file_ = std::move(file);
     blades_.configure(config_);
+    economics_.configure(config_);
     moves_.configured();
     tell_keys();
     return {};

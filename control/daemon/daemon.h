@@ -15,6 +15,7 @@
 #include "control/daemon/checkpoints.h"
 #include "control/daemon/config.h"
 #include "control/daemon/dataplane_link.h"
+#include "control/daemon/economics.h"
 #include "control/daemon/key_rotation.h"
 #include "control/daemon/moves.h"
 #include "control/daemon/secrets.h"
@@ -57,6 +58,7 @@ class Daemon : private CheckpointLinks, private LastResort {
     [[nodiscard]] const Enrolment& enrolment() const { return enrolment_; }
     [[nodiscard]] const Moves& moves() const { return moves_; }
     [[nodiscard]] const Checkpoints& checkpoints() const { return checkpoints_; }
+    [[nodiscard]] const Economics& economics() const { return economics_; }
     [[nodiscard]] Agents& agents() { return agents_; }
     [[nodiscard]] DataplaneLink& dataplane() { return dataplane_; }
     [[nodiscard]] uint64_t generation() const { return generation_; }
@@ -98,6 +100,7 @@ class Daemon : private CheckpointLinks, private LastResort {
     Enrolment enrolment_;
     Certifier certifier_;
     Blades blades_;
+    Economics economics_;
     Agents agents_;
     DataplaneLink dataplane_;
     Moves moves_;

@@ -73,6 +73,14 @@ Result<void> run(const fs::path& file) {
         return answer_api(daemon, std::move(request));
     });
     if (!api) return tl::make_unexpected(api.error());
+    std::unique_ptr<ApiServer> metrics;
+    if (const auto& address = daemon.config().metrics) {
+        auto opened = ApiServer::open(io.get_executor(), *address, [&](ApiRequest request) {
+            return answer_metrics(daemon, std::move(request));
+        });
+        if (!opened) return tl::make_unexpected(opened.error());
+        metrics = std::move(*opened);
+    }
     if (auto started = daemon.start(); !started) return started;
     watch_signals(signals, io, daemon);
     spdlog::info("keyraild {} for chassis '{}' is ready", KEYRAIL_VERSION, daemon.config().name);

@@ -57,7 +57,7 @@ std::optional<uint16_t> Moves::holder(const SessionName& name) const {
 
 bool Moves::may_hold(uint16_t blade, const std::string& service) const {
     const auto found = std::ranges::find(config_.services, service, &ServiceConfig::name);
-    return found != config_.services.end() && std::ranges::binary_search(found->blades, blade);
+    return found != config_.services.end() && found->has_member(blade);
 }
 
 Moves::Verdict Moves::judge(const MoveWish& wish, const std::string& service) const {

@@ -18,6 +18,8 @@ link::BladeState state_of(BladeCondition condition) {
             return link::BLADE_UP;
         case BladeCondition::draining:
             return link::BLADE_DRAINING;
+        case BladeCondition::overloaded:
+            return link::BLADE_OVERLOADED;
         case BladeCondition::down:
             break;
     }
@@ -26,9 +28,10 @@ link::BladeState state_of(BladeCondition condition) {
 
 /// Late binding: only blades that can take its connections. Of these a down one stays in its pools (its state
 /// says enough), and an up one must serve this port.
-std::vector<uint16_t> pool_of(const ServiceConfig& service, const Blades& blades, bool late) {
+std::vector<uint16_t> pool_of(const std::vector<uint16_t>& ids, const ServiceConfig& service,
+                              const Blades& blades, bool late) {
     std::vector<uint16_t> able, pool;
-    for (const uint16_t id : service.blades) {
+    for (const uint16_t id : ids) {
         const Blade& blade = blades.all().at(id);
         if (late && blade.unable_to_accept()) continue;
         able.push_back(id);
@@ -37,16 +40,31 @@ std::vector<uint16_t> pool_of(const ServiceConfig& service, const Blades& blades
     return pool.empty() ? able : pool;
 }
 
-void add_service(link::Service& out, const ServiceConfig& service, const Blades& blades) {
+void add_service(link::Service& out, const ServiceConfig& service, const Blades& blades,
+                 const Economics& economics) {
     out.set_name(service.name);
     for (const IpAddress& address : service.addresses) out.add_addresses(address.bytes);
     out.set_port(service.port);
     out.set_steering(service.by_session ? link::STEER_SESSION : link::STEER_TUPLE);
     const bool late = service.by_session && choose_binding(service, blades).late;
     out.set_binding(late ? link::BIND_LATE : link::BIND_EARLY);
-    for (const uint16_t id : pool_of(service, blades, late)) out.add_blade_ids(id);
+    const auto add_pool = [&](auto& to, const std::vector<uint16_t>& ids) {
+        for (const uint16_t id : pool_of(ids, service, blades, late)) to.add_blade_ids(id);
+    };
+    add_pool(out, service.blades);
+    for (const RouteConfig& route : service.routes) {
+        link::Route& added = *out.add_routes();
+        added.set_server_name(route.sni);
+        added.set_alpn(route.alpn);
+        add_pool(added, route.blades);
+    }
+    out.set_content_moves(service.content_moves);
+    const auto budget_us = [&](uint16_t tls_version) {
+        return static_cast<uint32_t>(economics.hold_budget(service, tls_version).count());
+    };
+    out.set_hold_budget_us(budget_us(0x0303));
+    out.set_hold_budget_tls13_us(budget_us(0x0304));
     out.set_repository(service.repository != RepositoryKind::none);
-    out.set_hold_budget_us(static_cast<uint32_t>(service.hold_budget.count()));
     out.set_hello_timeout_us(static_cast<uint32_t>(service.hello_timeout.count()));
     out.set_hello_limit(service.hello_limit);
 }
@@ -58,7 +76,8 @@ void copy_key(Message& out, const Key& key) {
 
 }  // namespace
 
-link::Snapshot make_snapshot(const Config& config, const Secrets& secrets, const Blades& blades) {
+link::Snapshot make_snapshot(const Config& config, const Secrets& secrets, const Blades& blades,
+                             const Economics& economics) {
     link::Snapshot snapshot;
     for (const auto& key : secrets.cookie_keys()) {
         link::CookieKey& out = *snapshot.add_cookie_keys();
@@ -80,7 +99,7 @@ link::Snapshot make_snapshot(const Config& config, const Secrets& secrets, const
         out.set_load(blade.published_load);
     }
     for (const ServiceConfig& service : config.services)
-        add_service(*snapshot.add_services(), service, blades);
+        add_service(*snapshot.add_services(), service, blades, economics);
     for (const auto& [name, blade] : config.ticket_keys) {
         link::TicketKey& out = *snapshot.add_ticket_keys();
         out.set_name(name);
@@ -105,7 +124,7 @@ chassis::Keys make_keys(const Config& config, const Secrets& secrets, uint16_t b
         copy_key(out, key);
     }
     for (const ServiceConfig& service : config.services) {
-        if (!std::ranges::binary_search(service.blades, blade)) continue;
+        if (!service.has_member(blade)) continue;
         chassis::ServiceOnBlade& out = *keys.add_services();
         out.set_name(service.name);
         for (const IpAddress& address : service.addresses) out.add_addresses(address.text());

@@ -8,6 +8,7 @@
 
 #include "control/daemon/blades.h"
 #include "control/daemon/config.h"
+#include "control/daemon/economics.h"
 #include "control/daemon/secrets.h"
 
 namespace keyrail {
@@ -21,7 +22,8 @@ class Keys;
 
 /// Without the generation. A blade that is up, but has no server for one service, is left out of that
 /// service's pool: it gets none of its clients, and its sessions of that service are moved away.
-link::Snapshot make_snapshot(const Config& config, const Secrets& secrets, const Blades& blades);
+link::Snapshot make_snapshot(const Config& config, const Secrets& secrets, const Blades& blades,
+                             const Economics& economics);
 
 chassis::Keys make_keys(const Config& config, const Secrets& secrets, uint16_t blade);
 

@@ -42,6 +42,12 @@ json port_report(const link::PortStats& port) {
             {"tx_errors", port.tx_errors()}};
 }
 
+json cost_report(const MeanCost& cost, uint64_t count) {
+    return {{"count", count},
+            {"cpu_us", cost.known() ? json(cost.cpu_ns() / 1000) : json()},
+            {"wall_us", cost.known() ? json(cost.wall_ns() / 1000) : json()}};
+}
+
 }  // namespace
 
 json stats_report(const link::Stats& stats, const Config& config) {
@@ -96,6 +102,29 @@ json moves_report(const Orders& orders) {
     report["p50_us"] = counters.duration.quantile(0.50).count();
     report["p99_us"] = counters.duration.quantile(0.99).count();
     return report;
+}
+
+json economics_report(const Economics& economics, const json& stats) {
+    constexpr std::array<const char*, 2> kVersions = {"1.2", "1.3"};
+    json handshakes = json::array();
+    double saved = 0;
+    for (const auto& [service, versions] : economics.handshakes())
+        for (size_t i = 0; i < versions.size(); i++) {
+            const Economics::Handshakes& costs = versions[i];
+            handshakes.push_back({{"service", service},
+                                  {"tls_version", kVersions[i]},
+                                  {"full", cost_report(costs.full, costs.full_count)},
+                                  {"resumed", cost_report(costs.resumed, costs.resumed_count)},
+                                  {"auto_hold_budget_us", costs.budget.count()},
+                                  {"cpu_saved_seconds", costs.saved_s}});
+            saved += costs.saved_s;
+        }
+    const json reasons = stats.value("reasons", json::object());
+    return {{"handshakes", std::move(handshakes)},
+            {"move", cost_report(economics.move(), economics.moves_measured())},
+            {"moves_skipped_not_worth", reasons.value("steer_not_worth", uint64_t{0})},
+            {"holds_expired", reasons.value("steer_move_late", uint64_t{0})},
+            {"handshake_cpu_saved_seconds", saved}};
 }
 
 }  // namespace keyrail

@@ -5,6 +5,7 @@
 #include <nlohmann/json_fwd.hpp>
 
 #include "control/daemon/config.h"
+#include "control/daemon/economics.h"
 #include "control/daemon/orders.h"
 
 namespace keyrail {
@@ -19,5 +20,9 @@ nlohmann::json stats_report(const link::Stats& stats, const Config& config);
 
 /// {asked, joined, ordered, moved, …, late, under_way, p50_us, p99_us}
 nlohmann::json moves_report(const Orders& orders);
+
+/// {handshakes: [per service and TLS version: costs, budget], moves, moves_skipped_not_worth, holds_expired,
+/// handshake_cpu_saved_seconds}; `stats`: as stats_report made it, or empty without a dataplane.
+nlohmann::json economics_report(const Economics& economics, const nlohmann::json& stats);
 
 }  // namespace keyrail

@@ -15,7 +15,7 @@ bool is_syn(const Headers& h) { return (h.flags & (kSyn | kAck | kRst)) == kSyn;
 
 /// By Maglev of the connection, without remembering it.
 void by_tuple(Packet& packet, const Context& context, Reason reason) {
-    const Maglev& ring = context.service(packet.service).ring;
+    const Maglev& ring = context.pool(packet.service).ring;
     if (ring.empty()) return packet.decide(Action::drop, Reason::drop_no_blade);
     packet.forward_to(ring.at(packet.hash), reason);
 }
@@ -81,8 +81,7 @@ void bind_early(Burst& burst, Packet& packet, Context& context) {
 
 void answer(Packet& packet, const Context& context) {
     const Snapshot& snapshot = *context.snapshot;
-    if (context.service(packet.service).ring.empty())
-        return packet.decide(Action::drop, Reason::drop_no_blade);
+    if (!context.service(packet.service).served) return packet.decide(Action::drop, Reason::drop_no_blade);
     const std::span<uint8_t> room = room_for(packet, kSynAckMax);
     if (room.empty()) return packet.decide(Action::drop, Reason::drop_no_memory);
     const uint8_t key = snapshot.cookie_key;

@@ -14,14 +14,17 @@ namespace keyrail::bind {
 namespace {
 
 /// Takes from the hello what steering needs: spans into the packet would not survive the burst.
-void describe(PendingHello& pending, const ClientHello& hello, const Snapshot& snapshot) {
+void describe(PendingHello& pending, const ClientHello& hello, const Snapshot& snapshot,
+              const Service& service) {
+    pending.pool = service.routes.find(hello).value_or(service.pool);
     pending.name_count = static_cast<uint8_t>(session_names(hello, pending.names));
     pending.tls_version = hello.has_psk ? 0x0304 : 0x0303;
     if (!snapshot.ticket_keys.empty()) pending.opener = snapshot.ticket_blade(hello.ticket_key_name());
 }
 
-PendingHello nameless(Reason reason) {
+PendingHello nameless(Reason reason, const Service& service) {
     PendingHello pending;
+    pending.pool = service.pool;
     pending.unnamed = reason;
     return pending;
 }
@@ -43,8 +46,9 @@ std::optional<PendingHello> read_stream(Bytes stream, uint16_t service, uint32_t
         wanted = result.offset;
         return std::nullopt;
     }
-    PendingHello pending = nameless(unnamed_reason(result.status, hello));
-    if (result.status == HelloStatus::complete) describe(pending, hello, *context.snapshot);
+    PendingHello pending = nameless(unnamed_reason(result.status, hello), context.service(service));
+    if (result.status == HelloStatus::complete)
+        describe(pending, hello, *context.snapshot, context.service(service));
     return pending;
 }
 
@@ -88,14 +92,17 @@ void keep(Packet& packet, uint32_t slot, Context& context) {
 
 /// Nothing came for too long: steered with what is known, and read on.
 void give_up(Burst& burst, uint32_t slot, Context& context) {
-    context.holds_table.at(slot).read_on = true;
-    decide_hold(burst, slot, nameless(Reason::steer_incomplete), context);
+    Hold& hold = context.holds_table.at(slot);
+    hold.read_on = true;
+    decide_hold(burst, slot, nameless(Reason::steer_incomplete, context.service(hold.service)), context);
 }
 
 void start_hold(Burst& burst, Packet& packet, uint32_t first_seq, uint16_t bound, uint32_t wanted,
                 Context& context) {
     const uint32_t slot = open_hold(packet, first_seq, context);
-    if (slot == kNone) return decide_packet(burst, packet, bound, nameless(Reason::steer_hold_full));
+    if (slot == kNone)
+        return decide_packet(burst, packet, bound,
+                             nameless(Reason::steer_hold_full, context.service(packet.service)));
     Hold& hold = context.holds_table.at(slot);
     hold.wanted = wanted;
     hold.limit_us = context.clock.us + context.service(packet.service).hello_timeout_us;
@@ -135,14 +142,16 @@ void not_kept(Burst& burst, Packet& packet, uint32_t slot, AddResult result, Con
     if (result == AddResult::duplicate) return packet.decide(Action::drop, Reason::drop_duplicate);
     const bool full = result == AddResult::no_segment;
     packet.follows = burst.hello_count;
-    decide_hold(burst, slot, nameless(full ? Reason::steer_hold_full : Reason::steer_too_long), context);
+    const Reason reason = full ? Reason::steer_hold_full : Reason::steer_too_long;
+    decide_hold(burst, slot, nameless(reason, context.service(packet.service)), context);
 }
 
 }  // namespace
 
 void first_data(Burst& burst, Packet& packet, uint16_t bound, Context& context) {
     if (packet.h.payload_size == 0)  // a FIN alone: some blade has to answer it
-        return decide_packet(burst, packet, bound, nameless(Reason::steer_not_tls));
+        return decide_packet(burst, packet, bound,
+                             nameless(Reason::steer_not_tls, context.service(packet.service)));
     uint32_t wanted = 0;
     if (const auto pending = read_stream(packet.payload(), packet.service, wanted, context))
         return decide_packet(burst, packet, bound, *pending);

@@ -16,7 +16,7 @@ bool make_room(uint32_t spared, Context& context) {
     const uint32_t slot = context.holds_table.oldest(spared);
     if (slot == kNone) return false;
     const Hold& hold = context.holds_table.at(slot);
-    const Maglev& ring = context.service(hold.service).ring;
+    const Maglev& ring = context.pool(hold.service).ring;
     if (hold.bound != 0) {
         stop_reading(slot, context);
     } else if (ring.empty()) {

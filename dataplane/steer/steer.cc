@@ -28,9 +28,7 @@ Holder find_holder(const PendingHello& hello, const Context& context) {
     return {};
 }
 
-bool in_pool(const Service& service, uint16_t blade) {
-    return std::ranges::binary_search(service.pool, blade);
-}
+bool in_pool(const Pool& pool, uint16_t blade) { return std::ranges::binary_search(pool.blades, blade); }
 
 /// A quarter of the scale: a smaller difference is noise, and whoever follows noise starves a blade.
 constexpr uint32_t kLoadMargin = 16384;
@@ -79,7 +77,7 @@ bool start_move(PendingHello& hello, const Holder& holder, uint16_t to, Burst& b
     const uint32_t slot = hold_for(hello, burst, context);
     if (slot == kNone) return false;
     const Hold& hold = context.holds_table.at(slot);
-    const uint32_t budget = context.service(hello.service).hold_budget_us;
+    const uint32_t budget = context.service(hello.service).hold_budget(hello.tls_version);
     hello.hold = slot;
     hello.packet = kNone;
     const MoveAsk question{make_move_id(context.worker, slot, hold.generation),
@@ -97,18 +95,34 @@ bool start_move(PendingHello& hello, const Holder& holder, uint16_t to, Burst& b
 
 // --- the decision
 
+/// Why the session of this hello cannot leave its holder; nullopt: it can be asked for.
+std::optional<Reason> immovable(const PendingHello& hello, const Holder& holder, const Context& context) {
+    const Service& service = context.service(hello.service);
+    if (!service.content_moves && !in_pool(context.snapshot->pools[hello.pool], holder.blade))
+        return Reason::steer_content;
+    if (service.hold_budget(hello.tls_version) == 0) return Reason::steer_not_worth;
+    if (!context.shared.control_connected.load(std::memory_order_relaxed)) return Reason::steer_no_control;
+    return std::nullopt;
+}
+
 /// The blade for a client whose session is with `holder`, or with nobody (0): then who can open its ticket.
 uint16_t choose(const PendingHello& hello, const Holder& holder, const Context& context) {
     const Snapshot& snapshot = *context.snapshot;
-    const Service& service = snapshot.services[hello.service];
+    const Pool& pool = snapshot.pools[hello.pool];
     if (hello.bound != 0) return hello.bound;
     const uint16_t has_keys = holder.blade != 0 ? holder.blade : hello.opener;
-    if (in_pool(service, has_keys) && snapshot.blades[has_keys].state == BladeState::up) return has_keys;
-    if (service.ring.empty()) return 0;
-    if (holder.blade == 0) return pick(service.ring, hello.hash, snapshot);
+    const BladeState state = in_pool(pool, has_keys) ? snapshot.blades[has_keys].state : BladeState::unknown;
+    if (state == BladeState::up) return has_keys;
+    if (pool.ring.empty()) return 0;
     // By the name, not the connection: a client that opens six connections at once gets one move, to one
     // blade.
-    return pick(service.ring, name_hash(hello.names[holder.name]), snapshot);
+    const uint64_t hash = holder.blade != 0 ? name_hash(hello.names[holder.name]) : hello.hash;
+    const uint16_t other = pick(pool.ring, hash, snapshot);
+    if (state >= snapshot.blades[other].state) return has_keys;  // nobody is better off
+    // A full handshake elsewhere would cost the chassis more than a resumption on a blade that is full.
+    if (state == BladeState::overloaded && (holder.blade == 0 || immovable(hello, holder, context)))
+        return has_keys;
+    return other;
 }
 
 void decide(PendingHello& hello, Burst& burst, Context& context) {
@@ -129,9 +143,10 @@ void decide(PendingHello& hello, Burst& burst, Context& context) {
         hello.reason = Reason::steer_holder_down;
         return;
     }
-    hello.reason = Reason::steer_no_control;
-    const uint32_t budget = context.service(hello.service).hold_budget_us;
-    if (budget == 0 || !context.shared.control_connected.load(std::memory_order_relaxed)) return;
+    if (const auto why = immovable(hello, holder, context)) {
+        hello.reason = *why;
+        return;
+    }
     if (!start_move(hello, holder, hello.blade, burst, context)) hello.reason = Reason::steer_hold_full;
 }
 

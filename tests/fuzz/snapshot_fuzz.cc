@@ -13,7 +13,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     }
     keyrail::Address address{};
     if ((*snapshot)->find(address, 443) == 0 && (*snapshot)->services.empty()) __builtin_trap();
+    for (const auto& pool : (*snapshot)->pools)
+        if (!pool.ring.empty() && pool.ring.second(size) == 0) __builtin_trap();
     for (const auto& service : (*snapshot)->services)
-        if (!service.ring.empty() && service.ring.second(size) == 0) __builtin_trap();
+        if (service.pool >= (*snapshot)->pools.size()) __builtin_trap();
     return 0;
 }

@@ -101,7 +101,16 @@ link::Snapshot message(const Scene& scene) {
     service->set_port(443);
     service->set_steering(scene.by_session ? link::STEER_SESSION : link::STEER_TUPLE);
     service->set_binding(scene.late ? link::BIND_LATE : link::BIND_EARLY);
-    service->set_hold_budget_us(20'000);
+    service->set_hold_budget_us(scene.hold_budget_us);
+    service->set_hold_budget_tls13_us(scene.hold_budget_tls13_us);
+    service->set_content_moves(scene.content_moves);
+    service->mutable_blade_ids()->Assign(scene.pool.begin(), scene.pool.end());
+    for (const SceneRoute& described : scene.routes) {
+        auto* route = service->add_routes();
+        route->set_server_name(described.server_name);
+        route->set_alpn(described.alpn);
+        route->mutable_blade_ids()->Assign(described.blades.begin(), described.blades.end());
+    }
     service->set_hello_timeout_us(100'000);
     const Address v4 = address(kVip4), v6 = address(kVip6);
     service->add_addresses(std::string(v4.begin() + 12, v4.end()));
@@ -111,7 +120,7 @@ link::Snapshot message(const Scene& scene) {
         blade->set_id(id);
         blade->set_address(std::string({10, 77, 0, static_cast<char>(10 + id)}));
         blade->set_state(state);
-        service->add_blade_ids(id);
+        if (scene.pool.empty()) service->add_blade_ids(id);
     };
     for (const auto& [byte, blade] : scene.ticket_keys) {
         auto* key = m.add_ticket_keys();
@@ -121,6 +130,7 @@ link::Snapshot message(const Scene& scene) {
     for (const uint16_t id : scene.up) add(id, link::BLADE_UP);
     for (const uint16_t id : scene.draining) add(id, link::BLADE_DRAINING);
     for (const uint16_t id : scene.down) add(id, link::BLADE_DOWN);
+    for (const uint16_t id : scene.overloaded) add(id, link::BLADE_OVERLOADED);
     return m;
 }
 

@@ -19,9 +19,18 @@ inline constexpr uint8_t kFront = 0, kBack = 1;  // indices into Ports
 inline constexpr kr_cookie_key kCookieKey = {0x1111, 0x2222};
 inline const std::string kVip4 = "198.51.100.1", kVip6 = "2001:db8:100::1";
 
+struct SceneRoute {
+    std::string server_name, alpn;
+    std::vector<uint16_t> blades;
+};
+
 struct Scene {
     std::vector<uint16_t> up = {1, 2, 3};
-    std::vector<uint16_t> draining, down;
+    std::vector<uint16_t> draining, down, overloaded;
+    std::vector<uint16_t> pool = {};  // of the service; empty: all blades
+    std::vector<SceneRoute> routes = {};
+    bool content_moves = true;
+    uint32_t hold_budget_us = 20'000, hold_budget_tls13_us = 20'000;
     bool by_session = true;
     bool late = true;
     bool control_connected = true;

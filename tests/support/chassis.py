@@ -14,7 +14,7 @@ from typing import Any
 
 from common.shell import ToolError
 from lab import namespaces, readiness
-from lab.plan import CLIENT, FRONT4, Options, namespace
+from lab.plan import CLIENT, CONFIG, FRONT4, Options, namespace
 
 ROOT = Path(__file__).resolve().parents[2]
 LAB = ROOT / "tools/lab"
@@ -93,6 +93,23 @@ class Chassis:
             yield
         finally:
             self.keyrail("blade", "resume", number)
+
+    @contextmanager
+    def configured(self, change: Callable[[str], str]) -> Iterator[None]:
+        """keyraild with another configuration, and back; each time until the dispatcher has it."""
+        good = CONFIG.read_text()
+        assert change(good) != good
+        try:
+            self._configure(change(good))
+            yield
+        finally:
+            self._configure(good)
+
+    def _configure(self, text: str) -> None:
+        before = self.keyrail("status")["snapshot_generation"]
+        CONFIG.write_text(text)
+        self.keyrail("config", "reload")
+        eventually(lambda: self.keyrail("status")["dataplane"]["snapshot_generation"] > before, 5, "a new snapshot")
 
     def blade_states(self) -> dict[str, str]:
         return {f"blade{blade['id']}": blade["state"] for blade in self.keyrail("blade", "list")}

@@ -58,6 +58,7 @@ class BladesTest : public ::testing::Test {
     fs::path dir = make_directory();
     Config config;
     Blades blades{dir / "blades.json"};
+    Economics economics;
 };
 
 TEST_F(BladesTest, DownUntilAServerListens) {
@@ -136,11 +137,54 @@ TEST_F(BladesTest, SmallChangesOfLoadMakeNoSnapshot) {
     EXPECT_EQ(blades.find(1)->published_load, 65535u);
 }
 
+TEST_F(BladesTest, OverItsLimitUntilClearlyBelowIt) {
+    config.blades[1].load_limit = 80;
+    blades.configure(config);
+    constexpr uint32_t kPercent = kLoadMax / 100;
+    report(1, true, true, 80 * kPercent);
+    EXPECT_EQ(condition(1), BladeCondition::up);
+    EXPECT_TRUE(report(1, true, true, 81 * kPercent)) << "the dataplane must be told";
+    EXPECT_EQ(condition(1), BladeCondition::overloaded);
+    EXPECT_FALSE(report(1, true, true, 79 * kPercent));
+    EXPECT_EQ(condition(1), BladeCondition::overloaded) << "not clearly below";
+    EXPECT_TRUE(report(1, true, true, 69 * kPercent));
+    EXPECT_EQ(condition(1), BladeCondition::up);
+    report(1, true, true, kLoadMax);
+    const link::Snapshot snapshot = make_snapshot(config, *Secrets::create(), blades, economics);
+    EXPECT_EQ(snapshot.blades(0).state(), link::BLADE_OVERLOADED);
+    EXPECT_EQ(blades.serving({1}, 443), 1u) << "the last resort";
+    ASSERT_TRUE(blades.set_draining(1, true));
+    EXPECT_EQ(condition(1), BladeCondition::draining);
+    report(2, true, true, kLoadMax);
+    EXPECT_EQ(condition(2), BladeCondition::up) << "no limit given";
+}
+
+TEST_F(BladesTest, RoutesHavePoolsOfTheirOwn) {
+    config.services[0].blades = {1};
+    config.services[0].routes = {{"img.example.com", "h2", "img", {2}}};
+    config.services[0].content_moves = false;
+    config.services[0].hold_budget = std::chrono::milliseconds(7);
+    blades.configure(config);
+    report(1, true, true);
+    report(2, true, true);
+    EXPECT_TRUE(blades.find(2)->serves(443));
+    const link::Service service = make_snapshot(config, *Secrets::create(), blades, economics).services(0);
+    EXPECT_THAT(service.blade_ids(), ElementsAre(1));
+    ASSERT_EQ(service.routes_size(), 1);
+    EXPECT_EQ(service.routes(0).server_name(), "img.example.com");
+    EXPECT_EQ(service.routes(0).alpn(), "h2");
+    EXPECT_THAT(service.routes(0).blade_ids(), ElementsAre(2));
+    EXPECT_FALSE(service.content_moves());
+    EXPECT_EQ(service.hold_budget_us(), 7000u);
+    EXPECT_EQ(service.hold_budget_tls13_us(), 7000u);
+    EXPECT_EQ(make_keys(config, *Secrets::create(), 2).services_size(), 2) << "it may hold their sessions";
+}
+
 TEST_F(BladesTest, Snapshot) {
     const auto secrets = Secrets::create();
     report(1, true, true);
     report(2, true, false);
-    const link::Snapshot snapshot = make_snapshot(config, *secrets, blades);
+    const link::Snapshot snapshot = make_snapshot(config, *secrets, blades, economics);
     EXPECT_EQ(snapshot.cookie_keys_size(), 1);
     EXPECT_EQ(snapshot.name_keys_size(), 1);
     EXPECT_EQ(snapshot.blades(0).state(), link::BLADE_UP);
@@ -149,7 +193,8 @@ TEST_F(BladesTest, Snapshot) {
     EXPECT_THAT(snapshot.services(0).blade_ids(), ElementsAre(1, 2));
     EXPECT_THAT(snapshot.services(1).blade_ids(), ElementsAre(1));  // no mail server on blade 2
     report(1, true, false);
-    EXPECT_THAT(make_snapshot(config, *secrets, blades).services(1).blade_ids(), ElementsAre(1, 2));
+    EXPECT_THAT(make_snapshot(config, *secrets, blades, economics).services(1).blade_ids(),
+                ElementsAre(1, 2));
 }
 
 TEST_F(BladesTest, KeysOfABlade) {
@@ -200,7 +245,7 @@ class BindingTest : public BladesTest {
     }
     link::Service published() {
         const Secrets secrets = std::move(*Secrets::create());
-        return make_snapshot(config, secrets, blades).services(0);
+        return make_snapshot(config, secrets, blades, economics).services(0);
     }
 };
 
@@ -232,6 +277,15 @@ TEST_F(BindingTest, LateAndNothingElseLeavesOutThoseThatCannot) {
     EXPECT_THAT(published().blade_ids(), ElementsAre(1));
     hello(1, false);
     EXPECT_EQ(published().blade_ids_size(), 0) << "connections that no blade could take are refused";
+}
+
+TEST_F(BindingTest, RoutesNeedTheHello) {
+    config.services[0].routes = {{"img.example.com", "", "web", {1, 2}}};
+    hello(1, true);
+    hello(2, false);
+    EXPECT_TRUE(choice(Binding::automatic).late);
+    EXPECT_THAT(choice(Binding::automatic).why, HasSubstr("routes need the ClientHello; left out"));
+    EXPECT_THAT(published().routes(0).blade_ids(), ElementsAre(1));
 }
 
 TEST_F(BindingTest, EarlyIsEarly) {

@@ -137,6 +137,7 @@ TEST_F(ConfigTest, GoodOne) {
     ASSERT_EQ(config->services.size(), 3u);
     EXPECT_THAT(config->services[0].blades, ElementsAre(1, 2));
     EXPECT_EQ(config->services[0].hold_budget, std::chrono::milliseconds(5));
+    EXPECT_EQ(config->services[1].hold_budget, std::nullopt);
     EXPECT_EQ(config->services[0].hello_timeout, std::chrono::milliseconds(100));
     EXPECT_EQ(config->services[0].session_lifetime, std::chrono::hours(1));
     EXPECT_TRUE(config->services[0].by_session);
@@ -153,6 +154,35 @@ TEST_F(ConfigTest, GoodOne) {
     EXPECT_EQ(config->ticket_keys[0].name.size(), 16u);
     EXPECT_EQ(static_cast<uint8_t>(config->ticket_keys[0].name[15]), 0xff);
 }
+
+TEST_F(ConfigTest, Routes) {
+    const auto config = read(changed("session_lifetime = \"1h\"", R"(content_moves = false
+[[service.route]]
+sni = "*.IMG.example.com"
+pool = "web"
+[[service.route]]
+sni = "www.example.com"
+alpn = "h2"
+pool = "one")") + "[[pool]]\nname = \"one\"\nblades = [1]\n");
+    ASSERT_TRUE(config) << config.error().front();
+    const ServiceConfig& service = config->services[0];
+    EXPECT_FALSE(service.content_moves);
+    EXPECT_TRUE(config->services[1].content_moves);
+    ASSERT_EQ(service.routes.size(), 2u);
+    EXPECT_EQ(service.routes[0], (RouteConfig{"*.img.example.com", "", "web", {1, 2}}));
+    EXPECT_EQ(service.routes[1], (RouteConfig{"www.example.com", "h2", "one", {1}}));
+}
+
+TEST(ServiceConfig, MembersAreOfAllItsPools) {
+    ServiceConfig service;
+    service.blades = {2, 5};
+    service.routes = {{"a", "", "x", {1, 2}}, {"b", "", "y", {9}}};
+    EXPECT_THAT(service.members(), ElementsAre(1, 2, 5, 9));
+    for (const uint16_t blade : service.members()) EXPECT_TRUE(service.has_member(blade));
+    EXPECT_FALSE(service.has_member(3));
+}
+
+constexpr const char* kLifetime = "session_lifetime = \"1h\"";  // where routes of www may stand
 
 struct Mistake {
     const char *what, *from, *to;
@@ -196,7 +226,7 @@ INSTANTIATE_TEST_SUITE_P(
         Mistake{"SingleBracket", "[chassis]", "[[chassis]]", 1, "[chassis]"},
         Mistake{"IdTooLarge", "id = 1", "id = 4096", 16, "from 1 to 4095"},
         Mistake{"PortZero", "port = 80", "port = 0", 34, "from 1 to 65535"},
-        Mistake{"UnknownPool", "pool = \"web\"", "pool = \"wbe\"", 28, "names pool 'wbe'"},
+        Mistake{"UnknownPool", "pool = \"web\"", "pool = \"wbe\"", 28, "pool 'wbe' is not configured"},
         Mistake{"UnknownBlade", "[2, 1]", "[2, 1, 3]", 22, "names blade 3"},
         Mistake{"BladeTwiceInPool", "[2, 1]", "[2, 1, 2]", 22, "names blade 2 twice"},
         Mistake{"EmptyPool", "[2, 1]", "[]", 22, "an empty list"},
@@ -209,6 +239,27 @@ INSTANTIATE_TEST_SUITE_P(
         Mistake{"BindingOfTuples", "steering = \"tuple\"", "steering = \"tuple\"\nbinding = \"late\"", 37,
                 "means nothing"},
         Mistake{"HelloLimitTooLarge", "hello_limit = 65536", "hello_limit = 65537", 43, "from 1024 to 65536"},
+        Mistake{"RouteWithoutName", kLifetime, "[[service.route]]\npool = \"web\"", 30, "has no 'sni'"},
+        Mistake{"RouteToNowhere", kLifetime, "[[service.route]]\nsni = \"a.b\"\npool = \"x\"", 32,
+                "pool 'x' is not configured"},
+        Mistake{"RouteOfStars", kLifetime, "[[service.route]]\nsni = \"a.*.b\"\npool = \"web\"", 31,
+                "no server name"},
+        Mistake{"RouteInUnicode", kLifetime, "[[service.route]]\nsni = \"ä.b\"\npool = \"web\"", 31, "IDNA"},
+        Mistake{"RouteOfNoProtocol", kLifetime,
+                "[[service.route]]\nsni = \"a.b\"\nalpn = \"\"\npool = \"web\"", 32, "'alpn'"},
+        Mistake{"RouteTwice", kLifetime,
+                "[[service.route]]\nsni = \"a.b\"\npool = \"web\"\n"
+                "[[service.route]]\nsni = \"A.b\"\npool = \"web\"",
+                33, "already used in line 30"},
+        Mistake{"RouteAtTheSyn", "id_context = \"shop\"", "[[service.route]]\nsni = \"a.b\"\npool = \"web\"",
+                46, "before the ClientHello"},
+        Mistake{"RouteOfTuples", "steering = \"tuple\"",
+                "steering = \"tuple\"\n[[service.route]]\nsni = \"a.b\"\npool = \"web\"", 37,
+                "before the ClientHello"},
+        Mistake{"LoadLimit", "address = \"10.77.0.11\"", "address = \"10.77.0.11\"\nload_limit = 101", 19,
+                "from 1 to 100"},
+        Mistake{"Metrics", "key = \"control.key\"", "key = \"control.key\"\nmetrics = \"9100\"", 9,
+                "not an address and port"},
         Mistake{"TicketKeyNoHex", "0eFf", "0eFg", 48, "32 hex digits"},
         Mistake{"TicketKeyTooShort", "0eFf", "0e", 48, "32 hex digits"},
         Mistake{"TicketKeyOfNobody", "blade = 2", "blade = 7", 49, "names blade 7"},

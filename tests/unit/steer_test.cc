@@ -230,12 +230,12 @@ TEST(Snapshot, RingHasOnlyBladesThatAreUpWhileThereAreAny) {
     auto m = valid_message();
     m.mutable_blades(0)->set_state(link::BLADE_DRAINING);
     m.mutable_blades(1)->set_state(link::BLADE_DOWN);
-    EXPECT_EQ(shares((*Snapshot::build(m))->services[0].ring).size(), 1u);
-    EXPECT_EQ((*Snapshot::build(m))->services[0].ring.at(1), 3);
+    EXPECT_EQ(shares((*Snapshot::build(m))->pools[0].ring).size(), 1u);
+    EXPECT_EQ((*Snapshot::build(m))->pools[0].ring.at(1), 3);
     m.mutable_blades(2)->set_state(link::BLADE_DOWN);
-    EXPECT_EQ((*Snapshot::build(m))->services[0].ring.at(1), 1) << "draining is better than nothing";
+    EXPECT_EQ((*Snapshot::build(m))->pools[0].ring.at(1), 1) << "draining is better than nothing";
     m.mutable_blades(0)->set_state(link::BLADE_DOWN);
-    EXPECT_TRUE((*Snapshot::build(m))->services[0].ring.empty());
+    EXPECT_TRUE((*Snapshot::build(m))->pools[0].ring.empty());
 }
 
 TEST(Snapshot, KnowsWhoCanOpenATicket) {
@@ -253,6 +253,79 @@ TEST(Snapshot, KnowsWhoCanOpenATicket) {
     EXPECT_EQ((*snapshot)->ticket_blade(name), 0);
     EXPECT_EQ((*snapshot)->ticket_blade({}), 0) << "a hello without a ticket";
 }
+
+void add_route(link::Snapshot& m, const std::string& server_name, const std::string& alpn, uint32_t blade) {
+    auto* route = m.mutable_services(0)->add_routes();
+    route->set_server_name(server_name);
+    route->set_alpn(alpn);
+    route->add_blade_ids(blade);
+}
+
+TEST(Snapshot, OnePoolForTheSameBlades) {
+    auto m = valid_message();
+    add_route(m, "one.example", "", 1);
+    add_route(m, "uno.example", "", 1);
+    add_route(m, "two.example", "", 2);
+    const auto snapshot = Snapshot::build(m);
+    ASSERT_TRUE(snapshot) << snapshot.error().message;
+    EXPECT_EQ((*snapshot)->pools.size(), 3u);
+}
+
+// --- content routes
+
+struct Asked {
+    const char* what;
+    std::string server_name;
+    std::vector<const char*> protocols;
+    int pool;  // -1: none
+};
+
+class Routes : public testing::TestWithParam<Asked> {};
+
+TEST_P(Routes, MostSpecificWins) {
+    ContentRoutes routes;
+    ASSERT_TRUE(routes.add("www.example.com", "", 1));
+    ASSERT_TRUE(routes.add("www.Example.com", "h2", 2));
+    ASSERT_TRUE(routes.add("*.example.com", "", 3));
+    ASSERT_TRUE(routes.add("*.example.com", "acme-tls/1", 4));
+    ASSERT_TRUE(routes.add("plain", "", 5));
+    std::string list;
+    for (const std::string protocol : GetParam().protocols)
+        list += static_cast<char>(protocol.size()) + protocol;
+    const auto bytes = [](const std::string& text) {
+        return Bytes{reinterpret_cast<const uint8_t*>(text.data()), text.size()};
+    };
+    ClientHello hello;
+    hello.server_name = bytes(GetParam().server_name);
+    hello.alpn = bytes(list);
+    const auto found = routes.find(hello);
+    EXPECT_EQ(found ? int{*found} : -1, GetParam().pool);
+}
+
+const std::vector<const char*> kMany(ContentRoutes::kProtocols, "x");
+auto many_then(const char* protocol) {
+    auto protocols = kMany;
+    protocols.push_back(protocol);
+    return protocols;
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Hellos, Routes,
+    testing::Values(Asked{"whole_name", "www.example.com", {}, 1},
+                    Asked{"in_capitals", "WWW.EXAMPLE.COM", {}, 1},
+                    Asked{"protocol_without_a_route", "www.example.com", {"http/1.1"}, 1},
+                    Asked{"protocol_with_one", "www.example.com", {"http/1.1", "h2"}, 2},
+                    Asked{"whole_name_before_the_pattern", "www.example.com", {"acme-tls/1"}, 1},
+                    Asked{"pattern", "img.example.com", {"h2"}, 3},
+                    Asked{"pattern_with_protocol", "img.example.com", {"acme-tls/1"}, 4},
+                    Asked{"one_label_only", "a.img.example.com", {}, -1},
+                    Asked{"not_none", "example.com", {}, -1},
+                    Asked{"one_that_is_empty", ".example.com", {}, 3}, Asked{"no_dot", "plain", {}, 5},
+                    Asked{"unknown", "www.example.org", {"h2"}, -1}, Asked{"no_name", "", {"h2"}, -1},
+                    Asked{"longer_than_names_are", std::string(300, 'a'), {}, -1},
+                    Asked{"a_nul_is_no_protocol", std::string("www.example.com\0h2", 18), {}, -1},
+                    Asked{"protocols_are_bounded", "www.example.com", many_then("h2"), 1}),
+    [](const auto& test) { return test.param.what; });
 
 struct Broken {
     const char* name;
@@ -283,6 +356,15 @@ INSTANTIATE_TEST_SUITE_P(
         Broken{"service_port", [](auto& m) { m.mutable_services(0)->set_port(65536); }},
         Broken{"service_blade", [](auto& m) { m.mutable_services(0)->add_blade_ids(77); }},
         Broken{"hello_limit", [](auto& m) { m.mutable_services(0)->set_hello_limit(65537); }},
+        Broken{"route_blade", [](auto& m) { add_route(m, "a.example", "", 77); }},
+        Broken{"route_twice",
+               [](auto& m) {
+                   add_route(m, "a.example", "h2", 1);
+                   add_route(m, "A.example", "h2", 2);
+               }},
+        Broken{"route_without_name", [](auto& m) { add_route(m, "", "h2", 1); }},
+        Broken{"route_with_a_long_name", [](auto& m) { add_route(m, std::string(254, 'a'), "", 1); }},
+        Broken{"route_with_a_long_protocol", [](auto& m) { add_route(m, "a", std::string(256, 'a'), 1); }},
         Broken{"ticket_key_size", [](auto& m) { m.add_ticket_keys()->set_blade(1); }},
         Broken{"ticket_key_blade",
                [](auto& m) {

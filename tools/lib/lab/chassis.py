@@ -10,8 +10,8 @@ from common.paths import ROOT
 from common.say import say
 from common.shell import ToolError, run
 from lab.plan import (AWAY4_PREFIX, AWAY6_PREFIX, BACK4, BACK6, BINARIES, CHASSIS_PKI, CLIENT4, CLIENT6, CONFIG,
-                      DATAPLANE_SOCKET, DISPATCH, FRONT4, FRONT6, PORT, PROFILE, VIP4, VIP6, Blade, Options, blades,
-                      directory)
+                      DATAPLANE_SOCKET, DISPATCH, FRONT4, FRONT6, METRICS, PORT, PROFILE, VIP4, VIP6, Blade, Options,
+                      blades, directory)
 from lab.processes import Process
 
 PROGRAMS = ("keyrail-dp", "keyraild", "keyrail-agent", "keyrail")
@@ -67,7 +67,7 @@ def control_config(options: Options) -> str:
         _table("[chassis]", {
             "name": "lab", "run_dir": directory(DISPATCH), "state_dir": directory(DISPATCH) / "state",
             "listen": f"{BACK4}:7400", "ca": CHASSIS_PKI / "ca.pem", "certificate": CHASSIS_PKI / "control.pem",
-            "key": CHASSIS_PKI / "control.key", "dataplane": DATAPLANE_SOCKET}),
+            "key": CHASSIS_PKI / "control.key", "dataplane": DATAPLANE_SOCKET, "metrics": METRICS}),
         *(_table("[[blade]]", {"id": blade.id, "name": blade.host, "address": blade.address4})
           for blade in blades(options)),
         _table("[[pool]]", {"name": "web", "blades": pool}),

@@ -19,6 +19,7 @@ MAX_BLADES = 32
 
 FRONT4, FRONT6 = "192.0.2.1", "2001:db8:1::1"
 BACK4, BACK6 = "10.77.0.1", "fd77::1"
+METRICS = f"{BACK4}:9100"  # for Prometheus
 CLIENT4, CLIENT6 = "192.0.2.10", "2001:db8:1::10"
 CLIENT4_SECOND = "192.0.2.77"
 # What the client has after it "changed networks": prefixes that the dispatcher reaches through the client.

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/agent/sock_diag.h"
+
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
+#include <linux/sock_diag.h>
+#include <linux/tcp.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+namespace keyrail {
+
+namespace {
+
+constexpr size_t kBufferSize = 32768;
+
+/// The INET_DIAG_INFO attribute of a message, copied: an older kernel's is shorter.
+bool read_info(const nlmsghdr& header, tcp_info& info) {
+    const auto* message = static_cast<const inet_diag_msg*>(NLMSG_DATA(&header));
+    auto left = static_cast<int>(header.nlmsg_len - NLMSG_LENGTH(sizeof *message));
+    for (const auto* attribute = reinterpret_cast<const rtattr*>(message + 1); RTA_OK(attribute, left);
+         attribute = RTA_NEXT(attribute, left)) {
+        if (attribute->rta_type != INET_DIAG_INFO) continue;
+        info = {};
+        std::memcpy(&info, RTA_DATA(attribute), std::min<size_t>(RTA_PAYLOAD(attribute), sizeof info));
+        return true;
+    }
+    return false;
+}
+
+}  // namespace
+
+int open_sock_diag(uint32_t groups) {
+    const int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_SOCK_DIAG);
+    sockaddr_nl address{};
+    address.nl_family = AF_NETLINK;
+    address.nl_groups = groups;
+    if (fd >= 0 && bind(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0) return fd;
+    const int error = errno;
+    if (fd >= 0) close(fd);
+    errno = error;
+    return -1;
+}
+
+HostPort local_of(const inet_diag_msg& message) {
+    const size_t size = message.idiag_family == AF_INET6 ? 16 : 4;
+    return {{std::string(reinterpret_cast<const char*>(message.id.idiag_src), size)},
+            ntohs(message.id.idiag_sport)};
+}
+
+Result<SockDiag> SockDiag::open() {
+    const int fd = open_sock_diag(0);
+    if (fd < 0)
+        return fail("looking at the servers' sockets (NETLINK_SOCK_DIAG): {}; is the agent root?",
+                    std::strerror(errno));
+    return SockDiag(fd);
+}
+
+SockDiag::SockDiag(SockDiag&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+
+SockDiag::~SockDiag() {
+    if (fd_ >= 0) close(fd_);
+}
+
+bool SockDiag::ask(uint8_t family, uint32_t states, bool with_info) const {
+    struct {
+        nlmsghdr header;
+        inet_diag_req_v2 request;
+    } message{};
+    message.header.nlmsg_len = sizeof message;
+    message.header.nlmsg_type = SOCK_DIAG_BY_FAMILY;
+    message.header.nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
+    message.request.sdiag_family = family;
+    message.request.sdiag_protocol = IPPROTO_TCP;
+    message.request.idiag_states = states;
+    if (with_info) message.request.idiag_ext = 1U << (INET_DIAG_INFO - 1);
+    return send(fd_, &message, sizeof message, 0) == sizeof message;
+}
+
+/// A dump's answers are made while they are read: this never waits.
+bool SockDiag::read_answer(const Use& use) const {
+    alignas(nlmsghdr) std::array<char, kBufferSize> buffer;
+    for (;;) {
+        const ssize_t got = recv(fd_, buffer.data(), buffer.size(), 0);
+        if (got <= 0) return false;
+        auto left = static_cast<uint32_t>(got);
+        for (auto* header = reinterpret_cast<nlmsghdr*>(buffer.data()); NLMSG_OK(header, left);
+             header = NLMSG_NEXT(header, left)) {
+            if (header->nlmsg_type == NLMSG_DONE) return true;
+            if (header->nlmsg_type == NLMSG_ERROR) return false;
+            if (header->nlmsg_len < NLMSG_LENGTH(sizeof(inet_diag_msg))) return false;
+            tcp_info info;
+            const bool has_info = read_info(*header, info);
+            use(*static_cast<const inet_diag_msg*>(NLMSG_DATA(header)), has_info ? &info : nullptr);
+        }
+    }
+}
+
+bool SockDiag::dump(uint32_t states, bool with_info, const Use& use) {
+    for (const uint8_t family : {uint8_t{AF_INET}, uint8_t{AF_INET6}})
+        if (!ask(family, states, with_info) || !read_answer(use)) return false;
+    return true;
+}
+
+}  // namespace keyrail

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+// The kernel's list of TCP sockets (NETLINK_SOCK_DIAG) in the agent's own network namespace.
+#pragma once
+
+#include <linux/inet_diag.h>
+
+#include <cstdint>
+#include <functional>
+
+#include "control/protocol/address.h"
+#include "control/protocol/result.h"
+
+struct tcp_info;
+
+namespace keyrail {
+
+class SockDiag {
+  public:
+    // States of the kernel's net/tcp_states.h, as bits.
+    static constexpr uint32_t kEstablished = 1U << 1, kListen = 1U << 10;
+
+    static Result<SockDiag> open();
+    SockDiag(SockDiag&& other) noexcept;
+    SockDiag& operator=(SockDiag&&) = delete;
+    ~SockDiag();
+
+    /// `info` is null where it was not asked for.
+    using Use = std::function<void(const inet_diag_msg&, const tcp_info* info)>;
+    /// Every TCP socket in one of the states. False: the dump broke off.
+    bool dump(uint32_t states, bool with_info, const Use& use);
+
+  private:
+    explicit SockDiag(int fd) : fd_(fd) {}
+    bool ask(uint8_t family, uint32_t states, bool with_info) const;
+    bool read_answer(const Use& use) const;
+    int fd_;
+};
+
+/// A netlink socket for sock_diag; with `groups` it gets their events. -1 with errno.
+int open_sock_diag(uint32_t groups);
+
+/// The local address of a socket; all zero: every address.
+HostPort local_of(const inet_diag_msg& message);
+
+}  // namespace keyrail
