@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/agent/agent.h"
 
+#include <openssl/rand.h>
 #include <spdlog/spdlog.h>
 
 #include <asio/steady_timer.hpp>
@@ -14,12 +15,17 @@
 #include "control/agent/idle_closer.h"
 #include "control/agent/kernel_checks.h"
 #include "control/agent/load.h"
+#include "control/agent/move_meter.h"
 #include "control/agent/mover.h"
+#include "control/agent/peer_server.h"
+#include "control/agent/peers.h"
+#include "control/agent/pull_server.h"
 #include "control/agent/receiver.h"
 #include "control/agent/renewal.h"
 #include "control/agent/server_watch.h"
 #include "control/agent/store.h"
-#include "control/protocol/listener.h"
+#include "control/agent/store_questions.h"
+#include "control/protocol/name_bytes.h"
 
 #ifndef KEYRAIL_VERSION
 #define KEYRAIL_VERSION "unknown"
@@ -27,16 +33,19 @@
 
 namespace keyrail {
 
+using Clock = std::chrono::steady_clock;
+
 namespace {
 
 constexpr std::chrono::milliseconds kTick{100};  // store sweep
 constexpr int kTicksPerHealth = 10;
-constexpr size_t kAnnounceBatch = 2000;  // about 100 KB
+constexpr uint32_t kPullBudgetUs = 2000;  // a server waits so long at most
+constexpr size_t kAnnounceBatch = 2000;   // about 100 KB
 constexpr std::chrono::milliseconds kCheckpoint{100}, kCheckpointBusy{5};
 
 }  // namespace
 
-struct Agent::Impl {
+struct Agent::Impl : MoverLinks {
     Impl(asio::io_context& io_in, AgentConfig config_in, TlsContext tls_in, Store store_in)
         : io(io_in),
           config(std::move(config_in)),
@@ -44,12 +53,13 @@ struct Agent::Impl {
           store(std::move(store_in)),
           renewal(config.tls, tls),
           timer(io),
+          mover_timer(io),
           checkpoint_timer(io),
-          pool_keys(tls) {}
-
-    ~Impl() {
-        if (receiver) receiver->stop();
-    }
+          pool_keys(tls),
+          mover(store, served, *this),
+          receiver(store, served, config.id, names, [this](const SessionName& name, chassis::MoveDone done) {
+              stored(name, std::move(done));
+          }) {}
 
     asio::io_context& io;
     AgentConfig config;
@@ -60,9 +70,12 @@ struct Agent::Impl {
     std::set<std::string> sealed;  // services with a repository
     LoadMeter load;
     Renewal renewal;
+    MoveMeter move_meter;
     std::vector<std::string> problems;
     std::optional<AcceptProgram> accept;
-    asio::steady_timer timer, checkpoint_timer;
+    asio::steady_timer timer, mover_timer, checkpoint_timer;
+    bool mover_due = false;      // mover_timer runs
+    uint64_t last_transfer = 0;  // 0: none yet
     PoolKeys pool_keys;
     Checkpointer checkpointer{store, served, sealed, pool_keys};
     std::weak_ptr<Channel> told;  // knows every session that is here
@@ -71,10 +84,11 @@ struct Agent::Impl {
     std::optional<Assignment> assigned;                   // kept for an accept program that is attached later
     bool renewing_tickets = false, closing_idle = false;  // the blade drains until a deadline (chassis.Drain)
     std::shared_ptr<ServerWatch> servers;
+    Mover mover;
+    Receiver receiver;
     std::unique_ptr<Peers> peers;
-    std::unique_ptr<Mover> mover;
-    std::shared_ptr<Receiver> receiver;
-    std::shared_ptr<Listener> listener;
+    std::unique_ptr<PeerServer> peer_server;
+    std::unique_ptr<PullServer> pulls;
     std::unique_ptr<ControlSession> control;
 
     Result<void> start();
@@ -86,8 +100,12 @@ struct Agent::Impl {
     void tell_servers();
     void drain(const chassis::Drain& drain);
     void close_idle_connections();
-    void answer(uint64_t request, const chassis::Query& query);
-    void report(chassis::MoveDone done);
+    chassis::Envelope on_peer_message(uint16_t blade, const chassis::Envelope& message);
+    PeerEvents peer_events();
+    bool ask(uint64_t request, const PullRequest& asked);
+    void stored(const SessionName& name, chassis::MoveDone moved);
+    void look_after_moves();
+    void await_moves();
     void send_health();
     void renew_certificate();
     void forget_sessions_of(const std::set<uint16_t>& revoked);
@@ -95,6 +113,14 @@ struct Agent::Impl {
     void checkpoint();
     void restore(const chassis::Restore& restore);
     void wrap(const chassis::WrapPoolKey& question);
+
+    // --- of the mover ---
+    [[nodiscard]] bool connected(uint16_t blade) const override { return peers->connected(blade); }
+    Result<void> send(uint16_t blade, chassis::Envelope message) override {
+        return peers->send(blade, std::move(message));
+    }
+    void report(chassis::MoveDone done) override;
+    uint64_t transfer_number() override;
 };
 
 /// Attaches the program once the blade's settings allow it; until then says why not, and services with
@@ -133,29 +159,17 @@ Result<void> Agent::Impl::start() {
     auto watch = ServerWatch::open(executor, [this] { send_health(); });
     if (!watch) return tl::make_unexpected(watch.error());
     servers = *watch;
-    peers = std::make_unique<Peers>(executor, tls,
-                                    PeerEvents{[this](uint16_t blade, const chassis::Envelope& message) {
-                                                   if (message.has_transfer_ack())
-                                                       mover->acknowledged(blade, message.request(),
-                                                                           message.transfer_ack());
-                                               },
-                                               [this](uint16_t blade) { mover->lost(blade); }});
-    mover = std::make_unique<Mover>(executor, store, served, *peers,
-                                    [this](chassis::MoveDone done) { report(std::move(done)); });
-    receiver = std::make_shared<Receiver>(store, served, config.id, names,
-                                          [this](chassis::MoveDone done) { report(std::move(done)); });
-    // A handshake may still be under way when the agent ends.
-    const auto serve = [](std::weak_ptr<Receiver> weak, ChannelPtr channel) -> asio::awaitable<void> {
-        if (const auto alive = weak.lock()) co_await alive->serve(std::move(channel));
-    };
-    auto opened = Listener::open(
-        executor, tls, config.listen,
-        [serve, weak = std::weak_ptr(receiver)](ChannelPtr channel) {
-            return serve(weak, std::move(channel));
-        },
-        [](const Error& error) { spdlog::warn("not let in: {}", error.message); });
+    peers = std::make_unique<Peers>(executor, tls, peer_events());
+    auto opened = PeerServer::open(
+        executor, tls, config.listen, config.id,
+        [this](uint16_t blade, const chassis::Envelope& message) { return on_peer_message(blade, message); });
     if (!opened) return tl::make_unexpected(opened.error());
-    listener = *opened;
+    peer_server = std::move(*opened);
+    auto pulling =
+        PullServer::open(executor, store, config.store,
+                         [this](uint64_t request, const PullRequest& asked) { return ask(request, asked); });
+    if (!pulling) return tl::make_unexpected(pulling.error());
+    pulls = std::move(*pulling);
     control = std::make_unique<ControlSession>(
         executor, tls, config.control,
         ControlEvents{[this](ChannelPtr channel) { return on_connected(std::move(channel)); },
@@ -165,9 +179,71 @@ Result<void> Agent::Impl::start() {
     return {};
 }
 
+PeerEvents Agent::Impl::peer_events() {
+    PeerEvents events;
+    events.message = [this](uint16_t blade, const chassis::Envelope& message) {
+        if (message.has_transfer_ack())
+            mover.acknowledged(blade, message.request(), message.transfer_ack(), Clock::now());
+    };
+    events.connected = [this](uint16_t) { look_after_moves(); };
+    events.lost = [this](uint16_t blade) { mover.lost(blade); };
+    return events;
+}
+
+chassis::Envelope Agent::Impl::on_peer_message(uint16_t blade, const chassis::Envelope& message) {
+    chassis::Envelope answer;
+    if (message.has_transfer())
+        *answer.mutable_transfer_ack() = receiver.receive(blade, message.request(), message.transfer());
+    return answer;
+}
+
+void Agent::Impl::look_after_moves() {
+    mover.look(Clock::now());
+    await_moves();
+}
+
+/// Looks again soon while orders wait for their session or for a connection.
+void Agent::Impl::await_moves() {
+    if (!mover.waiting() || std::exchange(mover_due, true)) return;
+    mover_timer.expires_after(Mover::kStep);
+    mover_timer.async_wait([this, weak = std::weak_ptr(life)](const asio::error_code& error) {
+        if (error || weak.expired()) return;
+        mover_due = false;
+        look_after_moves();
+    });
+}
+
+/// A server misses a session: keyraild knows where it is, and has it moved here.
+bool Agent::Impl::ask(uint64_t request, const PullRequest& asked) {
+    if (!assigned || !control->connected()) return false;
+    chassis::Envelope message;
+    message.set_request(request);
+    chassis::Pull& body = *message.mutable_pull();
+    body.set_name(bytes_of(asked.name));
+    body.set_tls_version(asked.tls_version);
+    body.set_budget_us(assigned->control.pull_budget_us);
+    if (asked.service_slot < assigned->control.services.size())
+        body.set_service(served.name(assigned->control.services[asked.service_slot].service));
+    control->send(std::move(message));
+    return true;
+}
+
+/// First who waits for it here: keyraild's answer would take a while longer.
+void Agent::Impl::stored(const SessionName& name, chassis::MoveDone moved) {
+    pulls->stored(name);
+    report(std::move(moved));
+}
+
+/// Counts from a random start: the numbers of an agent that ran before are others.
+uint64_t Agent::Impl::transfer_number() {
+    if (last_transfer == 0)
+        RAND_bytes(reinterpret_cast<unsigned char*>(&last_transfer), sizeof last_transfer);
+    return ++last_transfer;
+}
+
 /// Who we are, then which sessions are here though their home is elsewhere, then how we are.
 asio::awaitable<void> Agent::Impl::on_connected(ChannelPtr channel) {
-    mover->forget();
+    mover.forget();
     chassis::Envelope hello;
     auto& body = *hello.mutable_agent_hello();
     body.set_version(KEYRAIL_VERSION);
@@ -204,9 +280,13 @@ void Agent::Impl::on_message(chassis::Envelope& message) {
         case chassis::Envelope::kDrain:
             return drain(message.drain());
         case chassis::Envelope::kOrder:
-            return mover->order(message.order());
+            mover.order(message.order(), Clock::now());
+            await_moves();
+            return;
         case chassis::Envelope::kQuery:
-            return answer(message.request(), message.query());
+        case chassis::Envelope::kList:
+        case chassis::Envelope::kPurge:
+            return control->send(answer_question(store, served, message));
         case chassis::Envelope::kStale:
             if (const size_t copies = checkpointer.destroy(message.stale()); copies != 0)
                 spdlog::warn("checkpoints: {} sessions here were copies that are behind; destroyed", copies);
@@ -220,6 +300,8 @@ void Agent::Impl::on_message(chassis::Envelope& message) {
             return wrap(message.wrap_pool_key());
         case chassis::Envelope::kCertificateReply:
             return renewal.received(message.certificate_reply());
+        case chassis::Envelope::kPullReply:
+            return pulls->answered(message.request(), message.pull_reply().result() == chassis::MOVED);
         default:
             return;  // of a newer keyraild
     }
@@ -235,9 +317,13 @@ void Agent::Impl::assign(const chassis::Keys& keys) {
     for (const auto& [generation, key] : assigned->name_keys) names.set(generation, key);
     served = assigned->served;
     sealed = assigned->sealed;
+    assigned->control.pull_budget_us = kPullBudgetUs;
     tell_servers();
     program_kernel();
-    receiver->configure(assigned->peers);
+    std::set<uint16_t> blades;
+    for (const auto& [blade, peer] : assigned->peers) blades.insert(blade);
+    receiver.configure(std::move(blades));
+    peer_server->configure(assigned->peers);
     peers->configure(assigned->peers);
     servers->watch(assigned->services);
     forget_sessions_of(revoked);
@@ -280,25 +366,6 @@ void Agent::Impl::close_idle_connections() {
         spdlog::info("drain: {} idle connections closed", closed);
 }
 
-void Agent::Impl::answer(uint64_t request, const chassis::Query& query) {
-    chassis::Envelope message;
-    message.set_request(request);
-    auto& reply = *message.mutable_query_reply();
-    SessionName name{};
-    std::optional<SessionInfo> info;
-    if (query.name().size() == name.size()) {
-        std::ranges::copy(query.name(), name.begin());
-        info = store.peek(name);
-    }
-    reply.set_held(info && info->expires_ms > wall_clock_ms());
-    if (info) {
-        reply.set_tls_version(info->tls_version);
-        reply.set_expires_ms(info->expires_ms);
-        reply.set_single_use(info->single_use);
-    }
-    control->send(std::move(message));
-}
-
 void Agent::Impl::report(chassis::MoveDone done) {
     chassis::Envelope message;
     *message.mutable_move_done() = std::move(done);
@@ -329,6 +396,9 @@ void Agent::Impl::send_health() {
         out.set_wall_ns(cost.wall_ns);
     }
     health.set_keys_version(assigned ? assigned->version : 0);
+    health.mutable_moves()->set_count(mover.cost().moves);
+    health.mutable_moves()->set_cpu_ns(move_meter.cpu_ns());
+    health.mutable_moves()->set_wall_ns(static_cast<uint64_t>(mover.cost().wall.count()));
     if (control) control->send(std::move(message));
 }
 
@@ -374,8 +444,10 @@ void Agent::Impl::wrap(const chassis::WrapPoolKey& question) {
 
 void Agent::Impl::tick() {
     store.sweep(wall_clock_ms());
+    look_after_moves();
     if (++ticks % kTicksPerHealth == 0) {
         load.measure();
+        move_meter.measure(mover.cost().moves);
         if (assigned) send_health();
         renew_certificate();
         if (assigned && closing_idle) close_idle_connections();

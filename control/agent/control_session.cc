@@ -98,6 +98,8 @@ void ControlSession::send(chassis::Envelope message) {
         spdlog::warn("control: {}", sent.error().message);
 }
 
+bool ControlSession::connected() const { return impl_->channel && impl_->channel->is_open(); }
+
 void ControlSession::reconnect() {
     if (impl_->channel) impl_->channel->close();
 }

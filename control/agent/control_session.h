@@ -28,6 +28,7 @@ class ControlSession {
     /// Dropped, when there is no connection: keyraild learns all that matters from the next Announce and
     /// Health.
     void send(chassis::Envelope message);
+    [[nodiscard]] bool connected() const;
     /// Ends the connection; a new one follows.
     void reconnect();
 

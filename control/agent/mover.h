@@ -1,54 +1,113 @@
 // SPDX-License-Identifier: Apache-2.0
-// The holder's side of a move: order -> take -> Transfer -> acknowledgement (DESIGN.md section 7).
+// The holder's side of a move: order -> take -> Transfer -> acknowledgement (DESIGN.md section 7). A state
+// machine without sockets, timers or threads: events and the time come in, messages go out by MoverLinks.
 //
 // At most once: the record is taken out of the store before it is sent, and from then on it is put back only
 // when it was not sent, or when the target says that it did not take it. Otherwise it is destroyed.
 #pragma once
 
-#include <asio/any_io_executor.hpp>
 #include <chrono>
-#include <functional>
+#include <deque>
+#include <map>
 #include <memory>
+#include <optional>
+#include <string>
+#include <vector>
 
-#include "control/agent/peers.h"
+#include "chassis.pb.h"
+#include "control/agent/records.h"
 #include "control/agent/store.h"
 
 namespace keyrail {
 
-class ServedServices;
-namespace chassis {
-class MoveDone;
-class Order;
-class TransferAck;
-}  // namespace chassis
+namespace testing {
+struct Inspect;
+}
+
+/// What a Mover asks of its agent.
+class MoverLinks {
+  public:
+    virtual ~MoverLinks() = default;
+    /// A connection to this blade's agent is open.
+    [[nodiscard]] virtual bool connected(uint16_t blade) const = 0;
+    /// Queues a message to it, which is wiped; an error: nothing was queued.
+    virtual Result<void> send(uint16_t blade, chassis::Envelope message) = 0;
+    /// To keyraild: everything but MOVED, which the target says.
+    virtual void report(chassis::MoveDone done) = 0;
+    /// Tells one transfer from all others, so that a repeated one can be recognised. Never 0.
+    virtual uint64_t transfer_number() = 0;
+};
 
 class Mover {
   public:
+    using Time = std::chrono::steady_clock::time_point;
     static constexpr size_t kMostOrders = 4096;  // under way
     /// How long the target may take to answer, when the order's budget is shorter: a late answer is better
     /// than none, and keyraild counts an order as lost after 5 s.
     static constexpr std::chrono::milliseconds kAckTimeout{2000};
     static constexpr std::chrono::milliseconds kLongestBudget{4000};
-    using Report = std::function<void(chassis::MoveDone)>;
+    /// How often to look() while somebody is waiting().
+    static constexpr std::chrono::microseconds kStep{500};
 
-    /// `report`: to keyraild; for everything but MOVED, which the target says.
-    Mover(asio::any_io_executor executor, Store& store, const ServedServices& served, Peers& peers,
-          Report report);
-    ~Mover();
-    Mover(const Mover&) = delete;
-    Mover& operator=(const Mover&) = delete;
+    /// All outlive this. A copy uses the same ones.
+    Mover(Store& store, const ServedServices& served, MoverLinks& links)
+        : store_(store), served_(served), links_(links) {}
 
     /// Carries the order out. One that comes again is answered as before, and not carried out again.
-    void order(const chassis::Order& order);
+    void order(const chassis::Order& order, Time now);
     /// A new connection to keyraild: its order numbers are new ones.
     void forget();
-    /// From peers: an answer to the Transfer with this request number.
-    void acknowledged(uint16_t blade, uint64_t request, const chassis::TransferAck& ack);
+    /// The target's answer to the Transfer with this request number.
+    void acknowledged(uint16_t blade, uint64_t request, const chassis::TransferAck& ack, Time now);
+    /// The connection to this blade broke: no answer will come by it.
     void lost(uint16_t blade);
+    /// Goes on with what waits, gives up what has waited too long. Call it every kStep while waiting(), and
+    /// every 100 ms or so otherwise.
+    void look(Time now);
+    /// Orders wait for their session, or for a connection.
+    [[nodiscard]] bool waiting() const { return !waiting_.empty(); }
+
+    /// Moves that ended well, and the time they took from the order to the acknowledgement.
+    struct Cost {
+        uint64_t moves = 0;
+        std::chrono::nanoseconds wall{};
+    };
+    [[nodiscard]] const Cost& cost() const { return cost_; }
+    [[nodiscard]] size_t under_way() const { return waiting_.size() + sent_.size(); }
 
   private:
-    struct Impl;
-    std::shared_ptr<Impl> impl_;
+    friend struct testing::Inspect;
+    struct Outcome {
+        chassis::MoveResult result = chassis::LOST;
+        std::string reason;
+        uint64_t expires_ms = 0;
+    };
+    struct Task {
+        uint64_t order_id = 0, era = 0;
+        SessionName name{};
+        uint16_t to = 0;
+        std::shared_ptr<const chassis::Order> order;
+        Time begun, patience, deadline;               // for the session to appear; for the target
+        std::shared_ptr<const SessionRecord> record;  // once it is on its way
+    };
+    /// nullopt: it has to wait.
+    std::optional<Outcome> advance(Task& task, Time now);
+    std::optional<Outcome> send(Task& task, Time now);
+    /// Why this record is not to leave, or to live.
+    [[nodiscard]] std::optional<Outcome> refusal(const Task& task, const SessionRecord& record) const;
+    Outcome put_back(const Task& task, chassis::MoveResult result, std::string reason);
+    void finish(const Task& task, const Outcome& outcome);
+    void tell(uint64_t order_id, const Outcome& outcome);
+
+    Store& store_;
+    const ServedServices& served_;
+    MoverLinks& links_;
+    std::vector<Task> waiting_;
+    std::map<uint64_t, Task> sent_;                      // by request number
+    std::map<uint64_t, std::optional<Outcome>> orders_;  // by order id; nullopt: under way
+    std::deque<uint64_t> finished_;                      // oldest first
+    uint64_t era_ = 0;                                   // counts connections to keyraild
+    Cost cost_;
 };
 
 }  // namespace keyrail

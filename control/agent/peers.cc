@@ -8,7 +8,7 @@
 #include <asio/redirect_error.hpp>
 #include <asio/steady_timer.hpp>
 #include <asio/use_awaitable.hpp>
-#include <list>
+#include <utility>
 
 #include "chassis.pb.h"
 #include "control/agent/backoff.h"
@@ -26,8 +26,7 @@ struct Peers::Impl : std::enable_shared_from_this<Peers::Impl> {
         PeerBlade is;
         ChannelPtr channel;
         asio::steady_timer pause;
-        std::list<asio::steady_timer*> waiting;  // for the channel
-        bool gone = false;                       // not configured any more
+        bool gone = false;  // not configured any more
     };
     using PeerPtr = std::shared_ptr<Peer>;
 
@@ -43,7 +42,7 @@ struct Peers::Impl : std::enable_shared_from_this<Peers::Impl> {
 
 /// Reads until the connection ends.
 asio::awaitable<void> Peers::Impl::use(PeerPtr peer) {
-    for (asio::steady_timer* waiter : peer->waiting) waiter->cancel();
+    events.connected(peer->blade);
     for (;;) {
         const auto message = co_await peer->channel->receive();
         if (peer->gone) co_return;
@@ -85,7 +84,6 @@ void Peers::Impl::drop(Peer& peer) {
     peer.gone = true;
     if (peer.channel) peer.channel->close();
     peer.pause.cancel();
-    for (asio::steady_timer* waiter : peer.waiting) waiter->cancel();
 }
 
 Peers::Peers(asio::any_io_executor executor, TlsContext tls, PeerEvents events)
@@ -116,22 +114,15 @@ void Peers::configure(const PeerBlades& blades) {
     }
 }
 
-bool Peers::knows(uint16_t blade) const { return impl_->peers.contains(blade); }
-
-asio::awaitable<Result<ChannelPtr>> Peers::channel(uint16_t blade, Time until) {
+bool Peers::connected(uint16_t blade) const {
     const auto found = impl_->peers.find(blade);
-    if (found == impl_->peers.end()) co_return fail("blade {} is not known here", blade);
-    const Impl::PeerPtr peer = found->second;
-    if (!peer->channel || !peer->channel->is_open()) {
-        asio::steady_timer timer(impl_->executor, until);
-        const auto place = peer->waiting.insert(peer->waiting.end(), &timer);
-        asio::error_code ignored;
-        co_await timer.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
-        peer->waiting.erase(place);
-    }
-    if (peer->gone || !peer->channel || !peer->channel->is_open())
-        co_return fail("the agent of blade {} cannot be reached at {}", blade, peer->is.address.text());
-    co_return peer->channel;
+    return found != impl_->peers.end() && found->second->channel && found->second->channel->is_open();
+}
+
+Result<void> Peers::send(uint16_t blade, chassis::Envelope message) {
+    if (connected(blade)) return impl_->peers.at(blade)->channel->send(std::move(message));
+    wipe(message);
+    return fail("blade {} is not connected", blade);
 }
 
 }  // namespace keyrail

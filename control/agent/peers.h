@@ -3,7 +3,6 @@
 #pragma once
 
 #include <asio/any_io_executor.hpp>
-#include <chrono>
 #include <functional>
 #include <map>
 #include <memory>
@@ -27,13 +26,12 @@ using PeerBlades = std::map<uint16_t, PeerBlade>;
 
 struct PeerEvents {
     std::function<void(uint16_t blade, const chassis::Envelope& message)> message;
+    std::function<void(uint16_t blade)> connected;
     std::function<void(uint16_t blade)> lost;  // the connection broke: no answer will come by it
 };
 
 class Peers {
   public:
-    using Time = std::chrono::steady_clock::time_point;
-
     Peers(asio::any_io_executor executor, TlsContext tls, PeerEvents events);
     ~Peers();
     Peers(const Peers&) = delete;
@@ -41,9 +39,9 @@ class Peers {
 
     /// Connections to those that stay are kept.
     void configure(const PeerBlades& blades);
-    [[nodiscard]] bool knows(uint16_t blade) const;
-    /// An open connection, waiting for one until then.
-    asio::awaitable<Result<ChannelPtr>> channel(uint16_t blade, Time until);
+    [[nodiscard]] bool connected(uint16_t blade) const;
+    /// Queues a message; an error: nothing was queued.
+    Result<void> send(uint16_t blade, chassis::Envelope message);
 
   private:
     struct Impl;

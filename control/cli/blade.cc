@@ -1,7 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // keyrail blade: list, drain, resume, enroll, revoke, certify.
+#include <unistd.h>
+
 #include <CLI/CLI.hpp>
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <map>
 #include <memory>
+#include <thread>
 
 #include "control/cli/api_client.h"
 #include "control/cli/table.h"
@@ -15,8 +22,16 @@ using nlohmann::json;
 
 namespace {
 
+std::string drain_text(const json& drain) {
+    std::string text = fmt::format("{} moved, {} left, {} failed", drain["moved"].get<uint64_t>(),
+                                   drain["left"].get<uint64_t>(), drain["failed"].get<uint64_t>());
+    if (drain["empty"].get<bool>()) return text + "; empty";
+    return text + fmt::format("; about {} s to go", drain["estimate_s"].get<double>());
+}
+
 std::string remarks(const json& blade) {
     std::string text = blade["why_down"];
+    if (!blade["drain"].is_null()) text += (text.empty() ? "" : "; ") + drain_text(blade["drain"]);
     for (const json& problem : blade["agent"]["problems"])
         text += (text.empty() ? "" : "; ") + problem.get<std::string>();
     for (const json& server : blade["servers"])
@@ -42,22 +57,20 @@ void show_list(const json& blades) {
 }
 
 void show_change(const json& blade) {
-    const uint64_t sessions = blade["sessions"];
     fmt::print("blade {} ({}) is {}", blade["id"].get<int>(), blade["name"].get<std::string>(),
                blade["state"].get<std::string>());
-    if (blade["draining"].get<bool>())
-        fmt::print("; {} sessions are there, and move as their clients return", sessions);
+    if (!blade["drain"].is_null()) fmt::print("; {}", drain_text(blade["drain"]));
     fmt::print("\n");
     for (const json& note : blade["notes"]) fmt::print("note: {}\n", note.get<std::string>());
 }
 
-void add_change(CLI::App& blade, Invocation& invocation, const char* verb, const char* text) {
+void add_resume(CLI::App& blade, Invocation& invocation) {
     const auto id = std::make_shared<std::string>();
-    CLI::App* command = subcommand(blade, verb, text);
+    CLI::App* command = subcommand(blade, "resume", "Takes new clients again");
     command->add_option("id", *id, "blade id")->required();
-    command->callback([&invocation, id, verb] {
-        invocation.run = [&invocation, id, verb] {
-            return print(invocation, tell(invocation.socket, fmt::format("/v1/blades/{}/{}", *id, verb)),
+    command->callback([&invocation, id] {
+        invocation.run = [&invocation, id] {
+            return print(invocation, tell(invocation.socket, fmt::format("/v1/blades/{}/resume", *id)),
                          show_change);
         };
     });
@@ -118,6 +131,61 @@ void add_revoke(CLI::App& blade, Invocation& invocation) {
     });
 }
 
+struct DrainArguments {
+    std::string id;
+    uint32_t rate = 0;
+    uint64_t deadline_s = 0;
+    bool wait = false;
+};
+
+/// Asks until the blade is empty, or nobody drains it any more; a line that is written over shows how far it
+/// is.
+Result<json> await_drain(const Invocation& invocation, const DrainArguments& arguments) {
+    const bool show = !invocation.json && isatty(STDOUT_FILENO) == 1;
+    for (;;) {
+        auto blades = ask(invocation.socket, "/v1/blades");
+        if (!blades) return blades;
+        const auto blade = std::ranges::find_if(
+            *blades, [&](const json& entry) { return entry["id"].dump() == arguments.id; });
+        if (blade == blades->end() || (*blade)["drain"].is_null())
+            return fail("blade {} is not being drained any more", arguments.id);
+        const json& drain = (*blade)["drain"];
+        if (show) fmt::print("\r{:<70}", drain_text(drain));
+        if (show) std::fflush(stdout);
+        const bool empty = drain["empty"];
+        if (empty && show) fmt::print("\n");
+        if (empty) (*blade)["notes"] = json::array();
+        if (empty) return *blade;
+        std::this_thread::sleep_for(std::chrono::milliseconds(200));
+    }
+}
+
+int drain(const Invocation& invocation, const DrainArguments& arguments) {
+    json body = json::object();
+    if (arguments.rate != 0) body["rate"] = arguments.rate;
+    if (arguments.deadline_s != 0) body["deadline_s"] = arguments.deadline_s;
+    auto reply = tell(invocation.socket, fmt::format("/v1/blades/{}/drain", arguments.id), body);
+    if (reply && arguments.wait) reply = await_drain(invocation, arguments);
+    return print(invocation, reply, show_change);
+}
+
+void add_drain(CLI::App& blade, Invocation& invocation) {
+    const auto arguments = std::make_shared<DrainArguments>();
+    CLI::App* command =
+        subcommand(blade, "drain", "New clients go elsewhere, and so do the blade's sessions");
+    command->add_option("id", arguments->id, "blade id")->required();
+    command->add_option("--rate", arguments->rate, "sessions moved per second (2000/s)")
+        ->transform([](const std::string& text) {
+            return text.ends_with("/s") ? text.substr(0, text.size() - 2) : text;
+        });
+    command->add_option("--deadline", arguments->deadline_s, "by then the blade is to be free (90s, 30m, 2h)")
+        ->transform(CLI::AsNumberWithUnit(std::map<std::string, uint64_t>{{"s", 1}, {"m", 60}, {"h", 3600}}));
+    command->add_flag("--wait", arguments->wait, "show how far it is, until the blade has no sessions left");
+    command->callback([&invocation, arguments] {
+        invocation.run = [&invocation, arguments] { return drain(invocation, *arguments); };
+    });
+}
+
 int show_files(const Invocation& invocation, const Result<pki::Files>& files) {
     if (!files) return complain(files.error().message);
     json list = json::array();
@@ -156,9 +224,8 @@ void add_blade(CLI::App& app, Invocation& invocation) {
     subcommand(*blade, "list", "All blades, their state and their sessions")->callback([&] {
         invocation.run = [&] { return print(invocation, ask(invocation.socket, "/v1/blades"), show_list); };
     });
-    add_change(*blade, invocation, "drain",
-               "New clients go elsewhere; sessions move when their clients return");
-    add_change(*blade, invocation, "resume", "Takes new clients again");
+    add_drain(*blade, invocation);
+    add_resume(*blade, invocation);
     add_enroll(*blade, invocation);
     add_revoke(*blade, invocation);
     add_certify(*blade, invocation);

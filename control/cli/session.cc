@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// keyrail session where: which blade has a session.
+// keyrail session: which blade has one, and away with it.
 #include <CLI/CLI.hpp>
 #include <memory>
 
@@ -23,6 +23,41 @@ void show(const json& session) {
                    session["tls_version"].get<std::string>(),
                    session["single_use"].get<bool>() ? "single use" : "reusable",
                    session["expires"].get<std::string>());
+    if (session["moves_under_way"].get<bool>()) fmt::print("move     under way\n");
+}
+
+/// Not done while an agent has not answered: the session may be there.
+int show_purge(const Invocation& invocation, const Result<json>& reply) {
+    const int status = print(invocation, reply, [](const json& purge) {
+        fmt::print("{} sessions destroyed\n", purge["purged"].get<uint64_t>());
+        for (const json& failed : purge["failed"])
+            fmt::print(stderr, "keyrail: blade {}: {}; purge again when it is back\n",
+                       failed["blade"].get<int>(), failed["problem"].get<std::string>());
+    });
+    return status == kOk && !(*reply)["failed"].empty() ? kFailed : status;
+}
+
+void add_purge(CLI::App& session, Invocation& invocation) {
+    struct Arguments {
+        std::string name, service;
+        bool all = false;
+    };
+    const auto arguments = std::make_shared<Arguments>();
+    CLI::App* purge = subcommand(session, "purge", "Destroy a session, or many, on every blade");
+    auto* what = purge->add_option_group("what");
+    what->add_option("name", arguments->name, "session name, 64 hex digits");
+    what->add_option("--service", arguments->service, "all sessions of this service");
+    what->add_flag("--all", arguments->all, "all sessions: every client makes a full handshake next");
+    what->require_option(1);
+    purge->callback([&invocation, arguments] {
+        invocation.run = [&invocation, arguments] {
+            json body = json::object();
+            if (arguments->all) body["all"] = true;
+            if (!arguments->name.empty()) body["name"] = arguments->name;
+            if (!arguments->service.empty()) body["service"] = arguments->service;
+            return show_purge(invocation, tell(invocation.socket, "/v1/sessions/purge", body));
+        };
+    });
 }
 
 }  // namespace
@@ -39,6 +74,7 @@ void add_session(CLI::App& app, Invocation& invocation) {
             return print(invocation, ask(invocation.socket, "/v1/session/" + *name), show);
         };
     });
+    add_purge(*session, invocation);
 }
 
 }  // namespace keyrail::cli

@@ -38,7 +38,7 @@ asio::awaitable<bool> probe(asio::any_io_executor executor, HostPort at, std::ch
 
 struct Agents::Impl : std::enable_shared_from_this<Agents::Impl> {
     Impl(asio::any_io_executor executor_in, AgentEvents events_in)
-        : executor(std::move(executor_in)), events(std::move(events_in)), queries(executor) {}
+        : executor(std::move(executor_in)), events(std::move(events_in)), questions(executor) {}
 
     /// A blade whose agent was here at least once.
     struct Watched {
@@ -49,7 +49,7 @@ struct Agents::Impl : std::enable_shared_from_this<Agents::Impl> {
 
     asio::any_io_executor executor;
     AgentEvents events;
-    Replies<chassis::QueryReply> queries;
+    Replies<chassis::Envelope> questions;
     std::map<uint16_t, HostPort> blades;  // configured: where their agents listen
     std::map<uint16_t, Watched> watched;
     std::shared_ptr<Listener> listener;
@@ -87,7 +87,9 @@ void Agents::Impl::dispatch(uint16_t blade, const ChannelPtr& channel, const cha
             break;
         }
         case chassis::Envelope::kQueryReply:
-            queries.deliver(message.request(), message.query_reply());
+        case chassis::Envelope::kListReply:
+        case chassis::Envelope::kPurgeReply:
+            questions.deliver(message.request(), message);
             break;
         default:
             events.message(blade, message);
@@ -276,15 +278,13 @@ Result<void> Agents::send(uint16_t blade, chassis::Envelope message) {
     return impl_->watched.at(blade).channel->send(std::move(message));
 }
 
-asio::awaitable<Result<chassis::QueryReply>> Agents::query(uint16_t blade, std::string name,
-                                                           std::chrono::milliseconds timeout) {
+asio::awaitable<Result<chassis::Envelope>> Agents::ask(uint16_t blade, chassis::Envelope question,
+                                                       std::chrono::milliseconds timeout) {
     const std::shared_ptr<Impl> self = impl_;
-    chassis::Envelope question;
-    const uint64_t request = self->queries.next();
+    const uint64_t request = self->questions.next();
     question.set_request(request);
-    question.mutable_query()->set_name(name);
     if (auto sent = send(blade, std::move(question)); !sent) co_return tl::make_unexpected(sent.error());
-    co_return co_await self->queries.wait(request, fmt::format("the agent of blade {}", blade), timeout);
+    co_return co_await self->questions.wait(request, fmt::format("the agent of blade {}", blade), timeout);
 }
 
 uint16_t Agents::port() const { return impl_->listener ? impl_->listener->port() : 0; }

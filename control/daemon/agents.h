@@ -21,7 +21,6 @@ namespace chassis {
 class CertificateReply;
 class CertificateRequest;
 class Envelope;
-class QueryReply;
 }  // namespace chassis
 
 struct AgentEvents {
@@ -34,7 +33,7 @@ struct AgentEvents {
     /// A blade's agent is there; send() works from now on.
     std::function<void(uint16_t blade)> connected;
     std::function<void(uint16_t blade)> lost;
-    /// Everything but Ping, Pong and QueryReply.
+    /// Everything but Ping, Pong and answers to ask().
     std::function<void(uint16_t blade, const chassis::Envelope& message)> message;
     /// Neither agent nor machine has answered for kGone; or one of them answers again.
     std::function<void(uint16_t blade, bool answers)> reachable;
@@ -68,9 +67,9 @@ class Agents {
     [[nodiscard]] std::string certificate(uint16_t blade) const;
     /// An error when the agent is not connected, or does not read what it is sent.
     Result<void> send(uint16_t blade, chassis::Envelope message);
-    /// Does this blade hold this session?
-    asio::awaitable<Result<chassis::QueryReply>> query(uint16_t blade, std::string name,
-                                                       std::chrono::milliseconds timeout);
+    /// Asks an agent something (Query, List, Purge) and waits for its answer.
+    asio::awaitable<Result<chassis::Envelope>> ask(uint16_t blade, chassis::Envelope question,
+                                                   std::chrono::milliseconds timeout);
     /// The port that is listened on.
     [[nodiscard]] uint16_t port() const;
 

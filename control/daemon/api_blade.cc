@@ -12,7 +12,25 @@ using nlohmann::json;
 
 namespace {
 
-json blade_report(const Blade& blade) {
+constexpr uint64_t kLongestDeadlineS = 7 * 86'400;
+
+/// null: it is not being drained.
+json drain_report(const Blade& blade, const DrainProgress* progress) {
+    if (!progress) return nullptr;
+    const auto until = progress->empty ? progress->ended : std::chrono::steady_clock::now();
+    const double seconds = std::chrono::duration<double>(until - progress->began).count();
+    const uint64_t left = progress->empty ? 0 : blade.sessions;  // as its agent said last, up to a second ago
+    const double pace = seconds > 1 && progress->moved > 0 ? static_cast<double>(progress->moved) / seconds
+                                                           : static_cast<double>(progress->rate);
+    json report = {{"rate", progress->rate},     {"moved", progress->moved}, {"left", left},
+                   {"failed", progress->failed}, {"empty", progress->empty}, {"seconds", seconds},
+                   {"deadline_ms", nullptr},     {"estimate_s", nullptr}};
+    if (blade.drain.deadline_ms != 0) report["deadline_ms"] = blade.drain.deadline_ms;
+    if (!progress->empty) report["estimate_s"] = std::ceil(static_cast<double>(left) / pace);
+    return report;
+}
+
+json blade_report(const Daemon& daemon, const Blade& blade) {
     json servers = json::array();
     for (const uint16_t port : blade.ports)
         servers.push_back({{"port", port}, {"listening", blade.serves(port)}});
@@ -22,6 +40,7 @@ json blade_report(const Blade& blade) {
             {"state", text_of(blade.condition())},
             {"why_down", blade.why_down()},
             {"draining", blade.draining},
+            {"drain", drain_report(blade, daemon.draining().progress(blade.config.id))},
             {"agent",
              {{"connected", blade.connected},
               {"address", blade.config.agent.text()},
@@ -56,21 +75,44 @@ json drain_notes(Daemon& daemon, uint16_t id) {
     return notes;
 }
 
-ApiReply change_blade(Daemon& daemon, std::string_view word, bool drain) {
-    const auto id = blade_of(daemon, word);
-    if (!id) return id.error();
-    if (auto set = daemon.set_draining(*id, drain); !set) return error_reply(500, set.error().message);
-    json report = blade_report(daemon.blades().all().at(*id));
-    report["notes"] = drain ? drain_notes(daemon, *id) : json::array();
+/// A whole number of the request's body; an error says what is possible.
+Result<uint64_t> number_in(const json& body, const char* key, uint64_t otherwise, uint64_t most) {
+    if (!body.contains(key)) return otherwise;
+    if (body[key].is_number_unsigned() && body[key] >= 1 && body[key] <= most)
+        return body[key].get<uint64_t>();
+    return fail("{} is {}; 1 to {} are possible", key, body[key].dump(), most);
+}
+
+/// As the operator wishes; what is not said stays as it was, when the blade is being drained already.
+Result<DrainOptions> drain_options(const Blade& blade, const json& body) {
+    DrainOptions options = blade.draining ? blade.drain : DrainOptions{};
+    const auto rate = number_in(body, "rate", options.rate, Drains::kHighestRate);
+    if (!rate) return tl::make_unexpected(rate.error());
+    options.rate = static_cast<uint32_t>(*rate);
+    const auto deadline = number_in(body, "deadline_s", 0, kLongestDeadlineS);
+    if (!deadline) return tl::make_unexpected(deadline.error());
+    if (*deadline != 0) options.deadline_ms = unix_ms() + *deadline * 1000;
+    return options;
+}
+
+ApiReply change_blade(Daemon& daemon, uint16_t id, const std::optional<DrainOptions>& drain) {
+    if (auto set = daemon.set_draining(id, drain); !set) return error_reply(500, set.error().message);
+    json report = blade_report(daemon, daemon.blades().all().at(id));
+    report["notes"] = drain ? drain_notes(daemon, id) : json::array();
     return json_reply(report);
 }
 
 asio::awaitable<ApiReply> drain(Daemon& daemon, ApiCall call) {
-    co_return change_blade(daemon, call.words[0], true);
+    const auto id = blade_of(daemon, call.words[0]);
+    if (!id) co_return id.error();
+    const auto options = drain_options(daemon.blades().all().at(*id), call.body);
+    if (!options) co_return error_reply(400, options.error().message);
+    co_return change_blade(daemon, *id, *options);
 }
 
 asio::awaitable<ApiReply> resume(Daemon& daemon, ApiCall call) {
-    co_return change_blade(daemon, call.words[0], false);
+    const auto id = blade_of(daemon, call.words[0]);
+    co_return id ? change_blade(daemon, *id, std::nullopt) : id.error();
 }
 
 }  // namespace
@@ -92,7 +134,7 @@ tl::expected<uint16_t, ApiReply> blade_of(const Daemon& daemon, std::string_view
 
 json blades_json(const Daemon& daemon) {
     json blades = json::array();
-    for (const auto& [id, blade] : daemon.blades().all()) blades.push_back(blade_report(blade));
+    for (const auto& [id, blade] : daemon.blades().all()) blades.push_back(blade_report(daemon, blade));
     return blades;
 }
 

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// API: one session.
+// API: sessions.
 #include "control/daemon/api.h"
 
 #include <fmt/chrono.h>
+#include <spdlog/spdlog.h>
 
 #include "chassis.pb.h"
 #include "control/protocol/hex.h"
+#include "control/protocol/name_bytes.h"
 
 namespace keyrail {
 
@@ -42,25 +44,72 @@ asio::awaitable<ApiReply> session(Daemon& daemon, ApiCall call) {
     const uint16_t holder = daemon.moves().holder(*name).value_or(*home);
     report["home"] = *home;
     report["holder"] = holder;
-    const std::string bytes(name->begin(), name->end());
-    const auto held = co_await daemon.agents().query(holder, bytes, kQueryTimeout);
-    if (!held) {
+    report["moves_under_way"] = daemon.moves().orders().under_way(*name);
+    chassis::Envelope question;
+    question.mutable_query()->set_name(bytes_of(*name));
+    const auto answer = co_await daemon.agents().ask(holder, std::move(question), kQueryTimeout);
+    const chassis::QueryReply held = answer ? answer->query_reply() : chassis::QueryReply();
+    if (!answer) {
         report["held"] = nullptr;
-        report["problem"] = held.error().message;
-    } else if (held->held()) {
+        report["problem"] = answer.error().message;
+    } else if (held.held()) {
         report["held"] = true;
-        report["tls_version"] = version_text(held->tls_version());
-        const auto expires_s = static_cast<std::time_t>(held->expires_ms() / 1000);
+        report["tls_version"] = version_text(held.tls_version());
+        const auto expires_s = static_cast<std::time_t>(held.expires_ms() / 1000);
         report["expires"] = fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(expires_s));
-        report["single_use"] = held->single_use();
+        report["single_use"] = held.single_use();
     }
     co_return json_reply(report);
+}
+
+/// What the operator wants to be rid of; an error says how to say it.
+Result<chassis::Purge> purge_of(const json& body) {
+    chassis::Purge purge;
+    const auto text = [&](const char* key) {
+        return body.contains(key) && body[key].is_string() ? body[key].get<std::string>() : "";
+    };
+    purge.set_all(body.contains("all") && body["all"] == true);
+    purge.set_service(text("service"));
+    const std::string hex = text("name");
+    const auto name = name_from_hex(hex);
+    if (!hex.empty() && !name) return fail("a session name has 64 hex digits");
+    if (name) purge.set_name(bytes_of(*name));
+    if (purge.all() + !purge.service().empty() + !hex.empty() != 1)
+        return fail("say one of: which session (\"name\"), which \"service\", or \"all\": true");
+    return purge;
+}
+
+/// Every agent is asked, one after the other: a session may be where nobody thinks it is.
+asio::awaitable<ApiReply> purge(Daemon& daemon, ApiCall call) {
+    const auto what = purge_of(call.body);
+    if (!what) co_return error_reply(400, what.error().message);
+    if (!what->service().empty() && std::ranges::find(daemon.config().services, what->service(),
+                                                      &ServiceConfig::name) == daemon.config().services.end())
+        co_return error_reply(404, fmt::format("there is no service '{}'", what->service()));
+    uint64_t purged = 0;
+    json failed = json::array();
+    std::vector<uint16_t> blades;
+    for (const auto& [id, blade] : daemon.blades().all()) blades.push_back(id);
+    for (const uint16_t id : blades) {
+        chassis::Envelope question;
+        *question.mutable_purge() = *what;
+        const auto answer = co_await daemon.agents().ask(id, std::move(question), kQueryTimeout);
+        if (answer)
+            purged += answer->purge_reply().purged();
+        else
+            failed.push_back({{"blade", id}, {"problem", answer.error().message}});
+    }
+    const auto name = name_from(what->name());
+    if (name || what->all()) daemon.moves().purge(name ? &*name : nullptr);
+    spdlog::info("operator: {} sessions purged", purged);
+    co_return json_reply({{"purged", purged}, {"failed", failed}});
 }
 
 }  // namespace
 
 std::span<const ApiRoute> session_routes() {
-    static constexpr std::array kRoutes{ApiRoute{"GET", "/v1/session/*", session}};
+    static constexpr std::array kRoutes{ApiRoute{"GET", "/v1/session/*", session},
+                                        ApiRoute{"POST", "/v1/sessions/purge", purge}};
     return kRoutes;
 }
 

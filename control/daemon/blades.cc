@@ -69,10 +69,16 @@ Result<void> Blades::load() {
     };
     const auto root = nlohmann::json::parse(*text, nullptr, false);
     if (!root.is_object() || !root.contains("draining") || !root["draining"].is_array()) return wrong();
-    for (const auto& id : root["draining"]) {
-        if (!id.is_number_unsigned() || id.get<uint64_t>() < kBladeIdMin || id.get<uint64_t>() > kBladeIdMax)
-            return wrong();
-        draining_.insert(id.get<uint16_t>());
+    const auto number = [](const nlohmann::json& entry, const char* key, uint64_t otherwise) {
+        return entry.contains(key) && entry[key].is_number_unsigned() ? entry[key].get<uint64_t>()
+                                                                      : otherwise;
+    };
+    for (const auto& entry : root["draining"]) {
+        const uint64_t id = entry.is_object() ? number(entry, "id", 0) : 0;
+        if (id < kBladeIdMin || id > kBladeIdMax) return wrong();
+        DrainOptions& options = draining_[static_cast<uint16_t>(id)];
+        options.rate = static_cast<uint32_t>(number(entry, "rate", options.rate));
+        options.deadline_ms = number(entry, "deadline_ms", options.deadline_ms);
     }
     return {};
 }
@@ -82,25 +88,33 @@ void Blades::configure(const Config& config) {
     for (const auto& [id, blade_config] : config.blades) {
         Blade& blade = blades_[id];
         blade.config = blade_config;
-        blade.draining = draining_.contains(id);
+        const auto drains = draining_.find(id);
+        blade.draining = drains != draining_.end();
+        if (blade.draining) blade.drain = drains->second;
         blade.ports.clear();
     }
     for (const ServiceConfig& service : config.services)
         for (const uint16_t id : service.members()) blades_[id].ports.insert(service.port);
 }
 
-Result<void> Blades::set_draining(uint16_t id, bool draining) {
-    std::set<uint16_t> next = draining_;
-    if (draining)
-        next.insert(id);
+Result<void> Blades::set_draining(uint16_t id, std::optional<DrainOptions> options) {
+    std::map<uint16_t, DrainOptions> next = draining_;
+    if (options)
+        next[id] = *options;
     else
         next.erase(id);
     if (next != draining_) {
-        const nlohmann::json root = {{"draining", next}};
+        nlohmann::json list = nlohmann::json::array();
+        for (const auto& [blade, how] : next)
+            list.push_back({{"id", blade}, {"rate", how.rate}, {"deadline_ms", how.deadline_ms}});
+        const nlohmann::json root = {{"draining", list}};
         if (auto written = replace_file(file_, root.dump() + "\n", 0600); !written) return written;
         draining_ = std::move(next);
     }
-    if (Blade* blade = find(id)) blade->draining = draining;
+    if (Blade* blade = find(id)) {
+        blade->draining = options.has_value();
+        blade->drain = options.value_or(DrainOptions{});
+    }
     return {};
 }
 

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -26,12 +27,20 @@ inline constexpr uint32_t kLoadMax = 65535;
 enum class BladeCondition : uint8_t { down, up, draining, overloaded };
 const char* text_of(BladeCondition condition);
 
+/// How a blade is to be drained.
+struct DrainOptions {
+    uint32_t rate = 2000;      // sessions moved per second
+    uint64_t deadline_ms = 0;  // unix time; 0: none
+    bool operator==(const DrainOptions&) const = default;
+};
+
 struct Blade {
     BladeConfig config;
     std::set<uint16_t> ports;  // of the services whose pools it is in
 
     // operator
     bool draining = false;
+    DrainOptions drain;
 
     // agent
     bool connected = false;
@@ -58,7 +67,7 @@ struct Blade {
 
 class Blades {
   public:
-    /// `file` keeps the ids of the blades that drain.
+    /// `file` keeps which blades drain, and how.
     explicit Blades(std::filesystem::path file) : file_(std::move(file)) {}
     Result<void> load();
 
@@ -66,7 +75,8 @@ class Blades {
     void configure(const Config& config);
 
     /// False with an error when the state cannot be written; then nothing has changed.
-    Result<void> set_draining(uint16_t id, bool draining);
+    /// nullopt: it takes new clients again.
+    Result<void> set_draining(uint16_t id, std::optional<DrainOptions> options);
 
     [[nodiscard]] Blade* find(uint16_t id);
     [[nodiscard]] const std::map<uint16_t, Blade>& all() const { return blades_; }
@@ -83,7 +93,7 @@ class Blades {
 
   private:
     std::filesystem::path file_;
-    std::set<uint16_t> draining_;  // also ids that are not configured now
+    std::map<uint16_t, DrainOptions> draining_;  // also ids that are not configured now
     std::map<uint16_t, Blade> blades_;
 };
 

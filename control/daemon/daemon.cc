@@ -14,6 +14,7 @@
 
 namespace keyrail {
 
+using Clock = std::chrono::steady_clock;
 namespace {
 constexpr uint64_t kTicksPerCertificateCheck = 3600 * 1000 / Moves::kTick.count();
 constexpr uint64_t kTicksPerRotationStep = 3;
@@ -35,8 +36,9 @@ Daemon::Daemon(asio::io_context& io, Config config, TlsContext tls, Secrets secr
                       publish();
                       moves_.send_directory();
                   },
-                  [this](const link::MoveRequest& request) { moves_.request(request); }}),
-      moves_(config_, secrets_, agents_, dataplane_, *this),
+                  [this](const link::MoveRequest& request) { moves_.request(request, Clock::now()); }}),
+      moves_(config_, *this, unix_ms() * 1000),
+      draining_(io.get_executor(), config_, blades_, agents_, moves_),
       checkpoints_(io.get_executor(), config_, *this),
       settle_timer_(io),
       tick_timer_(io) {}
@@ -58,6 +60,7 @@ Result<void> Daemon::start() {
 void Daemon::stop() {
     settle_timer_.cancel();
     tick_timer_.cancel();
+    draining_.stop();
     agents_.stop();
     dataplane_.stop();
 }
@@ -67,7 +70,7 @@ std::chrono::seconds Daemon::uptime() const {
 }
 
 void Daemon::tick() {
-    moves_.tick();
+    moves_.tick(Clock::now());
     if (settled_ && moves_.directory_changed()) moves_.send_directory();
     checkpoints_.tick(unix_ms());
     if (ticks_ % kTicksPerCertificateCheck == 0) certifier_.keep_own(tls_);
@@ -121,7 +124,10 @@ void Daemon::on_message(uint16_t blade, const chassis::Envelope& message) {
             moves_.announce(blade, message.announce());
             break;
         case chassis::Envelope::kMoveDone:
-            moves_.done(blade, message.move_done());
+            moves_.done(blade, message.move_done(), Clock::now());
+            break;
+        case chassis::Envelope::kPull:
+            moves_.pull(blade, message.request(), message.pull(), Clock::now());
             break;
         case chassis::Envelope::kCheckpoint:
             checkpoints_.checkpoint(blade, message.checkpoint());
@@ -142,13 +148,20 @@ void Daemon::send_keys(uint16_t blade) {
         spdlog::warn("agents: {}", sent.error().message);
 }
 
+// --- moves
+// ---------------------------------------------------------------------------------------------------------
+
+std::optional<uint16_t> Daemon::home(const SessionName& name) const { return secrets_.home(name); }
+bool Daemon::connected(uint16_t blade) const { return agents_.connected(blade); }
 Result<void> Daemon::send(uint16_t blade, chassis::Envelope message) {
     return agents_.send(blade, std::move(message));
 }
+void Daemon::send(link::ToDataplane message) { dataplane_.send(std::move(message)); }
+void Daemon::drained(uint16_t blade, MoveResult result) { draining_.moved(blade, result); }
 
 void Daemon::restore(const MoveOrder& order) {
     checkpoints_.restore(order.name, order.service, order.to, order.id, [this, id = order.id](bool sent) {
-        if (!sent) moves_.not_restored(id);
+        if (!sent) moves_.not_restored(id, Clock::now());
     });
 }
 
@@ -189,9 +202,11 @@ void Daemon::publish() {
 // --- the operator
 // --------------------------------------------------------------------------------------------------
 
-Result<void> Daemon::set_draining(uint16_t blade, bool draining) {
-    if (auto set = blades_.set_draining(blade, draining); !set) return set;
-    spdlog::info("operator: blade {} {}", blade, draining ? "drains" : "resumes");
+Result<void> Daemon::set_draining(uint16_t blade, std::optional<DrainOptions> options) {
+    if (auto set = blades_.set_draining(blade, options); !set) return set;
+    spdlog::info("operator: blade {} {}", blade,
+                 options ? fmt::format("drains, {} sessions per second", options->rate) : "resumes");
+    draining_.follow();
     changed();
     return {};
 }
@@ -224,6 +239,7 @@ Result<void> Daemon::apply(Config file) {
     blades_.configure(config_);
     economics_.configure(config_);
     moves_.configured();
+    draining_.follow();
     tell_keys();
     return {};
 }

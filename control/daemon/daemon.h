@@ -15,6 +15,7 @@
 #include "control/daemon/checkpoints.h"
 #include "control/daemon/config.h"
 #include "control/daemon/dataplane_link.h"
+#include "control/daemon/draining.h"
 #include "control/daemon/economics.h"
 #include "control/daemon/key_rotation.h"
 #include "control/daemon/moves.h"
@@ -23,7 +24,7 @@
 
 namespace keyrail {
 
-class Daemon : private CheckpointLinks, private LastResort {
+class Daemon : private CheckpointLinks, private MovesLinks {
   public:
     /// After a restart the agents get this long to come back before the first snapshot says who is up,
     /// and the first directory what is where: keyrail-dp goes on with its last ones, so that blades that were
@@ -41,7 +42,8 @@ class Daemon : private CheckpointLinks, private LastResort {
     /// Reads the configuration file again and applies it; on an error nothing has changed.
     Result<void> reload();
 
-    Result<void> set_draining(uint16_t blade, bool draining);
+    /// nullopt: the blade takes new clients again.
+    Result<void> set_draining(uint16_t blade, std::optional<DrainOptions> options);
 
     /// A token for `keyrail-agent join`; the secret is in it.
     Result<std::string> invite(const Enrolment::Wish& wish);
@@ -59,6 +61,8 @@ class Daemon : private CheckpointLinks, private LastResort {
     [[nodiscard]] const Moves& moves() const { return moves_; }
     [[nodiscard]] const Checkpoints& checkpoints() const { return checkpoints_; }
     [[nodiscard]] const Economics& economics() const { return economics_; }
+    [[nodiscard]] Moves& moves() { return moves_; }
+    [[nodiscard]] const Draining& draining() const { return draining_; }
     [[nodiscard]] Agents& agents() { return agents_; }
     [[nodiscard]] DataplaneLink& dataplane() { return dataplane_; }
     [[nodiscard]] uint64_t generation() const { return generation_; }
@@ -79,8 +83,13 @@ class Daemon : private CheckpointLinks, private LastResort {
     void publish();
     void tick();
 
-    // --- of the checkpoints and the repositories ---
+    // --- of the moves ---
+    [[nodiscard]] std::optional<uint16_t> home(const SessionName& name) const override;
+    [[nodiscard]] bool connected(uint16_t blade) const override;
     Result<void> send(uint16_t blade, chassis::Envelope message) override;
+    void send(link::ToDataplane message) override;
+    void drained(uint16_t blade, MoveResult result) override;
+    // --- of the checkpoints and the repositories ---
     [[nodiscard]] PoolKeyKeeper::Members members() const override { return members_; }
     [[nodiscard]] std::optional<uint16_t> holder(const SessionName& name) const override {
         return moves_.holder(name);
@@ -104,6 +113,7 @@ class Daemon : private CheckpointLinks, private LastResort {
     Agents agents_;
     DataplaneLink dataplane_;
     Moves moves_;
+    Draining draining_;
     Checkpoints checkpoints_;
     PoolKeyKeeper::Members members_;  // whose agents are connected
     asio::steady_timer settle_timer_, tick_timer_;

@@ -29,6 +29,8 @@ void wipe_keys(link::ToDataplane& message) {
     for (auto& key : *message.mutable_snapshot()->mutable_name_keys()) wipe(*key.mutable_key());
 }
 
+constexpr int kMostAtOnce = 256;  // packets, before anybody else has a turn
+
 /// A packet must fit into the socket buffer whole: a snapshot of a full chassis is larger than Linux'
 /// default.
 void enlarge_buffers(Protocol::socket& socket) {
@@ -75,23 +77,30 @@ asio::awaitable<asio::error_code> DataplaneLink::Impl::connect() {
     const Protocol::endpoint at{asio::local::stream_protocol::endpoint(path.string())};
     socket.open(at.protocol(), error);
     if (error) co_return error;
+    socket.non_blocking(true, error);
     enlarge_buffers(socket);
     co_await socket.async_connect(at, asio::redirect_error(asio::use_awaitable, error));
     co_return error;
 }
 
+/// All packets that are there are taken at once, so that the orders that follow from them leave together.
 asio::awaitable<std::string> DataplaneLink::Impl::receive_all() {
+    asio::error_code error;
     while (true) {
-        asio::error_code error;
-        asio::socket_base::message_flags flags = 0;
-        const size_t size = co_await socket.async_receive(asio::buffer(input), flags,
-                                                          asio::redirect_error(asio::use_awaitable, error));
-        if (error == asio::error::eof || (!error && size == 0)) co_return "it closed the connection";
+        co_await socket.async_wait(Protocol::socket::wait_read,
+                                   asio::redirect_error(asio::use_awaitable, error));
         if (error) co_return error.message();
-        link::FromDataplane message;
-        if ((flags & MSG_TRUNC) != 0 || !message.ParseFromArray(input.data(), static_cast<int>(size)))
-            co_return "it sent a message that cannot be parsed";
-        dispatch(message);
+        for (int i = 0; i < kMostAtOnce; i++) {
+            asio::socket_base::message_flags flags = 0;
+            const size_t size = socket.receive(asio::buffer(input), 0, flags, error);
+            if (error == asio::error::would_block) break;
+            if (error == asio::error::eof || (!error && size == 0)) co_return "it closed the connection";
+            if (error) co_return error.message();
+            link::FromDataplane message;
+            if ((flags & MSG_TRUNC) != 0 || !message.ParseFromArray(input.data(), static_cast<int>(size)))
+                co_return "it sent a message that cannot be parsed";
+            dispatch(message);
+        }
     }
 }
 

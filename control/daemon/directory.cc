@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Directory: two ordered indexes over the same entries, by name and by expiry.
+// Directory: two indexes over the same entries, by name and by expiry.
 #include "control/daemon/directory.h"
 
 namespace keyrail {
@@ -24,6 +24,11 @@ void Directory::erase(const SessionName& name) {
 void Directory::erase_holder(uint16_t holder) {
     for (auto entry = by_name_.begin(); entry != by_name_.end();)
         entry = entry->second.holder == holder ? erase(entry) : std::next(entry);
+}
+
+void Directory::clear() {
+    by_name_.clear();
+    by_expiry_.clear();
 }
 
 void Directory::sweep(uint64_t now_ms) {

@@ -5,13 +5,13 @@
 
 #include <compare>
 #include <cstdint>
-#include <map>
 #include <optional>
 #include <set>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
-#include "dataplane/steer/session_name.h"
+#include "control/daemon/session_name_hash.h"
 
 namespace keyrail {
 
@@ -23,7 +23,7 @@ struct MovedSession {
 
 class Directory {
   public:
-    static constexpr size_t kCapacity = 262'144;
+    static constexpr size_t kCapacity = size_t{1} << 20;  // about 200 MB
     explicit Directory(size_t capacity = kCapacity) : capacity_(capacity) {}
 
     /// The session is at `holder` now. When the directory is full, the entry that expires first makes room.
@@ -32,6 +32,7 @@ class Directory {
     /// Forgets all that `holder` has, for what it announces anew, or because it is configured no more.
     void erase_holder(uint16_t holder);
     void sweep(uint64_t now_ms);
+    void clear();
 
     [[nodiscard]] std::optional<MovedSession> find(const SessionName& name, uint64_t now_ms) const;
     [[nodiscard]] std::vector<MovedSession> all(uint64_t now_ms) const;
@@ -42,7 +43,7 @@ class Directory {
         uint16_t holder = 0;
         uint64_t expires_ms = 0;
     };
-    using ByName = std::map<SessionName, Entry>;
+    using ByName = std::unordered_map<SessionName, Entry, SessionNameHash>;
     ByName::iterator erase(ByName::iterator entry);
 
     size_t capacity_;

@@ -1,29 +1,46 @@
 // SPDX-License-Identifier: Apache-2.0
-// Moves: from a wish of the dataplane to an order to the holder's agent, and from an agent's report to the
-// directory and the dataplane. State table: control/protocol/README.md.
+// Moves: from a wish (the dataplane's, a blade's that misses a session, a drain's) to an order to the
+// holder's agent, and from an agent's report to the directory and to all who wait. State table:
+// control/protocol/README.md.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string>
+#include <vector>
 
-#include "control/daemon/agents.h"
 #include "control/daemon/config.h"
-#include "control/daemon/dataplane_link.h"
 #include "control/daemon/directory.h"
 #include "control/daemon/orders.h"
-#include "control/daemon/secrets.h"
+#include "control/protocol/result.h"
 
 namespace keyrail {
 
 namespace chassis {
 class Announce;
+class Envelope;
 class MoveDone;
+class Pull;
 }  // namespace chassis
+namespace link {
+class MoveRequest;
+class ToDataplane;
+}  // namespace link
 
-/// Where a session may be when its holder is dead, or does not have it any more.
-class LastResort {
+/// What Moves asks of the rest of keyraild.
+class MovesLinks {
   public:
-    virtual ~LastResort() = default;
+    virtual ~MovesLinks() = default;
+    /// The blade that made this name; nullopt for names that are not ours.
+    [[nodiscard]] virtual std::optional<uint16_t> home(const SessionName& name) const = 0;
+    [[nodiscard]] virtual bool connected(uint16_t blade) const = 0;
+    virtual Result<void> send(uint16_t blade, chassis::Envelope message) = 0;
+    virtual void send(link::ToDataplane message) = 0;
+    /// A move of a drain is over.
+    virtual void drained(uint16_t blade, MoveResult result) = 0;
+
+    // --- where a session may be when its holder is dead, or does not have it any more ---
     [[nodiscard]] virtual bool dead(uint16_t blade) const = 0;
     /// Is there a repository for sessions of this service?
     [[nodiscard]] virtual bool keeps(const std::string& service) const = 0;
@@ -31,57 +48,66 @@ class LastResort {
     virtual void restore(const MoveOrder& order) = 0;
 };
 
+/// State and decisions only: no sockets, no timers. A copy uses the same configuration and links.
 class Moves {
   public:
-    /// All of them outlive this.
-    Moves(const Config& config, const Secrets& secrets, Agents& agents, DataplaneLink& dataplane,
-          LastResort& last_resort);
+    using Time = std::chrono::steady_clock::time_point;
+    /// Both outlive this. Orders are numbered from `first_order` on; it must be above those of any keyraild
+    /// that ran before.
+    Moves(const Config& config, MovesLinks& links, uint64_t first_order)
+        : config_(config), links_(links), orders_(first_order) {}
 
     // --- the dataplane ---
-    void request(const link::MoveRequest& request);
+    void request(const link::MoveRequest& request, Time now);
+    /// These sessions are no more.
+    void purge(const SessionName* name);
     /// The whole directory, replacing what the dataplane has. To be done when it has changed, once all agents
     /// have said what they hold.
     void send_directory();
     [[nodiscard]] bool directory_changed() const { return directory_changed_; }
 
     // --- agents ---
-    void done(uint16_t blade, const chassis::MoveDone& done);
+    void done(uint16_t blade, const chassis::MoveDone& done, Time now);
+    /// A blade's servers miss a session: it is moved there from wherever it is.
+    void pull(uint16_t blade, uint64_t request, const chassis::Pull& pull, Time now);
     void announce(uint16_t blade, const chassis::Announce& announce);
     void agent_lost(uint16_t blade);
     /// The repository does not have it (for that blade).
-    void not_restored(uint64_t order_id);
+    void not_restored(uint64_t order_id, Time now);
 
-    /// Every kTick: overdue orders, expired entries.
-    void tick();
+    /// A blade is being drained: this session of it is moved to `to`.
+    void drain(uint16_t from, uint16_t to, const SessionName& name, const std::string& service, Time now);
+    [[nodiscard]] bool full() const { return orders_.full(); }
+
+    /// Every kTick: overdue orders, expired entries, moves that the dataplane did not ask for.
+    void tick(Time now);
     static constexpr std::chrono::milliseconds kTick{100};
 
     /// Forgets blades that are configured no more.
     void configured();
 
+    [[nodiscard]] bool may_move(uint16_t from, uint16_t to, const std::string& service) const;
     [[nodiscard]] std::optional<uint16_t> holder(const SessionName& name) const;
     [[nodiscard]] const Orders& orders() const { return orders_; }
     [[nodiscard]] const Directory& directory() const { return directory_; }
 
   private:
-    struct Verdict {
-        bool order = false;
-        MoveResult result = MoveResult::refused;
-    };
-    Verdict judge(const MoveWish& wish, const std::string& service) const;
-    void give_order(const MoveOrder& order);
+    friend struct testing::Inspect;
+    /// Joins, orders, or answers.
+    void ask(MoveWish wish, const std::string& service, Time now);
+    /// nullopt: order it.
+    [[nodiscard]] std::optional<MoveResult> refusal(const MoveWish& wish, const std::string& service) const;
+    void give_order(const MoveOrder& order, Time now);
     bool restore(uint64_t order_id);
     void finished(const FinishedMove& move, uint64_t expires_ms);
     void send_entries(const std::vector<MovedSession>& sessions, bool replace);
-    void answer(uint64_t move_id, MoveResult result, const MovedSession* now);
-    [[nodiscard]] bool may_hold(uint16_t blade, const std::string& service) const;
+    void answer(const Waiter& waiter, MoveResult result, const MovedSession* now);
 
     const Config& config_;
-    const Secrets& secrets_;
-    Agents& agents_;
-    DataplaneLink& dataplane_;
-    LastResort& last_resort_;
+    MovesLinks& links_;
     Orders orders_;
     Directory directory_;
+    std::vector<MovedSession> fresh_;  // of the directory; the dataplane is told at the next tick
     bool directory_changed_ = false;
 };
 

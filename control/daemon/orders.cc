@@ -19,12 +19,12 @@ std::optional<MoveOrder> Orders::ask(const MoveWish& wish, Time now) {
     counters_.asked++;
     if (const auto running = by_name_.find(wish.name); running != by_name_.end()) {
         auto& waiters = orders_.at(running->second).waiters;
-        if (waiters.size() < kMaxWaiters) waiters.push_back(wish.move_id);
+        if (waiters.size() < kMaxWaiters) waiters.push_back(wish.waiter);
         counters_.joined++;
         return std::nullopt;
     }
     const MoveOrder order{next_id_++, wish.name, wish.from, wish.to, wish.budget, wish.service};
-    orders_.emplace(order.id, Pending{order, now, false, {wish.move_id}});
+    orders_.emplace(order.id, Pending{order, now, false, {wish.waiter}});
     by_name_.emplace(order.name, order.id);
     counters_.ordered++;
     return order;

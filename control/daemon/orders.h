@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The order table: which moves are under way, who waits for them, how they ended. Pure: time comes in,
-// decisions come out; messages are the caller's (daemon.cc). At most one order per session name; whoever asks
+// decisions come out; messages are the caller's (moves.cc). At most one order per session name; whoever asks
 // for a session that is already under way joins that order and gets its outcome.
 #pragma once
 
@@ -10,20 +10,34 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "control/daemon/histogram.h"
-#include "dataplane/steer/session_name.h"
+#include "control/daemon/session_name_hash.h"
 
 namespace keyrail {
+
+namespace testing {
+struct Inspect;
+}
 
 /// As chassis.MoveResult and link.MoveResult number them.
 enum class MoveResult : uint8_t { moved, not_found, refused, lost, unreachable };
 inline constexpr size_t kMoveResults = 5;
 const char* text_of(MoveResult result);
 
+/// Who wants to know how a move ends.
+struct Waiter {
+    enum class Kind : uint8_t { dataplane, pull, drain };
+    Kind kind = Kind::dataplane;
+    uint16_t blade = 0;  // that pulls, or that is drained
+    uint64_t id = 0;     // the dataplane's move id, or the agent's request number
+    auto operator<=>(const Waiter&) const = default;
+};
+
 struct MoveWish {
-    uint64_t move_id = 0;  // of the dataplane
+    Waiter waiter;
     SessionName name{};
     uint16_t from = 0, to = 0;
     std::chrono::microseconds budget{};
@@ -42,7 +56,7 @@ struct MoveOrder {
 struct FinishedMove {
     MoveOrder order;
     MoveResult result = MoveResult::lost;
-    std::vector<uint64_t> waiters;  // move ids; empty when they have been told before
+    std::vector<Waiter> waiters;  // empty when they have been told before
 };
 
 struct MoveCounters {
@@ -91,19 +105,21 @@ class Orders {
 
     [[nodiscard]] const MoveCounters& counters() const { return counters_; }
     [[nodiscard]] size_t under_way() const { return by_name_.size(); }
+    [[nodiscard]] bool under_way(const SessionName& name) const { return by_name_.contains(name); }
 
   private:
+    friend struct testing::Inspect;
     struct Pending {
         MoveOrder order;
         Time started;
         bool told = false;  // waiters have their outcome
-        std::vector<uint64_t> waiters;
+        std::vector<Waiter> waiters;
     };
     FinishedMove finish(Pending& pending, MoveResult result);
 
     uint64_t next_id_;
-    std::map<uint64_t, Pending> orders_;       // by id = by age
-    std::map<SessionName, uint64_t> by_name_;  // those whose waiters have not been told
+    std::map<uint64_t, Pending> orders_;                                  // by id = by age
+    std::unordered_map<SessionName, uint64_t, SessionNameHash> by_name_;  // whose waiters have not been told
     MoveCounters counters_;
 };
 

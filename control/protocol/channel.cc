@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Channel: framing, the bounded send queue, and the two ways to open one.
+// Channel: framing, the bounded send queue, and the two ways to open one. What is sent while one handler
+// runs, or while a write is under way, goes out in one write; what arrives together is read in one read.
 #include "control/protocol/channel.h"
 
 #include <netinet/tcp.h>
@@ -9,7 +10,7 @@
 #include <sys/socket.h>
 
 #include <array>
-#include <asio/read.hpp>
+#include <asio/post.hpp>
 #include <asio/redirect_error.hpp>
 #include <asio/ssl/context.hpp>
 #include <asio/ssl/error.hpp>
@@ -17,11 +18,10 @@
 #include <asio/steady_timer.hpp>
 #include <asio/use_awaitable.hpp>
 #include <asio/write.hpp>
-#include <deque>
-#include <vector>
 
 #include "chassis.pb.h"
 #include "control/protocol/openssl_ptr.h"
+#include "control/protocol/secret_buffer.h"
 
 namespace keyrail {
 
@@ -31,6 +31,8 @@ using std::chrono::milliseconds;
 namespace {
 
 constexpr size_t kLengthSize = 4;
+constexpr size_t kReadAhead = size_t{64} << 10;
+constexpr size_t kReadSize = 17'408;  // a TLS record at most
 
 void wipe(std::string& secret) { OPENSSL_cleanse(secret.data(), secret.size()); }
 
@@ -51,9 +53,16 @@ std::string text_of(const tcp::endpoint& at) {
                            : fmt::format("{}:{}", address.to_string(), at.port());
 }
 
+size_t length_of(std::span<const uint8_t> header) {
+    size_t length = 0;
+    for (const uint8_t byte : header.first(kLengthSize)) length = length << 8 | byte;
+    return length;
+}
+
 /// A peer that is gone without a word is noticed in about 6 s, whether data are under way or not.
 void tune(tcp::socket& socket) {
     asio::error_code ignored;
+    socket.non_blocking(true, ignored);
     socket.set_option(tcp::no_delay(true), ignored);
     socket.set_option(asio::socket_base::keep_alive(true), ignored);
     const int fd = socket.native_handle();
@@ -81,17 +90,18 @@ struct Channel::Impl : std::enable_shared_from_this<Channel::Impl> {
     bool admits_strangers = false;
     std::string name;  // "10.77.0.13:7401" until the peer is known, then "blade 3 at 10.77.0.13:7401"
     bool open = true, finishing = false, writing = false, timed_out = false;
-    std::deque<std::string> queue;  // frames; the front one is being written while `writing`
-    size_t queued = 0;              // bytes in them
-    asio::steady_timer has_room;    // cancelled when there is some: a condition variable
-    std::vector<uint8_t> input;
+    SecretBuffer input, queue;    // frames
+    SecretBuffer output;          // frames being written; asio's while `writing`
+    asio::steady_timer has_room;  // cancelled when there is some: a condition variable
 
     asio::awaitable<Result<void>> handshake(asio::ssl::stream_base::handshake_type side);
     asio::awaitable<Result<chassis::Envelope>> receive(std::shared_ptr<Impl> self);
-    Result<size_t> frame_length(const std::array<uint8_t, kLengthSize>& header) const;
-    Result<chassis::Envelope> parse();
-    void write_next();
-    void drop_front();
+    [[nodiscard]] Result<bool> has_frame() const;
+    [[nodiscard]] size_t missing() const;
+    Result<chassis::Envelope> take_frame();
+    [[nodiscard]] size_t queued() const { return queue.size() + output.size(); }
+    void write_soon();
+    void write();
     void close();
     [[nodiscard]] std::string explain(const asio::error_code& error, bool inside_frame) const;
 };
@@ -186,6 +196,8 @@ std::string Channel::Impl::explain(const asio::error_code& error, bool inside_fr
         return fmt::format("its certificate is not accepted: {}", X509_verify_cert_error_string(verify));
     if (error.category() == asio::error::get_ssl_category()) {
         const int reason = ERR_GET_REASON(static_cast<unsigned long>(error.value()));
+        if (reason == SSL_R_NO_APPLICATION_PROTOCOL || reason == SSL_R_TLSV1_ALERT_NO_APPLICATION_PROTOCOL)
+            return "no protocol version that both know; install releases that are closer to each other";
         if (reason == SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE) return "it showed no certificate";
         if (reason > SSL_AD_REASON_OFFSET) return fmt::format("it refused us: {}", error.message());
         return fmt::format("TLS failed: {}", error.message());
@@ -193,17 +205,18 @@ std::string Channel::Impl::explain(const asio::error_code& error, bool inside_fr
     return error.message();
 }
 
-Result<size_t> Channel::Impl::frame_length(const std::array<uint8_t, kLengthSize>& header) const {
-    size_t length = 0;
-    for (const uint8_t byte : header) length = length << 8 | byte;
+Result<bool> Channel::Impl::has_frame() const {
+    if (input.size() < kLengthSize) return false;
+    const size_t length = length_of(input.bytes());
     if (length > kMaxFrame) return fail("{}: a message of {} bytes (at most {})", name, length, kMaxFrame);
-    return length;
+    return input.size() >= kLengthSize + length;
 }
 
-Result<chassis::Envelope> Channel::Impl::parse() {
+Result<chassis::Envelope> Channel::Impl::take_frame() {
     chassis::Envelope message;
-    const bool good = message.ParseFromArray(input.data(), static_cast<int>(input.size()));
-    OPENSSL_cleanse(input.data(), input.size());
+    const size_t length = length_of(input.bytes());
+    const bool good = message.ParseFromArray(input.bytes().data() + kLengthSize, static_cast<int>(length));
+    input.consume(kLengthSize + length);
     if (!good) return fail("{}: a message that cannot be parsed", name);
     if (message.version() != kProtocolVersion)
         return fail(
@@ -212,30 +225,30 @@ Result<chassis::Envelope> Channel::Impl::parse() {
     return message;
 }
 
+/// Bytes of the frame that is being received.
+size_t Channel::Impl::missing() const {
+    if (input.size() < kLengthSize) return kLengthSize - input.size();
+    return kLengthSize + std::min(length_of(input.bytes()), kMaxFrame) - std::min(input.size(), kMaxFrame);
+}
+
+/// A record has come: whatever else is there already comes with it, so that what arrives together is handled,
+/// and answered, together.
 asio::awaitable<Result<chassis::Envelope>> Channel::Impl::receive(
     [[maybe_unused]] std::shared_ptr<Impl> self) {
-    std::array<uint8_t, kLengthSize> header{};
-    asio::error_code error;
-    const size_t got = co_await asio::async_read(stream, asio::buffer(header),
-                                                 asio::redirect_error(asio::use_awaitable, error));
-    if (error) {
-        auto ended = fail("{}: {}", name, explain(error, got > 0));
-        close();
-        co_return ended;
+    Result<bool> whole = has_frame();
+    while (whole && !*whole) {
+        std::span<uint8_t> room = input.room(std::max(missing(), kReadSize));
+        asio::error_code error;
+        input.commit(co_await stream.async_read_some(asio::buffer(room.data(), room.size()),
+                                                     asio::redirect_error(asio::use_awaitable, error)));
+        while (!error && input.size() < kReadAhead) {
+            room = input.room(std::max(missing(), kReadSize));
+            input.commit(stream.read_some(asio::buffer(room.data(), room.size()), error));
+        }
+        if (error == asio::error::would_block) error = {};
+        whole = error ? fail("{}: {}", name, explain(error, !input.empty())) : has_frame();
     }
-    const auto length = frame_length(header);
-    if (!length) {
-        close();
-        co_return tl::make_unexpected(length.error());
-    }
-    input.resize(*length);
-    co_await asio::async_read(stream, asio::buffer(input), asio::redirect_error(asio::use_awaitable, error));
-    if (error) {
-        auto ended = fail("{}: {}", name, explain(error, true));
-        close();
-        co_return ended;
-    }
-    auto message = parse();
+    auto message = whole ? take_frame() : Result<chassis::Envelope>(tl::make_unexpected(whole.error()));
     if (!message) close();
     co_return message;
 }
@@ -243,23 +256,25 @@ asio::awaitable<Result<chassis::Envelope>> Channel::Impl::receive(
 // --- sending
 // -------------------------------------------------------------------------------------------------------
 
-void Channel::Impl::drop_front() {
-    queued -= queue.front().size();
-    wipe(queue.front());
-    queue.pop_front();
-    if (queued <= kMaxQueuedBytes / 2 && queue.size() <= kMaxQueuedFrames / 2) has_room.cancel();
+/// Not at once: other messages may follow before this handler is over.
+void Channel::Impl::write_soon() {
+    if (writing) return;
+    writing = true;
+    asio::post(stream.get_executor(), [self = shared_from_this()] { self->write(); });
 }
 
-void Channel::Impl::write_next() {
+void Channel::Impl::write() {
+    writing = false;
     if (queue.empty() && finishing) close();
     if (queue.empty() || !open) return;
     writing = true;
-    asio::async_write(stream, asio::buffer(queue.front()),
+    output.swap(queue);
+    asio::async_write(stream, asio::buffer(output.bytes().data(), output.size()),
                       [self = shared_from_this()](const asio::error_code& error, size_t) {
-                          self->writing = false;
-                          self->drop_front();
+                          self->output.clear();
+                          if (self->queued() <= kMaxQueuedBytes / 2) self->has_room.cancel();
                           if (error) self->close();
-                          self->write_next();
+                          self->write();
                       });
 }
 
@@ -270,11 +285,7 @@ void Channel::Impl::close() {
         stream.next_layer().shutdown(tcp::socket::shutdown_both, ignored);
         stream.next_layer().close(ignored);
     }
-    while (queue.size() > (writing ? 1u : 0u)) {  // the front one is asio's until its handler has run
-        queued -= queue.back().size();
-        wipe(queue.back());
-        queue.pop_back();
-    }
+    queue.clear();
     has_room.cancel();
 }
 
@@ -289,7 +300,7 @@ const std::string& Channel::name() const { return impl_->name; }
 asio::awaitable<Result<chassis::Envelope>> Channel::receive() { return impl_->receive(impl_); }
 void Channel::close() { impl_->close(); }
 bool Channel::is_open() const { return impl_->open && !impl_->finishing; }
-size_t Channel::queued_bytes() const { return impl_->queued; }
+size_t Channel::queued_bytes() const { return impl_->queued(); }
 
 Result<void> Channel::send(chassis::Envelope message) {
     Impl& self = *impl_;
@@ -301,16 +312,15 @@ Result<void> Channel::send(chassis::Envelope message) {
     } else if (size > kMaxFrame) {
         result =
             fail("{}: a message of {} bytes is too large to send (at most {})", self.name, size, kMaxFrame);
-    } else if (self.queued + size + kLengthSize > kMaxQueuedBytes || self.queue.size() >= kMaxQueuedFrames) {
-        result = fail("{}: does not read what it is sent ({} bytes are waiting)", self.name, self.queued);
+    } else if (self.queued() + size + kLengthSize > kMaxQueuedBytes) {
+        result = fail("{}: does not read what it is sent ({} bytes are waiting)", self.name, self.queued());
     } else {
-        std::string frame(kLengthSize + size, '\0');
+        uint8_t* frame = self.queue.room(kLengthSize + size).data();
         for (size_t i = 0; i < kLengthSize; i++)
-            frame[i] = static_cast<char>(size >> (8 * (kLengthSize - 1 - i)));
-        message.SerializeWithCachedSizesToArray(reinterpret_cast<uint8_t*>(&frame[kLengthSize]));
-        self.queued += frame.size();
-        self.queue.push_back(std::move(frame));
-        if (!self.writing) self.write_next();
+            frame[i] = static_cast<uint8_t>(size >> (8 * (kLengthSize - 1 - i)));
+        message.SerializeWithCachedSizesToArray(frame + kLengthSize);
+        self.queue.commit(kLengthSize + size);
+        self.write_soon();
     }
     keyrail::wipe(message);
     return result;
@@ -318,7 +328,7 @@ Result<void> Channel::send(chassis::Envelope message) {
 
 asio::awaitable<void> Channel::room() {
     const std::shared_ptr<Impl> self = impl_;
-    while (self->open && (self->queued > kMaxQueuedBytes / 2 || self->queue.size() > kMaxQueuedFrames / 2)) {
+    while (self->open && self->queued() > kMaxQueuedBytes / 2) {
         asio::error_code ignored;
         co_await self->has_room.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
     }
@@ -326,7 +336,7 @@ asio::awaitable<void> Channel::room() {
 
 void Channel::finish() {
     impl_->finishing = true;
-    if (!impl_->writing) impl_->write_next();
+    impl_->write_soon();
 }
 
 void wipe(chassis::Envelope& message) {

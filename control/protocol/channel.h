@@ -27,7 +27,6 @@ class Envelope;
 inline constexpr uint32_t kProtocolVersion = 1;
 inline constexpr size_t kMaxFrame = size_t{1} << 20;        // bytes of one serialized Envelope
 inline constexpr size_t kMaxQueuedBytes = size_t{4} << 20;  // unsent, per channel
-inline constexpr size_t kMaxQueuedFrames = 4096;
 inline constexpr std::chrono::milliseconds kHandshakeTimeout{3000};
 
 class Channel {

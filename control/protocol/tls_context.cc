@@ -86,7 +86,24 @@ std::chrono::system_clock::time_point time_of(const ASN1_TIME* time) {
     return std::chrono::system_clock::from_time_t(timegm(&parts));
 }
 
+/// The protocol versions that we speak, the best one first, as ALPN names (RFC 7301): one both sides know is
+/// chosen in the handshake, before any message.
+constexpr std::string_view kVersions = "\x09keyrail/1";
+
+int choose_version(SSL*, const unsigned char** chosen, unsigned char* size, const unsigned char* offered,
+                   unsigned offered_size, void*) {
+    unsigned char* found = nullptr;
+    const int result =
+        SSL_select_next_proto(&found, size, reinterpret_cast<const unsigned char*>(kVersions.data()),
+                              static_cast<unsigned>(kVersions.size()), offered, offered_size);
+    *chosen = found;
+    return result == OPENSSL_NPN_NEGOTIATED ? SSL_TLSEXT_ERR_OK : SSL_TLSEXT_ERR_ALERT_FATAL;
+}
+
 void restrict(SSL_CTX* context) {
+    SSL_CTX_set_alpn_protos(context, reinterpret_cast<const unsigned char*>(kVersions.data()),
+                            static_cast<unsigned>(kVersions.size()));
+    SSL_CTX_set_alpn_select_cb(context, choose_version, nullptr);
     SSL_CTX_set_min_proto_version(context, TLS1_3_VERSION);
     SSL_CTX_set_max_proto_version(context, TLS1_3_VERSION);
     SSL_CTX_set_verify(context, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nullptr);

@@ -5,7 +5,6 @@
 
 #include <gtest/gtest.h>
 #include <netinet/in.h>
-#include <openssl/evp.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -14,6 +13,7 @@
 #include "control/agent/name_keys.h"
 #include "control/agent/store.h"
 #include "tests/support/fake_control.h"
+#include "tests/support/session_names.h"
 #include "tests/support/temp_store.h"
 
 namespace keyrail {
@@ -30,21 +30,8 @@ using testing::whole;
 constexpr uint16_t kServicePort = 45443;
 constexpr NameKeys::Key kNameKey = {1, 2, 3, 4, 5, 6, 7, 8};
 
-std::string bytes_of(const SessionName& name) { return {name.begin(), name.end()}; }
-
 /// A name whose home is `blade`.
-SessionName name_at(uint16_t blade, uint8_t number) {
-    SessionName name{};
-    const std::array<uint8_t, 8> random = {number};
-    const NameBlock block = make_name_block(blade, random);
-    EVP_CIPHER_CTX* cipher = EVP_CIPHER_CTX_new();
-    int size = 0;
-    EVP_EncryptInit_ex(cipher, EVP_aes_128_ecb(), nullptr, kNameKey.data(), nullptr);
-    EVP_CIPHER_CTX_set_padding(cipher, 0);
-    EVP_EncryptUpdate(cipher, &name[kNameBlockOffset], &size, block.data(), kNameBlockSize);
-    EVP_CIPHER_CTX_free(cipher);
-    return name;
-}
+SessionName name_at(uint16_t blade, uint8_t number) { return testing::name_at(kNameKey, 0, blade, number); }
 
 class AgentTest : public ::testing::Test {
   protected:
@@ -52,7 +39,7 @@ class AgentTest : public ::testing::Test {
 
     AgentTest() : chassis(kBlades), control(std::make_unique<FakeEnd>(io, chassis.tls("control"))) {
         control_port = control->address().port;
-        for (uint16_t id = 1; id <= kBlades; id++) listen_port[id] = free_port();
+        for (uint16_t id = 1; id <= kBlades; id++) listen_port[id] = testing::free_port();
     }
     ~AgentTest() override {
         agents.clear();
@@ -61,11 +48,6 @@ class AgentTest : public ::testing::Test {
             io, [] { return false; }, 20);  // what is left of the coroutines ends
     }
 
-    static uint16_t free_port() {
-        asio::io_context scratch;
-        asio::ip::tcp::acceptor probe(scratch, {asio::ip::make_address("127.0.0.1"), 0});
-        return probe.local_endpoint().port();
-    }
     [[nodiscard]] HostPort local(uint16_t port) const { return {*parse_ip("127.0.0.1"), port}; }
     [[nodiscard]] std::string store_path(uint16_t id) const {
         return (chassis.directory() / ("store" + std::to_string(id))).string();

@@ -321,6 +321,29 @@ TEST_F(ChannelTest, OldTls) {
     EXPECT_THAT(refused, ElementsAre(HasSubstr("unsupported protocol")));
 }
 
+/// A peer of another release: these are the versions that it speaks (ALPN, RFC 7301).
+void offer(Stranger& stranger, const std::string& versions) {
+    stranger.prepare = [credentials = stranger.prepare, versions](SSL_CTX* context) {
+        credentials(context);
+        SSL_CTX_set_alpn_protos(context, reinterpret_cast<const unsigned char*>(versions.data()),
+                                static_cast<unsigned>(versions.size()));
+    };
+}
+
+TEST_F(ChannelTest, NoCommonVersion) {
+    Stranger stranger = insider("");
+    offer(stranger, "\x09keyrail/9");
+    ASSERT_TRUE(meet(stranger));
+    EXPECT_THAT(refused, ElementsAre(HasSubstr("no protocol version that both know")));
+}
+
+TEST_F(ChannelTest, TheBestVersionThatBothKnow) {
+    Stranger stranger = insider(frame(std::string("\x08\x01\x10\x05\x62\x00", 6)));  // a Ping
+    offer(stranger, "\x09keyrail/9\x09keyrail/1");
+    ASSERT_TRUE(meet(stranger));
+    EXPECT_EQ(received.size(), 1u);
+}
+
 TEST_F(ChannelTest, NoTicketsAreGivenOut) {
     Stranger stranger = insider(frame("\x08\x01"));
     static int tickets;

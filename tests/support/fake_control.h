@@ -48,6 +48,13 @@ class TestChassis {
     std::filesystem::path directory_;
 };
 
+/// A port of loopback that was free a moment ago.
+inline uint16_t free_port() {
+    asio::io_context io;
+    asio::ip::tcp::acceptor acceptor(io, {asio::ip::address_v4::loopback(), 0});
+    return acceptor.local_endpoint().port();
+}
+
 /// Runs the loop until the condition holds; false after the deadline.
 inline bool run_until(asio::io_context& io, const std::function<bool()>& condition, int milliseconds = 5000) {
     const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(milliseconds);

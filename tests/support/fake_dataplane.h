@@ -8,6 +8,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <array>
 #include <filesystem>
 #include <stdexcept>
 #include <vector>
@@ -49,16 +50,20 @@ class FakeDataplane {
             hello.mutable_hello()->set_snapshot_generation(generation_);
             send(hello);
         }
-        std::vector<char> buffer(size_t{1} << 20);
         while (peer_ >= 0 && readable(peer_)) {
-            const ssize_t size = ::recv(peer_, buffer.data(), buffer.size(), 0);
+            const ssize_t size = ::recv(peer_, buffer_.data(), buffer_.size(), 0);
             if (size <= 0) return hang_up();
             link::ToDataplane message;
-            if (!message.ParseFromArray(buffer.data(), static_cast<int>(size)))
+            if (!message.ParseFromArray(buffer_.data(), static_cast<int>(size)))
                 throw std::runtime_error("garbage");
             received.push_back(message);
             answer(message);
         }
+    }
+    /// Until there is something to take, or for so long.
+    void wait(int milliseconds) const {
+        std::array<pollfd, 2> wanted{{{listener_, POLLIN, 0}, {peer_, POLLIN, 0}}};
+        ::poll(wanted.data(), wanted.size(), milliseconds);
     }
     void send(const link::FromDataplane& message) {
         const std::string bytes = message.SerializeAsString();
@@ -114,6 +119,7 @@ class FakeDataplane {
     std::filesystem::path path_;
     uint64_t generation_;
     int listener_, peer_ = -1;
+    std::vector<char> buffer_ = std::vector<char>(size_t{1} << 20);
 };
 
 }  // namespace keyrail::testing

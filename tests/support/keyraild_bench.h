@@ -4,7 +4,6 @@
 #pragma once
 
 #include <gtest/gtest.h>
-#include <openssl/evp.h>
 
 #include <algorithm>
 #include <asio/steady_timer.hpp>
@@ -19,6 +18,7 @@
 #include "tests/support/fake_control.h"
 #include "tests/support/fake_dataplane.h"
 #include "tests/support/process.h"
+#include "tests/support/session_names.h"
 
 namespace keyrail::testing {
 
@@ -121,18 +121,11 @@ class FakeAgent {
     std::shared_ptr<State> state_ = std::make_shared<State>();
 };
 
-/// A port of loopback that was free a moment ago.
-inline uint16_t free_tcp_port() {
-    asio::io_context io;
-    asio::ip::tcp::acceptor acceptor(io, {asio::ip::address_v4::loopback(), 0});
-    return acceptor.local_endpoint().port();
-}
-
 class KeyraildBench : public ::testing::Test {
   protected:
     static constexpr uint16_t kBlades = 2;
 
-    KeyraildBench() : chassis(kBlades + 1), run_dir(chassis.directory() / "run"), port(free_tcp_port()) {
+    KeyraildBench() : chassis(kBlades + 1), run_dir(chassis.directory() / "run"), port(free_port()) {
         ::signal(SIGPIPE, SIG_IGN);
         std::filesystem::create_directories(run_dir);
         write_config(good_config());
@@ -246,19 +239,9 @@ class KeyraildBench : public ::testing::Test {
     std::string name_of(uint16_t home, uint8_t number = 0) {
         const chassis::NameKey key =
             agents.begin()->second->of(chassis::Envelope::kKeys)[0].keys().name_keys(0);
-        const std::array<uint8_t, 8> random = {number, 9};
-        const NameBlock block = make_name_block(home, random);
-        std::string name(kSessionNameSize, static_cast<char>(number));
-        name[0] = static_cast<char>(key.generation());
-        EVP_CIPHER_CTX* cipher = EVP_CIPHER_CTX_new();
-        int size = 0;
-        EVP_EncryptInit_ex2(cipher, EVP_aes_128_ecb(), reinterpret_cast<const uint8_t*>(key.key().data()),
-                            nullptr, nullptr);
-        EVP_CIPHER_CTX_set_padding(cipher, 0);
-        EVP_EncryptUpdate(cipher, reinterpret_cast<uint8_t*>(&name[kNameBlockOffset]), &size, block.data(),
-                          kNameBlockSize);
-        EVP_CIPHER_CTX_free(cipher);
-        return name;
+        return bytes_of(
+            name_at(std::span(reinterpret_cast<const uint8_t*>(key.key().data()), key.key().size()),
+                    static_cast<uint8_t>(key.generation()), home, number));
     }
     static std::string hex(const std::string& bytes) {
         std::string text;

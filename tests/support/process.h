@@ -27,6 +27,7 @@ class Process {
         const int fd = ::open(log_.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600);
         ::dup2(fd, STDOUT_FILENO);
         ::dup2(fd, STDERR_FILENO);
+        ::close_range(3, ~0U, 0);  // a connection of the test's that a child keeps open never ends
         std::vector<char*> arguments;
         for (std::string& word : words) arguments.push_back(word.data());
         arguments.push_back(nullptr);

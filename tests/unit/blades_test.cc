@@ -98,13 +98,14 @@ TEST_F(BladesTest, AConnectionThatOutlivesASilence) {
 
 TEST_F(BladesTest, DrainingIsKept) {
     report(1, true, true);
-    ASSERT_TRUE(blades.set_draining(1, true));
+    ASSERT_TRUE(blades.set_draining(1, DrainOptions{100, 5}));
     EXPECT_EQ(condition(1), BladeCondition::draining);
     Blades later(dir / "blades.json");
     ASSERT_TRUE(later.load());
     later.configure(config);
     EXPECT_TRUE(later.find(1)->draining);
-    ASSERT_TRUE(later.set_draining(1, false));
+    EXPECT_EQ(later.find(1)->drain, (DrainOptions{100, 5}));
+    ASSERT_TRUE(later.set_draining(1, std::nullopt));
     Blades latest(dir / "blades.json");
     ASSERT_TRUE(latest.load());
     latest.configure(config);
@@ -114,7 +115,7 @@ TEST_F(BladesTest, DrainingIsKept) {
 TEST_F(BladesTest, DrainingThatCannotBeKeptDoesNotHappen) {
     Blades nowhere(dir / "absent" / "blades.json");
     nowhere.configure(config);
-    EXPECT_FALSE(nowhere.set_draining(1, true));
+    EXPECT_FALSE(nowhere.set_draining(1, DrainOptions{}));
     EXPECT_FALSE(nowhere.find(1)->draining);
 }
 

@@ -16,7 +16,10 @@ constexpr SessionName kName = {1}, kOther = {2};
 
 class OrdersTest : public ::testing::Test {
   protected:
-    static MoveWish wish(uint64_t id, const SessionName& name = kName) { return {id, name, 1, 2, 20ms}; }
+    static Waiter waiter(uint64_t id) { return {Waiter::Kind::dataplane, 0, id}; }
+    static MoveWish wish(uint64_t id, const SessionName& name = kName) {
+        return {waiter(id), name, 1, 2, 20ms, "www"};
+    }
     uint64_t results(MoveResult result) { return orders.counters().results[static_cast<size_t>(result)]; }
 
     Orders orders{100};
@@ -30,7 +33,7 @@ TEST_F(OrdersTest, Moved) {
     EXPECT_EQ(orders.under_way(), 1u);
     const auto done = orders.done(order->id, 2, MoveResult::moved, now + 300us);
     ASSERT_TRUE(done);
-    EXPECT_THAT(done->waiters, ElementsAre(7));
+    EXPECT_THAT(done->waiters, ElementsAre(waiter(7)));
     EXPECT_EQ(orders.under_way(), 0u);
     EXPECT_EQ(results(MoveResult::moved), 1u);
     EXPECT_EQ(orders.counters().late, 0u);
@@ -43,7 +46,7 @@ TEST_F(OrdersTest, DuplicatesJoin) {
     EXPECT_TRUE(orders.ask(wish(9, kOther), now));
     const auto done = orders.done(order->id, 2, MoveResult::moved, now);
     ASSERT_TRUE(done);
-    EXPECT_THAT(done->waiters, ElementsAre(7, 8));
+    EXPECT_THAT(done->waiters, ElementsAre(waiter(7), waiter(8)));
     EXPECT_EQ(orders.counters().asked, 3u);
     EXPECT_EQ(orders.counters().joined, 1u);
     EXPECT_EQ(orders.counters().ordered, 2u);
@@ -73,7 +76,7 @@ TEST_F(OrdersTest, HolderGoneThenTheTargetReportsAfterAll) {
     const auto gone = orders.holder_gone(1);
     ASSERT_EQ(gone.size(), 1u);
     EXPECT_EQ(gone[0].result, MoveResult::unreachable);
-    EXPECT_THAT(gone[0].waiters, ElementsAre(7));
+    EXPECT_THAT(gone[0].waiters, ElementsAre(waiter(7)));
     EXPECT_THAT(orders.holder_gone(1), IsEmpty());
     const auto done = orders.done(order->id, 2, MoveResult::moved, now);
     ASSERT_TRUE(done);
@@ -89,7 +92,7 @@ TEST_F(OrdersTest, NobodyAnswers) {
     const auto lost = orders.expire(now + Orders::kTimeout + 1ms);
     ASSERT_EQ(lost.size(), 1u);
     EXPECT_EQ(lost[0].result, MoveResult::lost);
-    EXPECT_THAT(lost[0].waiters, ElementsAre(7));
+    EXPECT_THAT(lost[0].waiters, ElementsAre(waiter(7)));
     EXPECT_EQ(orders.under_way(), 1u);
 }
 
@@ -98,9 +101,9 @@ TEST_F(OrdersTest, Bounded) {
     EXPECT_EQ(orders.done(100, 2, MoveResult::moved, now)->waiters.size(), Orders::kMaxWaiters);
     for (uint32_t i = 0; !orders.full(); i++) {
         ASSERT_LE(i, Orders::kMaxOrders);
-        (void)orders.ask(
-            wish(i, {static_cast<uint8_t>(i), static_cast<uint8_t>(i >> 8), static_cast<uint8_t>(i >> 16)}),
-            now);
+        (void)orders.ask(wish(i, {0, static_cast<uint8_t>(i), static_cast<uint8_t>(i >> 8),
+                                  static_cast<uint8_t>(i >> 16)}),
+                         now);
     }
     EXPECT_EQ(orders.under_way(), Orders::kMaxOrders);
 }

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/agent/store_questions.h"
+
+#include <algorithm>
+
+#include "chassis.pb.h"
+#include "control/protocol/name_bytes.h"
+
+namespace keyrail {
+
+namespace {
+
+constexpr uint32_t kMostListed = 5000;  // about 200 KB
+
+void query(const Store& store, const chassis::Query& question, chassis::QueryReply& reply) {
+    const auto name = name_from(question.name());
+    const auto info = name ? store.peek(*name) : std::nullopt;
+    reply.set_held(info && info->expires_ms > wall_clock_ms());
+    if (!info) return;
+    reply.set_tls_version(info->tls_version);
+    reply.set_expires_ms(info->expires_ms);
+    reply.set_single_use(info->single_use);
+}
+
+void list(const Store& store, const ServedServices& served, const chassis::List& question,
+          chassis::ListReply& reply) {
+    Store::Cursor cursor;
+    cursor.shard = static_cast<uint32_t>(question.cursor() >> 32);
+    cursor.chunk = static_cast<uint32_t>(question.cursor());
+    const uint32_t most = std::clamp(question.most(), 1U, kMostListed);
+    for (const SessionInfo& info : store.list(cursor, Store::Which::kAll, most)) {
+        auto& listed = *reply.add_sessions();
+        listed.set_name(info.name.data(), info.name.size());
+        listed.set_service(served.name(info.service));
+    }
+    reply.set_cursor(uint64_t{cursor.shard} << 32 | cursor.chunk);
+    reply.set_done(cursor.done());
+}
+
+/// A session that comes while many are purged may stay: it is newer than the purge.
+uint64_t purge(Store& store, const chassis::Purge& question) {
+    if (!question.all() && question.service().empty()) {
+        const auto name = name_from(question.name());
+        return name && store.erase(*name) ? 1 : 0;
+    }
+    uint64_t purged = 0;
+    for (Store::Cursor cursor; !cursor.done();)
+        for (const SessionInfo& info : store.list(cursor, Store::Which::kAll, kMostListed))
+            if (question.all() || info.service == service_id(question.service()))
+                purged += store.erase(info.name) ? 1 : 0;
+    return purged;
+}
+
+}  // namespace
+
+chassis::Envelope answer_question(Store& store, const ServedServices& served,
+                                  const chassis::Envelope& question) {
+    chassis::Envelope answer;
+    answer.set_request(question.request());
+    if (question.has_query()) query(store, question.query(), *answer.mutable_query_reply());
+    if (question.has_list()) list(store, served, question.list(), *answer.mutable_list_reply());
+    if (question.has_purge()) answer.mutable_purge_reply()->set_purged(purge(store, question.purge()));
+    return answer;
+}
+
+}  // namespace keyrail

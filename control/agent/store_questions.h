@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+// What keyraild asks about this blade's sessions: Query, List, Purge.
+#pragma once
+
+#include "control/agent/records.h"
+#include "control/agent/store.h"
+
+namespace keyrail {
+
+namespace chassis {
+class Envelope;
+}
+
+/// The answer, with the question's request number; without a body when the question is none of these.
+chassis::Envelope answer_question(Store& store, const ServedServices& served,
+                                  const chassis::Envelope& question);
+
+}  // namespace keyrail

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+// Moves between real processes: keyraild and two agents over loopback; this program plays the dataplane and
+// fills the stores. First one move at a time (latency), then many at once (sustained rate). Prints one line
+// of JSON. Usage: moves_bench [sessions=20000] [in flight=256]
+#include <httplib.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+#include <unordered_map>
+
+#include "control/daemon/histogram.h"
+#include "tests/support/real_chassis.h"
+
+namespace keyrail {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using std::chrono::duration_cast;
+using std::chrono::microseconds;
+
+/// CPU time that a process has used so far, from /proc: in ticks of 10 ms.
+double cpu_seconds(pid_t pid) {
+    std::ifstream stream(fmt::format("/proc/{}/stat", pid));
+    std::string field;
+    std::vector<std::string> fields;
+    while (stream >> field) fields.push_back(field);
+    return (std::stod(fields.at(13)) + std::stod(fields.at(14))) / static_cast<double>(sysconf(_SC_CLK_TCK));
+}
+
+class MovesBench {
+  public:
+    explicit MovesBench(uint64_t sessions) : sessions_(sessions) {
+        chassis_.start_all();
+        for (uint64_t i = 0; i < sessions_; i++) names_.push_back(chassis_.put(1, i));
+    }
+
+    /// Moves every session, `in_flight` at a time; each again from the dataplane's view: request to outcome.
+    nlohmann::json run(uint64_t count, uint64_t in_flight, uint16_t from, uint16_t to) {
+        const std::array<double, 3> before = cpu();
+        const auto begin = Clock::now();
+        Histogram latency;
+        uint64_t asked = 0, moved = 0, failed = 0;
+        while (moved + failed < count) {
+            while (asked < count && started_.size() < in_flight) {
+                started_[++move_id_] = Clock::now();
+                chassis_.request_move(move_id_, names_[asked++], from, to);
+            }
+            chassis_.dataplane->wait(1000);
+            chassis_.dataplane->poll();
+            for (const auto& message : std::exchange(chassis_.dataplane->received, {})) {
+                if (!message.has_move_outcome()) continue;
+                const auto started = started_.find(message.move_outcome().move_id());
+                latency.add(duration_cast<microseconds>(Clock::now() - started->second));
+                started_.erase(started);
+                (message.move_outcome().result() == link::MOVED ? moved : failed)++;
+            }
+        }
+        const double seconds = std::chrono::duration<double>(Clock::now() - begin).count();
+        const std::array<double, 3> after = cpu();
+        nlohmann::json report = {{"moves", count},
+                                 {"in_flight", in_flight},
+                                 {"failed", failed},
+                                 {"moves_per_s", static_cast<uint64_t>(static_cast<double>(count) / seconds)},
+                                 {"p50_us", latency.quantile(0.5).count()},
+                                 {"p99_us", latency.quantile(0.99).count()}};
+        for (size_t i = 0; i < 3; i++)
+            report["cpu_us_per_move"][std::array{"keyraild", "holder", "target"}[i]] =
+                std::round((after[i] - before[i]) * 1e7 / static_cast<double>(count)) / 10;
+        return report;
+    }
+
+    /// All sessions of blade 2 go to blade 1, while bystanders are moved there and back between 1 and 3.
+    nlohmann::json drain(uint32_t rate) {
+        const SessionName bystander = chassis_.put(3, sessions_ + 1);
+        const uint64_t before = chassis_.stores.at(2).stats().sessions;
+        httplib::Client api(chassis_.socket().string());
+        api.set_address_family(AF_UNIX);
+        const auto begin = Clock::now();
+        (void)api.Post("/v1/blades/2/drain", nlohmann::json{{"rate", rate}}.dump(), "application/json");
+        Histogram latency;
+        uint64_t failed = 0;
+        for (uint16_t at = 3; chassis_.stores.at(2).stats().sessions > 0; at = 4 - at) {
+            const auto asked = Clock::now();
+            failed += move_one(bystander, at, 4 - at) ? 0 : 1;
+            latency.add(duration_cast<microseconds>(Clock::now() - asked));
+        }
+        const double seconds = std::chrono::duration<double>(Clock::now() - begin).count();
+        const uint64_t after =
+            chassis_.stores.at(1).stats().sessions + chassis_.stores.at(3).stats().sessions;
+        return {{"sessions", before},
+                {"rate", rate},
+                {"seconds", seconds},
+                {"moves_per_s", static_cast<uint64_t>(static_cast<double>(before) / seconds)},
+                {"lost", static_cast<int64_t>(before + 1) - static_cast<int64_t>(after)},
+                {"bystanders", latency.count()},
+                {"bystanders_failed", failed},
+                {"bystander_p50_us", latency.quantile(0.5).count()},
+                {"bystander_p99_us", latency.quantile(0.99).count()}};
+    }
+
+  private:
+    bool move_one(const SessionName& name, uint16_t from, uint16_t to) {
+        chassis_.request_move(++move_id_, name, from, to);
+        for (;;) {
+            chassis_.dataplane->wait(1000);
+            chassis_.dataplane->poll();
+            for (const auto& message : std::exchange(chassis_.dataplane->received, {}))
+                if (message.has_move_outcome() && message.move_outcome().move_id() == move_id_)
+                    return message.move_outcome().result() == link::MOVED;
+        }
+    }
+    [[nodiscard]] std::array<double, 3> cpu() const {
+        return {cpu_seconds(chassis_.daemon->pid()), cpu_seconds(chassis_.agents.at(1)->pid()),
+                cpu_seconds(chassis_.agents.at(2)->pid())};
+    }
+
+    uint64_t sessions_;
+    testing::RealChassis chassis_{3, 160};
+    std::vector<SessionName> names_;
+    std::unordered_map<uint64_t, Clock::time_point> started_;
+    uint64_t move_id_ = 0;
+};
+
+}  // namespace
+}  // namespace keyrail
+
+int main(int argc, char** argv) {
+    const uint64_t sessions = argc > 1 ? std::stoull(argv[1]) : 20'000;
+    const uint64_t in_flight = argc > 2 ? std::stoull(argv[2]) : 256;
+    keyrail::MovesBench bench(sessions);
+    nlohmann::json report;
+    report["one_at_a_time"] = bench.run(std::min<uint64_t>(sessions, 5000), 1, 1, 2);
+    bench.run(std::min<uint64_t>(sessions, 5000), in_flight, 2, 1);
+    report["sustained"] = bench.run(sessions, in_flight, 1, 2);
+    if (argc > 3 && std::stoul(argv[3]) > 0)
+        report["drain"] = bench.drain(static_cast<uint32_t>(std::stoul(argv[3])));
+    std::printf("%s\n", report.dump().c_str());
+}

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+// Drains: at the set rate, pass after pass until nothing is left.
+#include "control/daemon/drains.h"
+
+#include <gtest/gtest.h>
+
+#include <set>
+
+namespace keyrail {
+namespace {
+
+using namespace std::chrono_literals;
+
+/// A blade with sessions; moves end when the test says so.
+class DrainsTest : public ::testing::Test, public DrainsLinks {
+  protected:
+    bool list(uint16_t, uint64_t cursor, uint32_t most) override {
+        asked = agent_there;
+        from = cursor;
+        at_most = most;
+        return agent_there;
+    }
+    std::optional<uint16_t> target(uint16_t, const SessionName&, const std::string&) override { return to; }
+    void move(uint16_t, uint16_t, const SessionName& name, const std::string&) override {
+        moving.push_back(name);
+    }
+
+    void answer() {
+        if (!std::exchange(asked, false)) return;
+        std::deque<Drains::Listed> found;
+        auto next = sessions.begin();
+        std::advance(next, std::min<size_t>(from, sessions.size()));
+        for (; next != sessions.end() && found.size() < at_most; ++next) found.push_back({*next, "www"});
+        const uint64_t cursor = from + found.size();
+        drains.listed(1, cursor, cursor >= sessions.size(), std::move(found));
+    }
+    void finish(MoveResult result) {
+        for (const SessionName& name : std::exchange(moving, {})) {
+            if (result == MoveResult::moved) sessions.erase(name);
+            drains.moved(1, result);
+        }
+    }
+    /// Ticks for so long, with every move ending well at once.
+    void run(std::chrono::milliseconds time, MoveResult result = MoveResult::moved) {
+        for (const auto end = now + time; now < end; now += Drains::kTick) {
+            drains.tick(now);
+            answer();
+            finish(result);
+        }
+    }
+    void fill(unsigned count) {
+        for (unsigned i = 0; i < count; i++)
+            sessions.insert({0, static_cast<uint8_t>(i), static_cast<uint8_t>(i >> 8)});
+    }
+
+    Drains drains{*this};
+    Drains::Time now = Drains::Time(1h);
+    std::set<SessionName> sessions;
+    std::vector<SessionName> moving;
+    std::optional<uint16_t> to = 2;
+    bool agent_there = true, asked = false;
+    uint64_t from = 0;
+    uint32_t at_most = 0;
+};
+
+TEST_F(DrainsTest, KeepsTheRate) {
+    fill(5000);
+    drains.start(1, 1000, now);
+    run(2s);
+    EXPECT_NEAR(static_cast<double>(drains.progress(1)->moved), 2000, 100);
+    drains.start(1, 3000, now);
+    run(500ms);
+    EXPECT_NEAR(static_cast<double>(drains.progress(1)->moved), 3500, 200);
+}
+
+TEST_F(DrainsTest, GoesOnUntilAPassFindsNothing) {
+    fill(2500);
+    drains.start(1, 10'000, now);
+    run(2s);
+    EXPECT_TRUE(sessions.empty());
+    EXPECT_TRUE(drains.progress(1)->empty);
+    EXPECT_EQ(drains.progress(1)->moved, 2500u);
+    fill(10);  // a connection that still lives got new tickets
+    run(2s);
+    EXPECT_TRUE(sessions.empty());
+    EXPECT_TRUE(drains.progress(1)->empty);
+    drains.stop(1);
+    EXPECT_EQ(drains.progress(1), nullptr);
+    EXPECT_FALSE(drains.active());
+}
+
+TEST_F(DrainsTest, WhatFailsIsCountedAndTriedAgain) {
+    fill(100);
+    drains.start(1, 10'000, now);
+    run(500ms, MoveResult::unreachable);
+    EXPECT_EQ(drains.progress(1)->failed, 100u);
+    EXPECT_FALSE(drains.progress(1)->empty);
+    run(3s);
+    EXPECT_EQ(drains.progress(1)->failed, 0u);
+    EXPECT_EQ(drains.progress(1)->moved, 100u);
+    to = std::nullopt;  // nobody is there to take them
+    fill(100);
+    run(1500ms);
+    EXPECT_EQ(drains.progress(1)->failed, 100u);
+    EXPECT_EQ(sessions.size(), 100u);
+}
+
+TEST_F(DrainsTest, WaitsForItsAgentAndForMovesUnderWay) {
+    fill(1000);
+    agent_there = false;
+    drains.start(1, 100'000, now);
+    run(3s);
+    EXPECT_EQ(drains.progress(1)->moved, 0u);
+    agent_there = true;
+    for (int i = 0; i < 200; i++, now += Drains::kTick) {
+        drains.tick(now);
+        answer();
+    }
+    EXPECT_EQ(moving.size(), Drains::kMostUnderWay) << "the order table is not for drains alone";
+    run(3s);
+    EXPECT_TRUE(drains.progress(1)->empty);
+}
+
+}  // namespace
+}  // namespace keyrail
