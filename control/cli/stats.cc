@@ -93,7 +93,7 @@ void show_economics(const json& economics) {
         economics["moves_skipped_not_worth"].get<uint64_t>(), economics["holds_expired"].get<uint64_t>());
 }
 
-void show(const json& stats) {
+void show_stats(const json& stats) {
     if (stats.contains("rx")) {
         show_packets(stats);
         show_ports(stats);
@@ -109,7 +109,7 @@ void show(const json& stats) {
 
 void add_stats(CLI::App& app, Invocation& invocation) {
     subcommand(app, "stats", "What became of packets and of moves, and what handshakes cost")->callback([&] {
-        invocation.run = [&] { return print(invocation, ask(invocation.socket, "/v1/stats"), show); };
+        invocation.run = [&] { return print(invocation, ask(invocation.socket, "/v1/stats"), show_stats); };
     });
 }
 

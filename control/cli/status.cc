@@ -49,7 +49,7 @@ void show_routes(const json& services) {
     table.print();
 }
 
-void show(const json& status) {
+void show_status(const json& status) {
     const json& blades = status["blades"];
     fmt::print("chassis    {} (keyraild {}, up {} s)\n", status["chassis"].get<std::string>(),
                status["version"].get<std::string>(), status["uptime_s"].get<int64_t>());
@@ -79,7 +79,7 @@ void show(const json& status) {
 
 void add_status(CLI::App& app, Invocation& invocation) {
     subcommand(app, "status", "The chassis at a glance")->callback([&] {
-        invocation.run = [&] { return print(invocation, ask(invocation.socket, "/v1/status"), show); };
+        invocation.run = [&] { return print(invocation, ask(invocation.socket, "/v1/status"), show_status); };
     });
 }
 

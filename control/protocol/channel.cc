@@ -245,8 +245,9 @@ asio::awaitable<Result<chassis::Envelope>> Channel::Impl::receive(
             room = input.room(std::max(missing(), kReadSize));
             input.commit(stream.read_some(asio::buffer(room.data(), room.size()), error));
         }
-        if (error == asio::error::would_block) error = {};
-        whole = error ? fail("{}: {}", name, explain(error, !input.empty())) : has_frame();
+        whole = has_frame();  // what came before an end is read first
+        if (whole && !*whole && error && error != asio::error::would_block)
+            whole = fail("{}: {}", name, explain(error, !input.empty()));
     }
     auto message = whole ? take_frame() : Result<chassis::Envelope>(tl::make_unexpected(whole.error()));
     if (!message) close();

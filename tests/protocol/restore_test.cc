@@ -29,7 +29,7 @@ class Restore : public KeyraildBench {
         AgentConfig config;
         config.id = id;
         config.control = {*parse_ip("127.0.0.1"), port};
-        config.listen = {*parse_ip("127.0.0.1"), free_tcp_port()};
+        config.listen = {*parse_ip("127.0.0.1"), free_port()};
         config.interface = "lo";
         config.tls = chassis.files(fmt::format("blade-{}", id));
         config.store = store_path(id);

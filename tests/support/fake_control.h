@@ -17,6 +17,7 @@
 #include "chassis.pb.h"
 #include "control/pki/ca.h"
 #include "control/protocol/listener.h"
+#include "tests/support/ports.h"
 
 namespace keyrail::testing {
 
@@ -47,13 +48,6 @@ class TestChassis {
   private:
     std::filesystem::path directory_;
 };
-
-/// A port of loopback that was free a moment ago.
-inline uint16_t free_port() {
-    asio::io_context io;
-    asio::ip::tcp::acceptor acceptor(io, {asio::ip::address_v4::loopback(), 0});
-    return acceptor.local_endpoint().port();
-}
 
 /// Runs the loop until the condition holds; false after the deadline.
 inline bool run_until(asio::io_context& io, const std::function<bool()>& condition, int milliseconds = 5000) {

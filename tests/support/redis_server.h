@@ -3,9 +3,6 @@
 #pragma once
 
 #include <gtest/gtest.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include <chrono>
 #include <filesystem>
@@ -15,6 +12,7 @@
 #include <vector>
 
 #include "control/repository/redis_connection.h"
+#include "tests/support/ports.h"
 #include "tests/support/process.h"
 
 namespace keyrail::testing {
@@ -32,19 +30,7 @@ bool eventually(Condition condition) {
     return true;
 }
 
-/// `port`, or any (0), when nobody uses it now; else 0.
-inline uint16_t free_port(uint16_t port = 0) {
-    const int fd = ::socket(AF_INET, SOCK_STREAM, 0);
-    sockaddr_in address{
-        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr = {htonl(INADDR_LOOPBACK)}, .sin_zero = {}};
-    socklen_t size = sizeof address;
-    const bool bound = ::bind(fd, reinterpret_cast<sockaddr*>(&address), size) == 0;
-    ::getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size);
-    ::close(fd);
-    return bound ? ntohs(address.sin_port) : 0;
-}
-
-/// The same for a server of a cluster: its bus is 10000 ports higher.
+/// A free port for a server of a cluster: its bus is 10000 ports higher.
 inline uint16_t free_redis_port() {
     constexpr uint16_t kBus = 10000;
     for (;;)

@@ -154,7 +154,7 @@ TEST_F(BladesTest, OverItsLimitUntilClearlyBelowIt) {
     const link::Snapshot snapshot = make_snapshot(config, *Secrets::create(), blades, economics);
     EXPECT_EQ(snapshot.blades(0).state(), link::BLADE_OVERLOADED);
     EXPECT_EQ(blades.serving({1}, 443), 1u) << "the last resort";
-    ASSERT_TRUE(blades.set_draining(1, true));
+    ASSERT_TRUE(blades.set_draining(1, DrainOptions{}));
     EXPECT_EQ(condition(1), BladeCondition::draining);
     report(2, true, true, kLoadMax);
     EXPECT_EQ(condition(2), BladeCondition::up) << "no limit given";

@@ -2,6 +2,7 @@
 #include "tests/unit/moves_explorer.h"
 
 #include <fmt/format.h>
+#include <xxhash.h>
 
 #include <memory>
 #include <unordered_set>
@@ -132,19 +133,27 @@ class Environment : public MovesLinks {
     }()};
 };
 
-/// Reads the state machines' state: two worlds with the same text go on in the same way.
+/// Reads the state machines' state: two worlds of which the same can be said go on in the same way.
 struct Inspect {
     std::string text;
     template <typename... Values>
     void add(const Values&... values) {
-        ((text += fmt::format("{} ", values)), ...);
+        (text.append(reinterpret_cast<const char*>(&values), sizeof values), ...);
     }
     void add_mover(const Mover& mover) {
         for (const Mover::Task& task : mover.waiting_)
             add('w', task.order_id, task.to, task.era == mover.era_);
         for (const auto& [number, task] : mover.sent_)
             add('s', number, task.order_id, task.to, task.era == mover.era_);
-        for (const auto& [id, outcome] : mover.orders_) add('o', id, outcome ? outcome->result : -1);
+        for (const auto& [id, outcome] : mover.orders_)
+            add('o', id, outcome ? static_cast<int>(outcome->result) : -1);
+    }
+    /// Transfers differ by when they were sent, which changes nothing.
+    void add_message(const chassis::Envelope& message) {
+        if (message.has_transfer())
+            add('T', message.request(), message.transfer().order_id());
+        else
+            message.AppendToString(&text);
     }
     void add_moves(const Moves& moves, const SessionName& name) {
         for (const auto& [id, pending] : moves.orders_.orders_) {
@@ -154,7 +163,8 @@ struct Inspect {
         const auto entry = moves.directory_.find(name, 0);
         add('d', entry ? entry->holder : 0, moves.orders_.next_id_);
     }
-    static std::string text_of(const World& world, const SessionName& name) {
+    /// A hash, for there are millions: that two of them collide has a chance of 1 in 10^25.
+    static XXH128_hash_t of(const World& world, const SessionName& name) {
         Inspect out;
         out.add(world.holds[0], world.holds[1], world.used, world.transfers, world.era, world.asked,
                 world.troubled, world.forgetful, world.left.losses, world.left.repeats, world.left.breaks,
@@ -169,11 +179,18 @@ struct Inspect {
             out.add('W', wire.open);
             for (const Queue* queue : {&wire.there, &wire.back}) {
                 out.add('Q');
-                for (const chassis::Envelope& message : *queue) out.text += message.SerializeAsString();
+                for (const chassis::Envelope& message : *queue) out.add_message(message);
             }
         }
-        return std::move(out.text);
+        return XXH3_128bits(out.text.data(), out.text.size());
     }
+};
+
+struct LowHalf {
+    size_t operator()(const XXH128_hash_t& hash) const { return hash.low64; }
+};
+struct SameHash {
+    bool operator()(const XXH128_hash_t& a, const XXH128_hash_t& b) const { return XXH128_isEqual(a, b); }
 };
 
 World::World(Environment& environment, const Troubles& troubles) : left(troubles) {
@@ -186,18 +203,15 @@ struct Explorer::Impl {
     Impl(std::vector<Wish> wishes_in, const Troubles& troubles, Mistake mistake)
         : wishes(std::move(wishes_in)), environment(mistake), start(environment, troubles) {}
 
-    using Make = std::function<void(World&)>;
-    using Path = std::vector<std::string>;
-
     std::vector<Wish> wishes;
     Environment environment;
     World start;
-    std::unordered_set<std::string> seen;
-    Path path;
+    std::unordered_set<XXH128_hash_t, LowHalf, SameHash> seen;
     Report report;
 
     void explore(const World& world);
-    void step(const World& world, std::string what, const Make& make);
+    template <typename What, typename Make>
+    void step(const World& world, const What& what, const Make& make);
     void message_steps(const World& world, size_t wire, bool there);
     void wire_steps(const World& world, size_t wire);
     void other_steps(const World& world);
@@ -289,27 +303,45 @@ void Explorer::Impl::crash_keyraild(World& world) {
 // --- every step from a state
 // ----------------------------------------------------------------------------------------
 
+/// `what` is asked only on the way to something wrong.
+template <typename What, typename Make>
+void Explorer::Impl::step(const World& world, const What& what, const Make& make) {
+    if (!report.wrong.empty()) return;
+    World next(world);
+    environment.enter(next);
+    make(next);
+    environment.leave();
+    report.steps++;
+    report.wrong = wrong(next);
+    if (report.wrong.empty() && seen.insert(Inspect::of(next, environment.name)).second) explore(next);
+    if (!report.wrong.empty()) report.path.insert(report.path.begin(), what());
+}
+
 void Explorer::Impl::message_steps(const World& world, size_t wire, bool there) {
     const auto queue_of = [=](World& in) -> Queue& {
         return there ? in.wires[wire].there : in.wires[wire].back;
     };
     const Queue& queue = there ? world.wires[wire].there : world.wires[wire].back;
     if (queue.empty()) return;
-    const std::string what =
-        fmt::format("{} on wire {} {}", name_of_body(queue.front()), wire, there ? "there" : "back");
-    step(world, what + " arrives", [&](World& next) {
+    const auto what = [&](const char* happens) {
+        return [&, happens] {
+            return fmt::format("{} on wire {} {} {}", name_of_body(queue.front()), wire,
+                               there ? "there" : "back", happens);
+        };
+    };
+    step(world, what("arrives"), [&](World& next) {
         const chassis::Envelope message = std::move(queue_of(next).front());
         queue_of(next).pop_front();
         deliver(next, wire, there, message);
     });
     if (world.left.losses > 0)
-        step(world, what + " is lost", [&](World& next) {
+        step(world, what("is lost"), [&](World& next) {
             next.left.losses--;
             next.troubled = true;
             queue_of(next).pop_front();
         });
     if (world.left.repeats > 0)
-        step(world, what + " will be repeated", [&](World& next) {
+        step(world, what("will be repeated"), [&](World& next) {
             next.left.repeats--;
             queue_of(next).push_back(queue_of(next).front());
         });
@@ -318,11 +350,13 @@ void Explorer::Impl::message_steps(const World& world, size_t wire, bool there) 
 void Explorer::Impl::wire_steps(const World& world, size_t wire) {
     message_steps(world, wire, true);
     message_steps(world, wire, false);
-    const std::string name = fmt::format("wire {}", wire);
+    const auto what = [&](const char* happens) {
+        return [=] { return fmt::format("wire {} {}", wire, happens); };
+    };
     if (!world.wires[wire].open)
-        step(world, name + " connects", [&](World& next) { connect(next, wire); });
+        step(world, what("connects"), [&](World& next) { connect(next, wire); });
     else if (world.left.breaks > 0)
-        step(world, name + " breaks", [&](World& next) {
+        step(world, what("breaks"), [&](World& next) {
             next.left.breaks--;
             next.troubled = true;
             break_wire(next, wire);
@@ -330,8 +364,11 @@ void Explorer::Impl::wire_steps(const World& world, size_t wire) {
 }
 
 void Explorer::Impl::other_steps(const World& world) {
+    const auto what = [](const char* happens, size_t blade = 0) {
+        return [=] { return blade ? fmt::format("{} {}", happens, blade) : std::string(happens); };
+    };
     if (world.asked < wishes.size())
-        step(world, "the dataplane asks", [&](World& next) {
+        step(world, what("the dataplane asks"), [&](World& next) {
             link::MoveRequest request;
             request.set_move_id(++next.asked);
             request.set_name(bytes_of(environment.name));
@@ -342,49 +379,33 @@ void Explorer::Impl::other_steps(const World& world) {
             next.moves->request(request, kNow);
         });
     for (size_t i = 0; i < 2; i++) {
-        step(world, fmt::format("agent {} waits no longer", i + 1), [&](World& next) {
+        step(world, what("no longer waits: agent", i + 1), [&](World& next) {
             next.troubled |= next.movers[i]->under_way() > 0;
             next.movers[i]->look(kMuchLater);
         });
         if (world.left.crashes > 0)
-            step(world, fmt::format("agent {} dies", i + 1), [&](World& next) {
+            step(world, what("dies: agent", i + 1), [&](World& next) {
                 next.left.crashes--;
                 next.troubled = true;
                 crash_agent(next, i);
             });
         if (world.left.resumes > 0)
-            step(world, fmt::format("the client is at blade {}", i + 1), [&](World& next) {
+            step(world, what("the client is at blade", i + 1), [&](World& next) {
                 next.left.resumes--;
                 SessionRecord record;
                 next.used += environment.stores[i]->resume(environment.name, 0x0304, wall_clock_ms(), record);
             });
     }
-    step(world, "keyraild waits no longer", [&](World& next) {
+    step(world, what("keyraild waits no longer"), [&](World& next) {
         next.troubled |= next.moves->orders().under_way() > 0;
         next.moves->tick(kMuchLater);
     });
     if (world.left.crashes > 0)
-        step(world, "keyraild dies", [&](World& next) {
+        step(world, what("keyraild dies"), [&](World& next) {
             next.left.crashes--;
             next.troubled = true;
             crash_keyraild(next);
         });
-}
-
-void Explorer::Impl::step(const World& world, std::string what, const Make& make) {
-    if (!report.wrong.empty()) return;
-    World next(world);
-    environment.enter(next);
-    make(next);
-    environment.leave();
-    report.steps++;
-    path.push_back(std::move(what));
-    report.wrong = wrong(next);
-    if (!report.wrong.empty())
-        report.path = path;
-    else if (seen.insert(Inspect::text_of(next, environment.name)).second)
-        explore(next);
-    path.pop_back();
 }
 
 void Explorer::Impl::explore(const World& world) {
@@ -422,7 +443,7 @@ Explorer::Explorer(std::vector<Wish> wishes, const Troubles& troubles, Mistake m
 Explorer::~Explorer() = default;
 
 Explorer::Report Explorer::run() {
-    impl_->seen.insert(Inspect::text_of(impl_->start, impl_->environment.name));
+    impl_->seen.insert(Inspect::of(impl_->start, impl_->environment.name));
     impl_->explore(impl_->start);
     impl_->report.states = impl_->seen.size();
     return impl_->report;

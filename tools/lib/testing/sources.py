@@ -35,16 +35,18 @@ def clang_format() -> Report:
 
 
 def clang_tidy() -> Report:
-    """One test per translation unit of the product; generated ones are not ours. Its own headers count too."""
+    """One test per translation unit of the product: a file, or several that Meson compiles together (its -unity files,
+    whose sources count as headers). Generated ones are not ours; our own headers count too."""
     build = build_dir()
     database = json.loads((build / "compile_commands.json").read_text())
     units = sorted({(Path(entry["directory"]) / entry["file"]).resolve() for entry in database})
-    return _in_parallel("clang-tidy", [unit for unit in units if unit.suffix == ".cc" and _is_ours(unit, build)],
-                        build)
+    return _in_parallel("clang-tidy", [unit for unit in units if _is_ours(unit, build)], build)
 
 
 def _is_ours(unit: Path, build: Path) -> bool:
-    return any(unit.is_relative_to(ROOT / folder) for folder in PRODUCT) and not unit.is_relative_to(build)
+    if unit.is_relative_to(build):
+        return "-unity" in unit.name and any(unit.is_relative_to(build / folder) for folder in PRODUCT)
+    return unit.suffix == ".cc" and any(unit.is_relative_to(ROOT / folder) for folder in PRODUCT)
 
 
 def _in_parallel(what: str, units: list[Path], build: Path) -> Report:
@@ -56,7 +58,7 @@ def _in_parallel(what: str, units: list[Path], build: Path) -> Report:
         # .clang-tidy, and the sanitizers look for the same mistakes here.
         done = run(["clang-tidy-16", "--quiet", "-p", build, "--extra-arg=-Wno-unknown-warning-option",
                     "--checks=-clang-analyzer-*", unit], check=False, timeout=600)
-        return "" if done.returncode == 0 else f"{unit.relative_to(ROOT)}\n{tail(done.stdout or done.stderr, 20)}"
+        return "" if done.returncode == 0 else f"{unit.name}\n{tail(done.stdout or done.stderr, 20)}"
 
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         for complaint in pool.map(check, units):
