@@ -7,10 +7,12 @@
 #include <sched.h>
 
 #include <charconv>
+#include <chrono>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <regex>
+#include <thread>
 
 namespace keyrail {
 namespace {
@@ -42,8 +44,15 @@ uint64_t free_huge_megabytes() {
     return total_kb / 1024;
 }
 
+/// A predecessor that was killed a moment ago: the kernel gives its pages back when it has let go of the
+/// memory that AF_XDP sockets had registered, which is some milliseconds after the process's end.
 Result<void> check_huge_pages(const Profile& profile) {
-    const uint64_t free_mb = free_huge_megabytes();
+    using namespace std::chrono_literals;
+    uint64_t free_mb = free_huge_megabytes();
+    for (int i = 0; i < 100 && free_mb < profile.memory_mb && profile.huge_pages; i++) {
+        std::this_thread::sleep_for(10ms);
+        free_mb = free_huge_megabytes();
+    }
     if (!profile.huge_pages || free_mb >= profile.memory_mb) return {};
     return fail(
         "{} MB of huge pages are needed and {} MB are free; reserve them: sysctl -w vm.nr_hugepages={} "

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// A value in shared memory that one process writes and many read without a lock: a seqlock. It must be plain
-// data, and be right as zeroes (nothing published yet).
+// A value in shared memory that one process writes and many read without a lock, and without ever waiting:
+// there are two copies, the writer fills the one that nobody is sent to. It must be plain data, and be right
+// as zeroes (nothing published yet).
 #pragma once
 
 #include <strings.h>
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <cstring>
@@ -17,25 +19,23 @@ class Published {
     static_assert(std::is_trivially_copyable_v<T>);
 
   public:
-    /// One writer; readers never block it.
+    /// One writer. Should it die, or be kept from running, in the middle of this, the value of before holds.
     void publish(const T& value) {
-        // An odd value here is ours: an earlier writer died in the middle.
-        const uint32_t sequence = sequence_.load(std::memory_order_relaxed) | 1;
-        sequence_.store(sequence, std::memory_order_relaxed);
+        const uint32_t next = sequence_.load(std::memory_order_relaxed) + 1;
+        // Whoever finds what is written now finds the sequence of the publish before this one, too.
         std::atomic_thread_fence(std::memory_order_release);
-        std::memcpy(static_cast<void*>(&value_), &value, sizeof value);
-        sequence_.store(sequence + 1, std::memory_order_release);
+        std::memcpy(static_cast<void*>(&copies_[next % 2]), &value, sizeof value);
+        sequence_.store(next == 0 ? 2 : next, std::memory_order_release);  // 0 means nothing
     }
 
-    /// Calls `look` with the value, again when it changed meanwhile: `look` copies what it needs and believes
-    /// nothing yet. False: nothing was published, or the writer died while it wrote.
+    /// Calls `look` with the value, again when it was published anew meanwhile: `look` copies what it needs
+    /// and believes nothing yet. False: nothing was published, or it changes all the time.
     template <typename Look>
     bool read(Look look) const {
         for (int attempt = 0; attempt < 1000; attempt++) {
             const uint32_t before = version();
             if (before == 0) return false;
-            if (before & 1) continue;
-            look(value_);
+            look(copies_[before % 2]);
             std::atomic_thread_fence(std::memory_order_acquire);
             if (sequence_.load(std::memory_order_relaxed) == before) return true;
         }
@@ -46,8 +46,8 @@ class Published {
     [[nodiscard]] uint32_t version() const { return sequence_.load(std::memory_order_acquire); }
 
   private:
-    std::atomic<uint32_t> sequence_;
-    T value_;
+    std::atomic<uint32_t> sequence_;  // of the latest publish; its last bit says which copy
+    std::array<T, 2> copies_;
 };
 
 }  // namespace keyrail

@@ -50,6 +50,10 @@ void show_moves(const json& moves) {
         "\nmoves      ordered {}, moved {}, not found {}, refused {}, lost {}, unreachable {}, late {}\n",
         number("ordered"), number("moved"), number("not_found"), number("refused"), number("lost"),
         number("unreachable"), number("late"));
+    if (number("refused_not_authorised") > 0)
+        fmt::print(
+            "           {} refused to blades that do not serve the session's service (see keyraild's log)\n",
+            number("refused_not_authorised"));
     if (number("moved") > 0)
         fmt::print("           order to acknowledgement: p50 {} us, p99 {} us\n", number("p50_us"),
                    number("p99_us"));

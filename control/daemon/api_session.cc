@@ -100,7 +100,7 @@ asio::awaitable<ApiReply> purge(Daemon& daemon, ApiCall call) {
             failed.push_back({{"blade", id}, {"problem", answer.error().message}});
     }
     const auto name = name_from(what->name());
-    if (name || what->all()) daemon.moves().purge(name ? &*name : nullptr);
+    if (name || what->all()) daemon.purge(name ? &*name : nullptr);
     spdlog::info("operator: {} sessions purged", purged);
     co_return json_reply({{"purged", purged}, {"failed", failed}});
 }

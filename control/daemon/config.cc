@@ -440,6 +440,13 @@ bool ServiceConfig::has_member(uint16_t blade) const {
     return has(*this) || std::ranges::any_of(routes, has);
 }
 
+bool ServiceConfig::moves_between(uint16_t from, uint16_t to) const {
+    const auto has_both = [&](const auto& one) {
+        return std::ranges::binary_search(one.blades, from) && std::ranges::binary_search(one.blades, to);
+    };
+    return content_moves || has_both(*this) || std::ranges::any_of(routes, has_both);
+}
+
 tl::expected<Config, ConfigMistakes> read_config(const fs::path& file) { return Reader(file).read(); }
 
 tl::expected<Config, ConfigMistakes> check_config(const fs::path& file) {

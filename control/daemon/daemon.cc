@@ -73,6 +73,7 @@ void Daemon::tick() {
     moves_.tick(Clock::now());
     if (settled_ && moves_.directory_changed()) moves_.send_directory();
     checkpoints_.tick(unix_ms());
+    tell_continuance();
     if (ticks_ % kTicksPerCertificateCheck == 0) certifier_.keep_own(tls_);
     if (ticks_++ % kTicksPerRotationStep == 0) step_rotation();
     tick_timer_.expires_after(Moves::kTick);
@@ -100,6 +101,7 @@ AgentEvents Daemon::agent_events() {
         blades_.disconnected(blade);
         members_.erase(blade);
         moves_.agent_lost(blade);
+        continuance_.forget(blade);
         changed();
     };
     events.message = [this](uint16_t blade, const chassis::Envelope& message) { on_message(blade, message); };
@@ -159,6 +161,17 @@ Result<void> Daemon::send(uint16_t blade, chassis::Envelope message) {
 void Daemon::send(link::ToDataplane message) { dataplane_.send(std::move(message)); }
 void Daemon::drained(uint16_t blade, MoveResult result) { draining_.moved(blade, result); }
 
+void Daemon::tell_continuance() {
+    for (const auto& [id, blade] : blades_.all()) {
+        const auto news = blade.connected ? continuance_.news(blade, unix_ms()) : std::nullopt;
+        if (!news) continue;
+        chassis::Envelope envelope;
+        envelope.mutable_drain()->set_renew_tickets(news->renew_tickets);
+        envelope.mutable_drain()->set_close_idle(news->close_idle);
+        if (auto sent = agents_.send(id, std::move(envelope)); !sent) continuance_.forget(id);
+    }
+}
+
 void Daemon::restore(const MoveOrder& order) {
     checkpoints_.restore(order.name, order.service, order.to, order.id, [this, id = order.id](bool sent) {
         if (!sent) moves_.not_restored(id, Clock::now());
@@ -209,6 +222,14 @@ Result<void> Daemon::set_draining(uint16_t blade, std::optional<DrainOptions> op
     draining_.follow();
     changed();
     return {};
+}
+
+void Daemon::purge(const SessionName* name) {
+    moves_.purge(name);
+    if (name)
+        checkpoints_.purge(*name);
+    else
+        checkpoints_.clear();
 }
 
 Result<void> Daemon::reload() {

@@ -14,6 +14,7 @@
 #include "control/daemon/certifier.h"
 #include "control/daemon/checkpoints.h"
 #include "control/daemon/config.h"
+#include "control/daemon/continuance.h"
 #include "control/daemon/dataplane_link.h"
 #include "control/daemon/draining.h"
 #include "control/daemon/economics.h"
@@ -45,6 +46,9 @@ class Daemon : private CheckpointLinks, private MovesLinks {
     /// nullopt: the blade takes new clients again.
     Result<void> set_draining(uint16_t blade, std::optional<DrainOptions> options);
 
+    /// Forgets a session, or all: where it is, its latest state, and what is kept of it.
+    void purge(const SessionName* name);
+
     /// A token for `keyrail-agent join`; the secret is in it.
     Result<std::string> invite(const Enrolment::Wish& wish);
     /// Cuts the blade off, here and at every agent, for good: until it is enrolled anew.
@@ -61,7 +65,6 @@ class Daemon : private CheckpointLinks, private MovesLinks {
     [[nodiscard]] const Moves& moves() const { return moves_; }
     [[nodiscard]] const Checkpoints& checkpoints() const { return checkpoints_; }
     [[nodiscard]] const Economics& economics() const { return economics_; }
-    [[nodiscard]] Moves& moves() { return moves_; }
     [[nodiscard]] const Draining& draining() const { return draining_; }
     [[nodiscard]] Agents& agents() { return agents_; }
     [[nodiscard]] DataplaneLink& dataplane() { return dataplane_; }
@@ -82,6 +85,7 @@ class Daemon : private CheckpointLinks, private MovesLinks {
     void changed();
     void publish();
     void tick();
+    void tell_continuance();
 
     // --- of the moves ---
     [[nodiscard]] std::optional<uint16_t> home(const SessionName& name) const override;
@@ -89,6 +93,9 @@ class Daemon : private CheckpointLinks, private MovesLinks {
     Result<void> send(uint16_t blade, chassis::Envelope message) override;
     void send(link::ToDataplane message) override;
     void drained(uint16_t blade, MoveResult result) override;
+    [[nodiscard]] const LatestState* latest(const SessionName& name) const override {
+        return checkpoints_.latest(name);
+    }
     // --- of the checkpoints and the repositories ---
     [[nodiscard]] PoolKeyKeeper::Members members() const override { return members_; }
     [[nodiscard]] std::optional<uint16_t> holder(const SessionName& name) const override {
@@ -114,6 +121,7 @@ class Daemon : private CheckpointLinks, private MovesLinks {
     DataplaneLink dataplane_;
     Moves moves_;
     Draining draining_;
+    Continuance continuance_;
     Checkpoints checkpoints_;
     PoolKeyKeeper::Members members_;  // whose agents are connected
     asio::steady_timer settle_timer_, tick_timer_;

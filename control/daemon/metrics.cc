@@ -180,10 +180,12 @@ void add_moves(Exposition& out, const json& moves) {
         out.sample(moves[key].get<double>() / 1e6, {{"quantile", quantile}});
     out.gauge("moves_under_way", "Ordered and not yet acknowledged");
     out.sample(moves["under_way"]);
-    constexpr std::array kOthers = {std::pair{"asked", "Moves that were wanted"},
-                                    std::pair{"joined", "Of these, sessions that were under way already"},
-                                    std::pair{"ordered", "Of these, orders given to holders"},
-                                    std::pair{"late", "Acknowledged when the hold budget was spent"}};
+    constexpr std::array kOthers = {
+        std::pair{"asked", "Moves that were wanted"},
+        std::pair{"refused_not_authorised", "Of these, by a blade that does not serve the session's service"},
+        std::pair{"joined", "Of these, sessions that were under way already"},
+        std::pair{"ordered", "Of these, orders given to holders"},
+        std::pair{"late", "Acknowledged when the hold budget was spent"}};
     for (const auto& [key, help] : kOthers) {
         out.counter(fmt::format("moves_{}_total", key), help);
         out.sample(moves[key]);

@@ -49,15 +49,16 @@ bool Moves::may_move(uint16_t from, uint16_t to, const std::string& service) con
     for (const ServiceConfig& config : config_.services) {
         if (!service.empty() && config.name != service) continue;
         known = true;
-        const bool there = config.has_member(to);
-        if (service.empty() ? !there && config.has_member(from) : !there) return false;
+        const bool there = config.has_member(to), here = config.has_member(from);
+        if (service.empty() ? !there && here : !there) return false;
+        if (here && !config.moves_between(from, to)) return false;
     }
     return known;
 }
 
 std::optional<MoveResult> Moves::refusal(const MoveWish& wish, const std::string& service) const {
-    if (wish.from == wish.to || !config_.blades.contains(wish.from) || !may_move(wish.from, wish.to, service))
-        return MoveResult::refused;
+    if (wish.from == wish.to || !config_.blades.contains(wish.from)) return MoveResult::refused;
+    if (!may_move(wish.from, wish.to, service)) return MoveResult::refused;
     const bool has_source = links_.dead(wish.from) ? links_.keeps(service) : links_.connected(wish.from);
     if (orders_.full() || !has_source || !links_.connected(wish.to)) return MoveResult::unreachable;
     return std::nullopt;
@@ -93,6 +94,14 @@ void Moves::pull(uint16_t blade, uint64_t request, const chassis::Pull& pull, Ti
     const auto name = name_from(pull.name());
     const auto from = name ? holder(*name) : std::nullopt;
     if (!from) return answer(waiter, MoveResult::not_found, nullptr);
+    const auto service = std::ranges::find(config_.services, pull.service(), &ServiceConfig::name);
+    if (!pull.service().empty() && (service == config_.services.end() || !service->has_member(blade))) {
+        orders_.count_not_authorised();
+        spdlog::warn(
+            "moves: blade {} asks for a session of service '{}' that blade {} has, and does not serve it; "
+            "refused",
+            blade, pull.service(), *from);
+    }
     ask({waiter, *name, *from, blade, microseconds(pull.budget_us()), ""}, pull.service(), now);
 }
 
@@ -108,7 +117,11 @@ void Moves::give_order(const MoveOrder& order, Time now) {
     message.set_to(order.to);
     message.set_budget_us(static_cast<uint32_t>(order.budget.count()));
     for (const ServiceConfig& service : config_.services)
-        if (std::ranges::binary_search(service.blades, order.to)) message.add_services(service.name);
+        if (service.has_member(order.to)) message.add_services(service.name);
+    if (const LatestState* const latest = links_.latest(order.name); latest && !latest->gone) {
+        message.set_floor_uses(latest->uses);
+        message.set_floor_digest(latest->digest.data(), latest->digest.size());
+    }
     if (const auto sent = links_.send(order.from, std::move(envelope)); !sent) {
         spdlog::warn("moves: {}", sent.error().message);
         if (const auto ended = orders_.done(order.id, order.from, MoveResult::unreachable, now))

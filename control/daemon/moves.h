@@ -12,6 +12,7 @@
 
 #include "control/daemon/config.h"
 #include "control/daemon/directory.h"
+#include "control/daemon/latest.h"
 #include "control/daemon/orders.h"
 #include "control/protocol/result.h"
 
@@ -39,6 +40,8 @@ class MovesLinks {
     virtual void send(link::ToDataplane message) = 0;
     /// A move of a drain is over.
     virtual void drained(uint16_t blade, MoveResult result) = 0;
+    /// What is known of the session's use; nullptr: nothing.
+    [[nodiscard]] virtual const LatestState* latest(const SessionName& name) const = 0;
 
     // --- where a session may be when its holder is dead, or does not have it any more ---
     [[nodiscard]] virtual bool dead(uint16_t blade) const = 0;

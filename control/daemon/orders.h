@@ -61,6 +61,7 @@ struct FinishedMove {
 
 struct MoveCounters {
     uint64_t asked = 0, joined = 0, ordered = 0;
+    uint64_t not_authorised = 0;  // of those refused: a blade asked for what it does not serve
     std::array<uint64_t, kMoveResults> results{};  // by MoveResult
     uint64_t late = 0;                             // acknowledged after the budget was spent
     Histogram duration;                            // order -> MOVED
@@ -85,6 +86,7 @@ class Orders {
 
     /// A wish that ends before it became an order (unknown blade, agent away, …).
     void count_refusal(MoveResult result);
+    void count_not_authorised() { counters_.not_authorised++; }
 
     /// An agent says how an order ended. `by` must be the one who may say so: the target says MOVED, the
     /// holder all else; nullopt for anybody else, and for unknown orders. After holder_gone() a late MOVED is

@@ -96,6 +96,7 @@ json moves_report(const Orders& orders) {
                    {"joined", counters.joined},
                    {"ordered", counters.ordered},
                    {"late", counters.late},
+                   {"refused_not_authorised", counters.not_authorised},
                    {"under_way", orders.under_way()}};
     for (size_t i = 0; i < kMoveResults; i++)
         report[text_of(static_cast<MoveResult>(i))] = counters.results[i];

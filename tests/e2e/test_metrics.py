@@ -36,7 +36,7 @@ def read(text: str) -> Samples:
     return samples
 
 
-def total(samples: Samples, name: str, **labels: Any) -> float:
+def total(samples: Samples, name: str, /, **labels: Any) -> float:
     return sum(value for (known, its), value in samples.items()
                if known == f"keyrail_{name}" and labels.items() <= dict(its).items())
 

@@ -73,5 +73,5 @@ def test_moves_are_measured(chassis: Chassis, session: Path) -> None:
     with chassis.drained(blade):
         assert openssl.connect("1.3", session).resumed
     moves = chassis.stats().moves
-    assert moves["moved"] == before + 1
+    assert moves["moved"] > before  # the session's, and whatever else the blade had
     assert 0 < moves["p50_us"] < 200_000, moves  # within the hold budget of the lab

@@ -64,6 +64,7 @@ class Environment : public MovesLinks {
         if (message.has_move_outcome()) now->answers[message.move_outcome().move_id()]++;
     }
     void drained(uint16_t, MoveResult) override {}
+    [[nodiscard]] const LatestState* latest(const SessionName&) const override { return nullptr; }
     [[nodiscard]] bool dead(uint16_t) const override { return false; }
     [[nodiscard]] bool keeps(const std::string&) const override { return false; }
     void restore(const MoveOrder&) override {}

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A blade dies, and its sessions do not: they come back from the repository, on another blade, once."""
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from clients import openssl
+from clients.outcome import VERSIONS
+from lab.namespaces import enter, in_host
+from lab.plan import CONFIG, DISPATCH, SWITCH
+from support.chassis import Chassis, eventually
+
+REDIS_PORT = 6379  # of the dispatcher's namespace
+
+
+@contextmanager
+def kept(chassis: Chassis, kind: str, directory: Path) -> Iterator[None]:
+    """The service with this repository; as it was at the end."""
+    before = CONFIG.read_text()
+    redis = None
+    try:
+        tables = ""
+        if kind == "redis":
+            redis = subprocess.Popen([*enter(DISPATCH), "redis-server", "--bind", "127.0.0.1", "--port",
+                                      str(REDIS_PORT), "--save", "", "--dir", str(directory), "--logfile", "redis.log"])
+            tables = f'\n[redis]\nnodes = ["127.0.0.1:{REDIS_PORT}"]\n'
+        CONFIG.write_text(before.replace('pool = "web"\n', f'pool = "web"\nrepository = "{kind}"\n') + tables)
+        chassis.keyrail("config", "reload")
+        yield
+    finally:
+        CONFIG.write_text(before)
+        chassis.keyrail("config", "reload")
+        if redis:
+            redis.kill()
+            redis.wait()
+
+
+@contextmanager
+def unplugged(chassis: Chassis, blade: str) -> Iterator[None]:
+    """Neither its server nor its agent nor its machine answers any more."""
+    try:
+        in_host(SWITCH, ["ip", "link", "set", blade, "down"])
+        eventually(lambda: chassis.blade_states()[blade] == "down", 10, f"{blade} is down")
+        yield
+    finally:
+        in_host(SWITCH, ["ip", "link", "set", blade, "up"])
+        chassis.wait_for_states("up", 20)
+
+
+def repository(chassis: Chassis, kind: str, figure: str) -> int:
+    return chassis.stats().raw["checkpoints"]["repositories"][kind][figure]
+
+
+@pytest.mark.parametrize("kind", ["lmdb", "redis"])
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_blade_dies(chassis: Chassis, session: Path, tmp_path: Path, version: str, kind: str) -> None:
+    with kept(chassis, kind, tmp_path):
+        stored = repository(chassis, kind, "stored")
+        home = openssl.connect(version, session)
+        assert home.ok, home
+        eventually(lambda: repository(chassis, kind, "stored") > stored and
+                   repository(chassis, kind, "waiting") == 0, 10, "the session is in the repository")
+        with unplugged(chassis, home.blade):
+            again = openssl.connect(version, session)
+            assert again.resumed and again.blade != home.blade, again
+            assert repository(chassis, kind, "taken") >= 1
+        # The blade is back, and with it its copy of the session: it counts for nothing.
+        later = openssl.connect(version, session)
+        assert later.resumed and later.blade == again.blade, later
