@@ -440,11 +440,11 @@ bool ServiceConfig::has_member(uint16_t blade) const {
     return has(*this) || std::ranges::any_of(routes, has);
 }
 
-bool ServiceConfig::moves_between(uint16_t from, uint16_t to) const {
-    const auto has_both = [&](const auto& one) {
-        return std::ranges::binary_search(one.blades, from) && std::ranges::binary_search(one.blades, to);
+bool ServiceConfig::has_content_of(uint16_t from, uint16_t to) const {
+    const auto has = [&](const auto& one) {
+        return !std::ranges::binary_search(one.blades, to) || std::ranges::binary_search(one.blades, from);
     };
-    return content_moves || has_both(*this) || std::ranges::any_of(routes, has_both);
+    return has(*this) && std::ranges::all_of(routes, has);
 }
 
 tl::expected<Config, ConfigMistakes> read_config(const fs::path& file) { return Reader(file).read(); }

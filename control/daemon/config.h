@@ -76,8 +76,8 @@ struct ServiceConfig {
     /// The blades of all its pools, ascending: those that may hold its sessions.
     [[nodiscard]] std::vector<uint16_t> members() const;
     [[nodiscard]] bool has_member(uint16_t blade) const;
-    /// May its sessions go from one of these members to the other? They have the same content, or it says so.
-    [[nodiscard]] bool moves_between(uint16_t from, uint16_t to) const;
+    /// Has blade `from` everything that clients may want of blade `to`?
+    [[nodiscard]] bool has_content_of(uint16_t from, uint16_t to) const;
     bool operator==(const ServiceConfig&) const = default;
 };
 

@@ -49,9 +49,8 @@ bool Moves::may_move(uint16_t from, uint16_t to, const std::string& service) con
     for (const ServiceConfig& config : config_.services) {
         if (!service.empty() && config.name != service) continue;
         known = true;
-        const bool there = config.has_member(to), here = config.has_member(from);
-        if (service.empty() ? !there && here : !there) return false;
-        if (here && !config.moves_between(from, to)) return false;
+        const bool there = config.has_member(to);
+        if (service.empty() ? !there && config.has_member(from) : !there) return false;
     }
     return known;
 }
@@ -89,23 +88,34 @@ void Moves::request(const link::MoveRequest& request, Time now) {
         request.service(), now);
 }
 
+bool Moves::may_pull(uint16_t from, uint16_t to, const std::string& name) {
+    const auto service = std::ranges::find(config_.services, name, &ServiceConfig::name);
+    if (service == config_.services.end() || !service->has_member(to)) {
+        orders_.count_not_authorised();
+        spdlog::warn(
+            "moves: blade {} asks for a session of service '{}' of blade {}, and does not serve it; refused",
+            to, name, from);
+        return false;
+    }
+    // The blade does not say for what content its server misses the session.
+    return service->content_moves || service->has_content_of(from, to);
+}
+
 void Moves::pull(uint16_t blade, uint64_t request, const chassis::Pull& pull, Time now) {
     const Waiter waiter{Waiter::Kind::pull, blade, request};
     const auto name = name_from(pull.name());
     const auto from = name ? holder(*name) : std::nullopt;
     if (!from) return answer(waiter, MoveResult::not_found, nullptr);
-    const auto service = std::ranges::find(config_.services, pull.service(), &ServiceConfig::name);
-    if (!pull.service().empty() && (service == config_.services.end() || !service->has_member(blade))) {
-        orders_.count_not_authorised();
-        spdlog::warn(
-            "moves: blade {} asks for a session of service '{}' that blade {} has, and does not serve it; "
-            "refused",
-            blade, pull.service(), *from);
+    if (!pull.service().empty() && !may_pull(*from, blade, pull.service())) {
+        orders_.count_refusal(MoveResult::refused);
+        return answer(waiter, MoveResult::refused, nullptr);
     }
     ask({waiter, *name, *from, blade, microseconds(pull.budget_us()), ""}, pull.service(), now);
 }
 
 void Moves::drain(uint16_t from, uint16_t to, const SessionName& name, const std::string& service, Time now) {
+    if (holder(name) != from)
+        return links_.drained(from, MoveResult::not_found);  // it left since it was listed
     ask({{Waiter::Kind::drain, from, 0}, name, from, to, kDrainBudget, ""}, service, now);
 }
 
@@ -152,6 +162,7 @@ void Moves::answer(const Waiter& waiter, MoveResult result, const MovedSession* 
 }
 
 void Moves::finished(const FinishedMove& move, uint64_t expires_ms) {
+    fresh_.erase(move.order.name);  // what came before is the past
     if (move.result != MoveResult::moved) {
         // Where it was it is no more: whoever looks for it shall try its home, then make a full handshake.
         if (move.result == MoveResult::not_found || move.result == MoveResult::lost)
@@ -166,7 +177,7 @@ void Moves::finished(const FinishedMove& move, uint64_t expires_ms) {
     else
         directory_.set(now);
     const auto by_dataplane = [](const Waiter& waiter) { return waiter.kind == Waiter::Kind::dataplane; };
-    if (std::ranges::none_of(move.waiters, by_dataplane)) fresh_.push_back(now);  // it has yet to be told
+    if (std::ranges::none_of(move.waiters, by_dataplane)) fresh_.emplace(now.name, now);
     for (const Waiter& waiter : move.waiters) answer(waiter, MoveResult::moved, &now);
 }
 
@@ -224,7 +235,10 @@ void Moves::agent_lost(uint16_t blade) {
 void Moves::tick(Time now) {
     for (const FinishedMove& move : orders_.expire(now)) finished(move, 0);
     directory_.sweep(unix_ms());
-    if (!fresh_.empty()) send_entries(std::exchange(fresh_, {}), false);
+    if (fresh_.empty()) return;
+    std::vector<MovedSession> news;
+    for (const auto& [name, session] : std::exchange(fresh_, {})) news.push_back(session);
+    send_entries(news, false);
 }
 
 void Moves::purge(const SessionName* name) {

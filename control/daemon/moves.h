@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "control/daemon/config.h"
@@ -101,6 +102,7 @@ class Moves {
     /// nullopt: order it.
     [[nodiscard]] std::optional<MoveResult> refusal(const MoveWish& wish, const std::string& service) const;
     void give_order(const MoveOrder& order, Time now);
+    bool may_pull(uint16_t from, uint16_t to, const std::string& name);
     bool restore(uint64_t order_id);
     void finished(const FinishedMove& move, uint64_t expires_ms);
     void send_entries(const std::vector<MovedSession>& sessions, bool replace);
@@ -110,7 +112,8 @@ class Moves {
     MovesLinks& links_;
     Orders orders_;
     Directory directory_;
-    std::vector<MovedSession> fresh_;  // of the directory; the dataplane is told at the next tick
+    /// Moves that the dataplane did not ask for: it is told at the next tick.
+    std::unordered_map<SessionName, MovedSession, SessionNameHash> fresh_;
     bool directory_changed_ = false;
 };
 
