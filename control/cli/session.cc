@@ -23,6 +23,8 @@ void show(const json& session) {
                    session["tls_version"].get<std::string>(),
                    session["single_use"].get<bool>() ? "single use" : "reusable",
                    session["expires"].get<std::string>());
+    if (!session["uses"].is_null())
+        fmt::print("resumed  {} times, as far as is known\n", session["uses"].get<uint32_t>());
     if (session["moves_under_way"].get<bool>()) fmt::print("move     under way\n");
 }
 

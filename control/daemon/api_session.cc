@@ -35,9 +35,9 @@ asio::awaitable<ApiReply> session(Daemon& daemon, ApiCall call) {
     const auto name = name_from_hex(hex);
     if (!name) co_return error_reply(400, "a session name has 64 hex digits");
     const auto home = daemon.secrets().home(*name);
-    json report = {{"name", hex},          {"home", nullptr},        {"holder", nullptr},
-                   {"held", false},        {"tls_version", nullptr}, {"expires", nullptr},
-                   {"single_use", nullptr}};
+    json report = {{"name", hex},           {"home", nullptr},        {"holder", nullptr},
+                   {"held", false},         {"tls_version", nullptr}, {"expires", nullptr},
+                   {"single_use", nullptr}, {"uses", nullptr}};
     if (!home)
         co_return error_reply(404,
                               "not a session of this chassis: the name does not open with its name keys");
@@ -45,6 +45,7 @@ asio::awaitable<ApiReply> session(Daemon& daemon, ApiCall call) {
     report["home"] = *home;
     report["holder"] = holder;
     report["moves_under_way"] = daemon.moves().orders().under_way(*name);
+    if (const LatestState* const latest = daemon.checkpoints().latest(*name)) report["uses"] = latest->uses;
     chassis::Envelope question;
     question.mutable_query()->set_name(bytes_of(*name));
     const auto answer = co_await daemon.agents().ask(holder, std::move(question), kQueryTimeout);

@@ -54,7 +54,7 @@ class Chassis:
     @staticmethod
     def up(options: Options) -> "Chassis":
         words = ["up", "--no-build", "--blades", str(options.blades), "--server", options.server, "--cert",
-                 options.cert, "--bind", options.bind, "--no-accept", str(options.no_accept),
+                 options.cert, "--bind", options.bind, "--no-accept", str(options.no_accept), "--store", str(options.store_mb),
                  *(["--plain"] if options.plain else []), *(["--no-hooks"] if options.no_hooks else [])]
         lab(*words)
         return Chassis(options)

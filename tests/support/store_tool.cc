@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A session store by hand, for tests that are not C++:
-//   create PATH MB | control PATH WORD[=VALUE]... | list PATH | stats PATH | costs PATH | move FROM TO NAME
-//   [spent]
+//   create PATH MB | fill PATH COUNT PORT SERVICE | control PATH WORD[=VALUE]... | list PATH | stats PATH |
+//   costs PATH | move FROM TO NAME [spent]
 #include <fmt/format.h>
 #include <openssl/evp.h>
 
@@ -12,6 +12,8 @@
 #include <vector>
 
 #include "control/agent/store.h"
+#include "tests/support/session_names.h"
+#include "tests/support/temp_store.h"
 
 namespace {
 
@@ -58,6 +60,26 @@ int list(Store& store) {
                 "{} {:04x} home={} port={} uses={} single_use={} lifetime_ms={} service={:x} digest={}\n",
                 hex(info.name), info.tls_version, home(info.name, control), info.port, info.uses,
                 info.single_use, info.expires_ms - info.created_ms, info.service, hex(info.digest));
+    }
+    return 0;
+}
+
+/// Sessions of TLS 1.2 that the blade of this store has made, all different, and no server has.
+int fill(Store& store, uint64_t count, uint16_t port, const std::string& service) {
+    StoreControl control;
+    store.control().read([&](const StoreControl& now) { control = now; });
+    if (control.name_key_count == 0) return fail_with("the agent has given it no name key");
+    SessionRecord record;
+    testing::fill(record, 0, 160);
+    record.port = port;
+    record.service = service_id(service);
+    record.created_ms = record.authenticated_ms = wall_clock_ms();
+    record.expires_ms = wall_clock_ms() + 3'600'000;
+    record.early_data_spent = false;
+    for (uint64_t i = 0; i < count; i++) {
+        const StoreNameKey& key = control.name_keys[0];
+        record.name = testing::name_at(key.key, key.generation, control.blade_id, i);
+        if (store.put(record) != Store::Put::kStored) return fail_with("it takes no more");
     }
     return 0;
 }
@@ -133,6 +155,9 @@ int main(int argc, char** argv) {
     if (!store) return fail_with(store.error().message);
     if (words[0] == "list") return list(*store);
     if (words[0] == "move") return move(*store, words.at(2), words.at(3), words.size() > 4);
+    if (words[0] == "fill")
+        return fill(*store, std::stoull(words.at(2)), static_cast<uint16_t>(std::stoul(words.at(3))),
+                    words.at(4));
     if (words[0] == "stats") {
         const StoreStats stats = store->stats();
         fmt::print("sessions={} hits={} misses={} full={} resumed={}\n", stats.sessions, stats.hits,

@@ -85,7 +85,7 @@ def agent_config(blade: Blade, options: Options) -> str:
     return "# Made by tools/lab.\n" + _table("[blade]", {
         "id": blade.id, "control": f"{BACK4}:7400", "listen": f"{blade.address4}:7401", "interface": "back0",
         "ca": CHASSIS_PKI / "ca.pem", "certificate": CHASSIS_PKI / f"blade-{blade.id}.pem",
-        "key": CHASSIS_PKI / f"blade-{blade.id}.key", "store": blade.store, "store_size_mb": 64,
+        "key": CHASSIS_PKI / f"blade-{blade.id}.key", "store": blade.store, "store_size_mb": options.store_mb,
         "bpffs": blade.bpffs, "server_group": "www-data", "accept_program": not options.plain and blade.id > options.no_accept})
 
 

@@ -48,6 +48,8 @@ def parser() -> argparse.ArgumentParser:
                     help="the first N blades have no accept program, as on a kernel before 6.9")
     up.add_argument("--no-hooks", action="store_true",
                     help="nginx without our hooks: its own tickets, each blade's with a key of its own")
+    up.add_argument("--store", type=int, default=Options.store_mb, metavar="MB",
+                    help=f"room for sessions on each blade, default {Options.store_mb}; 1 MB for about 2500")
     up.add_argument("--no-build", action="store_true", help="take what is built as it is")
     commands.add_parser("down", help="take it away; nothing is left behind")
     status = commands.add_parser("status", help="what runs; exit status 1 if the lab is not up and whole")
@@ -64,9 +66,11 @@ def parser() -> argparse.ArgumentParser:
 
 def chosen(arguments: argparse.Namespace) -> Options:
     options = Options(arguments.blades, arguments.server, arguments.cert, arguments.plain, arguments.bind,
-                      arguments.no_accept, arguments.no_hooks)
+                      arguments.no_accept, arguments.no_hooks, arguments.store)
     if not 0 <= options.no_accept <= options.blades:
         raise ToolError(f"--no-accept {options.no_accept}: there are {options.blades} blades")
+    if not 1 <= options.store_mb <= 4096:
+        raise ToolError(f"--store {options.store_mb}: 1 to 4096 MB")
     if options.plain and (options.bind != "auto" or options.no_accept or options.no_hooks):
         raise ToolError("--plain has nothing to bind and no hooks: leave out --bind, --no-accept and --no-hooks")
     if options.no_hooks and options.server != "nginx":

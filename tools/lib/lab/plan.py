@@ -40,6 +40,7 @@ class Options:
     bind: str = "auto"
     no_accept: int = 0  # so many blades, from the first, have no accept program, as on a kernel before 6.9
     no_hooks: bool = False  # servers make their own tickets, each blade with a key of its own
+    store_mb: int = 64  # for sessions, on each blade
 
     def __str__(self) -> str:
         parts = [f"{self.blades} {self.server} blades", f"{self.cert} certificate",
@@ -50,6 +51,8 @@ class Options:
             parts.append(f"{self.no_accept} without accept program")
         if self.no_hooks:
             parts.append("no hooks")
+        if self.store_mb != Options.store_mb:
+            parts.append(f"stores of {self.store_mb} MB")
         return ", ".join(parts)
 
     def as_json(self) -> dict[str, int | str | bool]:

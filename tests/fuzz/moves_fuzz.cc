@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+// What anybody on the backplane can say about moves, to all three state machines: a series of messages, each
+// with its length (2 bytes) in front, goes to keyraild's Moves, to the holder's Mover and to the target's
+// Receiver.
+#include <spdlog/spdlog.h>
+
+#include "chassis.pb.h"
+#include "control/agent/mover.h"
+#include "control/agent/receiver.h"
+#include "control/daemon/moves.h"
+#include "link.pb.h"
+#include "tests/support/session_names.h"
+#include "tests/support/temp_store.h"
+
+namespace keyrail {
+namespace {
+
+constexpr NameKeys::Key kKey = {1, 2, 3};
+constexpr size_t kSessions = 8;
+
+class Links : public MovesLinks, public MoverLinks {
+  public:
+    explicit Links(const NameKeys& names) : names_(names) {}
+    [[nodiscard]] std::optional<uint16_t> home(const SessionName& name) const override {
+        return names_.home(name);
+    }
+    [[nodiscard]] bool connected(uint16_t blade) const override { return blade < 3; }
+    Result<void> send(uint16_t blade, chassis::Envelope) override {
+        return blade == 0 ? fail("it does not read") : Result<void>{};
+    }
+    void send(link::ToDataplane) override {}
+    void drained(uint16_t, MoveResult) override {}
+    [[nodiscard]] const LatestState* latest(const SessionName&) const override { return nullptr; }
+    [[nodiscard]] bool dead(uint16_t blade) const override { return blade == 2; }
+    [[nodiscard]] bool keeps(const std::string& service) const override { return service == "www"; }
+    void restore(const MoveOrder&) override {}
+    void report(chassis::MoveDone) override {}
+    uint64_t transfer_number() override { return ++transfers_; }
+
+  private:
+    const NameKeys& names_;
+    uint64_t transfers_ = 0;
+};
+
+struct World {
+    World() {
+        spdlog::set_level(spdlog::level::off);
+        names.set(0, kKey);
+        served.add("www", 443);
+        for (const uint16_t id : {uint16_t{0}, uint16_t{1}, uint16_t{2}}) config.blades[id].id = id;
+        auto& service = config.services.emplace_back();
+        service.name = "www";
+        service.blades = {0, 1, 2};
+        receiver.configure({0, 2});
+        SessionRecord record;
+        for (uint8_t i = 0; i < kSessions; i++) {
+            testing::fill(record, i, 50);
+            sessions[i] = record.name = testing::name_at(kKey, 0, 1, i);
+            (void)store->put(record);
+        }
+    }
+
+    /// Names cannot be guessed: one of a single byte stands for one of ours.
+    void name(std::string& bytes) const {
+        if (bytes.size() == 1) bytes = bytes_of(sessions[static_cast<uint8_t>(bytes[0]) % kSessions]);
+    }
+    void name_all(chassis::Envelope& message) const {
+        if (message.has_order()) name(*message.mutable_order()->mutable_name());
+        if (message.has_pull()) name(*message.mutable_pull()->mutable_name());
+        if (message.has_transfer()) name(*message.mutable_transfer()->mutable_record()->mutable_name());
+        if (message.has_announce())
+            for (auto& held : *message.mutable_announce()->mutable_held()) name(*held.mutable_name());
+    }
+
+    void take(chassis::Envelope& message) {
+        name_all(message);
+        const auto from = static_cast<uint16_t>(message.request() % 4);
+        if (message.has_order()) mover.order(message.order(), now);
+        if (message.has_transfer_ack())
+            mover.acknowledged(from, message.request(), message.transfer_ack(), now);
+        if (message.has_transfer()) receive(from, message);
+        if (message.has_move_done()) moves.done(from, message.move_done(), now);
+        if (message.has_announce()) moves.announce(from, message.announce());
+        if (message.has_pull()) moves.pull(from, message.request(), message.pull(), now);
+        if (message.has_query()) now += std::chrono::milliseconds(message.request() % 10'000);  // time passes
+        mover.look(now);
+        moves.tick(now);
+    }
+    /// Whatever it is, a repetition of it gets the same answer and changes nothing.
+    void receive(uint16_t from, const chassis::Envelope& message) {
+        const auto first = receiver.receive(from, message.request(), message.transfer()).SerializeAsString();
+        const uint64_t held = store->stats().sessions;
+        const auto again = receiver.receive(from, message.request(), message.transfer()).SerializeAsString();
+        if (first != again || store->stats().sessions != held) __builtin_trap();
+    }
+
+    testing::TempStore store{1 << 20};
+    std::array<SessionName, kSessions> sessions;
+    NameKeys names;
+    ServedServices served;
+    Config config;
+    Links links{names};
+    Moves moves{config, links, 1};
+    Mover mover{*store, served, links};
+    Receiver receiver{*store, served, 1, names, [](const SessionName&, chassis::MoveDone) {}};
+    Mover::Time now{std::chrono::hours(1)};
+};
+
+}  // namespace
+}  // namespace keyrail
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+    keyrail::World world;
+    while (size >= 2) {
+        const size_t length = std::min<size_t>(size - 2, data[0] << 8 | data[1]);
+        keyrail::chassis::Envelope message;
+        if (message.ParseFromArray(data + 2, static_cast<int>(length))) world.take(message);
+        data += 2 + length;
+        size -= 2 + length;
+    }
+    if (world.mover.under_way() > keyrail::Mover::kMostOrders) __builtin_trap();
+    return 0;
+}
