@@ -28,7 +28,7 @@ struct Assignment {
     std::set<HostPort> services;  // all
     std::set<HostPort> held;      // those whose connections the accept program takes
     ServedServices served;
-    std::set<std::string> sealed;        // services with a repository
+    std::set<std::string> sealed;  // services with a repository
     PeerBlades peers;
     std::set<uint16_t> revoked;  // blades whose sessions are worth nothing
 

@@ -54,7 +54,7 @@ std::optional<Enrolment::Entries> Enrolment::read(const std::string& text) try {
         if (one.contains("token")) {
             const json& token = one.at("token");
             const auto hash = from_hex(token.at("sha256").get<std::string>());
-            entry.token.emplace();
+            entry.token = Token{};  // (clang 16 does not find emplace()'s constructor here)
             if (!hash || hash->size() != entry.token->hash.size()) return std::nullopt;
             std::ranges::copy(*hash, reinterpret_cast<char*>(entry.token->hash.data()));
             entry.token->expires_s = token.at("expires").get<int64_t>();

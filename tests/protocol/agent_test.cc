@@ -12,6 +12,7 @@
 
 #include "control/agent/name_keys.h"
 #include "control/agent/store.h"
+#include "tests/support/agent_names.h"
 #include "tests/support/fake_control.h"
 #include "tests/support/session_names.h"
 #include "tests/support/temp_store.h"
@@ -22,16 +23,14 @@ namespace {
 using chassis::Envelope;
 using testing::FakeEnd;
 using testing::fill;
+using testing::kNameKey;
+using testing::name_at;
 using testing::name_of;
 using testing::run_until;
 using testing::TestChassis;
 using testing::whole;
 
 constexpr uint16_t kServicePort = 45443;
-constexpr NameKeys::Key kNameKey = {1, 2, 3, 4, 5, 6, 7, 8};
-
-/// A name whose home is `blade`.
-SessionName name_at(uint16_t blade, uint8_t number) { return testing::name_at(kNameKey, 0, blade, number); }
 
 class AgentTest : public ::testing::Test {
   protected:

@@ -7,6 +7,7 @@
 #include "control/agent/name_keys.h"
 #include "control/agent/store.h"
 #include "control/protocol/file.h"
+#include "tests/support/agent_names.h"
 #include "tests/support/fake_control.h"
 #include "tests/support/temp_store.h"
 
@@ -16,23 +17,10 @@ namespace {
 using namespace std::chrono_literals;
 using chassis::Envelope;
 using testing::FakeEnd;
+using testing::kNameKey;
+using testing::name_at;
 using testing::run_until;
 using testing::TestChassis;
-
-constexpr NameKeys::Key kNameKey = {1, 2, 3, 4, 5, 6, 7, 8};
-
-SessionName name_at(uint16_t blade, uint8_t number) {
-    SessionName name{};
-    const std::array<uint8_t, 8> random = {number};
-    const NameBlock block = make_name_block(blade, random);
-    EVP_CIPHER_CTX* cipher = EVP_CIPHER_CTX_new();
-    int size = 0;
-    EVP_EncryptInit_ex(cipher, EVP_aes_128_ecb(), nullptr, kNameKey.data(), nullptr);
-    EVP_CIPHER_CTX_set_padding(cipher, 0);
-    EVP_EncryptUpdate(cipher, &name[kNameBlockOffset], &size, block.data(), kNameBlockSize);
-    EVP_CIPHER_CTX_free(cipher);
-    return name;
-}
 
 /// Agent 1 is real; control and blade 2 are the test's.
 class Membership : public ::testing::Test {

@@ -84,14 +84,14 @@ bool acknowledged(const Frame& frame, uint8_t key_id = 0) {
     return cookie_acknowledged(frame, parse_headers(frame), keys);
 }
 
-struct Case {
+struct SynCase {
     const char* name;
     TcpSegment syn;
     uint16_t mss;  // what the cookie must say
     bool timestamps;
 };
 
-class SynCookie : public testing::TestWithParam<Case> {};
+class SynCookie : public testing::TestWithParam<SynCase> {};
 
 TEST_P(SynCookie, AnswersAndRecognisesItsAnswer) {
     const Answer answer(GetParam().syn);
@@ -138,14 +138,14 @@ TcpSegment syn_with(std::vector<uint8_t> options, bool ipv6 = false) {
 
 INSTANTIATE_TEST_SUITE_P(
     Clients, SynCookie,
-    testing::Values(Case{"linux4", syn_with(test::linux_syn_options()), 1460, true},
-                    Case{"linux6", syn_with(test::linux_syn_options(1440), true), 1440, true},
-                    Case{"bare", syn_with({}), 536, false},
-                    Case{"pppoe", syn_with(test::linux_syn_options(1452)), 1440, true},
-                    Case{"tiny_mss", syn_with(test::linux_syn_options(300)), 536, true},
-                    Case{"sack_only", syn_with({2, 4, 5, 180, 4, 2}), 1460, false},
-                    Case{"broken_options", syn_with({2, 4, 5, 180, 8, 77}), 1460, false},
-                    Case{"window_15", syn_with(test::linux_syn_options(1460, 15)), 1460, true}),
+    testing::Values(SynCase{"linux4", syn_with(test::linux_syn_options()), 1460, true},
+                    SynCase{"linux6", syn_with(test::linux_syn_options(1440), true), 1440, true},
+                    SynCase{"bare", syn_with({}), 536, false},
+                    SynCase{"pppoe", syn_with(test::linux_syn_options(1452)), 1440, true},
+                    SynCase{"tiny_mss", syn_with(test::linux_syn_options(300)), 536, true},
+                    SynCase{"sack_only", syn_with({2, 4, 5, 180, 4, 2}), 1460, false},
+                    SynCase{"broken_options", syn_with({2, 4, 5, 180, 8, 77}), 1460, false},
+                    SynCase{"window_15", syn_with(test::linux_syn_options(1460, 15)), 1460, true}),
     [](const auto& test) { return test.param.name; });
 
 TEST(SynCookie, KeyIdSelectsTheKey) {
