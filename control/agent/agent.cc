@@ -4,6 +4,7 @@
 #include <openssl/rand.h>
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <asio/steady_timer.hpp>
 #include <optional>
 
@@ -37,10 +38,10 @@ using Clock = std::chrono::steady_clock;
 
 namespace {
 
+constexpr uint32_t kMostPullUs = 1'000'000;      // whatever keyraild says: a server's worker waits
 constexpr std::chrono::milliseconds kTick{100};  // store sweep
 constexpr int kTicksPerHealth = 10;
-constexpr uint32_t kPullBudgetUs = 2000;  // a server waits so long at most
-constexpr size_t kAnnounceBatch = 2000;   // about 100 KB
+constexpr size_t kAnnounceBatch = 2000;  // about 100 KB
 constexpr std::chrono::milliseconds kCheckpoint{100}, kCheckpointBusy{5};
 
 }  // namespace
@@ -317,7 +318,7 @@ void Agent::Impl::assign(const chassis::Keys& keys) {
     for (const auto& [generation, key] : assigned->name_keys) names.set(generation, key);
     served = assigned->served;
     sealed = assigned->sealed;
-    assigned->control.pull_budget_us = kPullBudgetUs;
+    assigned->control.pull_budget_us = std::min(keys.pull_budget_us(), kMostPullUs);
     tell_servers();
     program_kernel();
     std::set<uint16_t> blades;

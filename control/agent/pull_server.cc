@@ -37,8 +37,8 @@ bool may_ask(int socket, gid_t group) {
 }  // namespace
 
 struct PullServer::Impl {
-    Impl(asio::any_io_executor executor, int socket, gid_t group_in, Ask ask_in)
-        : listener(std::move(executor), socket), group(group_in), ask(std::move(ask_in)) {}
+    Impl(const asio::any_io_executor& executor, int socket, gid_t group_in, Ask ask_in)
+        : listener(executor, socket), group(group_in), ask(std::move(ask_in)) {}
 
     using DescriptorPtr = std::shared_ptr<Descriptor>;
     struct Waiting {

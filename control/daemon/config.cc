@@ -20,7 +20,7 @@ namespace {
 
 constexpr size_t kMaxName = 63;
 constexpr size_t kMaxServices = 1024, kMaxRoutes = 1024;
-constexpr microseconds kMaxHold = 1s, kMinHello = 1ms, kMaxHello = 10s;
+constexpr microseconds kMaxPull = 100ms, kMaxHold = 1s, kMinHello = 1ms, kMaxHello = 10s;
 constexpr int64_t kMinHelloBytes = 1024, kMaxHelloBytes = 65536;
 constexpr size_t kMaxTicketKeys = 65536;
 constexpr int64_t kMostLmdbMb = 1 << 20;
@@ -99,6 +99,8 @@ class Reader {
         config_.ca_key = path(table, "ca_key", Need::optional).value;
         if (config_.ca_key.empty()) config_.ca_key = config_.tls.ca.parent_path() / "ca.key";
         read_name_key_lifetime(table);
+        if (const auto pull = table.duration("pull_budget", 0us, kMaxPull, Need::optional))
+            config_.pull_budget = pull->value;
         table.finish();
     }
 

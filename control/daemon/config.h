@@ -101,7 +101,9 @@ struct Config {
     TlsFiles tls;
     std::filesystem::path ca_key;                       // there only where keyraild may make certificates
     std::chrono::seconds name_key_lifetime{24 * 3600};  // 0: only by hand
-    std::map<uint16_t, BladeConfig> blades;             // by id
+    /// Longest time that a server waits for a session that it misses; 0: such sessions are not asked for.
+    std::chrono::microseconds pull_budget{2000};
+    std::map<uint16_t, BladeConfig> blades;  // by id
     Pools pools;
     std::vector<uint16_t> revoked;  // not in the file: enrolment.h
     std::vector<ServiceConfig> services;

@@ -13,7 +13,7 @@ namespace keyrail {
 
 Draining::Draining(asio::any_io_executor executor, const Config& config, const Blades& blades, Agents& agents,
                    Moves& moves)
-    : config_(config), blades_(blades), agents_(agents), moves_(moves), timer_(std::move(executor)) {}
+    : config_(config), blades_(blades), agents_(agents), moves_(moves), timer_(executor) {}
 
 void Draining::follow() {
     for (const auto& [id, blade] : blades_.all()) {

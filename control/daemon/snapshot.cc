@@ -111,6 +111,7 @@ link::Snapshot make_snapshot(const Config& config, const Secrets& secrets, const
 chassis::Keys make_keys(const Config& config, const Secrets& secrets, uint16_t blade) {
     chassis::Keys keys;
     keys.set_blade_id(blade);
+    keys.set_pull_budget_us(static_cast<uint32_t>(config.pull_budget.count()));
     for (const auto& key : secrets.cookie_keys()) {
         chassis::CookieKey& out = *keys.add_cookie_keys();
         out.set_key_id(key.id);

@@ -3,10 +3,14 @@
 // agents, a repository in LMDB or in a real Redis. Only the dataplane is played.
 #include <gmock/gmock.h>
 
+#include <atomic>
+#include <thread>
+
 #include "control/agent/agent.h"
 #include "control/agent/store.h"
 #include "control/hooks/session_names.h"
 #include "tests/support/keyraild_bench.h"
+#include "tests/support/proxy.h"
 #include "tests/support/redis_server.h"
 #include "tests/support/temp_store.h"
 
@@ -185,6 +189,48 @@ TEST_F(Restore, FromRedis) {
     redis.kill();
     EXPECT_TRUE(until([&] { return !report("status")["repositories"]["redis"]["up"].get<bool>(); }));
     EXPECT_EQ(move(new_name(1), 1, 2), link::NOT_FOUND) << "at once: nothing waits for it";
+}
+
+/// Killed as the order to take the session out arrives there, or as the answer leaves; and with the message
+/// or without.
+TEST_F(Restore, TheRepositoryDiesAtEveryStep) {
+    for (const auto direction : {Proxy::Direction::there, Proxy::Direction::back})
+        for (const bool passes : {false, true}) {
+            SCOPED_TRACE(
+                fmt::format("{}, {}", direction == Proxy::Direction::there ? "there" : "back", passes));
+            RedisServer redis(chassis.directory());
+            const uint16_t proxy_port = free_port();
+            Proxy proxy(proxy_port, redis.at().port);
+            std::atomic<bool> killed = false;
+            std::jthread between([&](const std::stop_token& stop) {
+                while (!stop.stop_requested()) {
+                    proxy.poll();
+                    std::this_thread::sleep_for(std::chrono::microseconds(200));
+                }
+            });
+            write_config(good_config() + "repository = \"redis\"\n" +
+                         fmt::format("[redis]\nnodes = [\"127.0.0.1:{}\"]\n", proxy_port));
+            start_all();
+            const SessionName name = put_session(1, true, "redis");
+            settle();
+            real_agents.erase(1);
+            require([&] { return keyrail({"blade", "list"}).json[0]["state"] == "down"; }, "blade 1 is down");
+            proxy.watch(direction, [&] {
+                redis.kill();
+                killed = true;
+                return passes;
+            });
+            const link::MoveResult result = move(name, 1, 2);
+            EXPECT_TRUE(killed);
+            EXPECT_EQ(stores[2]->contains(name), result == link::MOVED);
+            // Its blade is back, and with it the session: it is in one place.
+            start_agent(1);
+            require([&] { return connected() == 2; }, "blade 1 is back");
+            EXPECT_TRUE(result != link::MOVED || gone_from(1, name));
+            EXPECT_EQ(stores[1]->contains(name) + stores[2]->contains(name), 1);
+            real_agents.clear();
+            kill_daemon();
+        }
 }
 
 // --- copies

@@ -86,9 +86,9 @@ class Chassis:
         return f"blade{self.keyrail('session', 'where', name)['holder']}"
 
     @contextmanager
-    def drained(self, blade: str) -> Iterator[None]:
+    def drained(self, blade: str, *options: str) -> Iterator[None]:
         number = blade.removeprefix("blade")
-        self.keyrail("blade", "drain", number)
+        self.keyrail("blade", "drain", number, *options)
         try:
             yield
         finally:
