@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "control/daemon/moves.h"
+#include "control/protocol/name_bytes.h"
 #include "control/repository/lmdb_repository.h"
 
 namespace keyrail {
@@ -130,8 +131,27 @@ void Checkpoints::checkpoint(uint16_t blade, const chassis::Checkpoint& message)
     tell_stale();
 }
 
+/// A session that was moved back to the blade meanwhile is none.
+bool Checkpoints::is_copy(uint16_t blade, const chassis::SessionState& state) const {
+    SessionName name;
+    LatestState held;
+    if (!read_state(state, name, held)) return false;
+    return links_.holder(name) != blade || latest_.judge(name, held) == Latest::Verdict::stale;
+}
+
+/// What is under way is looked at again when it has arrived.
 void Checkpoints::tell_stale() {
+    std::map<uint16_t, chassis::Stale> later;
     for (auto& [blade, stale] : stale_) {
+        chassis::Stale now;
+        for (chassis::SessionState& state : *stale.mutable_sessions()) {
+            const auto name = name_from(state.name());
+            if (name && links_.under_way(*name))
+                *later[blade].add_sessions() = std::move(state);
+            else if (is_copy(blade, state))
+                *now.add_sessions() = std::move(state);
+        }
+        stale = std::move(now);
         for (int begin = 0; begin < stale.sessions_size(); begin += kMostStale) {
             chassis::Envelope message;
             for (int i = begin; i < std::min(begin + kMostStale, stale.sessions_size()); i++)
@@ -139,7 +159,7 @@ void Checkpoints::tell_stale() {
             (void)links_.send(blade, std::move(message));  // it tells of them again when it comes back
         }
     }
-    stale_.clear();
+    stale_ = std::move(later);
 }
 
 void Checkpoints::pool_keys(uint16_t blade, const chassis::PoolKeys& answer) {

@@ -26,6 +26,8 @@ class CheckpointLinks {
     [[nodiscard]] virtual PoolKeyKeeper::Members members() const = 0;
     /// Where the session is, by the directory or its name; nullopt: no name of ours.
     [[nodiscard]] virtual std::optional<uint16_t> holder(const SessionName& name) const = 0;
+    /// Is it being moved in this moment?
+    [[nodiscard]] virtual bool under_way(const SessionName& name) const = 0;
 };
 
 struct CheckpointCounters {
@@ -76,6 +78,7 @@ class Checkpoints {
     void change(const chassis::SessionState& state, const SessionName& name, const LatestState& latest);
     bool send_restored(const std::string& stored, const SessionName& name, uint16_t to, uint64_t order_id);
     void report(uint16_t blade, const chassis::SessionState& state);
+    [[nodiscard]] bool is_copy(uint16_t blade, const chassis::SessionState& state) const;
     void tell_stale();
     void hand_out_keys(const PoolKeyKeeper::Members& members);
 

@@ -101,6 +101,9 @@ class Daemon : private CheckpointLinks, private MovesLinks {
     [[nodiscard]] std::optional<uint16_t> holder(const SessionName& name) const override {
         return moves_.holder(name);
     }
+    [[nodiscard]] bool under_way(const SessionName& name) const override {
+        return moves_.orders().under_way(name);
+    }
     [[nodiscard]] bool dead(uint16_t blade) const override { return agents_.gone(blade); }
     [[nodiscard]] bool keeps(const std::string& service) const override {
         return checkpoints_.keeps(service);
