@@ -7,6 +7,7 @@ Each comes from an address and port of its own (100.64.0.0/10) and is reset a mo
 dispatcher's memory that is flooded, not the servers'.
 """
 
+import errno
 import socket
 import struct
 import sys
@@ -59,6 +60,18 @@ def template(ethernet: bytes, target: bytes, port: int, seq: int, flags: int, pa
     return Template(frame(ethernet, bytes(4), target, (0, port), (seq, 0), flags, payload))
 
 
+def put(wire: socket.socket, packet: bytes) -> None:
+    """Waits for room in the device's queue (packet(7): ENOBUFS)."""
+    while True:
+        try:
+            wire.send(packet)
+            return
+        except OSError as error:
+            if error.errno not in (errno.EAGAIN, errno.ENOBUFS):
+                raise
+            time.sleep(0.0005)
+
+
 def flood(device: str, gateway: str, address: str, port: str, count: str) -> None:
     wire, ethernet = open_wire(device, gateway)
     wire.setblocking(False)
@@ -71,7 +84,7 @@ def flood(device: str, gateway: str, address: str, port: str, count: str) -> Non
     deadline = time.monotonic() + 60
     while (answered < int(count) or silent) and time.monotonic() < deadline:
         for _ in range(BATCH if answered < int(count) else 0):
-            wire.send(syn.fill(asked, 0))
+            put(wire, syn.fill(asked, 0))
             asked += 1
         try:
             while True:
@@ -80,13 +93,13 @@ def flood(device: str, gateway: str, address: str, port: str, count: str) -> Non
                 if number < 0 or packet[47] != SYN | ACK:
                     continue
                 cookie = struct.unpack_from("!I", packet, 38)[0] + 1 & 0xFFFFFFFF
-                wire.send(half.fill(number, cookie))
+                put(wire, half.fill(number, cookie))
                 silent.append((time.monotonic() + SILENT_SECONDS, reset.fill(number, cookie)))
                 answered += 1
         except BlockingIOError:
             pass
         while silent and silent[0][0] < time.monotonic():
-            wire.send(silent.popleft()[1])
+            put(wire, silent.popleft()[1])
     print(answered)
 
 
