@@ -9,6 +9,7 @@
 #include <span>
 
 #include "dataplane/bind/hold.h"
+#include "dataplane/bind/recent_syns.h"
 #include "dataplane/io/ports.h"
 #include "dataplane/io/tx.h"
 #include "dataplane/parse/client_hello.h"
@@ -49,6 +50,7 @@ struct Context {
     FlowHash flow_hash;
     FlowTable flows;
     HoldTable holds_table;
+    RecentSyns recent_syns;
     std::unique_ptr<NameDecrypter> names;
     Tx tx;
     bool wake_control = false;              // a move was asked for in this loop: one eventfd write at its end

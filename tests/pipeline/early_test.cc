@@ -49,6 +49,17 @@ TEST_F(EarlyBinding, SynGoesToABladeAndLeavesNothing) {
     harness.expect_conserved();
 }
 
+/// Seen in the lab: a drain between the SYN and the handshake's last packet broke the connection.
+TEST_F(EarlyBinding, TheLastPacketOfAHandshakeGoesWhereItsSynWent) {
+    const uint16_t blade = send(from_client(40000, kSyn));
+    Scene drained{.late = false};
+    std::erase(drained.up, blade);
+    drained.draining = {blade};
+    harness.set_blades(drained);
+    EXPECT_EQ(send(from_client(40000, kAck)), blade);
+    EXPECT_NE(send(from_client(40001, kSyn)), blade) << "new ones go elsewhere";
+}
+
 TEST_F(EarlyBinding, HandshakeStaysOnItsBladeWhenTheRingChanges) {
     const uint16_t blade = send(from_client(40000, kSyn));
     EXPECT_EQ(send(from_client(40000, kAck)), blade);

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+// The blades that recent SYNs were given to, for early binding: when the ring changes before the handshake's
+// last packet comes, that packet must go where the SYN went. Of a fixed size, written over freely: a flood of
+// SYNs leaves nothing that grows, and what it writes over goes by the ring, as before.
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+namespace keyrail {
+
+class RecentSyns {
+  public:
+    static constexpr uint32_t kSeconds = 10;  // a handshake with some lost packets
+
+    void note(uint64_t hash, uint16_t blade, uint32_t now_s) { slot(hash) = {tag(hash), blade, time(now_s)}; }
+    /// 0: not known (any more).
+    [[nodiscard]] uint16_t blade(uint64_t hash, uint32_t now_s) const {
+        const Entry& entry = entries_[hash % kEntries];
+        const auto age = static_cast<uint16_t>(time(now_s) - entry.seen_s);
+        return entry.tag == tag(hash) && age <= kSeconds ? entry.blade : uint16_t{0};
+    }
+
+  private:
+    static constexpr size_t kEntries = 8192;  // 64 KiB
+    struct Entry {
+        uint32_t tag = 0;
+        uint16_t blade = 0;
+        uint16_t seen_s = 0;
+    };
+    static uint32_t tag(uint64_t hash) { return static_cast<uint32_t>(hash >> 32); }
+    static uint16_t time(uint32_t now_s) { return static_cast<uint16_t>(now_s); }
+    Entry& slot(uint64_t hash) { return entries_[hash % kEntries]; }
+
+    std::array<Entry, kEntries> entries_{};
+};
+
+}  // namespace keyrail
