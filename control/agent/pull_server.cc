@@ -9,6 +9,7 @@
 #include <asio/detached.hpp>
 #include <asio/posix/stream_descriptor.hpp>
 #include <asio/redirect_error.hpp>
+#include <asio/steady_timer.hpp>
 #include <asio/use_awaitable.hpp>
 #include <cerrno>
 #include <cstring>
@@ -100,12 +101,17 @@ asio::awaitable<void> PullServer::Impl::serve([[maybe_unused]] std::shared_ptr<I
 
 asio::awaitable<void> PullServer::Impl::accept_all(std::shared_ptr<Impl> self) {
     asio::error_code error;
+    asio::steady_timer pause(listener.get_executor());
     while (!stopped) {
         co_await listener.async_wait(Descriptor::wait_read, asio::redirect_error(asio::use_awaitable, error));
         if (error || stopped) break;
         const int socket =
             ::accept4(listener.native_handle(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK);
-        if (socket < 0) continue;
+        if (socket < 0) {  // no descriptors left and the like; meanwhile servers go on without an answer
+            pause.expires_after(std::chrono::milliseconds(200));
+            co_await pause.async_wait(asio::redirect_error(asio::use_awaitable, error));
+            continue;
+        }
         if (connections >= kMostConnections || !may_ask(socket, group)) {
             ::close(socket);
             continue;

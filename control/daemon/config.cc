@@ -424,31 +424,6 @@ class Reader {
 
 }  // namespace
 
-void assign_pools(Config& config) {
-    for (ServiceConfig& service : config.services) {
-        service.blades = config.pools[service.pool];
-        for (RouteConfig& route : service.routes) route.blades = config.pools[route.pool];
-    }
-}
-
-std::vector<uint16_t> ServiceConfig::members() const {
-    std::set<uint16_t> all(blades.begin(), blades.end());
-    for (const RouteConfig& route : routes) all.insert(route.blades.begin(), route.blades.end());
-    return {all.begin(), all.end()};
-}
-
-bool ServiceConfig::has_member(uint16_t blade) const {
-    const auto has = [&](const auto& one) { return std::ranges::binary_search(one.blades, blade); };
-    return has(*this) || std::ranges::any_of(routes, has);
-}
-
-bool ServiceConfig::has_content_of(uint16_t from, uint16_t to) const {
-    const auto has = [&](const auto& one) {
-        return !std::ranges::binary_search(one.blades, to) || std::ranges::binary_search(one.blades, from);
-    };
-    return has(*this) && std::ranges::all_of(routes, has);
-}
-
 tl::expected<Config, ConfigMistakes> read_config(const fs::path& file) { return Reader(file).read(); }
 
 tl::expected<Config, ConfigMistakes> check_config(const fs::path& file) {

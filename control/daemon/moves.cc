@@ -56,8 +56,8 @@ bool Moves::may_move(uint16_t from, uint16_t to, const std::string& service) con
 }
 
 std::optional<MoveResult> Moves::refusal(const MoveWish& wish, const std::string& service) const {
-    if (wish.from == wish.to || !config_.blades.contains(wish.from)) return MoveResult::refused;
-    if (!may_move(wish.from, wish.to, service)) return MoveResult::refused;
+    if (wish.from == wish.to || !config_.blades.contains(wish.from) || !may_move(wish.from, wish.to, service))
+        return MoveResult::refused;
     const bool has_source = links_.dead(wish.from) ? links_.keeps(service) : links_.connected(wish.from);
     if (orders_.full() || !has_source || !links_.connected(wish.to)) return MoveResult::unreachable;
     return std::nullopt;

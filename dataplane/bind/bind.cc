@@ -60,28 +60,30 @@ void known_flow(Burst& burst, Packet& packet, Flow& flow, Context& context) {
     packet.forward_to(flow.blade, Reason::flow);
 }
 
+/// A connection that is not in the flow table, bound without its hello: Maglev says the blade at the SYN, and
+/// what follows goes where the SYN went, though the ring may have changed meanwhile.
+void by_syn(Packet& packet, Context& context, Reason reason) {
+    if (!is_syn(packet.h)) {
+        const uint16_t blade = context.recent_syns.blade(packet.hash, context.clock.s);
+        if (blade != 0 && context.snapshot->blades[blade].state > BladeState::down)
+            return packet.forward_to(blade, reason);
+    }
+    by_tuple(packet, context, reason);
+    if (is_syn(packet.h) && packet.action == Action::forward)
+        context.recent_syns.note(packet.hash, packet.blade, context.clock.s);
+}
+
 /// Plain layer 4. The first packet after the SYN makes the entry, so that a SYN flood makes none.
 void plain(Packet& packet, Context& context) {
-    by_tuple(packet, context, Reason::steer_tuple);
+    by_syn(packet, context, Reason::steer_tuple);
     if (packet.action == Action::forward && !(packet.h.flags & (kSyn | kRst)))
         context.flows.insert(packet.hash, packet.blade, context.clock.s);
 }
 
-/// Early binding: Maglev says the blade at the SYN.
-void syn_early(Packet& packet, Context& context) {
-    by_tuple(packet, context, Reason::bind_early);
-    if (packet.action == Action::forward)
-        context.recent_syns.note(packet.hash, packet.blade, context.clock.s);
-}
-
-/// The handshake's last packet makes the entry: a SYN flood makes none. It goes where the SYN went, though
-/// the ring may have changed meanwhile. The hello comes on a bound connection, the key follows it.
+/// Early binding. The handshake's last packet makes the entry: a SYN flood makes none. The hello comes on a
+/// bound connection, the key follows it.
 void bind_early(Burst& burst, Packet& packet, Context& context) {
-    const uint16_t accepted = context.recent_syns.blade(packet.hash, context.clock.s);
-    if (accepted != 0 && context.snapshot->blades[accepted].state > BladeState::down)
-        packet.forward_to(accepted, Reason::bind_early);
-    else
-        by_tuple(packet, context, Reason::bind_early);
+    by_syn(packet, context, Reason::bind_early);
     if (packet.action != Action::forward || (packet.h.flags & kRst)) return;
     Flow* flow = context.flows.insert(packet.hash, packet.blade, context.clock.s);
     flow->hello_due = 1;
@@ -109,7 +111,7 @@ void handshake_done(Burst& burst, Packet& packet, Context& context) {
 
 void unknown_flow(Burst& burst, Packet& packet, Context& context) {
     const bool late = context.service(packet.service).late;
-    if (is_syn(packet.h)) return late ? answer(packet, context) : syn_early(packet, context);
+    if (is_syn(packet.h)) return late ? answer(packet, context) : by_syn(packet, context, Reason::bind_early);
     if (const uint32_t slot = context.holds_table.find(packet.hash, packet.h.tuple); slot != kNone) {
         const Hold& hold = context.holds_table.at(slot);
         if (hold.bound == 0 || hold.phase == HoldPhase::deciding)

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The blades that recent SYNs were given to, for early binding: when the ring changes before the handshake's
-// last packet comes, that packet must go where the SYN went. Of a fixed size, written over freely: a flood of
-// SYNs leaves nothing that grows, and what it writes over goes by the ring, as before.
+// The blades that recent SYNs were given to, for early binding and plain layer 4: when the ring changes
+// before the handshake's last packet comes, that packet must go where the SYN went. Of a fixed size, written
+// over freely: a flood of SYNs leaves nothing that grows, and what it writes over goes by the ring. One per
+// worker.
 #pragma once
 
 #include <array>
@@ -13,6 +14,7 @@ class RecentSyns {
   public:
     static constexpr uint32_t kSeconds = 10;  // a handshake with some lost packets
 
+    /// `hash`: of the connection's tuple, as the flow table has it. `now_s`: monotonic.
     void note(uint64_t hash, uint16_t blade, uint32_t now_s) { slot(hash) = {tag(hash), blade, time(now_s)}; }
     /// 0: not known (any more).
     [[nodiscard]] uint16_t blade(uint64_t hash, uint32_t now_s) const {

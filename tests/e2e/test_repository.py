@@ -12,7 +12,7 @@ import pytest
 from clients import openssl
 from clients.outcome import VERSIONS
 from lab.namespaces import enter, in_host
-from lab.plan import AWAY4, CONFIG, DISPATCH, SWITCH
+from lab.plan import AWAY4, DISPATCH, SWITCH
 from support.chassis import Chassis, eventually
 
 REDIS_PORT = 6379  # of the dispatcher's namespace
@@ -21,20 +21,16 @@ REDIS_PORT = 6379  # of the dispatcher's namespace
 @contextmanager
 def kept(chassis: Chassis, kind: str, directory: Path) -> Iterator[None]:
     """The service with this repository; as it was at the end."""
-    before = CONFIG.read_text()
-    redis = None
+    redis, tables = None, ""
     try:
-        tables = ""
         if kind == "redis":
             redis = subprocess.Popen([*enter(DISPATCH), "redis-server", "--bind", "127.0.0.1", "--port",
                                       str(REDIS_PORT), "--save", "", "--dir", str(directory), "--logfile", "redis.log"])
             tables = f'\n[redis]\nnodes = ["127.0.0.1:{REDIS_PORT}"]\n'
-        CONFIG.write_text(before.replace('pool = "web"\n', f'pool = "web"\nrepository = "{kind}"\n') + tables)
-        chassis.keyrail("config", "reload")
-        yield
+        service = f'pool = "web"\nrepository = "{kind}"\n'
+        with chassis.configured(lambda text: text.replace('pool = "web"\n', service) + tables):
+            yield
     finally:
-        CONFIG.write_text(before)
-        chassis.keyrail("config", "reload")
         if redis:
             redis.kill()
             redis.wait()

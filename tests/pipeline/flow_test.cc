@@ -114,6 +114,22 @@ TEST(Plain, MaglevOfTheTuple) {
     EXPECT_EQ(used.size(), 3u);
 }
 
+TEST(Plain, AHandshakeStaysOnItsBladeWhenTheRingChanges) {
+    Harness harness{Scene{.by_session = false}};
+    harness.burst(kFront, {TcpSegment{.flags = kSyn}.frame()});
+    const auto syn = harness.wire(kBack);
+    ASSERT_EQ(syn.size(), 1u);
+    const uint16_t blade = destination(syn[0]).back();
+    Scene drained{.by_session = false};
+    std::erase(drained.up, blade);
+    drained.draining = {blade};
+    harness.set_blades(drained);
+    harness.burst(kFront, {TcpSegment{.ack = 1, .flags = kAck}.frame()});
+    const auto ack = harness.wire(kBack);
+    ASSERT_EQ(ack.size(), 1u);
+    EXPECT_EQ(destination(ack[0]).back(), blade);
+}
+
 TEST(Handoff, FlowsOfAnotherWorkerAreGivenToIt) {
     Harness harness{Scene{.workers = 2}};
     size_t mine = 0, theirs = 0;
