@@ -170,7 +170,8 @@ class RealChassis {
     }
     void write_daemon_config() const {
         std::string text = fmt::format(
-            "[chassis]\nname = \"test\"\nrun_dir = \"{}\"\nstate_dir = \"{}\"\nlisten = \"127.0.0.1:{}\"\n{}",
+            "[chassis]\nname = \"test\"\nrun_dir = \"{}\"\nstate_dir = \"{}\"\nlisten = \"127.0.0.1:{}\"\n"
+            "pull_budget = \"100ms\"\n{}",  // the first move meets agents that have no connection yet
             run_dir().string(), (files.directory() / "state").string(), control_port, identity("control"));
         std::string ids;
         for (uint16_t id = 1; id <= blades; id++) {
