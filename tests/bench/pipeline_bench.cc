@@ -1,8 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-// The packet path without devices: ns per packet of each kind, in bursts of 32 and 64. Packets are copied
-// into fresh mbufs outside the measured time; what they become is freed outside of it, too.
-#include <benchmark/benchmark.h>
+// The packet path without devices: what a packet of each kind costs, in bursts, as the wire would bring them.
+// Packets are copied into fresh mbufs outside of the measured time; what they become is freed outside of it.
+// With --once a case runs for `valgrind --tool=callgrind --instr-atstart=no --collect-atstart=no`, which then
+// counts the pipeline's instructions and nothing else.
+#include <fmt/format.h>
 #include <rte_cycles.h>
+#include <valgrind/callgrind.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <fstream>
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <numeric>
 
 #include "tests/pipeline/harness.h"
 #include "tests/support/hellos.h"
@@ -11,87 +21,245 @@ namespace keyrail {
 namespace {
 
 using namespace test;
+using nlohmann::json;
 
-/// Runs bursts made by `make(i)` and reports the time of one packet.
-template <typename Make>
-void measure(benchmark::State& state, Harness& harness, uint8_t port, Make make) {
-    const auto size = static_cast<size_t>(state.range(0));
-    const double ns_per_tick = 1e9 / static_cast<double>(rte_get_tsc_hz());
-    uint64_t packets = 0, number = 0;
-    for (auto _ : state) {
-        std::vector<Frame> frames(size);
-        for (Frame& frame : frames) frame = make(number++);
-        state.SetIterationTime(static_cast<double>(harness.timed_burst(port, frames)) * ns_per_tick / 1e9);
-        packets += size;
+/// What the command line says about the scene.
+struct Knobs {
+    uint32_t flows = 0;     // of `pipeline.established.flows`
+    uint32_t services = 1;  // configured, of which the traffic is for one
+    uint16_t blades = 3;
+    uint32_t moved = 0;  // entries of the moved table, none of which the traffic asks for
+
+    [[nodiscard]] Scene scene() const {
+        Scene scene;
+        scene.other_services = services - 1;
+        scene.moved = moved;
+        scene.up.resize(blades);
+        std::iota(scene.up.begin(), scene.up.end(), uint16_t{1});
+        return scene;
     }
-    state.SetItemsProcessed(static_cast<int64_t>(packets));
+};
+
+/// A scene and the packets that come, numbered from 0.
+struct Traffic {
+    std::unique_ptr<Harness> harness;
+    std::function<Frame(uint64_t)> frame;
+    uint8_t port = kFront;
+};
+
+struct Case {
+    std::string id, what;
+    std::function<Traffic(const Knobs&)> make;
+};
+
+/// From another client each time: address and port.
+void number_client(Frame& frame, uint32_t n) {
+    store16(&frame[28], static_cast<uint16_t>(n >> 16));  // low half of the source address
+    store16(&frame[34], static_cast<uint16_t>(n));
+}
+uint32_t scattered(uint64_t n) { return static_cast<uint32_t>(n * 0x9e3779b97f4a7c15 >> 32); }
+
+Frame syn_frame() { return TcpSegment{.flags = kSyn, .options = linux_syn_options()}.frame(); }
+
+Traffic syn(const Knobs& knobs) {
+    return {std::make_unique<Harness>(knobs.scene()), [frame = syn_frame()](uint64_t i) mutable {
+                number_client(frame, scattered(i));
+                return frame;
+            }};
 }
 
-void syn(benchmark::State& state) {
-    Harness harness;
-    const Frame frame = TcpSegment{.flags = kSyn, .options = linux_syn_options()}.frame();
-    measure(state, harness, kFront, [&](uint64_t) { return frame; });
-}
+constexpr uint16_t kFirstPort = 10'000;
+constexpr uint64_t kClients = 4096;  // after that many their flows are forgotten, and they come again
 
-/// A client's data segment with this hello, from a new port each time, its cookie good.
-void hello(benchmark::State& state, int version) {
-    Harness harness;
-    const auto bytes = client_hello({.max_version = version, .name = Harness::name(2)});
-    std::vector<Frame> prepared;
-    for (uint32_t i = 0; i < 4096; i++) {
-        Client client(harness, static_cast<uint16_t>(10000 + i));
+/// What `part(client)` makes of clients that have shaken hands, one frame after the other.
+Traffic from_clients(const Knobs& knobs, const std::function<std::vector<Frame>(const Client&)>& part) {
+    Traffic traffic{std::make_unique<Harness>(knobs.scene()), {}};
+    std::vector<Frame> frames;
+    for (uint64_t i = 0; i < kClients; i++) {
+        Client client(*traffic.harness, static_cast<uint16_t>(kFirstPort + i));
         client.syn();
-        prepared.push_back(client.data(bytes));
+        for (Frame& frame : part(client)) frames.push_back(std::move(frame));
     }
-    measure(state, harness, kFront, [&](uint64_t i) {
-        if (i % prepared.size() == 0) harness.forget_flows();
-        return prepared[i % prepared.size()];
+    traffic.frame = [frames = std::move(frames), harness = traffic.harness.get()](uint64_t i) {
+        if (i % frames.size() == 0) harness->forget_flows();
+        return frames[i % frames.size()];
+    };
+    return traffic;
+}
+
+Traffic ack(const Knobs& knobs) {
+    return from_clients(knobs, [](const Client& client) { return std::vector<Frame>{client.segment().frame()}; });
+}
+
+/// A hello of `size` bytes that names a session of blade 2.
+std::vector<uint8_t> hello_of_size(int version, size_t size) {
+    HelloOptions options{.max_version = version, .name = Harness::name(2)};
+    const size_t bare = client_hello(options).size();
+    constexpr size_t kExtensionHeader = 4;
+    if (size > bare + kExtensionHeader) options.padding = size - bare - kExtensionHeader;
+    return client_hello(options);
+}
+
+Traffic hello(const Knobs& knobs, int version, size_t size, size_t segment) {
+    const auto bytes = hello_of_size(version, size);
+    return from_clients(knobs, [&](const Client& client) {
+        std::vector<Frame> frames;
+        for (size_t at = 0; at < bytes.size(); at += segment)
+            frames.push_back(client.data(cut(bytes, at, at + segment), static_cast<uint32_t>(at)));
+        return frames;
     });
 }
-void hello_tls13_psk(benchmark::State& state) { hello(state, 0x0304); }
-void hello_tls12_id(benchmark::State& state) { hello(state, 0x0303); }
 
-void established(benchmark::State& state) {
-    Harness harness(Scene{.flow_buckets = 1u << 19});
-    const auto flows = static_cast<uint32_t>(state.range(1));
-    TcpSegment segment{.ack = 1, .payload = std::vector<uint8_t>(64)};
-    const auto numbered = [&](uint32_t n) {
-        segment.source_port = static_cast<uint16_t>(n);
-        segment.destination_mac = kFrontMac;
-        Frame frame = segment.frame();
-        store16(&frame[28], static_cast<uint16_t>(n >> 16));  // low half of the client's address
+Traffic established(const Knobs& knobs, uint32_t flows) {
+    Scene scene = knobs.scene();
+    scene.flow_buckets = std::bit_ceil(std::max(1024u, flows / 2));  // half full
+    Traffic traffic{std::make_unique<Harness>(scene), {}};
+    Frame frame = TcpSegment{.ack = 1, .payload = std::vector<uint8_t>(64)}.frame();
+    for (uint32_t n = 0; n < flows; n++) {
+        number_client(frame, n);
+        traffic.harness->bind_flow(frame, 2);
+    }
+    traffic.frame = [frame, flows](uint64_t i) mutable {
+        number_client(frame, scattered(i) % flows);
         return frame;
     };
-    const Frame one = numbered(0);
-    for (uint32_t n = 0; n < flows; n++) harness.bind_flow(numbered(n), 2);
-    uint32_t seed = 1;
-    measure(state, harness, kFront, [&](uint64_t) {
-        Frame frame = one;
-        const uint32_t n = (seed = seed * 1664525 + 1013904223) % flows;
-        store16(&frame[28], static_cast<uint16_t>(n >> 16));
-        store16(&frame[34], static_cast<uint16_t>(n));
-        return frame;
-    });
+    return traffic;
 }
 
-void returned(benchmark::State& state) {
-    Harness harness;
+/// A SYN flood while clients work: three SYNs for each packet of one of 16 k flows.
+Traffic syn_flood(const Knobs& knobs) {
+    Traffic traffic = established(knobs, 16'384);
+    traffic.frame = [others = traffic.frame, frame = syn_frame()](uint64_t i) mutable {
+        if (i % 4 == 0) return others(i);
+        number_client(frame, scattered(i) | 1u << 31);
+        return frame;
+    };
+    return traffic;
+}
+
+Traffic returned(const Knobs& knobs) {
     const Frame frame = TcpSegment{.source = kVip4,
                                    .destination = "192.0.2.10",
                                    .source_port = 443,
                                    .destination_port = 40000,
                                    .payload = std::vector<uint8_t>(1400)}
                             .frame();
-    measure(state, harness, kBack, [&](uint64_t) { return frame; });
+    return {std::make_unique<Harness>(knobs.scene()), [frame](uint64_t) { return frame; }, kBack};
 }
 
-BENCHMARK(syn)->Arg(32)->Arg(64)->UseManualTime();
-BENCHMARK(hello_tls13_psk)->Arg(32)->Arg(64)->UseManualTime();
-BENCHMARK(hello_tls12_id)->Arg(32)->Arg(64)->UseManualTime();
-BENCHMARK(established)->ArgsProduct({{32, 64}, {1, 16'384, 1'000'000}})->UseManualTime();
-BENCHMARK(returned)->Arg(32)->Arg(64)->UseManualTime();
+std::vector<Case> all_cases() {
+    constexpr int kTls12 = 0x0303, kTls13 = 0x0304;
+    std::vector<Case> cases = {
+        {"pipeline.syn", "SYN, answered with a cookie", syn},
+        {"pipeline.ack", "bare ACK that completes a handshake", ack},
+        {"pipeline.hello.tls13_psk", "ClientHello of 517 bytes, PSK",
+         [](const Knobs& knobs) { return hello(knobs, kTls13, 517, 1448); }},
+        {"pipeline.hello.tls12_id", "ClientHello of TLS 1.2, session id",
+         [](const Knobs& knobs) { return hello(knobs, kTls12, 0, 1448); }},
+        {"pipeline.hello.pq_two_segments", "ClientHello of 1.8 KB, PSK, in two segments (each counts)",
+         [](const Knobs& knobs) { return hello(knobs, kTls13, 1800, 1448); }},
+        {"pipeline.return", "from a blade to its client", returned},
+        {"pipeline.synflood", "three SYNs for each packet of 16 k flows", syn_flood},
+        {"pipeline.established.flows", "of as many flows as --flows says",
+         [](const Knobs& knobs) { return established(knobs, knobs.flows); }},
+    };
+    const std::pair<const char*, uint32_t> sizes[] = {
+        {"1", 1}, {"16k", 16'384}, {"1m", 1'000'000}, {"16m", 16'000'000}};
+    for (const auto& [name, flows] : sizes)
+        cases.push_back({fmt::format("pipeline.established.{}", name), fmt::format("of {} flows", flows),
+                         [flows = flows](const Knobs& knobs) { return established(knobs, flows); }});
+    return cases;
+}
+
+class Runner {
+  public:
+    Runner(Traffic traffic, size_t burst) : traffic_(std::move(traffic)), frames_(burst) {}
+
+    /// TSC ticks of one burst.
+    uint64_t burst() {
+        for (Frame& frame : frames_) frame = traffic_.frame(number_++);
+        return traffic_.harness->timed_burst(traffic_.port, frames_);
+    }
+    /// TSC ticks of one packet, over so many bursts.
+    double round(size_t bursts) {
+        uint64_t ticks = 0;
+        for (size_t i = 0; i < bursts; i++) ticks += burst();
+        return static_cast<double>(ticks) / static_cast<double>(bursts * frames_.size());
+    }
+
+  private:
+    Traffic traffic_;
+    std::vector<Frame> frames_;
+    uint64_t number_ = 0;
+};
+
+json measure(const Case& one, const Knobs& knobs, size_t burst, bool quick) {
+    const size_t rounds = quick ? 3 : 15, bursts = quick ? 64 : 2048;
+    Runner runner(one.make(knobs), burst);
+    runner.round(bursts / 4);
+    std::vector<double> ticks(rounds);
+    for (double& t : ticks) t = runner.round(bursts);
+    std::ranges::sort(ticks);
+    const double ns = 1e9 / static_cast<double>(rte_get_tsc_hz());
+    const double median = ticks[rounds / 2];
+    fmt::print("{:34} {:3} {:8.1f} ns {:8.1f} cycles  ({:.1f} to {:.1f} ns)  {}\n", one.id, burst,
+               median * ns, median, ticks.front() * ns, ticks.back() * ns, one.what);
+    return {{"id", one.id},
+            {"burst", burst},
+            {"ns", median * ns},
+            {"cycles", median},
+            {"min", ticks.front() * ns},
+            {"max", ticks.back() * ns}};
+}
+
+/// Two turns to warm up, then the ones that callgrind looks at.
+json once(const Case& one, const Knobs& knobs, size_t burst) {
+    constexpr size_t kBursts = 32;
+    Runner runner(one.make(knobs), burst);
+    runner.round(2);
+    CALLGRIND_START_INSTRUMENTATION;
+    runner.round(kBursts);
+    CALLGRIND_STOP_INSTRUMENTATION;
+    return {{"id", one.id}, {"packets", kBursts * burst}};
+}
+
+int run(int argc, char** argv) {
+    CLI::App app("What a packet costs in the pipeline, without devices.");
+    Knobs knobs;
+    std::string file, only, once_id;
+    size_t only_burst = 0;
+    bool quick = false;
+    app.add_option("--json", file, "Write the results here");
+    app.add_option("--only", only, "Only cases whose id begins so");
+    app.add_option("--burst", only_burst, "Only bursts of so many packets (32 and 64 else)")
+        ->check(CLI::Range(1, 64));
+    app.add_option("--once", once_id, "Run this case once, for callgrind; prints how many packets it counts");
+    app.add_flag("--quick", quick, "Does it run? Figures mean little");
+    app.add_option("--flows", knobs.flows, "Adds pipeline.established.flows");
+    app.add_option("--services", knobs.services, "Services configured")->check(CLI::Range(1, 65'000));
+    app.add_option("--blades", knobs.blades, "Blades of the service")->check(CLI::Range(2, 4'000));
+    app.add_option("--moved", knobs.moved, "Entries of the moved table");
+    CLI11_PARSE(app, argc, argv);
+
+    json results = json::array();
+    for (const Case& one : all_cases()) {
+        if (!once_id.empty()) {
+            if (one.id == once_id) fmt::print("{}\n", once(one, knobs, 32).dump());
+            continue;
+        }
+        if (!one.id.starts_with(only) || (one.id.ends_with(".flows") && knobs.flows == 0)) continue;
+        for (const size_t burst : {size_t{32}, size_t{64}})
+            if (only_burst == 0 || burst == only_burst) results.push_back(measure(one, knobs, burst, quick));
+        std::fflush(stdout);
+    }
+    if (!file.empty() && !(std::ofstream(file) << results.dump(1) << '\n')) {
+        fmt::print(stderr, "cannot write {}\n", file);
+        return 1;
+    }
+    return 0;
+}
 
 }  // namespace
 }  // namespace keyrail
 
-BENCHMARK_MAIN();
+int main(int argc, char** argv) { return keyrail::run(argc, argv); }

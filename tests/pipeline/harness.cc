@@ -9,7 +9,9 @@
 #include <rte_mbuf.h>
 #include <rte_ring.h>
 #include <rte_ring_elem.h>
+#include <sys/mman.h>
 #include <unistd.h>
+#include <valgrind/callgrind.h>
 
 #include <algorithm>
 
@@ -36,10 +38,10 @@ struct Bench {
     Bench() {
         Profile profile;
         profile.huge_pages = false;
-        profile.memory_mb = 192;
+        profile.memory_mb = 1024;  // not touched, not taken
         if (const auto started = start_eal(profile, "keyrail-test-" + std::to_string(getpid())); !started)
             throw std::runtime_error(started.error().message);
-        pool = rte_pktmbuf_pool_create("pool", 4096, 0, 0, RTE_MBUF_DEFAULT_BUF_SIZE, SOCKET_ID_ANY);
+        pool = rte_pktmbuf_pool_create("pool", 4096, 256, 0, RTE_MBUF_DEFAULT_BUF_SIZE, SOCKET_ID_ANY);
         for (uint8_t i = 0; i < 2; i++) {
             const std::string name = i == kFront ? "front" : "back";
             const uint16_t wire = device(name + "-wire", wires[i]),
@@ -118,10 +120,20 @@ link::Snapshot message(const Scene& scene) {
     const auto add = [&](uint16_t id, link::BladeState state) {
         auto* blade = m.add_blades();
         blade->set_id(id);
-        blade->set_address(std::string({10, 77, 0, static_cast<char>(10 + id)}));
+        blade->set_address(
+            std::string({10, static_cast<char>(77 + (id >> 8)), 0, static_cast<char>(10 + id)}));
         blade->set_state(state);
         if (scene.pool.empty()) service->add_blade_ids(id);
     };
+    for (uint32_t i = 0; i < scene.other_services; i++) {
+        auto* other = m.add_services();
+        other->set_name("other" + std::to_string(i));
+        other->set_port(443);
+        other->set_steering(link::STEER_TUPLE);
+        other->add_addresses(
+            std::string({10, static_cast<char>(i >> 16), static_cast<char>(i >> 8), static_cast<char>(i)}));
+        other->mutable_blade_ids()->Add(scene.up.front());
+    }
     for (const auto& [byte, blade] : scene.ticket_keys) {
         auto* key = m.add_ticket_keys();
         key->set_name(std::string(kTicketKeyNameSize, static_cast<char>(byte)));
@@ -134,18 +146,39 @@ link::Snapshot message(const Scene& scene) {
     return m;
 }
 
+std::unique_ptr<FlowTable::Bucket[], void (*)(void*)> make_buckets(size_t count) {
+    constexpr size_t kHugePage = 2u << 20;
+    const size_t size = (count * sizeof(FlowTable::Bucket) + kHugePage - 1) / kHugePage * kHugePage;
+    void* memory = std::aligned_alloc(kHugePage, size);
+    if (memory == nullptr) throw std::bad_alloc();
+    madvise(memory, size, MADV_HUGEPAGE);
+    std::memset(memory, 0, size);
+    return {static_cast<FlowTable::Bucket*>(memory), std::free};
+}
+
 }  // namespace
 
 Harness::Harness(const Scene& scene)
-    : ports_(Bench::get().ports), buckets_(scene.flow_buckets), burst_(new Burst), scene_(scene) {
-    moved_ = std::move(MovedTable::create(1024, nullptr).value());
+    : ports_(Bench::get().ports),
+      memory_(make_buckets(scene.flow_buckets)),
+      buckets_(memory_.get(), scene.flow_buckets),
+      burst_(new Burst),
+      scene_(scene) {
+    moved_ = std::move(MovedTable::create(std::max(1024u, 2 * scene.moved), nullptr).value());
+    for (uint32_t i = 0; i < scene.moved; i++) {
+        SessionName elsewhere{};
+        const uint64_t number = (i + 1) * 0x9e3779b97f4a7c15;
+        for (size_t at = 0; at < elsewhere.size(); at += sizeof number)
+            std::memcpy(&elsewhere[at], &number, sizeof number);
+        if (!moved_->set(elsewhere, 1, UINT32_MAX, 1)) throw std::bad_alloc();
+    }
     shared_.workers = scene.workers;
     shared_.moved = moved_.get();
     shared_.routes = Bench::get().routes.get();
     shared_.asks[0] = Bench::get().asks;
     shared_.handoff[1] = Bench::get().handoff;
     shared_.control_connected = scene.control_connected;
-    for (uint16_t blade = 1; blade <= 8; blade++) {
+    for (uint16_t blade = 1; blade <= std::max<size_t>(8, scene.up.size()); blade++) {
         NextHop hop;
         hop.mac = blade_mac(blade);
         hop.port = kBack;
@@ -215,10 +248,12 @@ void Harness::burst(uint8_t port, const std::vector<Frame>& frames) {
 
 uint64_t Harness::timed_burst(uint8_t port, const std::vector<Frame>& frames) {
     load(port, frames);
+    CALLGRIND_TOGGLE_COLLECT;
     const uint64_t start = rte_rdtsc_precise();
     run_pipeline(*burst_, *context_);
     context_->tx.flush();
     const uint64_t ticks = rte_rdtsc_precise() - start;
+    CALLGRIND_TOGGLE_COLLECT;
     for (const auto& rings : {Bench::get().wires, Bench::get().kernels}) {
         for (rte_ring* ring : rings) {
             void* mbuf = nullptr;

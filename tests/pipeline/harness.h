@@ -37,6 +37,8 @@ struct Scene {
     uint32_t holds = 8, segments = 1024;
     uint16_t workers = 1;
     size_t flow_buckets = 1024;
+    uint32_t other_services = 0;  // configured beside it
+    uint32_t moved = 0;           // entries of the moved table, of sessions that nobody asks for
     std::vector<std::pair<uint8_t, uint16_t>> ticket_keys = {};  // key name, 16 times this byte -> blade
 };
 
@@ -86,7 +88,8 @@ class Harness {
     Ports ports_;
     std::unique_ptr<Snapshot> snapshot_;
     std::unique_ptr<MovedTable> moved_;
-    std::vector<FlowTable::Bucket> buckets_;
+    std::unique_ptr<FlowTable::Bucket[], void (*)(void*)> memory_;  // in huge pages where there are any
+    std::span<FlowTable::Bucket> buckets_;
     std::unique_ptr<Context> context_;
     std::unique_ptr<Burst> burst_;
     Scene scene_;
