@@ -6,18 +6,14 @@
 #include "dataplane/io/ports.h"
 
 #include <net/if.h>
-#include <rte_dev.h>
 #include <rte_errno.h>
 #include <rte_ethdev.h>
 #include <rte_mbuf.h>
-#include <sys/ioctl.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cstring>
 
-#include "dataplane/eal.h"
+#include "dataplane/io/device.h"
 
 namespace keyrail {
 namespace {
@@ -29,84 +25,12 @@ constexpr unsigned kMempoolCache = 256;
 
 const char* reason(int code) { return rte_strerror(code < 0 ? -code : code); }
 
-std::string device_name(const std::string& device) { return device.substr(0, device.find(',')); }
-
-/// Value of `key=` in a device string, "" where there is none.
-std::string device_argument(const std::string& device, const std::string& key) {
-    const size_t at = device.find("," + key + "=");
-    if (at == std::string::npos) return "";
-    const size_t begin = at + key.size() + 2;
-    return device.substr(begin, device.find(',', begin) - begin);
-}
-
-/// AF_XDP and AF_PACKET neither bring their interface up nor say why nothing is received from one that is
-/// down.
-Result<void> set_interface_up(const std::string& name) {
-    ifreq request{};
-    name.copy(request.ifr_name, IFNAMSIZ - 1);
-    const int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    bool good = fd >= 0 && ioctl(fd, SIOCGIFFLAGS, &request) == 0;
-    // ALLMULTI: IPv6 neighbour discovery is multicast to groups that only the TAP has joined.
-    request.ifr_flags = static_cast<short>(request.ifr_flags | IFF_UP | IFF_ALLMULTI);
-    good = good && ioctl(fd, SIOCSIFFLAGS, &request) == 0;
-    const int error = errno;
-    if (fd >= 0) close(fd);
-    if (!good) return fail("interface '{}' cannot be brought up: {}", name, strerror(error));
-    return {};
-}
-
 /// Adaptive mode sleeps between polls: busy polling inside the driver would cost a system call for each of
 /// them.
 std::string complete_arguments(const std::string& device, PollMode poll) {
     const bool quiet = poll == PollMode::adaptive && device.starts_with("net_af_xdp") &&
                        device_argument(device, "busy_budget").empty();
     return quiet ? device + ",busy_budget=0" : device;
-}
-
-Result<uint16_t> probe(const std::string& device) {
-    if (!is_pci_device(device)) {
-        if (const int code = rte_dev_probe(device.c_str()); code != 0) {
-            return fail("DPDK does not take '{}': {}; its own messages above say more", device, reason(code));
-        }
-    }
-    uint16_t id = 0;
-    if (rte_eth_dev_get_port_by_name(device_name(device).c_str(), &id) != 0) {
-        return fail("no network device '{}'; is it bound to vfio-pci (dpdk-devbind.py --status)?", device);
-    }
-    return id;
-}
-
-struct Queues {
-    uint16_t rx, tx, descriptors;
-};
-
-rte_eth_conf device_configuration(const rte_eth_dev_info& info, uint16_t rx_queues) {
-    rte_eth_conf configuration{};
-    const uint64_t hash = info.flow_type_rss_offloads & (RTE_ETH_RSS_IP | RTE_ETH_RSS_TCP);
-    if (rx_queues > 1 && hash != 0) {
-        configuration.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
-        configuration.rx_adv_conf.rss_conf.rss_hf = hash;
-    }
-    return configuration;
-}
-
-Result<void> start_device(uint16_t id, const Queues& queues, rte_mempool* pool) {
-    rte_eth_dev_info info{};
-    int code = rte_eth_dev_info_get(id, &info);
-    const rte_eth_conf configuration = device_configuration(info, queues.rx);
-    if (code == 0) code = rte_eth_dev_configure(id, queues.rx, queues.tx, &configuration);
-    if (code != 0) return fail("it refuses {} rx and {} tx queues: {}", queues.rx, queues.tx, reason(code));
-
-    uint16_t rx = queues.descriptors, tx = queues.descriptors;
-    code = rte_eth_dev_adjust_nb_rx_tx_desc(id, &rx, &tx);
-    const auto node = static_cast<unsigned>(std::max(rte_eth_dev_socket_id(id), 0));
-    for (uint16_t i = 0; i < queues.rx && code == 0; ++i)
-        code = rte_eth_rx_queue_setup(id, i, rx, node, nullptr, pool);
-    for (uint16_t i = 0; i < queues.tx && code == 0; ++i)
-        code = rte_eth_tx_queue_setup(id, i, tx, node, nullptr);
-    if (code != 0) return fail("its queues cannot be set up: {}", reason(code));
-    if (code = rte_eth_dev_start(id); code != 0) return fail("it does not start: {}", reason(code));
-    return {};
 }
 
 /// A queue that no worker polls would swallow the flows that the kernel sends to it.
@@ -143,12 +67,8 @@ Result<void> set_mac(const PortProfile& profile, uint16_t id, MacAddress& mac) {
 
 Result<void> open_wire(const PortProfile& profile, PollMode poll, uint16_t workers, rte_mempool* pool,
                        Port& port) {
-    port.wire_interface = is_pci_device(profile.device) ? "" : device_argument(profile.device, "iface");
-    if (profile.device.starts_with("net_tap")) port.wire_interface = "";  // there it names what is to be made
-    if (!port.wire_interface.empty()) {
-        if (auto up = set_interface_up(port.wire_interface); !up) return up;
-    }
-    auto id = probe(complete_arguments(profile.device, poll));
+    port.wire_interface = wire_interface(profile.device);
+    auto id = probe_device(complete_arguments(profile.device, poll));
     if (!id) return tl::make_unexpected(id.error());
     port.device = *id;
     auto queues = plan_queues(profile.device, *id, workers);
@@ -169,7 +89,7 @@ Result<void> open_tap(const PortProfile& profile, size_t index, uint16_t workers
     rte_ether_addr address;
     std::memcpy(address.addr_bytes, port.mac.data(), port.mac.size());
     rte_ether_format_addr(mac, sizeof mac, &address);
-    auto id = probe(fmt::format("net_tap{},iface={},mac={}", index, name, mac));
+    auto id = probe_device(fmt::format("net_tap{},iface={},mac={}", index, name, mac));
     if (!id) return fail("{} (does /dev/net/tun exist?)", id.error().message);
     port.kernel = *id;
     port.kernel_queues = std::min(workers, kTapQueues);
@@ -191,17 +111,6 @@ Result<void> check_names(const Profile& profile) {
             port.name, port.device, port.kernel_interface);
     }
     return {};
-}
-
-void close_device(uint16_t id) {
-    if (rte_eth_dev_is_valid_port(id) == 0) return;
-    char name[RTE_ETH_NAME_MAX_LEN];
-    rte_eth_dev_info info{};
-    const bool is_virtual = rte_eth_dev_get_name_by_port(id, name) == 0 && !is_pci_device(name) &&
-                            rte_eth_dev_info_get(id, &info) == 0;
-    rte_eth_dev_stop(id);
-    rte_eth_dev_close(id);
-    if (is_virtual) rte_dev_remove(info.device);  // else the name could not be used again
 }
 
 }  // namespace
