@@ -264,7 +264,7 @@ void KernelRoutes::Impl::place_blades() {
         if (blade.key) tables.release(*blade.key);
         blade.key = key;
         shared.blade_hop[blade.id].store(key ? tables.hop_of(*key) : NextHop{});
-        if (key) refresh(*key);
+        if (key && tables.unsettled(*key)) refresh(*key);
     }
     for (const uint16_t id : lost) {
         if (std::ranges::find(unreachable, id) != unreachable.end()) continue;

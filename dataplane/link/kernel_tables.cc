@@ -130,14 +130,18 @@ NextHop KernelTables::hop_of(const NeighbourKey& key) const {
     return it == neighbours_.end() ? NextHop{} : it->second.to;
 }
 
+bool KernelTables::unsettled(const NeighbourKey& key) const {
+    const auto it = neighbours_.find(key);
+    // A reachable one needs nothing; workers use neighbours without the kernel's knowledge, so that a stale
+    // one would otherwise be believed for ever.
+    return it == neighbours_.end() ||
+           (it->second.state & (NUD_REACHABLE | NUD_PERMANENT | NUD_DELAY | NUD_PROBE)) == 0;
+}
+
 std::vector<NeighbourKey> KernelTables::to_refresh() const {
     std::vector<NeighbourKey> keys;
-    for (const auto& [key, neighbour] : neighbours_) {
-        // A reachable one needs nothing; workers use neighbours without the kernel's knowledge, so that a
-        // stale one would otherwise be believed for ever.
-        const bool settled = (neighbour.state & (NUD_REACHABLE | NUD_PERMANENT | NUD_DELAY | NUD_PROBE)) != 0;
-        if (!settled && (neighbour.held > 0 || (neighbour.state & NUD_STALE) != 0)) keys.push_back(key);
-    }
+    for (const auto& [key, neighbour] : neighbours_)
+        if ((neighbour.held > 0 || (neighbour.state & NUD_STALE) != 0) && unsettled(key)) keys.push_back(key);
     return keys;
 }
 

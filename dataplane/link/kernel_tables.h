@@ -75,6 +75,9 @@ class KernelTables {
     [[nodiscard]] std::optional<int> on_link(const IpAddress& address) const;
     [[nodiscard]] bool ours(int ifindex) const { return links_.contains(ifindex); }
 
+    /// The kernel should look at it: not known, or stale. (One that is permanent must be let be: asked to
+    /// look at it, the kernel forgets it.)
+    [[nodiscard]] bool unsettled(const NeighbourKey& key) const;
     /// Neighbours that the kernel should look at: held ones, and known ones that are stale.
     [[nodiscard]] std::vector<NeighbourKey> to_refresh() const;
     /// Called when a neighbour's hop changes.

@@ -245,6 +245,15 @@ TEST_F(KernelRoutesTest, BladesAreResolvedAndFollowed) {
     EXPECT_EQ(blade(6), "");
 }
 
+/// The kernel takes NTF_USE as a wish to resolve it anew, and forgets that an entry was permanent.
+TEST_F(KernelRoutesTest, ABladeWithAPermanentNeighbourKeepsIt) {
+    ip("neigh replace 10.77.0.11 lladdr 02:00:00:00:00:0b dev back nud permanent");
+    start();
+    blades({{1, "10.77.0.11"}});
+    EXPECT_TRUE(reaches([&] { return blade(1) == "0b@1"; })) << blade(1);
+    EXPECT_THAT(output_of("ip neigh show 10.77.0.11"), HasSubstr("PERMANENT"));
+}
+
 TEST_F(KernelRoutesTest, StaleNeighboursAreLookedAt) {
     start();
     ip("neigh replace 192.0.2.10 lladdr 02:00:00:00:00:10 dev front nud stale");
