@@ -47,7 +47,7 @@ local function fits(kind, value)
 end
 
 local function checked(name, call)
-    local kinds = FUNCTIONS[name] or error("pktgen." .. name .. " is not among the functions of 23.03 that are known here", 3)
+    local kinds = FUNCTIONS[name] or error("pktgen." .. name .. " is not a function of 23.03 that is known here", 3)
     return function(...)
         local given = table.pack(...)
         if given.n ~= #kinds then error(name .. ", wrong number of arguments", 2) end
@@ -81,7 +81,9 @@ local function model()
             other.received = other.received + math.floor(math.min(pps, limit) * milliseconds / 1000)
         end
     end
-    function backend.counters(port) return counters[port] end
+    function backend.counters(port)
+        return {sent = counters[port].sent, bytes = counters[port].sent * FRAME, received = counters[port].received}
+    end
     backend.clear()
     return backend
 end
@@ -89,7 +91,7 @@ end
 -- testpmd forwards: its ports 0 and 1 are a capture and the device under test, 2 and 3 what comes out of that and a sink.
 local function testpmd(command)
     local output = os.tmpname()
-    local pipe = assert(io.popen(command .. " >" .. output .. " 2>&1", "w"))
+    local pipe = assert(io.popen("stdbuf -oL " .. command .. " >" .. output .. " 2>&1", "w"))
     local asked, backend = 0, {}
     local function tell(...) pipe:write(table.concat({...}, "\n"), "\n"); pipe:flush() end
     -- Each answer ends where testpmd complains about a word of ours.
@@ -113,8 +115,9 @@ local function testpmd(command)
     function backend.stop() forward("2,3") end -- what is on its way still comes in
     function backend.delay(milliseconds) os.execute("sleep " .. milliseconds / 1000) end
     function backend.counters(port)
-        local text = answer("show port stats " .. port + 1)
-        return {sent = tonumber(text:match("TX%-packets:%s*(%d+)")), received = tonumber(text:match("RX%-packets:%s*(%d+)"))}
+        local text = answer("show port stats " .. port + 1):match("NIC statistics.*$")
+        local function number(name) return tonumber(text:match(name .. ":%s*(%d+)")) end
+        return {sent = number("TX%-packets"), bytes = number("TX%-bytes"), received = number("RX%-packets")}
     end
     function backend.quit() tell("stop", "quit"); pipe:close(); os.remove(output) end
     return backend
@@ -136,8 +139,7 @@ function backend.portStats(list)
     local stats = {n = #ports(list)}
     for _, port in ipairs(ports(list)) do
         local count = backend.counters(port)
-        stats[port] = {ipackets = count.received, opackets = count.sent, ibytes = count.received * FRAME,
-                       obytes = count.sent * FRAME, ierrors = 0, oerrors = 0, rx_nombuf = 0, imissed = 0}
+        stats[port] = {ipackets = count.received, opackets = count.sent, obytes = count.bytes, rx_nombuf = 0, imissed = 0}
     end
     return stats
 end

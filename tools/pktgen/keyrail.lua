@@ -7,7 +7,9 @@ local function setting(name, default)
     local text = os.getenv("KR_" .. name)
     if text == nil or text == "" then return default end
     if math.type(default) == nil then return text end
-    return tonumber(text) or error("KR_" .. name .. " must be a number, not " .. text, 0)
+    local number = tonumber(text)
+    if not number then pktgen.quit() end -- the script has not begun: nobody else would
+    return number or error("KR_" .. name .. " must be a number, not " .. text, 0)
 end
 
 local settings = {
@@ -92,7 +94,7 @@ end
 -- JSON of strings, numbers, booleans, lists and tables with names.
 local function json(value)
     if type(value) ~= "table" then
-        if math.type(value) == "float" then return string.format("%.6g", value) end
+        if math.type(value) == "float" then return string.format("%.9g", value) end
         return type(value) == "string" and string.format("%q", value) or tostring(value)
     end
     local parts = {}

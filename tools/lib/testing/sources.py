@@ -15,7 +15,7 @@ from testing.report import Report
 PRODUCT = ("control", "dataplane")
 FOLDERS = (*PRODUCT, "tests")
 SCRIPTS = ("tools/lab", "tools/demo", "tools/test", "tools/pcap", "tools/fuzz", "tools/replay",
-           "tools/lib/bootstrap.sh", ".ci/run")
+           "tools/pktgen/capture", "tools/lib/bootstrap.sh", ".ci/run")
 
 
 def _files(*suffixes: str) -> list[Path]:
