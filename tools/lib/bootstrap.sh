@@ -89,3 +89,18 @@ ensure_packages() {
 }
 
 python_part() { exec /usr/bin/python3 -B "$root/tools/lib/main.py" "$@"; }
+
+# Becomes the program of this Meson target, which is built if it is missing (KR_BUILD=DIR: elsewhere).
+run_built() {
+    local program=${KR_BUILD:-$root/build}/$1
+    if [ ! -x "$program" ]; then
+        if [ "$(id -u)" -eq 0 ]; then
+            ensure_packages
+        elif [ -n "$(missing_packages)" ]; then
+            fail "packages are missing to build it: run it once as root, who may install them"
+        fi
+        (python_part build "$1" >&2)
+    fi
+    shift
+    exec "$program" "$@"
+}

@@ -13,8 +13,8 @@ from common.shell import run, tail
 from testing.report import Report
 
 PRODUCT = ("control", "dataplane")
-FOLDERS = (*PRODUCT, "tests")
-SCRIPTS = ("tools/lab", "tools/demo", "tools/test", "tools/pcap", "tools/fuzz", "tools/replay",
+FOLDERS = (*PRODUCT, "tests", "tools")
+SCRIPTS = ("tools/lab", "tools/demo", "tools/test", "tools/pcap", "tools/fuzz", "tools/replay", "tools/loadgen",
            "tools/pktgen/capture", "tools/lib/bootstrap.sh", ".ci/run")
 
 
