@@ -58,8 +58,8 @@ std::string device_argument(const std::string& device, const std::string& key) {
 }
 
 std::string wire_interface(const std::string& device) {
-    // in net_tap's arguments it names what is to be made
-    if (is_pci_device(device) || device.starts_with("net_tap")) return "";
+    // in net_tap's arguments it names what is to be made, in net_vhost's a socket
+    if (is_pci_device(device) || device.starts_with("net_tap") || device.starts_with("net_vhost")) return "";
     return device_argument(device, "iface");
 }
 

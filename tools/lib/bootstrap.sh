@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
-# Sourced by tools/lab, tools/demo and tools/test: installs what is missing, then the Python part takes over.
+# Sourced by the commands in tools/: installs what is missing, then the Python part takes over.
 # Only here because a fresh Debian 12 may not even have Python. Everything it says goes to stderr.
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)

@@ -34,6 +34,7 @@ PROGRAM, FEED = "dataplane/keyrail-dp", "tests/support/keyrail-feed"  # Meson ta
 class Setup:
     front: str  # device strings as in a profile: "net_memif0,role=server,socket=..."
     back: str
+    vips: tuple[str, ...] = (VIP,)
     steering: str = "session"  # or "tuple": plain layer 4
     binding: str = "late"  # or "early"
     blades: int = 3
@@ -60,12 +61,13 @@ def snapshot(setup: Setup) -> str:
     blades = [f'blades {{ id: {number} name: "blade{number}" address: {_bytes(_packed(blade_address(number)))} '
               'state: BLADE_UP }' for number in range(1, setup.blades + 1)]
     members = "".join(f" blade_ids: {number}" for number in range(1, setup.blades + 1))
+    vips = " ".join(f"addresses: {_bytes(_packed(vip))}" for vip in setup.vips)
     return "\n".join([
         "generation: 1",
         f"cookie_keys {{ key_id: 0 key: {_bytes(COOKIE_KEY)} current: true }}",
         f"name_keys {{ generation: {NAME_GENERATION} key: {_bytes(NAME_KEY)} }}",
         *blades,
-        f'services {{ name: "www" addresses: {_bytes(_packed(VIP))} port: {PORT} steering: STEER_{setup.steering.upper()} '
+        f'services {{ name: "www" {vips} port: {PORT} steering: STEER_{setup.steering.upper()} '
         f'binding: BIND_{setup.binding.upper()} hello_timeout_us: 1000000{members} }}', ""])
 
 

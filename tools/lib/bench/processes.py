@@ -1,35 +1,52 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Processes of a bench, and network namespaces without a name: both end with the bench, even with one that is killed."""
+"""Processes of a bench, and network namespaces without a name: they end with the bench, even with a killed one."""
 
+import os
+import re
+import shlex
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
-from common.shell import ToolError, tail
+from common.shell import ToolError, run, tail
 from lab.namespaces import wait_until
 
 GRACE_SECONDS = 20
+_commands: dict[str, None] = {}  # in their order, each once
+PASSING = re.compile(r"(?<=/proc/)\d+|/tmp/keyrail-bench-\w+")  # names that are others in each run
+
+
+def note(command: Sequence[str | Path]) -> None:
+    """For the report: the command lines of this run."""
+    _commands[PASSING.sub(".", shlex.join(map(str, command)))] = None
+
+
+def commands() -> list[str]:
+    return list(_commands)
 
 
 class Child:
     """A process in the background, its output in a log file."""
 
     def __init__(self, command: Sequence[str | Path], log: Path, *, stdin: int = subprocess.DEVNULL,
-                 stdout: int | None = None) -> None:
+                 stdout: int | None = None, environment: Mapping[str, str] | None = None) -> None:
+        note(command)
         self.command = [str(word) for word in command]
         self.name = Path(self.command[0]).name
         self.log = log
         with log.open("ab") as file:
             # The kernel ends it when we die, whatever we die of.
             self.process = subprocess.Popen(["setpriv", "--pdeathsig", "TERM", "--", *self.command], stdin=stdin,
-                                            stdout=file if stdout is None else stdout, stderr=file)
+                                            stdout=file if stdout is None else stdout, stderr=file,
+                                            env={**os.environ, **(environment or {})})
 
     @property
     def alive(self) -> bool:
         return self.process.poll() is None
 
-    def wait_for(self, condition, seconds: float, what: str) -> None:
+    def wait_for(self, condition: Callable[[], object], seconds: float, what: str) -> None:
         """Until the condition holds; an error if the process ends before, or the time."""
         good = wait_until(lambda: not self.alive or condition(), seconds, every=0.02)
         if not self.alive:
@@ -44,7 +61,8 @@ class Child:
         if self.alive:
             self.process.send_signal(how)
         if self.process.stdin:
-            self.process.stdin.close()
+            with suppress(BrokenPipeError):  # it is gone
+                self.process.stdin.close()
         try:
             self.process.wait(GRACE_SECONDS)
         except subprocess.TimeoutExpired:
@@ -77,3 +95,9 @@ class Network:
 
     def stop(self) -> None:
         self._holder.stop(signal.SIGKILL)
+
+
+def measured(command: Sequence[str | Path], **how: object) -> "subprocess.CompletedProcess[str]":
+    """A program that runs to its end; its command line goes into the report."""
+    note(command)
+    return run(command, **how)  # type: ignore[arg-type]

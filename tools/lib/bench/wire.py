@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Two processes and two ports between them, a core each: testpmd sends packets of established connections through
+keyrail-dp, and through testpmd's own io and macswap in its place, which look at nothing.
+
+    testpmd [net_pcap -> link 0] ===> DUT ===> [link 1 -> net_null] testpmd, which counts
+
+What blades send back goes the other way, by testpmd's flowgen; there the DUT's own port counts, on net_null.
+"""
+
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from bench import dispatcher, frames, testpmd
+from bench.context import Context
+from bench.figures import Figure, Result
+from common.shell import ToolError
+from lab.namespaces import wait_until
+
+TARGETS = (dispatcher.PROGRAM, dispatcher.FEED)
+DUT_CORE, GENERATOR_CORE = 0, 1
+FLOWS = 1024
+SIZES = {64: 0.6, 600: 0.8}  # bytes of a frame: the least share of macswap's rate that we want
+PEERS = ("macswap", "io")
+FLOWGEN_SOURCE = "10.254.0.0"  # testpmd's cfg_ip_src: taken for a VIP
+NULL = "net_null0,no-rx=1"
+
+
+@dataclass(frozen=True)
+class Link:
+    """The two ends of a virtual cable; {n} is its number, {path} the directory of its socket."""
+
+    dut: str
+    generator: str
+
+    def ends(self, scratch: Path, number: int) -> tuple[str, str]:
+        return self.dut.format(n=number, path=scratch), self.generator.format(n=number, path=scratch)
+
+
+MEMIF = "net_memif{{n}},role={role},id=0,socket={{path}}/link{{n}}.sock,socket-abstract=no,rsize=11,bsize=2048"
+VIRTIO = "net_virtio_user{n},path={path}/link{n}.sock,queue_size=1024"
+LINKS = {"memif": Link(MEMIF.format(role="server"), MEMIF.format(role="client")),
+         "vhost": Link("net_vhost{n},iface={path}/link{n}.sock", VIRTIO)}
+
+
+def _figures() -> Iterator[Figure]:
+    for link in LINKS:
+        for size, target in SIZES.items():
+            name = f"wire.{link}.{size}"
+            yield Figure(f"{name}.mpps", "Mpps", f"established packets of {size} bytes through keyrail-dp on one core "
+                         f"over {link}; baseline: macswap in its place", more_is_better=True)
+            yield Figure(f"{name}.ratio_macswap", "ratio", "that to testpmd macswap; baseline: macswap's Mpps", target,
+                         more_is_better=True)
+            yield Figure(f"{name}.ratio_io", "ratio", "that to testpmd io; baseline: io's Mpps", more_is_better=True)
+    for size in SIZES:
+        yield Figure(f"wire.memif.return.{size}.ratio_macswap", "ratio", f"packets of {size} bytes from blades to "
+                     f"{FLOWS} clients (flowgen) to testpmd macswap; baseline: macswap's Mpps", more_is_better=True)
+
+
+FIGURES = tuple(_figures())
+
+
+class Keyrail:
+    """keyrail-dp as a DUT: plain layer 4, so that the first packet of a connection that it meets makes it a flow."""
+
+    def __init__(self, dut: dispatcher.Dispatcher) -> None:
+        self.dut = dut
+
+    def wait_linked(self) -> None:
+        self.dut.wait_linked()
+
+    def sent(self) -> int:
+        return self.dut.ports()["front0"]["tx_packets"]
+
+    def check(self, reason: str) -> None:
+        """Once nothing comes any more: every packet is in one counter, and was the packet that was meant."""
+        if not wait_until(lambda: dispatcher.lost(self.dut.stats()) == 0, 2):
+            raise ToolError(f"keyrail-dp lost {dispatcher.lost(self.dut.stats())} packets: in none of its counters")
+        stats = self.dut.stats()
+        if not stats[reason] or stats[reason] < 0.99 * (stats["rx"] - FLOWS - 100):
+            raise ToolError(f"keyrail-dp counted {stats[reason]} packets of {stats['rx']} as '{reason}', so that this "
+                            "measured something else; its counters: "
+                            f"{ {name: count for name, count in stats.items() if count} }")
+
+
+class Peer:
+    """testpmd as a DUT."""
+
+    def __init__(self, dut: testpmd.Testpmd) -> None:
+        self.dut = dut
+
+    def wait_linked(self) -> None:
+        if not wait_until(lambda: all(self.dut.linked(port) for port in (0, 1)), 20):
+            raise ToolError("testpmd: not connected at both ports after 20 s")
+
+    def sent(self) -> int:
+        return self.dut.sent(0)
+
+    def check(self, _reason: str) -> None:
+        pass
+
+
+@contextmanager
+def device_under_test(kind: str, front: str, back: str, scratch: Path) -> Iterator[Keyrail | Peer]:
+    if kind == "keyrail":
+        setup = dispatcher.Setup(front, back, steering="tuple", vips=(dispatcher.VIP, FLOWGEN_SOURCE),
+                                 cores=f"(0,1)@{DUT_CORE}")
+        with dispatcher.running(setup) as dut:
+            yield Keyrail(dut)
+    else:
+        with testpmd.running("dut", scratch, (front, back), kind, DUT_CORE) as dut:
+            yield Peer(dut)
+
+
+def finish(generator: testpmd.Testpmd, dut: Keyrail | Peer, reason: str) -> None:
+    """The DUT ends first: DPDK's memif driver may crash when the other end goes away while it is polled."""
+    generator.pause()
+    dut.check(reason)
+    dut.dut.process.stop()
+
+
+def forward_rate(kind: str, link: Link, size: int, seconds: float) -> float:
+    """Packets a second that come out at the other side."""
+    with tempfile.TemporaryDirectory(prefix="keyrail-bench-") as path, ExitStack() as undo:
+        scratch = Path(path)
+        capture = scratch / "flows.pcap"
+        frames.write_pcap(capture, (frames.segment(number, size, dispatcher.VIP, dispatcher.PORT)
+                                    for number in range(FLOWS)))
+        (front, to_front), (back, to_back) = (link.ends(scratch, number) for number in (0, 1))
+        dut = undo.enter_context(device_under_test(kind, front, back, scratch))
+        devices = (f"net_pcap0,rx_pcap={capture},infinite_rx=1", to_front, to_back, NULL)
+        with testpmd.running("generator", scratch, devices, "io", GENERATOR_CORE, testpmd.PAIRED_PORTS) as generator:
+            dut.wait_linked()
+            rate = testpmd.per_second(lambda: generator.received(2), seconds)
+            finish(generator, dut, "flow")
+        return rate
+
+
+def return_rate(kind: str, link: Link, size: int, seconds: float) -> float:
+    """Packets a second that leave for clients."""
+    with tempfile.TemporaryDirectory(prefix="keyrail-bench-") as path, ExitStack() as undo:
+        scratch = Path(path)
+        back, to_back = link.ends(scratch, 0)
+        dut = undo.enter_context(device_under_test(kind, NULL, back, scratch))
+        with testpmd.running("generator", scratch, (to_back,), "flowgen", GENERATOR_CORE,
+                             (f"--txpkts={size}", f"--flowgen-flows={FLOWS}", "--port-topology=loop")) as generator:
+            dut.wait_linked()
+            rate = testpmd.per_second(dut.sent, seconds)
+            finish(generator, dut, "returned")
+        return rate
+
+
+def interleaved(context: Context, what: str, rate: Callable[[str], float],
+                duts: tuple[str, ...]) -> dict[str, list[float]]:
+    """Mpps of each DUT, one after the other in each round: what disturbs the machine disturbs all of them."""
+    found: dict[str, list[float]] = defaultdict(list)
+    for turn in range(context.runs):
+        context.progress(f"wire: {what}, round {turn + 1} of {context.runs}")
+        for dut in duts:
+            found[dut].append(rate(dut) / 1e6)
+    return found
+
+
+def ratio(identity: str, samples: list[float], baselines: list[float]) -> Result:
+    ratios = [sample / baseline for sample, baseline in zip(samples, baselines, strict=True)]
+    return replace(Result.of(identity, ratios), baseline=Result.of("", baselines).value)
+
+
+def run(context: Context) -> Iterator[Result]:
+    sizes, peers = (list(SIZES), PEERS) if not context.quick else ([600], ("macswap",))
+    for name, link in LINKS.items():
+        for size in sizes:
+            found = interleaved(context, f"{name}, {size} bytes",
+                                lambda dut: forward_rate(dut, link, size, context.seconds), ("keyrail", *peers))
+            yield Result.of(f"wire.{name}.{size}.mpps", found["keyrail"], found["macswap"])
+            for peer in peers:
+                yield ratio(f"wire.{name}.{size}.ratio_{peer}", found["keyrail"], found[peer])
+    for size in sizes:
+        found = interleaved(context, f"memif, {size} bytes from blades",
+                            lambda dut: return_rate(dut, LINKS["memif"], size, context.seconds), ("keyrail", "macswap"))
+        yield ratio(f"wire.memif.return.{size}.ratio_macswap", found["keyrail"], found["macswap"])
