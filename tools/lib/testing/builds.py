@@ -2,7 +2,7 @@
 """The parts that build and run: Meson's suites, the same under sanitizers, and the fuzz targets."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from common import build, instrumented
@@ -23,13 +23,15 @@ def normal_build() -> Report:
 
 def suite(name: str) -> Callable[[], Report]:
     """A part that runs one Meson test suite of the normal build."""
-    return lambda: _meson_tests(build_dir(), name)
+    return lambda: meson_tests(build_dir(), "--suite", name)
 
 
-def _meson_tests(directory: Path, name: str, variables: dict[str, str] | None = None) -> Report:
-    log = directory / "meson-logs/testlog.junit.xml"
+def meson_tests(directory: Path, *chosen: str, variables: dict[str, str] | None = None, under: Sequence[str] = ()) -> Report:
+    """A suite, or tests by their names; `under` an emulator, which is slow."""
+    log = directory / f"meson-logs/testlog{'-' + under[0] if under else ''}.junit.xml"
     log.unlink(missing_ok=True)
-    done = run(["meson", "test", "-C", directory, "--no-rebuild", "--suite", name], check=False, timeout=1200,
+    wrapper = [f"--wrapper={' '.join(under)}", "--timeout-multiplier=10"] if under else []
+    done = run(["meson", "test", "-C", directory, "--no-rebuild", *wrapper, *chosen], check=False, timeout=1200,
                env={**os.environ, **(variables or {})})
     if not log.exists():
         if "No suitable tests" in done.stdout + done.stderr or "No tests defined" in done.stdout + done.stderr:
@@ -37,7 +39,7 @@ def _meson_tests(directory: Path, name: str, variables: dict[str, str] | None = 
         return Report(failed=1, failures=[f"meson test wrote no log:\n{tail(done.stdout + done.stderr)}"])
     report = from_junit(log)
     if done.returncode != 0 and not report.failed:  # a test program that died before it could name a test
-        report.fails(f"meson test --suite {name}\n{tail(done.stdout, 30)}")
+        report.fails(f"meson test {' '.join([*wrapper, *chosen])}\n{tail(done.stdout, 30)}")
     return report
 
 
@@ -45,7 +47,7 @@ def sanitizers() -> Report:
     """The unit tests once more, under AddressSanitizer and UndefinedBehaviorSanitizer."""
     directory = instrumented.configured()
     build.compile_all(directory, _test_targets(directory, ROOT / "tests/unit"))
-    return _meson_tests(directory, "unit", instrumented.ENVIRONMENT)
+    return meson_tests(directory, "--suite", "unit", variables=instrumented.ENVIRONMENT)
 
 
 def fuzz() -> Report:

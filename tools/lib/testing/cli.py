@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from common.say import say
 from common.shell import ToolError
-from testing import builds, end_to_end, sources
+from testing import baseline, builds, end_to_end, sources
 from testing.report import Report
 
 
@@ -27,6 +27,7 @@ PARTS = (
     Part("unit", "pure logic", builds.suite("unit"), True),
     Part("protocol", "channel, store, moves", builds.suite("protocol"), True),
     Part("pipeline", "packets in, packets out, without devices", builds.suite("pipeline"), True),
+    Part("baseline", "no instruction beyond x86-64-v2 but by choice at run time; packets on such a CPU", baseline.lesser_cpu, True),
     Part("vdev", "the dispatcher on DPDK's virtual devices", builds.suite("vdev"), True),
     Part("tools", "the tools themselves", end_to_end.tools),
     Part("differential", "tools/replay against tshark: captures and generated hellos", end_to_end.differential, True),

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The part that checks what CPUs the product runs on: x86-64-v2 with AES-NI, which ipsec-mb wants (servers since 2010), and
+faster code only behind a choice at run time.
+
+What the compiler wrote is looked at, file by file, and the packet path's tests run on such a CPU, by QEMU."""
+
+import os
+import re
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from common.paths import build_dir
+from common.shell import ToolError, run
+from testing import builds
+from testing.report import Report
+
+PRODUCT = ("control", "dataplane")
+CHOSEN_AT_RUN_TIME = re.compile(r"_(avx2|avx512)\.cc\.o$")
+LESSER_CPU = ("qemu-x86_64", "-cpu", "Westmere")
+TESTS = ("pipeline", "dataplane")  # Meson's names; the latter are the unit tests
+# x86-64-v3 and later: all that is encoded by VEX or EVEX begins with v (what else does is not for user programs), and BMI,
+# LZCNT, MOVBE. TZCNT is not among them: older CPUs run it as BSF, and compilers know when that is the same.
+NEWER = re.compile(r"^\s+[0-9a-f]+:\t(v[a-z0-9]+|andn|bextr|bls\w+|bzhi|mulx|pdep|pext|rorx|sarx|shlx|shrx|lzcnt|movbe)\s")
+SYMBOL = re.compile(r"^[0-9a-f]+ <(.+)>:$")
+
+
+def lesser_cpu() -> Report:
+    report = Report()
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        for complaint in pool.map(_newer_instruction, _objects()):
+            report.fails(complaint) if complaint else report.passes()
+    _both_would_see_it(report)
+    report.add(builds.meson_tests(build_dir(), *TESTS, under=LESSER_CPU))
+    return report
+
+
+def _objects() -> list[Path]:
+    found = sorted(file for folder in PRODUCT for file in (build_dir() / folder).rglob("*.o")
+                   if file.name.endswith((".cc.o", ".c.o")) and not CHOSEN_AT_RUN_TIME.search(file.name)
+                   and "bpf" not in file.name)
+    if not found:
+        raise ToolError(f"no object files are in {build_dir()}: is it built?")
+    return found
+
+
+def _newer_instruction(file: Path) -> str:
+    """The first one, and the function that it is in."""
+    function = ""
+    for line in run(["objdump", "-d", "--no-show-raw-insn", file]).stdout.splitlines():
+        if match := SYMBOL.match(line):
+            function = match[1]
+        elif match := NEWER.match(line):
+            return (f"{file.relative_to(build_dir())} has {match[1]} in {function}: beyond x86-64-v2; code for faster CPUs "
+                    "belongs into a file *_avx2.cc, called when the CPU has it")
+    return ""
+
+
+AVX2 = """
+#include <immintrin.h>
+int main(int argc, char**) { return _mm256_extract_epi32(_mm256_abs_epi32(_mm256_set1_epi32(argc)), 0) - argc; }
+"""
+
+
+def _both_would_see_it(report: Report) -> None:
+    """A program that needs AVX2 does not pass either check."""
+    program = build_dir() / "needs-avx2"
+    try:
+        run(["g++", "-O1", "-mavx2", "-x", "c++", "-o", program, "-"], stdin=AVX2)
+        seen = _newer_instruction(program)
+        emulated = run([*LESSER_CPU, program], check=False).returncode
+    finally:
+        program.unlink(missing_ok=True)
+    report.passes() if seen else report.fails("AVX2 is not seen in what objdump says")
+    report.passes() if emulated else report.fails(f"{' '.join(LESSER_CPU)} runs AVX2")
