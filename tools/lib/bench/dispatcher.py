@@ -164,12 +164,12 @@ def running(setup: Setup, network: Network | None = None) -> Iterator[Dispatcher
         (scratch / "snapshot.txtpb").write_text(snapshot(setup))
         socket = scratch / "dp.sock"
         process = Child(network.inside(build_dir() / PROGRAM, "--profile", scratch / "profile.toml", "--run-dir",
-                                       scratch), scratch / "dp.log")
+                                       scratch), scratch / "keyrail-dp.log")
         undo.callback(process.stop)
         process.wait_for(socket.exists, 30, "ready")
         run(network.inside("ip", "-batch", "-"), stdin=_neighbours(setup))
         feed = Child([build_dir() / FEED, "--socket", socket, "--snapshot", scratch / "snapshot.txtpb"],
-                     scratch / "feed.log", stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+                     scratch / "keyrail-feed.log", stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         undo.callback(feed.stop)
         assert feed.process.stdout
         _answer(feed, feed.process.stdout.readline())  # the snapshot is in force

@@ -34,7 +34,7 @@ class Child:
                  stdout: int | None = None, environment: Mapping[str, str] | None = None) -> None:
         note(command)
         self.command = [str(word) for word in command]
-        self.name = Path(self.command[0]).name
+        self.name = log.stem
         self.log = log
         with log.open("ab") as file:
             # The kernel ends it when we die, whatever we die of.

@@ -14,16 +14,19 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bench import dispatcher, frames, testpmd
+from bench import dispatcher, testpmd
 from bench.context import Context
 from bench.figures import Figure, Result
+from bench.processes import measured
+from common.paths import ROOT
 from common.shell import ToolError
 from lab.namespaces import wait_until
 
 TARGETS = (dispatcher.PROGRAM, dispatcher.FEED)
 DUT_CORE, GENERATOR_CORE = 0, 1
 FLOWS = 1024
-SIZES = {64: 0.6, 600: 0.8}  # bytes of a frame: the least share of macswap's rate that we want
+FCS = 4  # counted in a frame's size, but no virtual device carries it
+SIZES = {64: 0.6, 600: 0.8}  # bytes of a frame, FCS included: the least share of macswap's rate that we want
 PEERS = ("macswap", "io")
 FLOWGEN_SOURCE = "10.254.0.0"  # testpmd's cfg_ip_src: taken for a VIP
 NULL = "net_null0,no-rx=1"
@@ -127,8 +130,8 @@ def forward_rate(kind: str, link: Link, size: int, seconds: float) -> float:
     with tempfile.TemporaryDirectory(prefix="keyrail-bench-") as path, ExitStack() as undo:
         scratch = Path(path)
         capture = scratch / "flows.pcap"
-        frames.write_pcap(capture, (frames.segment(number, size, dispatcher.VIP, dispatcher.PORT)
-                                    for number in range(FLOWS)))
+        measured([ROOT / "tools/pktgen/capture", "established", "--out", capture, "--clients", str(FLOWS),
+                  "--size", str(size), "--vip", dispatcher.VIP, "--port", str(dispatcher.PORT)])
         (front, to_front), (back, to_back) = (link.ends(scratch, number) for number in (0, 1))
         dut = undo.enter_context(device_under_test(kind, front, back, scratch))
         devices = (f"net_pcap0,rx_pcap={capture},infinite_rx=1", to_front, to_back, NULL)
@@ -146,7 +149,7 @@ def return_rate(kind: str, link: Link, size: int, seconds: float) -> float:
         back, to_back = link.ends(scratch, 0)
         dut = undo.enter_context(device_under_test(kind, NULL, back, scratch))
         with testpmd.running("generator", scratch, (to_back,), "flowgen", GENERATOR_CORE,
-                             (f"--txpkts={size}", f"--flowgen-flows={FLOWS}", "--port-topology=loop")) as generator:
+                             (f"--txpkts={size - FCS}", f"--flowgen-flows={FLOWS}", "--port-topology=loop")) as generator:
             dut.wait_linked()
             rate = testpmd.per_second(dut.sent, seconds)
             finish(generator, dut, "returned")
