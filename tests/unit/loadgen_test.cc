@@ -38,19 +38,6 @@ uint16_t size_of(Say say) {
     }
 }
 
-uint8_t flags_of(Say say) {
-    switch (say) {
-        case Say::syn:
-            return kSyn;
-        case Say::syn_ack:
-            return kSyn | kAck;
-        case Say::fin:
-            return kFin | kAck;
-        default:
-            return kAck;
-    }
-}
-
 /// A client and a blade, and what is under way between them. A dispatcher that binds late stands between them
 /// when `late`: it answers the SYN and drops the bare ACK.
 struct Conversation {

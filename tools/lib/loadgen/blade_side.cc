@@ -9,20 +9,6 @@ namespace {
 
 constexpr size_t kPorts = 1u << 16;
 
-uint8_t flags_of(Say say) {
-    switch (say) {
-        case Say::syn_ack:
-            return kSyn | kAck;
-        case Say::fin:
-            return kFin | kAck;
-        case Say::flight:
-        case Say::response:
-            return kAck | kPsh;
-        default:
-            return kAck;
-    }
-}
-
 }  // namespace
 
 /// A proxy's connections have no numbers: there the blade and the proxy's port are the place.

@@ -12,20 +12,6 @@
 namespace keyrail::loadgen {
 namespace {
 
-uint8_t flags_of(Say say) {
-    switch (say) {
-        case Say::syn:
-            return kSyn;
-        case Say::fin:
-            return kFin | kAck;
-        case Say::hello:
-        case Say::request:
-            return kAck | kPsh;
-        default:
-            return kAck;
-    }
-}
-
 Failure unanswered(Client::State state) {
     switch (state) {
         case Client::State::hello:

@@ -3,6 +3,24 @@
 
 namespace keyrail::loadgen {
 
+uint8_t flags_of(Say say) {
+    switch (say) {
+        case Say::syn:
+            return kSyn;
+        case Say::syn_ack:
+            return kSyn | kAck;
+        case Say::fin:
+            return kFin | kAck;
+        case Say::hello:
+        case Say::flight:
+        case Say::request:
+        case Say::response:
+            return kAck | kPsh;
+        default:
+            return kAck;
+    }
+}
+
 Step Client::receive(const Segment& segment, const Lengths& lengths) {
     if (state_ == State::idle) return {Say::nothing, Event::stray};
     if (segment.flags & kRst) return {Say::nothing, Event::reset};

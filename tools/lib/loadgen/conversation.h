@@ -36,6 +36,8 @@ struct Segment {
 
 enum class Say : uint8_t { nothing, syn, syn_ack, ack, ack_and_hello, hello, flight, request, response, fin };
 
+uint8_t flags_of(Say say);  // TcpFlag
+
 enum class Event : uint8_t {
     none,
     first_byte,  // the client has the first byte of the blade's answer

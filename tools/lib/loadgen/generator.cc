@@ -6,8 +6,9 @@
 namespace keyrail::loadgen {
 namespace {
 
-constexpr double kIntervals = 10;    // of a measurement
-constexpr double kDrainSeconds = 5;  // longer than all tries of one segment
+constexpr double kIntervals = 10;        // of a measurement
+constexpr double kDrainSeconds = 5;      // longer than all tries of one segment
+constexpr double kQuietSeconds = 0.005;  // then the last packets have arrived, too
 constexpr double kLateSeconds = 0.001;
 
 }  // namespace
@@ -57,33 +58,43 @@ void Generator::end_interval(const std::function<void(const Interval&)>& tell) {
     tell(interval);
 }
 
+bool Generator::turn(bool starting) {
+    bool worked = clients_.poll(clock_);
+    worked |= blades_.poll(clock_);
+    if (starting) start_due();
+    clients_.sweep(clock_);
+    front_.flush();
+    back_.flush();
+    return worked;
+}
+
 Report Generator::run(const std::atomic<bool>& stop, const std::function<void(const Interval&)>& tell) {
     read_clock();
     begin_ = clock_.tsc;
     window_ = {begin_ + ticks(options_.warm_up), begin_ + ticks(options_.warm_up + options_.seconds)};
     const uint64_t step = ticks(options_.seconds / kIntervals), give_up = window_.to + ticks(kDrainSeconds);
-    uint64_t next = window_.from, turns = 0, busy = 0;
-    for (bool starting = true; clock_.tsc < give_up && (starting || !clients_.idle()); turns++) {
+    uint64_t next = window_.from, turns = 0, busy = 0, last_work = begin_;
+    const auto over = [&] { return clients_.idle() && clock_.tsc - last_work > ticks(kQuietSeconds); };
+    for (bool starting = true; clock_.tsc < give_up && (starting || !over()); turns++) {
         read_clock();
         if (clock_.tsc >= next && next <= window_.to) {
             end_interval(tell);
             next += step;
         }
-        bool worked = clients_.poll(clock_);
-        worked |= blades_.poll(clock_);
-        busy += worked ? 1 : 0;
-        if (starting) start_due();
-        clients_.sweep(clock_);
-        front_.flush();
-        back_.flush();
-        if (!starting) continue;
-        const bool stopped = stop.load(std::memory_order_relaxed);
-        if (stopped) window_.to = std::min(window_.to, clock_.tsc);
-        starting = !stopped && clock_.tsc < window_.to;
+        if (turn(starting)) {
+            last_work = clock_.tsc;
+            busy++;
+        }
+        if (stop.load(std::memory_order_relaxed)) window_.to = std::min(window_.to, clock_.tsc);
+        starting = clock_.tsc < window_.to;
     }
+    return finished(static_cast<double>(busy) / static_cast<double>(turns));
+}
+
+Report Generator::finished(double busy) {
     clients_.stop();
     report_.seconds = window_.to > window_.from ? static_cast<double>(window_.to - window_.from) / hz_ : 0;
-    report_.busy = static_cast<double>(busy) / static_cast<double>(turns);
+    report_.busy = busy;
     report_.front = {front_.received(), front_.sent(), front_.refused()};
     report_.back = {back_.received(), back_.sent(), back_.refused()};
     return report_;

@@ -24,6 +24,9 @@ class Generator {
     [[nodiscard]] uint64_t ticks(double seconds) const;
     void read_clock();
     void start_due();
+    /// One turn of the loop. True: something had come.
+    bool turn(bool starting);
+    Report finished(double busy);
     void end_interval(const std::function<void(const Interval&)>& tell);
 
     const Options& options_;

@@ -39,6 +39,7 @@ struct Arguments {
 };
 
 void describe(CLI::App& app, Arguments& a) {
+    app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
     app.add_option("--front", a.front, "the clients' DPDK device: net_memif0,role=client,socket=/run/front")
         ->required();
     app.add_option("--back", a.back, "the blades' device, written alike")->required();
@@ -80,6 +81,7 @@ void describe(CLI::App& app, Arguments& a) {
                    "during the "
                    "measurement (default: closed loop, a new one whenever one has ended)")
         ->expected(1, 2)
+        ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
         ->check(CLI::PositiveNumber);
     app.add_option("--warm-up", a.options.warm_up, "seconds before the measurement")
         ->check(CLI::NonNegativeNumber)
@@ -165,6 +167,16 @@ Result<void> wait_linked(const Port& front, const Port& back, uint32_t seconds) 
     return fail("interrupted while it waited for links");
 }
 
+/// One after the other. Where they are joined, DPDK's interrupt thread ends the second one's connection, and
+/// would crash if it were closed meanwhile.
+void close_ports(std::unique_ptr<Port>& front, std::unique_ptr<Port>& back) {
+    back.reset();
+    for (int i = 0; i < 10 && front->linked(); i++)
+        std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    front.reset();
+}
+
 struct Pool {
     rte_mempool* mbufs = nullptr;
     ~Pool() { rte_mempool_free(mbufs); }
@@ -207,7 +219,9 @@ Result<int> measure(const Arguments& a, const Script& script) {
         return tl::make_unexpected(linked.error());
     const auto generator = std::make_unique<Generator>(a.options, script, **front, **back, pool.mbufs);
     const Report report = generator->run(stopping, tell);
-    if (auto written = write_report(a, report); !written) return tl::make_unexpected(written.error());
+    auto written = write_report(a, report);
+    close_ports(*front, *back);
+    if (!written) return tl::make_unexpected(written.error());
     return report.completed == 0 || report.counts.wrong_blade != 0 ? 1 : 0;
 }
 

@@ -31,6 +31,7 @@ PARTS = (
     Part("vdev", "the dispatcher on DPDK's virtual devices", builds.suite("vdev"), True),
     Part("tools", "the tools themselves", end_to_end.tools),
     Part("differential", "tools/replay against tshark: captures and generated hellos", end_to_end.differential, True),
+    Part("bench", "benches: do they run, are their counters conserved", end_to_end.bench, True),
     Part("e2e", "real clients, servers and faults in the lab", end_to_end.lab, True),
     Part("sanitize", "the unit tests under address and undefined-behaviour sanitizers", builds.sanitizers),
     Part("fuzz", f"every parser, {builds.FUZZ_SECONDS} s each", builds.fuzz),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The parts in pytest: the lab's end-to-end tests, replay against tshark, and the tests of the tools themselves."""
+"""The parts in pytest: end-to-end tests in the lab, replay against tshark, benches as far as they run, the tools themselves."""
 
 import os
 import subprocess
@@ -19,6 +19,10 @@ def lab() -> Report:
 
 def differential() -> Report:
     return _pytest(ROOT / "tests/differential")
+
+
+def bench() -> Report:
+    return _pytest(ROOT / "tests/bench")
 
 
 def tools() -> Report:
