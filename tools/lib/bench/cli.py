@@ -17,7 +17,7 @@ from common.say import say
 from common.shell import ToolError
 
 # Each is a module with FIGURES (what it promises), TARGETS (what must be built) and run(context), which yields Results.
-SECTIONS = ("pipeline", "wire", "connections", "peers", "memory")
+SECTIONS = ("pipeline", "wire", "connections", "peers", "memory", "moves", "scaling")
 
 
 def parser() -> argparse.ArgumentParser:
