@@ -76,7 +76,8 @@ std::vector<std::string> eal_arguments(const Profile& profile, const std::string
                                           "-m",
                                           std::to_string(profile.memory_mb)};
     if (profile.huge_pages) {
-        arguments.push_back("--in-memory");
+        // Few files to hand over: net_memif's zero copy and net_virtio_user share them with another process.
+        arguments.insert(arguments.end(), {"--in-memory", "--single-file-segments"});
     } else {
         arguments.insert(arguments.end(), {"--no-huge", "--no-shconf", "--iova-mode=va"});
     }

@@ -92,6 +92,11 @@ def test_through_keyrail(binding: str) -> None:
     assert report["completed"] and report["failed"] == 0
 
 
+def test_through_testpmd() -> None:
+    report = connections.measure_testpmd(Context(quick=True))
+    assert report["completed"] and report["failed"] == 0
+
+
 @pytest.mark.parametrize("dut", [*peers.DUTS, "direct"])
 def test_over_veth(dut: str) -> None:
     report = peers.measure(Context(quick=True), dut)

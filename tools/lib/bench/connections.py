@@ -5,12 +5,13 @@ keyrail-loadgen on another core.
 Rates are those of a closed loop: a new connection whenever one has ended. Latencies are of an open loop at half of that.
 """
 
+import signal
 import statistics
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench import dispatcher, loadgen
+from bench import dispatcher, loadgen, testpmd
 from bench.context import Context
 from bench.figures import Figure, Result
 from common.shell import ToolError
@@ -21,17 +22,20 @@ DUT_CORE, LOAD_CORE = 0, 1
 BINDINGS = ("late", "early")
 TARGET_RATE = 1_000_000
 MEMIF = "net_memif{n},role={role},id=0,socket={path}/link{n}.sock,socket-abstract=no,rsize=11,bsize=2048"
+ZERO_COPY = ",zero-copy=yes"  # the generator's end, which is the memory's owner: the DUT copies as ever
 
 
 def _figures() -> Iterator[Figure]:
     for binding in BINDINGS:
         target = TARGET_RATE if binding == "late" else None
         yield Figure(f"connections.{binding}.per_second", "1/s", f"connections of six client packets, SYN to FIN, with TLS 1.3 "
-                     f"PSK hellos and {binding} binding", target, more_is_better=True)
+                     f"PSK hellos and {binding} binding; baseline: testpmd", target, more_is_better=True)
         yield Figure(f"connections.{binding}.failed", "1", "of those, the share that failed or said something again")
         for q in ("p50", "p99"):
             yield Figure(f"connections.{binding}.{q}_us", "us", "from when a connection was meant to start to the server's "
                          "first byte, at half that rate")
+    yield Figure("connections.testpmd.per_second", "1/s", "testpmd io in keyrail-dp's place, which looks at nothing: what the "
+                 "links and the generator allow", more_is_better=True)
     yield Figure("connections.late.tls12.per_second", "1/s", "late binding, TLS 1.2 hellos that name their session by its id",
                  more_is_better=True)
 
@@ -49,20 +53,38 @@ def check(stats: dict[str, int], report: dict, binding: str) -> None:
                         f"{report['completed']} connections were completed: {stats}")
 
 
+def ends(path: str) -> tuple[list[str], list[str]]:
+    """Of the two links: the device under test's, and the generator's."""
+    def end(role: str, more: str = "") -> list[str]:
+        return [MEMIF.format(n=n, role=role, path=path) + more for n in (0, 1)]
+
+    return end("server"), end("client", ZERO_COPY)
+
+
 def measure(context: Context, binding: str, tls: str = "1.3", rate: float = 0) -> dict:
-    """keyrail-loadgen's report of one run."""
+    """keyrail-loadgen's report of one run through keyrail-dp."""
     with tempfile.TemporaryDirectory(prefix="keyrail-bench-") as path:
-        scratch = Path(path)
-        ends = {role: [MEMIF.format(n=n, role=role, path=path) for n in (0, 1)] for role in ("server", "client")}
-        setup = dispatcher.Setup(*ends["server"], binding=binding, cores=f"(0,1)@{DUT_CORE}")
-        with dispatcher.running(setup) as dut:
-            load = loadgen.Load(*ends["client"], front_mac=dut.front_mac, back_mac=dut.back_mac, bind=binding, tls=tls,
-                                rate=rate, warm_up=context.seconds / 2, seconds=context.seconds, core=LOAD_CORE)
-            with loadgen.running(context.program(loadgen.PROGRAM), load, scratch) as generator:
+        ours, theirs = ends(path)
+        with dispatcher.running(dispatcher.Setup(*ours, binding=binding, cores=f"(0,1)@{DUT_CORE}")) as dut:
+            load = loadgen.Load(*theirs, front_mac=dut.front_mac, back_mac=dut.back_mac, bind=binding, tls=tls, rate=rate,
+                                warm_up=context.seconds / 2, seconds=context.seconds, core=LOAD_CORE)
+            with loadgen.running(context.program(loadgen.PROGRAM), load, Path(path)) as generator:
                 report = generator.report()
                 wait_until(lambda: dispatcher.lost(dut.stats()) == 0, 2)
                 check(dut.stats(), report, binding)
                 dut.process.stop()  # first: net_memif crashes a process that polls it while the other end goes away
+                return report
+
+
+def measure_testpmd(context: Context) -> dict:
+    """The same with testpmd in its place, which looks at nothing: what the links and the generator allow."""
+    with tempfile.TemporaryDirectory(prefix="keyrail-bench-") as path:
+        ours, theirs = ends(path)
+        with testpmd.running("dut", Path(path), ours, "io", DUT_CORE) as dut:
+            load = loadgen.Load(*theirs, bind="early", warm_up=context.seconds / 2, seconds=context.seconds, core=LOAD_CORE)
+            with loadgen.running(context.program(loadgen.PROGRAM), load, Path(path)) as generator:
+                report = generator.report()
+                dut.process.stop(signal.SIGINT)
                 return report
 
 
@@ -72,12 +94,15 @@ def failed(report: dict) -> float:
 
 def run(context: Context) -> Iterator[Result]:
     rounds: dict[str, list[dict]] = {binding: [] for binding in BINDINGS}
+    most: list[float] = []
     for turn in range(context.runs):
         context.progress(f"connections: round {turn + 1} of {context.runs}")
         for binding in BINDINGS:
             rounds[binding].append(measure(context, binding))
+        most.append(measure_testpmd(context)["per_second"])
+    yield Result.of("connections.testpmd.per_second", most)
     for binding, reports in rounds.items():
-        yield Result.of(f"connections.{binding}.per_second", [report["per_second"] for report in reports])
+        yield Result.of(f"connections.{binding}.per_second", [report["per_second"] for report in reports], most)
         yield Result.of(f"connections.{binding}.failed", [failed(report) for report in reports])
     if context.quick:
         return
