@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench import dispatcher, loadgen, testpmd
+from bench import dispatcher, links, loadgen, testpmd
 from bench.context import Context
 from bench.figures import Figure, Result
 from common.shell import ToolError
@@ -21,8 +21,6 @@ TARGETS = (dispatcher.PROGRAM, dispatcher.FEED, loadgen.PROGRAM)
 DUT_CORE, LOAD_CORE = 0, 1
 BINDINGS = ("late", "early")
 TARGET_RATE = 1_000_000
-MEMIF = "net_memif{n},role={role},id=0,socket={path}/link{n}.sock,socket-abstract=no,rsize=11,bsize=2048"
-ZERO_COPY = ",zero-copy=yes"  # the generator's end, which is the memory's owner: the DUT copies as ever
 
 
 def _figures() -> Iterator[Figure]:
@@ -55,10 +53,8 @@ def check(stats: dict[str, int], report: dict, binding: str) -> None:
 
 def ends(path: str) -> tuple[list[str], list[str]]:
     """Of the two links: the device under test's, and the generator's."""
-    def end(role: str, more: str = "") -> list[str]:
-        return [MEMIF.format(n=n, role=role, path=path) + more for n in (0, 1)]
-
-    return end("server"), end("client", ZERO_COPY)
+    pairs = [links.MEMIF.ends(Path(path), number) for number in (0, 1)]
+    return [dut for dut, _ in pairs], [generator for _, generator in pairs]
 
 
 def measure(context: Context, binding: str, tls: str = "1.3", rate: float = 0) -> dict:

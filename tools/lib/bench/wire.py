@@ -11,10 +11,10 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-from bench import dispatcher, testpmd
+from bench import dispatcher, links, testpmd
 from bench.context import Context
 from bench.figures import Figure, Result
 from bench.processes import measured
@@ -30,23 +30,7 @@ SIZES = {64: 0.6, 600: 0.8}  # bytes of a frame, FCS included: the least share o
 PEERS = ("macswap", "io")
 FLOWGEN_SOURCE = "10.254.0.0"  # testpmd's cfg_ip_src: taken for a VIP
 NULL = "net_null0,no-rx=1"
-
-
-@dataclass(frozen=True)
-class Link:
-    """The two ends of a virtual cable; {n} is its number, {path} the directory of its socket."""
-
-    dut: str
-    generator: str
-
-    def ends(self, scratch: Path, number: int) -> tuple[str, str]:
-        return self.dut.format(n=number, path=scratch), self.generator.format(n=number, path=scratch)
-
-
-MEMIF = "net_memif{{n}},role={role},id=0,socket={{path}}/link{{n}}.sock,socket-abstract=no,rsize=11,bsize=2048"
-VIRTIO = "net_virtio_user{n},path={path}/link{n}.sock,queue_size=1024"
-LINKS = {"memif": Link(MEMIF.format(role="server"), MEMIF.format(role="client")),
-         "vhost": Link("net_vhost{n},iface={path}/link{n}.sock", VIRTIO)}
+LINKS = {"memif": links.MEMIF, "vhost": links.VHOST}
 
 
 def _figures() -> Iterator[Figure]:
@@ -125,7 +109,7 @@ def finish(generator: testpmd.Testpmd, dut: Keyrail | Peer, reason: str) -> None
     dut.dut.process.stop()
 
 
-def forward_rate(kind: str, link: Link, size: int, seconds: float) -> float:
+def forward_rate(kind: str, link: links.Link, size: int, seconds: float) -> float:
     """Packets a second that come out at the other side."""
     with tempfile.TemporaryDirectory(prefix="keyrail-bench-") as path, ExitStack() as undo:
         scratch = Path(path)
@@ -142,7 +126,7 @@ def forward_rate(kind: str, link: Link, size: int, seconds: float) -> float:
         return rate
 
 
-def return_rate(kind: str, link: Link, size: int, seconds: float) -> float:
+def return_rate(kind: str, link: links.Link, size: int, seconds: float) -> float:
     """Packets a second that leave for clients."""
     with tempfile.TemporaryDirectory(prefix="keyrail-bench-") as path, ExitStack() as undo:
         scratch = Path(path)
@@ -183,5 +167,5 @@ def run(context: Context) -> Iterator[Result]:
                 yield ratio(f"wire.{name}.{size}.ratio_{peer}", found["keyrail"], found[peer])
     for size in sizes:
         found = interleaved(context, f"memif, {size} bytes from blades",
-                            lambda dut: return_rate(dut, LINKS["memif"], size, context.seconds), ("keyrail", "macswap"))
+                            lambda dut: return_rate(dut, links.MEMIF, size, context.seconds), ("keyrail", "macswap"))
         yield ratio(f"wire.memif.return.{size}.ratio_macswap", found["keyrail"], found["macswap"])
