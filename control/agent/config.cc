@@ -4,6 +4,7 @@
 #include <net/if.h>
 
 #include "control/agent/store.h"
+#include "control/protocol/event_loop.h"
 #include "control/protocol/toml_table.h"
 
 namespace keyrail {
@@ -70,6 +71,9 @@ void read_blade(TomlTable& table, const std::filesystem::path& folder, ConfigErr
     if (const auto group = table.text("server_group", Need::optional)) config.server_group = group->value;
     if (const auto accept = table.boolean("accept_program", Need::optional))
         config.accept_program = accept->value;
+    using std::chrono::microseconds;
+    if (const auto poll = table.duration("busy_poll", microseconds(0), kMostBusyPoll, Need::optional))
+        config.busy_poll = poll->value;
     table.finish();
 }
 

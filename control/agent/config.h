@@ -2,6 +2,7 @@
 // keyrail-agent's configuration: one [blade] table (README.md has an example).
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <string>
@@ -23,6 +24,7 @@ struct AgentConfig {
     std::string server_group;  // may be empty: root only
     std::filesystem::path bpffs;
     bool accept_program = true;  // false: this blade does without late binding
+    std::chrono::microseconds busy_poll{0};
 };
 
 /// The configuration, or every mistake in the file, each as "FILE:LINE: what; what to do".

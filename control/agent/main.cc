@@ -13,6 +13,7 @@
 #include "control/agent/agent.h"
 #include "control/agent/join.h"
 #include "control/agent/kernel_checks.h"
+#include "control/protocol/event_loop.h"
 
 namespace {
 
@@ -49,10 +50,11 @@ int run(AgentConfig config) {
     signals.async_wait([&io](const asio::error_code&, int) { io.stop(); });
     std::signal(SIGPIPE, SIG_IGN);
     const auto id = config.id;
+    const auto busy_poll = config.busy_poll;
     auto agent = Agent::start(io, std::move(config));
     if (!agent) return complain(agent.error().message, kFailed);
     spdlog::info("keyrail-agent of blade {} is ready", id);
-    io.run();
+    run_loop(io, busy_poll);
     spdlog::info("keyrail-agent ends; the session store and the accept program stay");
     return 0;
 }

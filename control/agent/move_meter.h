@@ -6,8 +6,9 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <ctime>
 #include <utility>
+
+#include "control/protocol/event_loop.h"
 
 namespace keyrail {
 
@@ -17,7 +18,7 @@ class MoveMeter {
 
     /// Call it every second, with the number of moves so far.
     void measure(uint64_t moves) {
-        const uint64_t now = thread_ns();
+        const uint64_t now = worked_ns();
         measure(moves, now - std::exchange(last_ns_, now));
     }
     /// The same, with what the thread used since.
@@ -30,12 +31,8 @@ class MoveMeter {
     [[nodiscard]] uint64_t cpu_ns() const { return cpu_ns_; }
 
   private:
-    static uint64_t thread_ns() {
-        timespec time{};
-        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
-        return static_cast<uint64_t>(time.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(time.tv_nsec);
-    }
-    uint64_t last_ns_ = thread_ns(), idle_ns_ = 0, moves_ = 0, mean_ns_ = 0, cpu_ns_ = 0;
+    static uint64_t worked_ns() { return thread_cpu_ns() - polled_in_vain_ns(); }
+    uint64_t last_ns_ = worked_ns(), idle_ns_ = 0, moves_ = 0, mean_ns_ = 0, cpu_ns_ = 0;
 };
 
 }  // namespace keyrail

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <set>
 
+#include "control/protocol/event_loop.h"
 #include "control/protocol/hex.h"
 #include "control/protocol/toml_table.h"
 #include "dataplane/steer/content_routes.h"
@@ -101,6 +102,8 @@ class Reader {
         read_name_key_lifetime(table);
         if (const auto pull = table.duration("pull_budget", 0us, kMaxPull, Need::optional))
             config_.pull_budget = pull->value;
+        if (const auto poll = table.duration("busy_poll", 0us, kMostBusyPoll, Need::optional))
+            config_.busy_poll = poll->value;
         table.finish();
     }
 

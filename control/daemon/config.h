@@ -103,6 +103,8 @@ struct Config {
     std::chrono::seconds name_key_lifetime{24 * 3600};  // 0: only by hand
     /// Longest time that a server waits for a session that it misses; 0: such sessions are not asked for.
     std::chrono::microseconds pull_budget{2000};
+    /// Looking for work before sleeping (event_loop.h).
+    std::chrono::microseconds busy_poll{0};
     std::map<uint16_t, BladeConfig> blades;  // by id
     Pools pools;
     std::vector<uint16_t> revoked;  // not in the file: enrolment.h

@@ -15,6 +15,7 @@
 #include "control/daemon/api.h"
 #include "control/daemon/api_server.h"
 #include "control/daemon/daemon.h"
+#include "control/protocol/event_loop.h"
 #include "control/protocol/file.h"
 
 namespace {
@@ -84,7 +85,7 @@ Result<void> run(const fs::path& file) {
     if (auto started = daemon.start(); !started) return started;
     watch_signals(signals, io, daemon);
     spdlog::info("keyraild {} for chassis '{}' is ready", KEYRAIL_VERSION, daemon.config().name);
-    io.run();
+    run_loop(io, daemon.config().busy_poll);
     daemon.stop();
     return {};
 }

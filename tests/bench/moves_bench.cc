@@ -30,7 +30,8 @@ double cpu_seconds(pid_t pid) {
 
 class MovesBench {
   public:
-    explicit MovesBench(uint64_t sessions) : sessions_(sessions) {
+    explicit MovesBench(uint64_t sessions, const std::string& busy_poll = "0us")
+        : sessions_(sessions), chassis_(3, 160, busy_poll) {
         chassis_.start_all();
         for (uint64_t i = 0; i < sessions_; i++) names_.push_back(chassis_.put(1, i));
     }
@@ -117,7 +118,7 @@ class MovesBench {
     }
 
     uint64_t sessions_;
-    testing::RealChassis chassis_{3, 160};
+    testing::RealChassis chassis_;
     std::vector<SessionName> names_;
     std::unordered_map<uint64_t, Clock::time_point> started_;
     uint64_t move_id_ = 0;
@@ -126,13 +127,17 @@ class MovesBench {
 }  // namespace
 }  // namespace keyrail
 
+constexpr const char* kBusyPoll = "200us";
+
 int main(int argc, char** argv) {
     const uint64_t sessions = argc > 1 ? std::stoull(argv[1]) : 20'000;
     const uint64_t in_flight = argc > 2 ? std::stoull(argv[2]) : 256;
-    keyrail::MovesBench bench(sessions);
+    const uint64_t some = std::min<uint64_t>(sessions, 5000);
     nlohmann::json report;
-    report["one_at_a_time"] = bench.run(std::min<uint64_t>(sessions, 5000), 1, 1, 2);
-    bench.run(std::min<uint64_t>(sessions, 5000), in_flight, 2, 1);
+    report["one_at_a_time_busy_poll"] = keyrail::MovesBench(some, kBusyPoll).run(some, 1, 1, 2);
+    keyrail::MovesBench bench(sessions);
+    report["one_at_a_time"] = bench.run(some, 1, 1, 2);
+    bench.run(some, in_flight, 2, 1);
     report["sustained"] = bench.run(sessions, in_flight, 1, 2);
     if (argc > 3 && std::stoul(argv[3]) > 0)
         report["drain"] = bench.drain(static_cast<uint32_t>(std::stoul(argv[3])));

@@ -92,6 +92,9 @@ TEST_F(AgentConfigTest, ReadsWhatIsThereAndKnowsTheRest) {
     EXPECT_EQ(config->store_bytes, 8U << 20);
     EXPECT_EQ(config->bpffs, "/sys/fs/bpf/keyrail");
     EXPECT_TRUE(config->accept_program);
+    EXPECT_EQ(config->busy_poll.count(), 0);
+    const std::string polling = with(kGood, "store_size_mb = 8", "busy_poll = \"200us\"");
+    EXPECT_EQ(load_agent_config(folder.write("polling.toml", polling))->busy_poll.count(), 200);
 }
 
 TEST_F(AgentConfigTest, NamesEveryMistakeWithItsLine) {
@@ -105,6 +108,8 @@ TEST_F(AgentConfigTest, NamesEveryMistakeWithItsLine) {
     EXPECT_NE(mistakes(with(kGood, "store_size_mb = 8", "store = \"here\"")).find("absolute"),
               std::string::npos);
     EXPECT_NE(mistakes(with(kGood, "store_size_mb", "store_size")).find("store_size"), std::string::npos);
+    EXPECT_NE(mistakes(with(kGood, "store_size_mb = 8", "busy_poll = \"1s\"")).find("busy_poll"),
+              std::string::npos);
     EXPECT_NE(mistakes(with(kGood, "[blade]", "[blades]")).find("blade"), std::string::npos);
     EXPECT_NE(mistakes("not toml").find("agent.toml"), std::string::npos);
     const std::string two = mistakes(with(with(kGood, "id = 3", "id = 0"), "interface", "interfaces"));
