@@ -2,7 +2,6 @@
 #include "tools/lib/loadgen/blade_side.h"
 
 #include <rte_mbuf.h>
-#include <rte_prefetch.h>
 
 namespace keyrail::loadgen {
 namespace {
@@ -47,7 +46,6 @@ BladeSide::Slot* BladeSide::slot_of(const Received& received) {
 bool BladeSide::poll(const Clock& clock) {
     std::array<rte_mbuf*, Port::kBurst> frames;
     const uint16_t count = port_.receive(frames.data());
-    for (uint16_t i = 0; i < count; i++) rte_prefetch0(rte_pktmbuf_mtod(frames[i], void*));
     for (uint16_t i = 0; i < count; i++) receive(frames[i], clock);
     return count != 0;
 }

@@ -3,7 +3,6 @@
 
 #include <rte_cycles.h>
 #include <rte_mbuf.h>
-#include <rte_prefetch.h>
 
 #include <algorithm>
 #include <random>
@@ -97,7 +96,6 @@ void ClientSide::start(uint64_t due, const Clock& clock) {
 bool ClientSide::poll(const Clock& clock) {
     std::array<rte_mbuf*, Port::kBurst> frames;
     const uint16_t count = port_.receive(frames.data());
-    for (uint16_t i = 0; i < count; i++) rte_prefetch0(rte_pktmbuf_mtod(frames[i], void*));
     for (uint16_t i = 0; i < count; i++) receive(frames[i], clock);
     return count != 0;
 }

@@ -80,24 +80,25 @@ Report Generator::run(const std::atomic<bool>& stop, const std::function<void(co
     begin_ = clock_.tsc;
     window_ = {begin_ + ticks(options_.warm_up), begin_ + ticks(options_.warm_up + options_.seconds)};
     const uint64_t step = ticks(options_.seconds / kIntervals), give_up = window_.to + ticks(kDrainSeconds);
-    uint64_t next = window_.from, turns = 0, busy = 0, last_work = begin_;
+    uint64_t next = window_.from, busy = 0, last_work = begin_;
     const auto over = [&] { return clients_.idle() && clock_.tsc - last_work > ticks(kQuietSeconds); };
-    for (bool starting = true; clock_.tsc < give_up && (starting || !over()); turns++) {
+    for (bool starting = true, worked = false; clock_.tsc < give_up && (starting || !over());) {
+        const uint64_t before = clock_.tsc;
         read_clock();
+        if (worked) busy += clock_.tsc - before;
         if (clock_.tsc >= next && next <= window_.to) {
             end_interval(tell);
             next += step;
         }
-        if (turn(starting)) {
+        worked = turn(starting);
+        if (worked)
             last_work = clock_.tsc;
-            busy++;
-        } else {
+        else
             rest();
-        }
         if (stop.load(std::memory_order_relaxed)) window_.to = std::min(window_.to, clock_.tsc);
         starting = clock_.tsc < window_.to;
     }
-    return finished(static_cast<double>(busy) / static_cast<double>(turns));
+    return finished(static_cast<double>(busy) / static_cast<double>(clock_.tsc - begin_));
 }
 
 Report Generator::finished(double busy) {

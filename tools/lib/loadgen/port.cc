@@ -3,6 +3,7 @@
 
 #include <rte_ethdev.h>
 #include <rte_mbuf.h>
+#include <rte_prefetch.h>
 
 #include <algorithm>
 
@@ -34,6 +35,7 @@ uint16_t Port::receive(rte_mbuf** out) {
     if (!room()) return 0;
     const uint16_t count = rte_eth_rx_burst(id_, 0, out, kBurst);
     received_ += count;
+    for (uint16_t i = 0; i < count; i++) rte_prefetch0(rte_pktmbuf_mtod(out[i], void*));
     return count;
 }
 

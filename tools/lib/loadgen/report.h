@@ -50,7 +50,8 @@ struct Report {
     Histogram first_byte, life;  // ns from when a connection was meant to start
     std::vector<Interval> intervals;
     PortCounts front, back;
-    double busy = 0;  // share of the loop's turns that found something to do
+    // Share of the time in which there was something to do; near 1, the generator is what limits.
+    double busy = 0;
 
     [[nodiscard]] double per_second() const {
         return seconds > 0 ? static_cast<double>(completed) / seconds : 0;
