@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // How many connections a flow table of some size really holds: fills one until one of 10 000 had to make room
-// for others, and looks for all of them. Prints one line of JSON.
+// for others, and looks for all of them. Prints one line of JSON. Usage: flow_memory [megabytes=2048]
 #include <fmt/format.h>
 #include <sys/mman.h>
 
-#include <CLI/CLI.hpp>
 #include <bit>
-#include <nlohmann/json.hpp>
+#include <string>
 
 #include "dataplane/steer/flow_table.h"
 
@@ -41,23 +40,12 @@ int fill(uint64_t megabytes) {
         table.insert(hash_of(entered++), kBlade, kNow);
     }
     for (uint64_t n = 0; n < entered; n++) found += table.find(hash_of(n), kNow) != nullptr ? 1 : 0;
-    fmt::print("{}\n", nlohmann::json{{"bytes", bytes},
-                                      {"entered", entered},
-                                      {"evicted", table.evicted()},
-                                      {"found", found},
-                                      {"before_first", before_first}}
-                           .dump());
+    fmt::print("{{\"bytes\":{},\"entered\":{},\"evicted\":{},\"found\":{},\"before_first\":{}}}\n", bytes,
+               entered, table.evicted(), found, before_first);
     return 0;
 }
 
 }  // namespace
 }  // namespace keyrail
 
-int main(int argc, char** argv) {
-    CLI::App app("How many connections a flow table really holds.");
-    uint64_t megabytes = 2048;
-    app.add_option("--megabytes", megabytes, "Size of the table; down to a power of two")
-        ->check(CLI::Range(1, 1 << 20));
-    CLI11_PARSE(app, argc, argv);
-    return keyrail::fill(megabytes);
-}
+int main(int argc, char** argv) { return keyrail::fill(argc > 1 ? std::stoull(argv[1]) : 2048); }

@@ -32,7 +32,7 @@ def run(context: Context) -> Iterator[Result]:
     while megabytes > available_megabytes() // 2:
         megabytes //= 2
     context.progress(f"memory: filling {megabytes} MB of flow table")
-    done = json.loads(measured([context.program(BENCH), "--megabytes", str(megabytes)], timeout=900).stdout)
+    done = json.loads(measured([context.program(BENCH), str(megabytes)], timeout=900).stdout)
     if done["found"] != done["entered"] - done["evicted"]:
         raise ToolError(f"of {done['entered']} connections {done['evicted']} were evicted and {done['found']} found")
     yield Result.of("memory.flow_bytes", [done["bytes"] / done["found"]])
