@@ -10,7 +10,7 @@ from types import ModuleType
 
 from bench import report
 from bench.context import Context
-from bench.figures import Figure, Result
+from bench.figures import Result
 from common.build import compile_all, configure
 from common.paths import build_dir
 from common.say import say
@@ -63,19 +63,25 @@ def main(words: Sequence[str]) -> int:
         list_figures(sections)
         return 0
     configure(build_dir())
+    outcome = report.Report(report.machine(), ["tools/bench", *words], quick=arguments.quick)
     compile_all(build_dir(), sorted({target for section in sections for target in section.TARGETS}))
     context = Context(quick=arguments.quick)
-    outcome = report.Report(report.machine(), ["tools/bench", *words], quick=arguments.quick)
-    figures: list[Figure] = []
+    if not arguments.quick and (load := outcome.machine["load"]) > 0.5:
+        say(f"this machine is not quiet (load {load:.1f}): what else it does will distort what is measured")
     whole = True
     for name, section in zip(chosen, sections, strict=True):
         say(f"{name}: {len(section.FIGURES)} figures")
         results, good = measure(section, context)
         whole &= good
-        figures += section.FIGURES
-        outcome.results += results
-    outcome.figures = {figure.id: figure for figure in figures}
+        outcome.add(section.FIGURES, results)
+        write(outcome, arguments)  # each time: half an hour is long, and may be cut short
+    if not arguments.md:
+        sys.stdout.write(outcome.markdown())
+    return 0 if whole else 1
+
+
+def write(outcome: report.Report, arguments: argparse.Namespace) -> None:
     if arguments.json:
         arguments.json.write_text(outcome.json())
-    (arguments.md.write_text if arguments.md else sys.stdout.write)(outcome.markdown())
-    return 0 if whole else 1
+    if arguments.md:
+        arguments.md.write_text(outcome.markdown())

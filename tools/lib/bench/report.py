@@ -5,7 +5,7 @@ import json
 import os
 import platform
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,13 +16,13 @@ from common.paths import ROOT, build_dir
 from common.shell import run
 
 
-def machine() -> dict[str, str]:
+def machine() -> dict[str, str | int | float]:
     """Of the machine, before the first measurement."""
     cpu = next(line.split(":", 1)[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
                if line.startswith("model name"))
     options = json.loads(run(["meson", "introspect", "--buildoptions", build_dir()]).stdout)
-    return {"date": datetime.now(UTC).isoformat(timespec="seconds"), "cpu": cpu, "cores": str(os.cpu_count()),
-            "kernel": platform.release(), "load": Path("/proc/loadavg").read_text().split()[0],
+    return {"date": datetime.now(UTC).isoformat(timespec="seconds"), "cpu": cpu, "cores": os.cpu_count() or 1,
+            "kernel": platform.release(), "load": os.getloadavg()[0],
             "dpdk": run(["pkg-config", "--modversion", "libdpdk"]).stdout.strip(),
             "commit": run(["git", "-C", ROOT, "describe", "--always", "--dirty"], check=False).stdout.strip(),
             "buildtype": next(option["value"] for option in options if option["name"] == "buildtype")}
@@ -36,11 +36,16 @@ def number(value: float | None) -> str:
 
 @dataclass
 class Report:
-    machine: dict[str, str]
+    machine: dict[str, str | int | float]
     command: Sequence[str]
     quick: bool
     figures: dict[str, Figure] = field(default_factory=dict)
     results: list[Result] = field(default_factory=list)
+
+    def add(self, figures: Iterable[Figure], results: Iterable[Result]) -> None:
+        """A section's; one result for each figure."""
+        self.figures |= {figure.id: figure for figure in figures}
+        self.results += results
 
     def json(self) -> str:
         results = [{key: value for key, value in asdict(result).items() if key != "reason" or value}
