@@ -125,7 +125,10 @@ bool PoolKeyKeeper::add(uint16_t blade, const chassis::PoolKeys& answer, uint64_
         generation.wrapped[key.recipient()] = key;
         added = true;
     }
-    for (const chassis::PoolKey& key : answer.keys()) questions_.erase({key.service(), key.generation()});
+    for (const chassis::PoolKey& key : answer.keys()) {
+        const auto question = questions_.find({key.service(), key.generation()});
+        if (question != questions_.end() && question->second.blade == blade) questions_.erase(question);
+    }
     if (added) save();
     return added;
 }

@@ -108,6 +108,19 @@ TEST_F(Keeper, TakesOnlyWhatItAskedFor) {
     EXPECT_THAT(generations("key1"), ElementsAre(1));
 }
 
+/// Else a blade could keep the others from ever having a key.
+TEST_F(Keeper, WhoIsNotAskedDoesNotSpoilAnothersAnswer) {
+    connect(1), connect(2);
+    std::optional<std::pair<uint16_t, chassis::WrapPoolKey>> question;
+    keeper_.look(services_, members_, now_, [&](uint16_t blade, const chassis::Envelope& message) {
+        question = {blade, message.wrap_pool_key()};
+    });
+    ASSERT_TRUE(question);
+    const uint16_t other = 3 - question->first;
+    EXPECT_FALSE(keeper_.add(other, answer(question->second), now_));
+    EXPECT_TRUE(keeper_.add(question->first, answer(question->second), now_));
+}
+
 TEST_F(Keeper, RotatesAndKeepsTheOldKeyAsLongAsSessionsLive) {
     connect(1);
     settle();
