@@ -77,6 +77,8 @@ def _figures() -> Iterator[Figure]:
         what = {"keyrail": "Keyrail over AF_XDP", "haproxy": "HAProxy, sticky by session id",
                 "nginx": "nginx stream, ssl_preread", "direct": "nothing between: the most that the generator makes"}[dut]
         yield Figure(f"peers.{dut}.per_second", "1/s", f"whole connections over veth, one core; {what}", more_is_better=True)
+        yield Figure(f"peers.{dut}.generator_busy", "1", "share of that time in which the generator had something to do, the "
+                     "receiving kernel's work included: near 1, the generator is what limits")
     yield Figure("peers.ratio_haproxy", "ratio", "Keyrail over memif (late binding, TLS 1.2) to HAProxy over veth, one core "
                  "each, in the same rounds; baseline: HAProxy's connections per second", more_is_better=True)
     yield Figure("peers.ratio_haproxy_veth", "ratio", "Keyrail over veth to HAProxy over veth, the same client; at most what "
@@ -208,13 +210,17 @@ def measure(context: Context, kind: str, rate: float = 0) -> dict:
 
 def rates(context: Context) -> Iterator[Result]:
     found: dict[str, list[float]] = defaultdict(list)
+    busy: dict[str, list[float]] = defaultdict(list)
     for turn in range(context.runs):
         for dut in (*DUTS, "direct"):
             context.progress(f"peers: {dut}, round {turn + 1} of {context.runs}")
-            found[dut].append(measure(context, dut)["per_second"])
+            report = measure(context, dut)
+            found[dut].append(report["per_second"])
+            busy[dut].append(report["busy"])
         found["memif"].append(connections.measure(context, "late", "1.2")["per_second"])
     for dut in (*DUTS, "direct"):
         yield Result.of(f"peers.{dut}.per_second", found[dut])
+        yield Result.of(f"peers.{dut}.generator_busy", busy[dut])
     for name, dut in (("peers.ratio_haproxy", "memif"), ("peers.ratio_haproxy_veth", "keyrail")):
         if not all(found["haproxy"]):
             raise ToolError("HAProxy completed no connection while it was measured; is the machine busy?")
