@@ -113,6 +113,10 @@ class Dispatcher:
         return {port["name"]: {key: int(value) for key, value in port.items() if key != "name"}
                 for port in self._ask()["ports"]}
 
+    def sent(self, port: int) -> int:
+        """Packets that left by port 0, the front, or 1, the back."""
+        return int(self._ask()["ports"][port]["tx_packets"])
+
     def wait_linked(self, seconds: float = 20) -> None:
         """Until both devices have their other ends."""
         self.process.wait_for(lambda: all(port["link_up"] for port in self.ports().values()), seconds,

@@ -46,8 +46,10 @@ class Testpmd:
         """"ipackets", "opackets", "imissed", ..."""
         return self._ask(f"/ethdev/stats,{port}")
 
-    def linked(self, port: int) -> bool:
-        return self._ask(f"/ethdev/link_status,{port}")["status"] == "UP"
+    def wait_linked(self, seconds: float = 20) -> None:
+        """Until all its devices have their other ends."""
+        self.process.wait_for(lambda: all(self._ask(f"/ethdev/link_status,{port}")["status"] == "UP"
+                                          for port in range(self._ports)), seconds, "connected at all ports")
 
     def received(self, port: int) -> int:
         return self.stats(port)["ipackets"]

@@ -50,63 +50,39 @@ def _figures() -> Iterator[Figure]:
 FIGURES = tuple(_figures())
 
 
-class Keyrail:
-    """keyrail-dp as a DUT: plain layer 4, so that the first packet of a connection that it meets makes it a flow."""
-
-    def __init__(self, dut: dispatcher.Dispatcher) -> None:
-        self.dut = dut
-
-    def wait_linked(self) -> None:
-        self.dut.wait_linked()
-
-    def sent(self) -> int:
-        return self.dut.ports()["front0"]["tx_packets"]
-
-    def check(self, reason: str) -> None:
-        """Once nothing comes any more: every packet is in one counter, and was the packet that was meant."""
-        if not wait_until(lambda: dispatcher.lost(self.dut.stats()) == 0, 2):
-            raise ToolError(f"keyrail-dp lost {dispatcher.lost(self.dut.stats())} packets: in none of its counters")
-        stats = self.dut.stats()
-        if not stats[reason] or stats[reason] < 0.99 * (stats["rx"] - FLOWS - 100):
-            raise ToolError(f"keyrail-dp counted {stats[reason]} packets of {stats['rx']} as '{reason}', so that this "
-                            "measured something else; its counters: "
-                            f"{ {name: count for name, count in stats.items() if count} }")
-
-
-class Peer:
-    """testpmd as a DUT."""
-
-    def __init__(self, dut: testpmd.Testpmd) -> None:
-        self.dut = dut
-
-    def wait_linked(self) -> None:
-        if not wait_until(lambda: all(self.dut.linked(port) for port in (0, 1)), 20):
-            raise ToolError("testpmd: not connected at both ports after 20 s")
-
-    def sent(self) -> int:
-        return self.dut.sent(0)
-
-    def check(self, _reason: str) -> None:
-        pass
+Dut = dispatcher.Dispatcher | testpmd.Testpmd
 
 
 @contextmanager
-def device_under_test(kind: str, front: str, back: str, scratch: Path) -> Iterator[Keyrail | Peer]:
+def device_under_test(kind: str, front: str, back: str, scratch: Path) -> Iterator[Dut]:
+    """For Keyrail a service of plain layer 4: the first packet of a connection that it meets makes it a flow."""
     if kind == "keyrail":
         setup = dispatcher.Setup(front, back, steering="tuple", vips=(dispatcher.VIP, FLOWGEN_SOURCE),
                                  cores=f"(0,1)@{DUT_CORE}")
         with dispatcher.running(setup) as dut:
-            yield Keyrail(dut)
+            yield dut
     else:
-        with testpmd.running("dut", scratch, (front, back), kind, DUT_CORE) as dut:
-            yield Peer(dut)
+        with testpmd.running("dut", scratch, (front, back), kind, DUT_CORE) as peer:
+            yield peer
 
 
-def finish(generator: testpmd.Testpmd, dut: Keyrail | Peer, reason: str) -> None:
+def check(dut: dispatcher.Dispatcher, reason: str) -> None:
+    """Once nothing comes any more: every packet is in one counter, and was the packet that was meant."""
+    if not wait_until(lambda: dispatcher.lost(dut.stats()) == 0, 2):
+        raise ToolError(f"keyrail-dp lost {dispatcher.lost(dut.stats())} packets: in none of its counters")
+    stats = dut.stats()
+    if not stats[reason] or stats[reason] < 0.99 * (stats["rx"] - FLOWS - 100):
+        counted = {name: count for name, count in stats.items() if count}
+        raise ToolError(f"keyrail-dp took {stats[reason]} packets of {stats['rx']} for '{reason}': this measured something "
+                        f"else; its counters: {counted}")
+
+
+def finish(generator: testpmd.Testpmd, dut: Dut, reason: str) -> None:
     """The DUT ends first: DPDK's memif driver may crash when the other end goes away while it is polled."""
     generator.pause()
-    dut.check(reason)
-    dut.dut.process.stop()
+    if isinstance(dut, dispatcher.Dispatcher):
+        check(dut, reason)
+    dut.process.stop()
 
 
 def forward_rate(kind: str, link: links.Link, size: int, seconds: float) -> float:
@@ -135,7 +111,7 @@ def return_rate(kind: str, link: links.Link, size: int, seconds: float) -> float
         with testpmd.running("generator", scratch, (to_back,), "flowgen", GENERATOR_CORE,
                              (f"--txpkts={size - FCS}", f"--flowgen-flows={FLOWS}", "--port-topology=loop")) as generator:
             dut.wait_linked()
-            rate = testpmd.per_second(dut.sent, seconds)
+            rate = testpmd.per_second(lambda: dut.sent(0), seconds)
             finish(generator, dut, "returned")
         return rate
 
