@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What anybody on the backplane can say about moves, to all three state machines: a series of messages, each
-// with its length (2 bytes) in front, goes to keyraild's Moves, to the holder's Mover and to the target's
-// Receiver.
+// What anybody on the backplane can say about moves, to all three state machines: a series of messages goes
+// to keyraild's Moves, to the holder's Mover and to the target's Receiver.
 #include <spdlog/spdlog.h>
 
 #include "chassis.pb.h"
@@ -9,6 +8,7 @@
 #include "control/agent/receiver.h"
 #include "control/daemon/moves.h"
 #include "link.pb.h"
+#include "tests/fuzz/series.h"
 #include "tests/support/session_names.h"
 #include "tests/support/temp_store.h"
 
@@ -111,13 +111,7 @@ struct World {
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     keyrail::World world;
-    while (size >= 2) {
-        const size_t length = std::min<size_t>(size - 2, data[0] << 8 | data[1]);
-        keyrail::chassis::Envelope message;
-        if (message.ParseFromArray(data + 2, static_cast<int>(length))) world.take(message);
-        data += 2 + length;
-        size -= 2 + length;
-    }
+    keyrail::testing::for_each_message(data, size, [&](auto& message) { world.take(message); });
     if (world.mover.under_way() > keyrail::Mover::kMostOrders) __builtin_trap();
     return 0;
 }
