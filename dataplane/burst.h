@@ -4,7 +4,9 @@
 
 #include <array>
 #include <cstdint>
+#include <new>
 #include <span>
+#include <utility>
 
 #include "dataplane/next_hop.h"
 #include "dataplane/parse/client_hello.h"
@@ -47,6 +49,13 @@ struct Packet {
     }
 };
 
+/// Who has the session, and by which of the hello's names.
+struct Holder {
+    uint16_t blade = 0;  // 0: nobody that we know of
+    uint8_t name = 0;
+    bool moved = false;  // not its home
+};
+
 /// The start of a client's stream, complete enough to pick a blade. It lies in one packet of this burst or in
 /// a hold.
 struct PendingHello {
@@ -62,13 +71,16 @@ struct PendingHello {
     uint8_t name_count = 0;
     std::array<SessionName, kMaxNames> names;
     std::array<uint16_t, kMaxNames> homes;  // by NameDecrypter
+    Holder holder;
     // the decision
     uint16_t blade = 0;
     Reason reason = Reason::steer_new;
     bool moving = false;  // in hold `hold` until the move is acknowledged
+    uint8_t older = 0;    // in Burst's index
 };
 
-struct Burst {
+class Burst {
+  public:
     uint16_t count = 0;
     uint16_t hello_count = 0;
     std::array<Packet, kBurst> packets;
@@ -76,7 +88,26 @@ struct Burst {
 
     [[nodiscard]] std::span<Packet> all() { return {packets.data(), count}; }
     [[nodiscard]] std::span<PendingHello> pending() { return {hellos.data(), hello_count}; }
-    PendingHello& add_hello(const PendingHello& hello) { return hellos[hello_count++] = hello; }
+
+    void forget_hellos() {
+        if (std::exchange(hello_count, uint16_t{0}) != 0) newest_.fill(0);
+    }
+    /// A new one, to be filled in where it lies: copies of it would be a tenth of its cost.
+    PendingHello& add_hello(uint64_t hash) {
+        PendingHello& hello = *new (&hellos[hello_count++]) PendingHello;
+        hello.hash = hash;
+        hello.older = std::exchange(newest_[hash % newest_.size()], static_cast<uint8_t>(hello_count));
+        return hello;
+    }
+    /// The hello of this connection that lies in a packet of this burst, or kNone.
+    [[nodiscard]] uint32_t hello_in_packet(uint64_t hash) const {
+        for (unsigned i = newest_[hash % newest_.size()]; i != 0; i = hellos[i - 1].older)
+            if (hellos[i - 1].hash == hash && hellos[i - 1].packet != kNone) return i - 1;
+        return kNone;
+    }
+
+  private:
+    std::array<uint8_t, 128> newest_{};  // by hash: index + 1 of a hello; others with the same hash are older
 };
 
 }  // namespace keyrail

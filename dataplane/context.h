@@ -8,6 +8,7 @@
 #include <memory>
 #include <span>
 
+#include "dataplane/bind/cookie_macs.h"
 #include "dataplane/bind/hold.h"
 #include "dataplane/bind/recent_syns.h"
 #include "dataplane/io/ports.h"
@@ -16,6 +17,7 @@
 #include "dataplane/shared.h"
 #include "dataplane/snapshot.h"
 #include "dataplane/stats.h"
+#include "dataplane/steer/flow_hash.h"
 #include "dataplane/steer/flow_table.h"
 #include "dataplane/steer/names.h"
 
@@ -51,6 +53,7 @@ struct Context {
     FlowTable flows;
     HoldTable holds_table;
     RecentSyns recent_syns;
+    CookieMacs cookie_macs;
     std::unique_ptr<NameDecrypter> names;
     Tx tx;
     bool wake_control = false;              // a move was asked for in this loop: one eventfd write at its end

@@ -14,7 +14,10 @@ namespace {
 void forward(Packet& packet, Context& context) {
     if (packet.blade != 0) packet.hop = context.shared.blade_hop[packet.blade].load();
     if (!packet.hop.known) return context.tx.drop(packet.mbuf, Reason::drop_blade_unresolved);
-    if (!rewrite_l2(packet.mbuf, packet.hop, context))
+    const bool untagged = packet.h.l3 == kEthernetSize && packet.hop.tags == 0;
+    if (untagged) [[likely]]
+        write_macs(packet.data, packet.hop, context);
+    else if (!rewrite_l2(packet.mbuf, packet.hop, context))
         return context.tx.drop(packet.mbuf, Reason::drop_no_memory);
     context.tx.send(packet.hop.port, packet.mbuf);
     context.stats.count(packet.reason);
@@ -51,13 +54,7 @@ void finish(Packet& packet, Context& context) {
 }  // namespace
 
 void run_pipeline(Burst& burst, Context& context) {
-    burst.hello_count = 0;
-    for (Packet& packet : burst.all()) {
-        packet.decided = false;
-        packet.blade = 0;
-        packet.follows = kNone;
-        packet.hop = {};
-    }
+    burst.forget_hellos();
     parse::process(burst, context);
     bind::process(burst, context);
     steer::process(burst, context);
@@ -66,7 +63,7 @@ void run_pipeline(Burst& burst, Context& context) {
 
 void run_timers(Burst& burst, Context& context) {
     burst.count = 0;
-    burst.hello_count = 0;
+    burst.forget_hellos();
     bind::expire(burst, context);
     steer::process(burst, context);
 }

@@ -9,9 +9,6 @@
 #include "dataplane/steer/names.h"
 #include "link.pb.h"
 
-#define XXH_INLINE_ALL
-#include <xxhash.h>
-
 namespace keyrail {
 namespace {
 
@@ -165,10 +162,6 @@ Result<Service> make_service(const link::Service& message, Snapshot& snapshot) {
     return service;
 }
 
-uint64_t hash_of(const Address& address, uint16_t port) {
-    return XXH3_64bits_withSeed(address.data(), address.size(), port);
-}
-
 }  // namespace
 
 Snapshot::~Snapshot() {
@@ -177,22 +170,14 @@ Snapshot::~Snapshot() {
         if (key) OPENSSL_cleanse(key.get(), sizeof *key);
 }
 
+/// Where the service at this VIP and port is, or is to be.
 Snapshot::Slot* Snapshot::slot(const Address& address, uint16_t port) {
-    for (size_t i = hash_of(address, port);; i++) {
+    const Slot wanted(address, port);
+    for (size_t i = wanted.hash();; i++) {
         Slot& s = slots_[i & (slots_.size() - 1)];
-        if (!s.used || (s.port == port && s.address == address)) return &s;
+        if (s.service == kNoService || s.is_at(wanted)) return &s;
     }
 }
-
-uint16_t Snapshot::find(const Address& address, uint16_t port) const {
-    for (size_t i = hash_of(address, port);; i++) {
-        const Slot& s = slots_[i & (slots_.size() - 1)];
-        if (!s.used) return kNoService;
-        if (s.port == port && s.address == address) return s.service;
-    }
-}
-
-bool Snapshot::is_vip(const Address& address) const { return find(address, 0) != kNoService; }
 
 uint16_t Snapshot::ticket_blade(Bytes key_name) const {
     if (key_name.size() != kTicketKeyNameSize) return 0;
@@ -221,10 +206,13 @@ Result<std::unique_ptr<Snapshot>> Snapshot::build(const link::Snapshot& message)
             const auto address = to_address(bytes, service->name);
             if (!address) return tl::make_unexpected(address.error());
             Slot* place = snapshot->slot(*address, service->port);
-            if (place->used)
+            if (place->service != kNoService)
                 return fail("service {}: its address and port are another service's", service->name);
-            *place = {*address, service->port, index, true};
-            *snapshot->slot(*address, 0) = {*address, 0, index, true};
+            for (const uint16_t port : {service->port, uint16_t{0}}) {
+                Slot& at = *snapshot->slot(*address, port);
+                at = Slot(*address, port);
+                at.service = index;
+            }
         }
         snapshot->services.push_back(std::move(*service));
     }

@@ -60,6 +60,14 @@ struct kr_sip {
     __u64 v0, v1, v2, v3;
 };
 
+#define KR_SIP_V0 0x736f6d6570736575ULL
+#define KR_SIP_V1 0x646f72616e646f6dULL
+#define KR_SIP_V2 0x6c7967656e657261ULL
+#define KR_SIP_V3 0x7465646279746573ULL
+
+/* The sixth and last word of the message: its length, and the one byte behind the tuple. */
+#define KR_COOKIE_LAST_WORD(options) (41ULL << 56 | (options))
+
 KR_COOKIE_FN __u64 kr_rotate_left(__u64 x, int bits) { return (x << bits) | (x >> (64 - bits)); }
 
 KR_COOKIE_FN void kr_sip_round(struct kr_sip* s) {
@@ -78,12 +86,11 @@ KR_COOKIE_FN void kr_sip_round(struct kr_sip* s) {
 /* SipHash-2-4 of the tuple and the option byte. */
 KR_COOKIE_FN __u64 kr_cookie_mac(const struct kr_cookie_tuple* tuple, __u8 options,
                                  const struct kr_cookie_key* key) {
-    struct kr_sip s = {0x736f6d6570736575ULL ^ key->k0, 0x646f72616e646f6dULL ^ key->k1,
-                       0x6c7967656e657261ULL ^ key->k0, 0x7465646279746573ULL ^ key->k1};
+    struct kr_sip s = {KR_SIP_V0 ^ key->k0, KR_SIP_V1 ^ key->k1, KR_SIP_V2 ^ key->k0, KR_SIP_V3 ^ key->k1};
     int i;
 
     for (i = 0; i < 6; i++) {
-        __u64 m = i < 5 ? tuple->word[i] : (41ULL << 56 | options);
+        __u64 m = i < 5 ? tuple->word[i] : KR_COOKIE_LAST_WORD(options);
         s.v3 ^= m;
         kr_sip_round(&s);
         kr_sip_round(&s);

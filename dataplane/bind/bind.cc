@@ -9,8 +9,6 @@
 namespace keyrail::bind {
 namespace {
 
-using Flow = FlowTable::Entry;
-
 bool is_syn(const Headers& h) { return (h.flags & (kSyn | kAck | kRst)) == kSyn; }
 
 /// By Maglev of the connection, without remembering it.
@@ -18,6 +16,11 @@ void by_tuple(Packet& packet, const Context& context, Reason reason) {
     const Maglev& ring = context.pool(packet.service).ring;
     if (ring.empty()) return packet.decide(Action::drop, Reason::drop_no_blade);
     packet.forward_to(ring.at(packet.hash), reason);
+}
+
+/// Written once a second, not with each packet: the line need not go back to memory.
+void seen(Flow& flow, const Context& context) {
+    if (flow.last_seen_s != context.clock.s) flow.last_seen_s = context.clock.s;
 }
 
 /// The flow, if its blade can still have it. A flow of a dead blade is bound anew, as if it were unknown; so
@@ -31,7 +34,7 @@ Flow* live_flow(const Packet& packet, Context& context) {
         context.flows.erase(packet.hash);
         return nullptr;
     }
-    flow->last_seen_s = context.clock.s;
+    seen(*flow, context);
     return flow;
 }
 
@@ -92,14 +95,30 @@ void bind_early(Burst& burst, Packet& packet, Context& context) {
     known_flow(burst, packet, *flow, context);
 }
 
-void answer(Packet& packet, const Context& context) {
-    const Snapshot& snapshot = *context.snapshot;
+/// A packet that no known flow explains, and what its cookie needs.
+struct Stray {
+    uint16_t packet;     // index into Burst::packets
+    uint16_t mac;        // index into Context::cookie_macs, or kNoMac
+    uint8_t options;     // SYN: of the cookie to be made
+    SynOptions offered;  // SYN: by the client
+};
+constexpr uint16_t kNoMac = UINT16_MAX;
+
+void answer(Packet& packet, const Stray& stray, const Context& context) {
     if (!context.service(packet.service).served) return packet.decide(Action::drop, Reason::drop_no_blade);
     const std::span<uint8_t> room = room_for(packet, kSynAckMax);
     if (room.empty()) return packet.decide(Action::drop, Reason::drop_no_memory);
-    const uint8_t key = snapshot.cookie_key;
-    set_size(packet, answer_syn(room, packet.h, snapshot.cookie_keys[key], key, context.clock.tai_ms));
+    set_size(packet, write_syn_ack(room, packet.h, stray.offered, stray.options,
+                                   context.cookie_macs[stray.mac], context.clock.tai_ms));
     packet.decide(Action::reply, Reason::syn_cookie);
+}
+
+/// Does it acknowledge a cookie of ours?
+bool acknowledges(const Packet& packet, const Stray& stray, const Context& context) {
+    if (stray.mac == kNoMac || !(packet.h.flags & kAck)) return false;
+    const Acknowledgement acknowledgement(packet.frame(), packet.h);
+    return in_use(context.snapshot->cookie_keys[acknowledgement.key_id()]) &&
+           acknowledgement.carries(context.cookie_macs[stray.mac]);
 }
 
 /// A segment that proves a handshake with our cookie.
@@ -109,9 +128,10 @@ void handshake_done(Burst& burst, Packet& packet, Context& context) {
     first_data(burst, packet, 0, context);
 }
 
-void unknown_flow(Burst& burst, Packet& packet, Context& context) {
+void unknown_flow(Burst& burst, Packet& packet, const Stray& stray, Context& context) {
     const bool late = context.service(packet.service).late;
-    if (is_syn(packet.h)) return late ? answer(packet, context) : by_syn(packet, context, Reason::bind_early);
+    if (is_syn(packet.h))
+        return late ? answer(packet, stray, context) : by_syn(packet, context, Reason::bind_early);
     if (const uint32_t slot = context.holds_table.find(packet.hash, packet.h.tuple); slot != kNone) {
         const Hold& hold = context.holds_table.at(slot);
         if (hold.bound == 0 || hold.phase == HoldPhase::deciding)
@@ -119,11 +139,9 @@ void unknown_flow(Burst& burst, Packet& packet, Context& context) {
         drop_hold(slot, Reason::drop_no_blade, context);  // its blade went down: bound anew
     }
     if (follows_pending(burst, packet)) return;
-    const auto& keys = context.snapshot->cookie_keys;
-    if ((packet.h.flags & kAck) && cookie_acknowledged(packet.frame(), packet.h, keys))
-        return handshake_done(burst, packet, context);
+    if (acknowledges(packet, stray, context)) return handshake_done(burst, packet, context);
     if (late && packet.h.payload_size > 0 && (packet.h.flags & (kAck | kRst)) == kAck)
-        if (const auto first = overtaken_seq(packet.frame(), packet.h, keys))
+        if (const auto first = overtaken_seq(packet.frame(), packet.h, context.snapshot->cookie_keys))
             return overtaking_segment(burst, packet, *first, context);
     if (!late) return bind_early(burst, packet, context);
     by_tuple(packet, context, Reason::steer_midstream);
@@ -139,21 +157,58 @@ void icmp_error(Packet& packet, Context& context) {
     by_tuple(packet, context, Reason::icmp_error);
 }
 
+/// An established flow needs no more than its blade: nearly all packets end here. The table is looked at
+/// before anything of this burst changes it, which no client can tell.
+bool known(Packet& packet, Context& context) {
+    if (packet.h.layout != Layout::tcp || (packet.h.flags & (kSyn | kFin | kRst))) return false;
+    Flow* flow = context.flows.find(packet.hash, context.clock.s);
+    if (flow == nullptr || flow->hello_due) return false;
+    if (context.snapshot->blades[flow->blade].state <= BladeState::down) return false;
+    seen(*flow, context);
+    packet.forward_to(flow->blade, Reason::flow);
+    return true;
+}
+
+/// Which MAC the stray will need if no flow explains it.
+void add_mac(const Packet& packet, Stray& stray, Context& context) {
+    stray.mac = kNoMac;
+    const Headers& h = packet.h;
+    if (h.layout != Layout::tcp || !context.service(packet.service).by_session) return;
+    if (is_syn(h)) {
+        if (!context.service(packet.service).late) return;
+        stray.offered = read_syn_options(packet.frame(), h);
+        stray.options = cookie_options(stray.offered, h.ipv6, context.snapshot->cookie_key);
+        stray.mac = context.cookie_macs.add(cookie_tuple(h.tuple, h.seq), stray.options);
+    } else if (h.flags & kAck) {
+        stray.mac =
+            context.cookie_macs.add(cookie_tuple(h.tuple, h.seq - 1), static_cast<uint8_t>(h.ack - 1));
+    }
+}
+
+void explain(Burst& burst, const Stray& stray, Context& context) {
+    Packet& packet = burst.packets[stray.packet];
+    if (packet.h.layout == Layout::icmp_error) return icmp_error(packet, context);
+    if (Flow* flow = live_flow(packet, context); flow != nullptr)
+        return known_flow(burst, packet, *flow, context);
+    if (context.service(packet.service).by_session) return unknown_flow(burst, packet, stray, context);
+    plain(packet, context);
+}
+
 }  // namespace
 
 void process(Burst& burst, Context& context) {
+    std::array<Stray, kBurst> strays;
+    size_t count = 0;
+    context.cookie_macs.clear();
     for (Packet& packet : burst.all()) {
-        if (packet.decided) continue;
-        if (packet.h.layout == Layout::icmp_error) {
-            icmp_error(packet, context);
-        } else if (Flow* flow = live_flow(packet, context); flow != nullptr) {
-            known_flow(burst, packet, *flow, context);
-        } else if (context.service(packet.service).by_session) {
-            unknown_flow(burst, packet, context);
-        } else {
-            plain(packet, context);
-        }
+        if (packet.decided || known(packet, context)) continue;
+        Stray& stray = strays[count++];
+        stray.packet = static_cast<uint16_t>(&packet - burst.packets.data());
+        add_mac(packet, stray, context);
     }
+    if (count == 0) return;
+    context.cookie_macs.make(context.snapshot->cookie_keys);
+    for (const Stray& stray : std::span(strays).first(count)) explain(burst, stray, context);
 }
 
 }  // namespace keyrail::bind

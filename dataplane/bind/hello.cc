@@ -4,7 +4,6 @@
 #include <rte_mbuf.h>
 
 #include <algorithm>
-#include <optional>
 
 #include "dataplane/bind/bind.h"
 #include "dataplane/bind/hello_reason.h"
@@ -13,20 +12,43 @@
 namespace keyrail::bind {
 namespace {
 
-/// Takes from the hello what steering needs: spans into the packet would not survive the burst.
-void describe(PendingHello& pending, const ClientHello& hello, const Snapshot& snapshot,
-              const Service& service) {
+/// A hello that waits for steering's decision, nothing of it known yet.
+PendingHello& pend(Burst& burst, uint64_t hash, uint16_t service, uint16_t bound, Reason unnamed,
+                   const Context& context) {
+    PendingHello& pending = burst.add_hello(hash);
+    pending.service = service;
+    pending.pool = context.service(service).pool;
+    pending.bound = bound;
+    pending.unnamed = unnamed;
+    return pending;
+}
+
+/// The packet itself is steered.
+PendingHello& pend_packet(Burst& burst, Packet& packet, uint16_t bound, Reason unnamed,
+                          const Context& context) {
+    packet.follows = burst.hello_count;
+    PendingHello& pending = pend(burst, packet.hash, packet.service, bound, unnamed, context);
+    pending.packet = static_cast<uint32_t>(&packet - burst.packets.data());
+    return pending;
+}
+
+/// All that is in the hold is.
+PendingHello& pend_hold(Burst& burst, uint32_t slot, Reason unnamed, Context& context) {
+    Hold& hold = context.holds_table.at(slot);
+    hold.phase = HoldPhase::deciding;
+    PendingHello& pending = pend(burst, hold.hash, hold.service, hold.bound, unnamed, context);
+    pending.hold = slot;
+    return pending;
+}
+
+/// Takes from a hello what steering needs: spans into the packet would not survive the burst.
+void describe(PendingHello& pending, const ClientHello& hello, const Context& context) {
+    const Service& service = context.service(pending.service);
     pending.pool = service.routes.find(hello).value_or(service.pool);
     pending.name_count = static_cast<uint8_t>(session_names(hello, pending.names));
     pending.tls_version = hello.has_psk ? 0x0304 : 0x0303;
-    if (!snapshot.ticket_keys.empty()) pending.opener = snapshot.ticket_blade(hello.ticket_key_name());
-}
-
-PendingHello nameless(Reason reason, const Service& service) {
-    PendingHello pending;
-    pending.pool = service.pool;
-    pending.unnamed = reason;
-    return pending;
+    if (!context.snapshot->ticket_keys.empty())
+        pending.opener = context.snapshot->ticket_blade(hello.ticket_key_name());
 }
 
 /// As long as a client goes on sending, its hello is not given up. One that falls silent has either lost a
@@ -37,39 +59,9 @@ constexpr uint64_t kSilenceUs = 10'000;
 /// RFC 6928: more segments do not come unacknowledged.
 constexpr uint16_t kInitialWindow = 10;
 
-/// What the stream so far says. nullopt: more is needed, `wanted` = stream bytes.
-std::optional<PendingHello> read_stream(Bytes stream, uint16_t service, uint32_t& wanted, Context& context) {
-    ClientHello hello;
+HelloResult read(Bytes stream, uint16_t service, Context& context, ClientHello& hello) {
     const HelloLimits limits{.bytes = context.service(service).hello_limit};
-    const HelloResult result = parse_client_hello(stream, context.scratch, limits, hello);
-    if (result.status == HelloStatus::need_more) {
-        wanted = result.offset;
-        return std::nullopt;
-    }
-    PendingHello pending = nameless(unnamed_reason(result.status, hello), context.service(service));
-    if (result.status == HelloStatus::complete)
-        describe(pending, hello, *context.snapshot, context.service(service));
-    return pending;
-}
-
-/// Steers the packet itself, with what is known.
-void decide_packet(Burst& burst, Packet& packet, uint16_t bound, const PendingHello& read) {
-    packet.follows = burst.hello_count;
-    PendingHello& pending = burst.add_hello(read);
-    pending.packet = static_cast<uint32_t>(&packet - burst.packets.data());
-    pending.hash = packet.hash;
-    pending.service = packet.service;
-    pending.bound = bound;
-}
-
-void decide_hold(Burst& burst, uint32_t slot, const PendingHello& read, Context& context) {
-    Hold& hold = context.holds_table.at(slot);
-    hold.phase = HoldPhase::deciding;
-    PendingHello& pending = burst.add_hello(read);
-    pending.hold = slot;
-    pending.hash = hold.hash;
-    pending.service = hold.service;
-    pending.bound = hold.bound;
+    return parse_client_hello(stream, context.scratch, limits, hello);
 }
 
 /// How long a hold may go on collecting when nothing comes any more.
@@ -94,15 +86,16 @@ void keep(Packet& packet, uint32_t slot, Context& context) {
 void give_up(Burst& burst, uint32_t slot, Context& context) {
     Hold& hold = context.holds_table.at(slot);
     hold.read_on = true;
-    decide_hold(burst, slot, nameless(Reason::steer_incomplete, context.service(hold.service)), context);
+    pend_hold(burst, slot, Reason::steer_incomplete, context);
 }
 
 void start_hold(Burst& burst, Packet& packet, uint32_t first_seq, uint16_t bound, uint32_t wanted,
                 Context& context) {
     const uint32_t slot = open_hold(packet, first_seq, context);
-    if (slot == kNone)
-        return decide_packet(burst, packet, bound,
-                             nameless(Reason::steer_hold_full, context.service(packet.service)));
+    if (slot == kNone) {
+        pend_packet(burst, packet, bound, Reason::steer_hold_full, context);
+        return;
+    }
     Hold& hold = context.holds_table.at(slot);
     hold.wanted = wanted;
     hold.limit_us = context.clock.us + context.service(packet.service).hello_timeout_us;
@@ -142,20 +135,22 @@ void not_kept(Burst& burst, Packet& packet, uint32_t slot, AddResult result, Con
     if (result == AddResult::duplicate) return packet.decide(Action::drop, Reason::drop_duplicate);
     const bool full = result == AddResult::no_segment;
     packet.follows = burst.hello_count;
-    const Reason reason = full ? Reason::steer_hold_full : Reason::steer_too_long;
-    decide_hold(burst, slot, nameless(reason, context.service(packet.service)), context);
+    pend_hold(burst, slot, full ? Reason::steer_hold_full : Reason::steer_too_long, context);
 }
 
 }  // namespace
 
 void first_data(Burst& burst, Packet& packet, uint16_t bound, Context& context) {
-    if (packet.h.payload_size == 0)  // a FIN alone: some blade has to answer it
-        return decide_packet(burst, packet, bound,
-                             nameless(Reason::steer_not_tls, context.service(packet.service)));
-    uint32_t wanted = 0;
-    if (const auto pending = read_stream(packet.payload(), packet.service, wanted, context))
-        return decide_packet(burst, packet, bound, *pending);
-    start_hold(burst, packet, packet.h.seq, bound, wanted, context);
+    if (packet.h.payload_size == 0) {  // a FIN alone: some blade has to answer it
+        pend_packet(burst, packet, bound, Reason::steer_not_tls, context);
+        return;
+    }
+    ClientHello hello;
+    const HelloResult result = read(packet.payload(), packet.service, context, hello);
+    if (result.status == HelloStatus::need_more)
+        return start_hold(burst, packet, packet.h.seq, bound, result.offset, context);
+    PendingHello& pending = pend_packet(burst, packet, bound, unnamed_reason(result.status, hello), context);
+    if (result.status == HelloStatus::complete) describe(pending, hello, context);
 }
 
 void overtaking_segment(Burst& burst, Packet& packet, uint32_t first_seq, Context& context) {
@@ -167,27 +162,24 @@ void further_segment(Burst& burst, Packet& packet, uint32_t slot, Context& conte
     Hold& hold = table.at(slot);
     if (packet.h.flags & kRst) return abandon(packet, slot, context);
     if (packet.h.bare_ack()) return packet.decide(Action::drop, Reason::drop_ack_cookie);
-    const AddResult result = add_segment(slot, packet, context);
-    if (hold.phase != HoldPhase::collecting) return wait_behind(packet, result);
-    if (result != AddResult::added) return not_kept(burst, packet, slot, result, context);
-    std::optional<PendingHello> pending;
-    if (hold.reached >= hold.wanted)
-        pending = read_stream(table.assemble(slot, context.stream), hold.service, hold.wanted, context);
-    if (pending) {
-        packet.decide(Action::hold, Reason::hello_rest);
-        return decide_hold(burst, slot, *pending, context);
+    const AddResult added = add_segment(slot, packet, context);
+    if (hold.phase != HoldPhase::collecting) return wait_behind(packet, added);
+    if (added != AddResult::added) return not_kept(burst, packet, slot, added, context);
+    if (hold.reached < hold.wanted) return keep(packet, slot, context);
+    ClientHello hello;
+    const HelloResult result = read(table.assemble(slot, context.stream), hold.service, context, hello);
+    if (result.status == HelloStatus::need_more) {
+        hold.wanted = result.offset;
+        return keep(packet, slot, context);
     }
-    keep(packet, slot, context);
+    packet.decide(Action::hold, Reason::hello_rest);
+    PendingHello& pending = pend_hold(burst, slot, unnamed_reason(result.status, hello), context);
+    if (result.status == HelloStatus::complete) describe(pending, hello, context);
 }
 
-bool follows_pending(Burst& burst, Packet& packet) {
-    for (uint32_t i = 0; i < burst.hello_count; i++) {
-        const PendingHello& pending = burst.hellos[i];
-        if (pending.hash != packet.hash || pending.packet == kNone) continue;
-        packet.follows = i;
-        return true;
-    }
-    return false;
+bool follows_pending(const Burst& burst, Packet& packet) {
+    packet.follows = burst.hello_in_packet(packet.hash);
+    return packet.follows != kNone;
 }
 
 void expire(Burst& burst, Context& context) {

@@ -19,6 +19,6 @@ void overtaking_segment(Burst& burst, Packet& packet, uint32_t first_seq, Contex
 void further_segment(Burst& burst, Packet& packet, uint32_t slot, Context& context);
 
 /// Is this a later packet of a connection whose hello this burst is about to steer? Then it will follow it.
-bool follows_pending(Burst& burst, Packet& packet);
+bool follows_pending(const Burst& burst, Packet& packet);
 
 }  // namespace keyrail::bind

@@ -78,7 +78,7 @@ void read_on(uint32_t slot, uint16_t blade, Context& context) {
 }
 
 void stop_reading(uint32_t slot, Context& context) {
-    FlowTable::Entry* flow = context.flows.find(context.holds_table.at(slot).hash, context.clock.s);
+    Flow* flow = context.flows.find(context.holds_table.at(slot).hash, context.clock.s);
     if (flow != nullptr) flow->hello_due = 0;
     context.holds_table.release(slot, [](rte_mbuf* mbuf, bool) { rte_pktmbuf_free(mbuf); });
 }

@@ -1,10 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "dataplane/bind/syn_cookie.h"
 
-#include <rte_ip.h>
-#include <rte_tcp.h>
-
-#include <utility>
+#include "dataplane/bind/cookie_macs.h"
 
 namespace keyrail {
 namespace {
@@ -13,14 +10,6 @@ namespace {
 enum Kind : uint8_t { kEnd = 0, kNop = 1, kMss = 2, kWscale = 3, kSackPermitted = 4, kTimestamp = 8 };
 constexpr uint8_t kTtl = 64;
 constexpr uint8_t kWscaleMax = 14;  // RFC 7323 section 2.3
-
-kr_cookie_tuple cookie_tuple(const Tuple& t, uint32_t client_isn) {
-    kr_cookie_tuple tuple{};
-    std::memcpy(&tuple.word[0], t.source.data(), 16);
-    std::memcpy(&tuple.word[2], t.destination.data(), 16);
-    tuple.word[4] = kr_cookie_last(client_isn, t.source_port, t.destination_port);
-    return tuple;
-}
 
 constexpr uint64_t mss_classes(bool ipv6) { return ipv6 ? KR_COOKIE_MSS6 : KR_COOKIE_MSS4; }
 
@@ -38,57 +27,74 @@ void each_option(std::span<const uint8_t> options, Visit visit) {
     }
 }
 
-/// The SYN-ACK's options, padded to a multiple of 4. Returns their length.
-uint8_t write_options(uint8_t* out, const SynOptions& syn, bool ipv6, uint32_t tsval) {
-    uint8_t* p = out;
-    *p++ = kMss;
-    *p++ = 4;
-    store16(p, ipv6 ? 1440 : 1460);  // what the blades' backplane carries; never more than the classes know
-    p += 2;
+/// Timestamps alone, as every segment of most clients has them: NOP, NOP, kind, length.
+constexpr uint32_t kTimestampAlone = uint32_t{kNop} << 24 | kNop << 16 | kTimestamp << 8 | 10;
+
+/// Writes a header word by word and sums it up on the way (RFC 1071).
+class HeaderWriter {
+  public:
+    explicit HeaderWriter(uint8_t* at) : at_(at) {}
+
+    void put(uint32_t word) {
+        store32(at_, word);
+        at_ += sizeof word;
+        sum_ += word;
+    }
+    void put(const uint8_t* address, size_t words) {
+        for (size_t i = 0; i < words; i++) put(load32(address + 4 * i));
+    }
+    /// Is summed up, but not written.
+    void count(uint64_t words) { sum_ += words; }
+    [[nodiscard]] uint64_t sum() const { return sum_; }
+    [[nodiscard]] uint8_t* at() const { return at_; }
+    [[nodiscard]] uint16_t checksum() const {
+        uint64_t sum = (sum_ >> 32) + (sum_ & 0xffff'ffff);
+        sum = (sum >> 16) + (sum & 0xffff);
+        sum = (sum >> 16) + (sum & 0xffff);
+        return static_cast<uint16_t>(~((sum >> 16) + sum));
+    }
+
+  private:
+    uint8_t* at_;
+    uint64_t sum_ = 0;
+};
+
+/// The SYN-ACK's options, each padded to a word.
+void write_options(HeaderWriter& tcp, const SynOptions& syn, bool ipv6, uint32_t tsval) {
+    constexpr uint32_t kPad = kNop << 8 | kNop, kSack = kSackPermitted << 8 | 2;
+    const uint32_t mss = ipv6 ? 1440 : 1460;  // what the blades' backplane carries, and the classes know
+    tcp.put(uint32_t{kMss} << 24 | 4 << 16 | mss);
     if (syn.timestamp) {  // SACK-permitted rides in the padding of the timestamp, as Linux does it
-        *p++ = syn.sack ? kSackPermitted : kNop;
-        *p++ = syn.sack ? 2 : kNop;
-        *p++ = kTimestamp;
-        *p++ = 10;
-        store32(p, tsval);
-        store32(p + 4, syn.tsval);
-        p += 8;
+        tcp.put((syn.sack ? kSack : kPad) << 16 | kTimestamp << 8 | 10);
+        tcp.put(tsval);
+        tcp.put(syn.tsval);
     } else if (syn.sack) {
-        *p++ = kNop;
-        *p++ = kNop;
-        *p++ = kSackPermitted;
-        *p++ = 2;
+        tcp.put(kPad << 16 | kSack);
     }
-    if (syn.wscale != KR_COOKIE_NO_WSCALE) {
-        *p++ = kNop;
-        *p++ = kWscale;
-        *p++ = 3;
-        *p++ = KR_COOKIE_WSCALE;
-    }
-    return static_cast<uint8_t>(p - out);
+    if (syn.wscale != KR_COOKIE_NO_WSCALE) tcp.put(kNop << 24 | kWscale << 16 | 3 << 8 | KR_COOKIE_WSCALE);
 }
 
-void write_ipv4(uint8_t* ip, const Tuple& reply, uint16_t tcp_length) {
-    std::memset(ip, 0, sizeof(rte_ipv4_hdr));
-    ip[0] = 0x45;
-    store16(ip + 2, static_cast<uint16_t>(sizeof(rte_ipv4_hdr) + tcp_length));
-    store16(ip + 6, 0x4000);  // don't fragment
-    ip[8] = kTtl;
-    ip[9] = kProtocolTcp;
-    std::memcpy(ip + 12, &reply.source[12], 4);
-    std::memcpy(ip + 16, &reply.destination[12], 4);
-    auto* header = reinterpret_cast<rte_ipv4_hdr*>(ip);
-    header->hdr_checksum = rte_ipv4_cksum(header);
+/// Returns what it sums up to with addresses and protocol, the pseudo header of RFC 9293 section 3.1.
+uint64_t write_ipv4(uint8_t* ip, const Tuple& reply, uint16_t tcp_length) {
+    HeaderWriter header(ip);
+    header.put(uint32_t{0x4500} << 16 | (kIpv4Min + tcp_length));
+    header.put(0x4000);  // don't fragment
+    header.put(uint32_t{kTtl} << 24 | kProtocolTcp << 16);
+    const uint64_t before = header.sum();
+    header.put(&reply.source[12], 1);
+    header.put(&reply.destination[12], 1);
+    store16(ip + 10, header.checksum());
+    return header.sum() - before;
 }
 
-void write_ipv6(uint8_t* ip, const Tuple& reply, uint16_t tcp_length) {
-    std::memset(ip, 0, 8);
-    ip[0] = 0x60;
-    store16(ip + 4, tcp_length);
-    ip[6] = kProtocolTcp;
-    ip[7] = kTtl;
-    std::memcpy(ip + 8, reply.source.data(), 16);
-    std::memcpy(ip + 24, reply.destination.data(), 16);
+uint64_t write_ipv6(uint8_t* ip, const Tuple& reply, uint16_t tcp_length) {
+    HeaderWriter header(ip);
+    header.put(uint32_t{6} << 28);
+    header.put(uint32_t{tcp_length} << 16 | kProtocolTcp << 8 | kTtl);
+    const uint64_t before = header.sum();
+    header.put(reply.source.data(), 4);
+    header.put(reply.destination.data(), 4);
+    return header.sum() - before;
 }
 
 void swap_macs(uint8_t* ethernet) {
@@ -98,45 +104,27 @@ void swap_macs(uint8_t* ethernet) {
     std::memcpy(ethernet + 6, keep, 6);
 }
 
-/// What a segment echoes of our SYN-ACK.
-class Acknowledgement {
-  public:
-    Acknowledgement(std::span<const uint8_t> frame, const Headers& h, std::span<const kr_cookie_key, 2> keys)
-        : h_(h), isn_(h.ack - 1), key_(keys[isn_ >> KR_COOKIE_KEY_SHIFT & 1]) {
-        each_option(frame.subspan(h.l4 + size_t{20}, h.tcp_length - size_t{20}),
-                    [&](uint8_t kind, std::span<const uint8_t> value) {
-                        if (kind != kTimestamp || value.size() != 8) return;
-                        timestamp_ = true;
-                        tsecr_ = load32(&value[4]);
-                    });
-    }
-    /// Is it of the connection whose first byte has this sequence number?
-    [[nodiscard]] bool good_for(uint32_t first_seq) const {
-        if ((key_.k0 | key_.k1) == 0) return false;
-        const kr_cookie_tuple tuple = cookie_tuple(h_.tuple, first_seq - 1);
-        const uint64_t mac = kr_cookie_mac(&tuple, static_cast<uint8_t>(isn_), &key_);
-        return kr_cookie_valid(mac, isn_, timestamp_, tsecr_) != 0;
-    }
-    /// Payload of a segment that the client fills, by the MSS class in the cookie.
-    [[nodiscard]] uint32_t full_segment() const {
-        constexpr uint32_t kTimestampSpace = 12;
-        const unsigned mss_class = (isn_ & 0xff) >> KR_COOKIE_MSS_SHIFT;
-        const auto mss = static_cast<uint16_t>(mss_classes(h_.ipv6) >> (16 * mss_class));
-        return mss - (timestamp_ ? kTimestampSpace : 0);
-    }
+std::span<const uint8_t> tcp_options(std::span<const uint8_t> frame, const Headers& h) {
+    return frame.subspan(h.l4 + size_t{kTcpMin}, h.tcp_length - size_t{kTcpMin});
+}
 
-  private:
-    const Headers& h_;
-    const uint32_t isn_;
-    const kr_cookie_key& key_;
-    bool timestamp_ = false;
-    uint32_t tsecr_ = 0;
-};
+/// The options of a Linux client (and of Android's), word by word; false: they are others.
+bool read_linux_options(std::span<const uint8_t> options, SynOptions& syn) {
+    if (options.size() != 20) return false;
+    const uint32_t mss = load32(&options[0]), wscale = load32(&options[16]);
+    if (mss >> 16 != (kMss << 8 | 4) || load32(&options[4]) != 0x0402'080a || wscale >> 8 != 0x01'0303)
+        return false;
+    syn = {static_cast<uint16_t>(mss), std::min(static_cast<uint8_t>(wscale), kWscaleMax), true, true,
+           load32(&options[8])};
+    return true;
+}
 
 }  // namespace
 
-SynOptions read_syn_options(std::span<const uint8_t> options) {
-    SynOptions syn;
+SynOptions read_syn_options(std::span<const uint8_t> frame, const Headers& h) {
+    const std::span<const uint8_t> options = tcp_options(frame, h);
+    SynOptions syn = kNoOptions;
+    if (read_linux_options(options, syn)) return syn;
     each_option(options, [&](uint8_t kind, std::span<const uint8_t> value) {
         if (kind == kMss && value.size() == 2) syn.mss = load16(value.data());
         if (kind == kWscale && value.size() == 1) syn.wscale = std::min(value[0], kWscaleMax);
@@ -150,58 +138,84 @@ SynOptions read_syn_options(std::span<const uint8_t> options) {
 }
 
 uint8_t cookie_options(const SynOptions& syn, bool ipv6, uint8_t key_id) {
-    uint8_t mss_class = 0;  // the largest class that the client can take; the smallest for everything below
-    for (uint8_t i = 1; i < 4; i++)
-        if ((mss_classes(ipv6) >> (16 * i) & 0xffff) <= syn.mss) mss_class = i;
+    unsigned mss_class = 0;  // the largest class that the client can take; the smallest for everything below
+    for (unsigned i = 1; i < 4; i++) mss_class += (mss_classes(ipv6) >> (16 * i) & 0xffff) <= syn.mss;
     return static_cast<uint8_t>(mss_class << KR_COOKIE_MSS_SHIFT | (syn.sack ? KR_COOKIE_SACK : 0) |
                                 key_id << KR_COOKIE_KEY_SHIFT | syn.wscale);
 }
 
+uint16_t write_syn_ack(std::span<uint8_t> frame, const Headers& h, const SynOptions& syn, uint8_t options,
+                       uint64_t mac, uint32_t tai_ms) {
+    const Tuple reply{h.tuple.destination, h.tuple.source, h.tuple.destination_port, h.tuple.source_port};
+    const size_t words = 6 + (syn.timestamp ? 3u : syn.sack) + (syn.wscale != KR_COOKIE_NO_WSCALE);
+    const auto length = static_cast<uint16_t>(4 * words);
+    swap_macs(frame.data());
+    uint8_t* ip = &frame[h.l3];  // IP options are not echoed
+    uint8_t* tcp = ip + (h.ipv6 ? kIpv6Size : kIpv4Min);
+    HeaderWriter header(tcp);
+    header.count((h.ipv6 ? write_ipv6(ip, reply, length) : write_ipv4(ip, reply, length)) + kProtocolTcp +
+                 length);
+    header.put(uint32_t{reply.source_port} << 16 | reply.destination_port);
+    header.put(kr_cookie_isn(mac, options));
+    header.put(h.seq + 1);
+    header.put(static_cast<uint32_t>(words) << 28 | (kSyn | kAck) << 16 | KR_COOKIE_WINDOW);
+    header.put(0);  // checksum, urgent pointer
+    write_options(header, syn, h.ipv6, kr_cookie_tsval(mac, tai_ms));
+    store16(tcp + 16, header.checksum());
+    return static_cast<uint16_t>(header.at() - frame.data());
+}
+
 uint16_t answer_syn(std::span<uint8_t> frame, const Headers& h, const kr_cookie_key& key, uint8_t key_id,
                     uint32_t tai_ms) {
-    const SynOptions syn = read_syn_options(frame.subspan(h.l4 + size_t{20}, h.tcp_length - size_t{20}));
+    const SynOptions syn = read_syn_options(frame, h);
     const uint8_t options = cookie_options(syn, h.ipv6, key_id);
     const kr_cookie_tuple tuple = cookie_tuple(h.tuple, h.seq);
-    const uint64_t mac = kr_cookie_mac(&tuple, options, &key);
-    const Tuple reply{h.tuple.destination, h.tuple.source, h.tuple.destination_port, h.tuple.source_port};
+    return write_syn_ack(frame, h, syn, options, kr_cookie_mac(&tuple, options, &key), tai_ms);
+}
 
-    uint8_t* ip = &frame[h.l3];
-    uint8_t* tcp = ip + (h.ipv6 ? sizeof(rte_ipv6_hdr) : sizeof(rte_ipv4_hdr));  // IP options are not echoed
-    const auto length =
-        static_cast<uint16_t>(20 + write_options(tcp + 20, syn, h.ipv6, kr_cookie_tsval(mac, tai_ms)));
-    store16(tcp, reply.source_port);
-    store16(tcp + 2, reply.destination_port);
-    store32(tcp + 4, kr_cookie_isn(mac, options));
-    store32(tcp + 8, h.seq + 1);
-    store16(tcp + 12, static_cast<uint16_t>(length / 4 << 12 | kSyn | kAck));
-    store16(tcp + 14, KR_COOKIE_WINDOW);
-    store32(tcp + 16, 0);  // checksum, urgent pointer
-
-    swap_macs(frame.data());
-    auto* header = reinterpret_cast<rte_tcp_hdr*>(tcp);
-    if (h.ipv6) {
-        write_ipv6(ip, reply, length);
-        header->cksum = rte_ipv6_udptcp_cksum(reinterpret_cast<rte_ipv6_hdr*>(ip), tcp);
-    } else {
-        write_ipv4(ip, reply, length);
-        header->cksum = rte_ipv4_udptcp_cksum(reinterpret_cast<rte_ipv4_hdr*>(ip), tcp);
+Acknowledgement::Acknowledgement(std::span<const uint8_t> frame, const Headers& h)
+    : isn_(h.ack - 1), ipv6_(h.ipv6) {
+    const std::span<const uint8_t> options = tcp_options(frame, h);
+    if (options.size() == 12 && load32(options.data()) == kTimestampAlone) {
+        timestamp_ = true;
+        tsecr_ = load32(&options[8]);
+        return;
     }
-    return static_cast<uint16_t>(tcp + length - frame.data());
+    each_option(options, [&](uint8_t kind, std::span<const uint8_t> value) {
+        if (kind != kTimestamp || value.size() != 8) return;
+        timestamp_ = true;
+        tsecr_ = load32(&value[4]);
+    });
+}
+
+uint32_t Acknowledgement::full_segment() const {
+    constexpr uint32_t kTimestampSpace = 12;
+    const unsigned mss_class = options() >> KR_COOKIE_MSS_SHIFT;
+    const auto mss = static_cast<uint16_t>(mss_classes(ipv6_) >> (16 * mss_class));
+    return mss - (timestamp_ ? kTimestampSpace : 0);
 }
 
 bool cookie_acknowledged(std::span<const uint8_t> frame, const Headers& h,
                          std::span<const kr_cookie_key, 2> keys) {
-    return Acknowledgement(frame, h, keys).good_for(h.seq);
+    const Acknowledgement acknowledgement(frame, h);
+    const kr_cookie_key& key = keys[acknowledgement.key_id()];
+    const kr_cookie_tuple tuple = cookie_tuple(h.tuple, h.seq - 1);
+    return in_use(key) && acknowledgement.carries(kr_cookie_mac(&tuple, acknowledgement.options(), &key));
 }
 
 std::optional<uint32_t> overtaken_seq(std::span<const uint8_t> frame, const Headers& h,
                                       std::span<const kr_cookie_key, 2> keys) {
-    constexpr uint32_t kSegments = 10;  // of an initial window, RFC 6928
-    const Acknowledgement acknowledgement(frame, h, keys);
-    for (const uint32_t size : {uint32_t{h.payload_size}, acknowledgement.full_segment()}) {
-        for (uint32_t before = 1; before < kSegments; before++)
-            if (acknowledgement.good_for(h.seq - before * size)) return h.seq - before * size;
-    }
+    constexpr uint32_t kBefore = 9;  // the others of an initial window, RFC 6928
+    const Acknowledgement acknowledgement(frame, h);
+    if (!in_use(keys[acknowledgement.key_id()])) return std::nullopt;
+    const std::array<uint32_t, 2> sizes = {h.payload_size, acknowledgement.full_segment()};
+    const auto start = [&](uint32_t i) { return h.seq - (i % kBefore + 1) * sizes[i / kBefore]; };
+    CookieMacs macs;
+    for (uint32_t i = 0; i < sizes.size() * kBefore; i++)
+        macs.add(cookie_tuple(h.tuple, start(i) - 1), acknowledgement.options());
+    macs.make(keys);
+    for (uint16_t i = 0; i < sizes.size() * kBefore; i++)
+        if (acknowledgement.carries(macs[i])) return start(i);
     return std::nullopt;
 }
 

@@ -15,29 +15,69 @@ namespace keyrail {
 /// Room that a SYN-ACK needs: Ethernet with two tags, IPv6, TCP with 20 bytes of options.
 inline constexpr size_t kSynAckMax = kEthernetSize + kTagsMax + 40 + 20 + 20;
 
-/// What a SYN offers, as far as the cookie carries it.
+/// What a SYN offers, as far as the cookie carries it. Not initialised: a burst has room for 64 of them.
 struct SynOptions {
-    uint16_t mss = 536;  // RFC 9293 section 3.7.1: the default when the option is absent
-    uint8_t wscale = KR_COOKIE_NO_WSCALE;
-    bool sack = false;
-    bool timestamp = false;
-    uint32_t tsval = 0;
+    uint16_t mss;
+    uint8_t wscale;
+    bool sack;
+    bool timestamp;
+    uint32_t tsval;
 };
+/// RFC 9293 section 3.7.1: the default MSS when the option is absent.
+inline constexpr SynOptions kNoOptions{536, KR_COOKIE_NO_WSCALE, false, false, 0};
 
-/// Reads TCP options; malformed ones end the list (what was read before them counts).
-SynOptions read_syn_options(std::span<const uint8_t> options);
+/// Reads a SYN's TCP options; malformed ones end the list (what was read before them counts).
+SynOptions read_syn_options(std::span<const uint8_t> frame, const Headers& h);
 
 /// The cookie's option byte for these options. `key_id` is 0 or 1.
 uint8_t cookie_options(const SynOptions& options, bool ipv6, uint8_t key_id);
 
+/// What the cookie's MAC is over, beside the option byte.
+inline kr_cookie_tuple cookie_tuple(const Tuple& t, uint32_t client_isn) {
+    kr_cookie_tuple tuple;
+    std::memcpy(&tuple.word[0], t.source.data(), 16);
+    std::memcpy(&tuple.word[2], t.destination.data(), 16);
+    tuple.word[4] = kr_cookie_last(client_isn, t.source_port, t.destination_port);
+    return tuple;
+}
+
 /// Turns the SYN in `frame` (parsed as `h`) into its SYN-ACK, in place: addresses, ports and MACs swapped,
 /// the VLAN tags that it came with, cookie as ISN and TSval, checksums set. `frame` must have kSynAckMax
 /// bytes of room. Returns the new frame length.
+uint16_t write_syn_ack(std::span<uint8_t> frame, const Headers& h, const SynOptions& syn, uint8_t options,
+                       uint64_t mac, uint32_t tai_ms);
+
+/// All of the above for one SYN.
 uint16_t answer_syn(std::span<uint8_t> frame, const Headers& h, const kr_cookie_key& key, uint8_t key_id,
                     uint32_t tai_ms);
 
+/// What a client's segment echoes of our SYN-ACK.
+class Acknowledgement {
+  public:
+    Acknowledgement(std::span<const uint8_t> frame, const Headers& h);
+
+    /// Of the cookie.
+    [[nodiscard]] uint8_t options() const { return static_cast<uint8_t>(isn_); }
+    [[nodiscard]] uint8_t key_id() const { return options() >> KR_COOKIE_KEY_SHIFT & 1; }
+    /// Is this the cookie with that MAC?
+    [[nodiscard]] bool carries(uint64_t mac) const {
+        return kr_cookie_valid(mac, isn_, timestamp_, tsecr_) != 0;
+    }
+    /// Payload of a segment that the client fills, by the MSS class in the cookie.
+    [[nodiscard]] uint32_t full_segment() const;
+
+  private:
+    const uint32_t isn_;
+    const bool ipv6_;
+    bool timestamp_ = false;
+    uint32_t tsecr_ = 0;
+};
+
+/// A key that is all zero is not in use: whoever wants, could make its cookies.
+inline bool in_use(const kr_cookie_key& key) { return (key.k0 | key.k1) != 0; }
+
 /// Does this segment acknowledge a cookie of ours as the first thing after the handshake (seq = ISN + 1)?
-/// `keys` by key id; a key that is all zero is not in use.
+/// `keys` by key id.
 bool cookie_acknowledged(std::span<const uint8_t> frame, const Headers& h,
                          std::span<const kr_cookie_key, 2> keys);
 

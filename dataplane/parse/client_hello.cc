@@ -2,7 +2,6 @@
 #include "dataplane/parse/client_hello.h"
 
 #include <algorithm>
-#include <bitset>
 
 #include "dataplane/parse/sslv2_hello.h"
 
@@ -93,15 +92,21 @@ void read_extension(uint16_t type, Cursor body, ClientHello& hello) {
 /// Those that a server must refuse, as OpenSSL does: a second one of a kind that it knows, and a
 /// pre_shared_key that is not the last (RFC 8446 sections 4.2 and 4.2.11).
 void read_extensions(Cursor extensions, ClientHello& hello) {
-    std::bitset<64> seen;
+    constexpr auto bit = [](uint16_t type) { return uint64_t{1} << type; };
+    constexpr uint16_t kKinds = 64;
+    constexpr uint64_t kRead = bit(kServerName) | bit(kAlpn) | bit(kSessionTicket) | bit(kPreSharedKey) |
+                               bit(kEarlyData) | bit(kSupportedVersions) | bit(kPskKeyExchangeModes);
+    uint64_t seen = 0;
     while (extensions.more()) {
-        const uint16_t type = extensions.u16();
-        if (type < seen.size()) {
-            extensions.expect(!seen[type]);
-            seen.set(type);
+        uint16_t type = 0;
+        const Bytes body = extensions.typed_vector16(type);
+        if (type < kKinds) [[likely]] {
+            extensions.expect((seen & bit(type)) == 0, body.data());
+            seen |= bit(type);
+            if ((kRead & bit(type)) == 0) continue;
         }
-        read_extension(type, extensions.part16(), hello);
-        if (type == kPreSharedKey) extensions.expect(extensions.rest().empty());
+        read_extension(type, extensions.over(body), hello);
+        if (type == kPreSharedKey) extensions.expect(!extensions.more());
     }
 }
 
@@ -153,7 +158,7 @@ size_t session_names(const ClientHello& hello, std::array<SessionName, kMaxNames
     size_t count = 0;
     const auto add = [&](Bytes name) {
         if (name.size() != kSessionNameSize || count == kMaxNames) return;
-        std::ranges::copy(name, names[count++].begin());
+        std::memcpy(names[count++].data(), name.data(), kSessionNameSize);
     };
     if (hello.has_psk) {
         each_psk_identity(hello, add);

@@ -4,7 +4,6 @@
 // behind it, is.
 #pragma once
 
-#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -21,23 +20,26 @@ using Fault = std::optional<size_t>;
 
 class Cursor {
   public:
-    Cursor(Bytes bytes, Fault& fault, size_t base = 0) : rest_(bytes), at_(base), fault_(&fault) {}
+    Cursor(Bytes bytes, Fault& fault) : Cursor(bytes.data(), bytes, fault) {}
 
-    [[nodiscard]] bool more() const { return !rest_.empty(); }
-    [[nodiscard]] Bytes rest() const { return rest_; }
+    [[nodiscard]] bool more() const { return at_ != end_; }
+    [[nodiscard]] Bytes rest() const { return {at_, end_}; }
 
-    /// Notes a fault here, if `good` is false. Reading goes on.
-    void expect(bool good) {
-        if (!good && !*fault_) *fault_ = at_;
+    /// Notes a fault, here or at `at`, if `good` is false. Reading goes on.
+    void expect(bool good) { expect(good, at_); }
+    void expect(bool good, const uint8_t* at) {
+        if (!good) [[unlikely]]
+            note(*fault_, static_cast<size_t>(at - message_));
     }
 
     /// The next `n` bytes; if there are fewer, none, and nothing more will be read here.
     Bytes take(size_t n) {
-        expect(n <= rest_.size());
-        const Bytes taken = n <= rest_.size() ? rest_.first(n) : Bytes{};
-        rest_ = n <= rest_.size() ? rest_.subspan(n) : Bytes{};
-        at_ += taken.size();
-        return taken;
+        if (!has(n)) [[unlikely]] {
+            at_ = end_;
+            return {};
+        }
+        at_ += n;
+        return {at_ - n, n};
     }
     uint8_t u8() {
         const Bytes b = take(1);
@@ -47,21 +49,50 @@ class Cursor {
         const Bytes b = take(2);
         return b.empty() ? uint16_t{0} : load16(b.data());
     }
+    /// A vector16 with a type in front of it, or what there is of it: what lists of extensions are made of
+    /// (RFC 8446 section 4.2). It is nearly always whole, and then one load tells type and size.
+    Bytes typed_vector16(uint16_t& type) {
+        constexpr ptrdiff_t kHeader = 4;
+        const uint32_t header = end_ - at_ >= kHeader ? load32(at_) : UINT32_MAX;
+        const uint8_t *body = at_ + kHeader, *behind = body + (header & 0xffff);
+        if (behind > end_) [[unlikely]] {
+            type = u16();
+            return part16().rest();
+        }
+        at_ = behind;
+        type = static_cast<uint16_t>(header >> 16);
+        return {body, behind};
+    }
+    /// These bytes of the same message.
+    [[nodiscard]] Cursor over(Bytes bytes) const { return {message_, bytes, *fault_}; }
     Bytes vector8() { return take(u8()); }
     Bytes vector16() { return take(u16()); }
 
     /// The next `n` bytes, or what there is of them, as a part whose faults are faults of the whole.
     Cursor part(size_t n) {
-        expect(n <= rest_.size());
-        const size_t base = at_;
-        return {take(std::min(n, rest_.size())), *fault_, base};
+        if (!has(n)) [[unlikely]]
+            n = static_cast<size_t>(end_ - at_);
+        return {message_, take(n), *fault_};
     }
     Cursor part8() { return part(u8()); }
     Cursor part16() { return part(u16()); }
 
   private:
-    Bytes rest_;
-    size_t at_;
+    Cursor(const uint8_t* message, Bytes bytes, Fault& fault)
+        : message_(message), at_(bytes.data()), end_(bytes.data() + bytes.size()), fault_(&fault) {}
+
+    /// Are there `n` more bytes? If not, that is a fault.
+    bool has(size_t n) {
+        const bool there = n <= static_cast<size_t>(end_ - at_);
+        expect(there);
+        return there;
+    }
+    /// Not a member of this object: its place in memory would keep it out of registers.
+    [[gnu::cold, gnu::noinline]] static void note(Fault& fault, size_t at) {
+        if (!fault) fault = at;
+    }
+
+    const uint8_t *message_, *at_, *end_;  // a fault is an offset into the message
     Fault* fault_;
 };
 

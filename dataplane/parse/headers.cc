@@ -4,30 +4,6 @@
 namespace keyrail {
 namespace {
 
-constexpr uint16_t kIpv4Min = 20, kIpv6Size = 40, kTcpMin = 20;
-
-void map_ipv4(Address& address, const uint8_t* bytes) {
-    address[10] = address[11] = 0xff;
-    std::memcpy(&address[12], bytes, 4);
-}
-
-/// TCP header at `h.l4`; `end` = where the IP packet ends in the frame.
-void parse_tcp(std::span<const uint8_t> frame, size_t end, Headers& h) {
-    if (end < h.l4 + size_t{kTcpMin}) return;  // truncated
-    const uint8_t* tcp = &frame[h.l4];
-    const size_t length = size_t{tcp[12]} / 16 * 4;
-    if (length < kTcpMin || h.l4 + length > end) return;
-    h.tuple.source_port = load16(tcp);
-    h.tuple.destination_port = load16(tcp + 2);
-    h.seq = load32(tcp + 4);
-    h.ack = load32(tcp + 8);
-    h.flags = tcp[13];
-    h.tcp_length = static_cast<uint8_t>(length);
-    h.payload = static_cast<uint16_t>(h.l4 + length);
-    h.payload_size = static_cast<uint16_t>(end - h.payload);
-    h.layout = Layout::tcp;
-}
-
 /// Where IPv6's headers end: the protocol behind them, and where it begins. Protocol kCutShort: nowhere.
 struct Upper {
     uint8_t protocol;

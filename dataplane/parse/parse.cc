@@ -18,17 +18,23 @@ void from_back(Packet& packet, const Context& context) {
     packet.decide(Action::punt, Reason::punt_unresolved);  // the kernel resolves and forwards it
 }
 
-void from_front(Packet& packet, const Context& context) {
+/// The service that it is for. kNoService: it is the kernel's, or decided about.
+uint16_t service_of(Packet& packet, const Context& context) {
     const Headers& h = packet.h;
-    if (h.layout == Layout::not_ip) return packet.decide(Action::punt, Reason::punt_not_service);
-    if (h.layout == Layout::truncated) return packet.decide(Action::drop, Reason::drop_truncated);
-    if (h.layout == Layout::fragment && context.snapshot->is_vip(h.tuple.destination))
-        return packet.decide(Action::drop, Reason::drop_fragment);
-    packet.service = h.layout == Layout::tcp || h.layout == Layout::icmp_error
-                         ? context.snapshot->find(h.tuple.destination, h.tuple.destination_port)
-                         : kNoService;
-    if (packet.service == kNoService) return packet.decide(Action::punt, Reason::punt_not_service);
-    packet.hash = context.flow_hash(h.tuple);
+    const bool fragment = h.layout == Layout::fragment && context.snapshot->is_vip(h.tuple.destination);
+    if (h.layout == Layout::truncated) packet.decide(Action::drop, Reason::drop_truncated);
+    if (fragment) packet.decide(Action::drop, Reason::drop_fragment);
+    if (h.layout != Layout::tcp && h.layout != Layout::icmp_error) return kNoService;
+    return context.snapshot->find(h.tuple.destination, h.tuple.destination_port);
+}
+
+void from_front(Packet& packet, const Context& context) {
+    packet.service = service_of(packet, context);
+    if (packet.service == kNoService) {
+        if (!packet.decided) packet.decide(Action::punt, Reason::punt_not_service);
+        return;
+    }
+    packet.hash = context.flow_hash(packet.h);
     if (context.shared.workers > 1 && !context.ports.list[packet.port].rss &&
         owner(packet.hash, context.shared.workers) != context.worker)
         return packet.decide(Action::handoff, Reason::handed_over);
@@ -39,7 +45,11 @@ void from_front(Packet& packet, const Context& context) {
 
 void process(Burst& burst, Context& context) {
     for (Packet& packet : burst.all()) {
-        packet.h = parse_headers(packet.frame());
+        packet.decided = false;
+        packet.blade = 0;
+        packet.follows = kNone;
+        packet.hop = {};
+        if (!parse_usual_headers(packet.frame(), packet.h)) packet.h = parse_headers(packet.frame());
         if (context.snapshot == nullptr) {
             // Nothing is ours yet; ARP, ND and the control plane must work all the same.
             packet.decide(Action::punt, Reason::punt_not_service);

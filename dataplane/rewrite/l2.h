@@ -25,13 +25,16 @@ inline bool retag(rte_mbuf* mbuf, const TagStack& tags) {
 }
 
 /// Destination: the next hop. Source: our port, as every hop does, so that switches learn where we are.
-/// False: the tags of the link found no room.
+inline void write_macs(uint8_t* ethernet, const NextHop& hop, const Context& context) {
+    std::memcpy(ethernet, hop.mac.data(), 6);
+    std::memcpy(ethernet + 6, context.ports.list[hop.port].mac.data(), 6);
+}
+
+/// MACs and tags of any frame. False: the tags of the link found no room.
 [[nodiscard]] inline bool rewrite_l2(rte_mbuf* mbuf, const NextHop& hop, const Context& context) {
     const bool tagged = is_tag(rte_pktmbuf_mtod(mbuf, const uint8_t*) + 12) || hop.tags != 0;
     if (tagged && !retag(mbuf, context.shared.tag_stacks[hop.tags])) return false;
-    auto* ethernet = rte_pktmbuf_mtod(mbuf, uint8_t*);
-    std::memcpy(ethernet, hop.mac.data(), 6);
-    std::memcpy(ethernet + 6, context.ports.list[hop.port].mac.data(), 6);
+    write_macs(rte_pktmbuf_mtod(mbuf, uint8_t*), hop, context);
     return true;
 }
 

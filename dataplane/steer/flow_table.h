@@ -4,42 +4,36 @@
 // lines for each flow; where both are full the entry that was idle longest makes room, closed ones first.
 #pragma once
 
-#include <array>
-#include <cstdint>
-#include <memory>
-#include <optional>
-#include <span>
+#include <smmintrin.h>
 
-#include "dataplane/parse/headers.h"
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
 
 namespace keyrail {
 
-/// Keyed hash of a connection; the key is secret, so that nobody can aim at a bucket.
-class FlowHash {
-  public:
-    explicit FlowHash(uint64_t key) : key_(key) {}
-    uint64_t operator()(const Tuple& tuple) const;
-
-  private:
-    uint64_t key_;
+/// What is known of a flow. 8 bytes.
+struct Flow {
+    uint32_t last_seen_s = 0;
+    uint16_t blade = 0;     // 0 = free
+    uint8_t closed = 0;     // FIN or RST seen
+    uint8_t hello_due = 0;  // its SYN went to the blade: the hello comes on a connection that is bound
 };
+static_assert(sizeof(Flow) == 8);
 
 class FlowTable {
   public:
     static constexpr uint32_t kClosedSeconds = 60;      // after FIN or RST (facts: TIME_WAIT on the blade)
     static constexpr uint32_t kIdleSeconds = 2 * 3600;  // as Linux's tcp_keepalive_time
 
-    struct Entry {
-        uint64_t hash = 0;
-        uint32_t last_seen_s = 0;
-        uint16_t blade = 0;     // 0 = free
-        uint8_t closed = 0;     // FIN or RST seen
-        uint8_t hello_due = 0;  // its SYN went to the blade: the hello comes on a connection that is bound
-    };
-    static_assert(sizeof(Entry) == 16);
+    /// One cache line: all hashes together, so that they are compared at once.
     struct alignas(64) Bucket {
-        std::array<Entry, 4> entries;
+        static constexpr size_t kPlaces = 4;
+        std::array<uint64_t, kPlaces> hashes;  // 0 = free
+        std::array<Flow, kPlaces> flows;
     };
+    static_assert(sizeof(Bucket) == 64);
 
     /// `buckets`: a power of two, zeroed, owned by the caller, who outlives the table.
     explicit FlowTable(std::span<Bucket> buckets);
@@ -48,10 +42,15 @@ class FlowTable {
         __builtin_prefetch(&buckets_[first(hash)]);
         __builtin_prefetch(&buckets_[second(hash)]);
     }
-    /// The live entry of this flow or nullptr. Valid until the next insert.
-    Entry* find(uint64_t hash, uint32_t now_s);
+    /// The live flow with this hash or nullptr. Valid until the next insert.
+    [[nodiscard]] Flow* find(uint64_t hash, uint32_t now_s) {
+        const Place place = place_of(hash);
+        if (place.bucket == nullptr) return nullptr;
+        Flow* flow = place.flow();
+        return flow->blade == 0 || expired(*flow, now_s) ? nullptr : flow;
+    }
     /// Enters or replaces. Never fails: an older flow may have to go.
-    Entry* insert(uint64_t hash, uint16_t blade, uint32_t now_s);
+    Flow* insert(uint64_t hash, uint16_t blade, uint32_t now_s);
     void erase(uint64_t hash);
 
     [[nodiscard]] uint64_t size() const { return used_; }        // entries in use, expired ones included
@@ -61,10 +60,40 @@ class FlowTable {
     [[nodiscard]] size_t first(uint64_t hash) const { return hash & mask_; }
     // the other bucket depends on other bits, and is another bucket
     [[nodiscard]] size_t second(uint64_t hash) const { return (first(hash) ^ ((hash >> 32) | 1)) & mask_; }
-    static bool expired(const Entry& e, uint32_t now_s) {
-        return now_s - e.last_seen_s > (e.closed ? kClosedSeconds : kIdleSeconds);
+    static bool expired(const Flow& flow, uint32_t now_s) {
+        return now_s - flow.last_seen_s > (flow.closed ? kClosedSeconds : kIdleSeconds);
     }
-    Entry& place_for(uint64_t hash, uint32_t now_s);
+    struct Place {
+        Bucket* bucket;
+        size_t index;
+        [[nodiscard]] Flow* flow() const { return &bucket->flows[index]; }
+    };
+    /// Which of a flow's eight places have this hash: two bits for each, the first bucket's below. All are
+    /// compared at once, and no branch depends on which it was: a quarter of all flows is in the second
+    /// bucket, which no CPU can guess.
+    [[nodiscard]] static unsigned places_with(uint64_t hash, const Bucket& a, const Bucket& b) {
+        const __m128i wanted = _mm_set1_epi64x(static_cast<long long>(hash));
+        const auto pair = [&](const Bucket& bucket, size_t i) {
+            return _mm_cmpeq_epi64(wanted,
+                                   _mm_load_si128(reinterpret_cast<const __m128i*>(&bucket.hashes[i])));
+        };
+        const __m128i four_a = _mm_packs_epi32(pair(a, 0), pair(a, 2));
+        const __m128i four_b = _mm_packs_epi32(pair(b, 0), pair(b, 2));
+        return static_cast<unsigned>(_mm_movemask_epi8(_mm_packs_epi16(four_a, four_b)));
+    }
+    /// The lowest of `places`, of which there must be one.
+    [[nodiscard]] static Place lowest(unsigned places, Bucket& a, Bucket& b) {
+        const auto which = static_cast<size_t>(__builtin_ctz(places)) / 2;
+        return {which < Bucket::kPlaces ? &a : &b, which % Bucket::kPlaces};
+    }
+    /// Where this hash is; bucket nullptr: nowhere.
+    [[nodiscard]] Place place_of(uint64_t hash) const {
+        Bucket &a = buckets_[first(hash)], &b = buckets_[second(hash)];
+        const unsigned here = places_with(hash, a, b);
+        return here != 0 ? lowest(here, a, b) : Place{nullptr, 0};
+    }
+    [[nodiscard]] static Place worst(Bucket& a, Bucket& b, uint32_t now_s);
+    Place new_place(uint64_t hash, uint32_t now_s);
 
     std::span<Bucket> buckets_;
     size_t mask_;

@@ -55,11 +55,29 @@ Result<std::unique_ptr<MovedTable>> MovedTable::create(uint32_t capacity, rte_rc
     return made;
 }
 
+void MovedTable::find(std::span<const SessionName* const> names, uint32_t now_s,
+                      std::span<uint16_t> holders) const {
+    std::array<uint64_t, RTE_HASH_LOOKUP_BULK_MAX> fingerprints;
+    std::array<const void*, RTE_HASH_LOOKUP_BULK_MAX> keys;
+    std::array<void*, RTE_HASH_LOOKUP_BULK_MAX> data;
+    for (size_t i = 0; i < names.size(); i++) {
+        fingerprints[i] = fingerprint(*names[i]);
+        keys[i] = &fingerprints[i];
+    }
+    uint64_t hits = 0;
+    rte_hash_lookup_bulk_data(impl_->table, keys.data(), static_cast<uint32_t>(names.size()), &hits,
+                              data.data());
+    for (size_t i = 0; i < names.size(); i++) {
+        const bool moved = (hits >> i & 1) != 0 && expiry_of(data[i]) > now_s;
+        holders[i] = moved ? holder_of(data[i]) : uint16_t{0};
+    }
+}
+
 std::optional<uint16_t> MovedTable::find(const SessionName& name, uint32_t now_s) const {
-    const uint64_t key = fingerprint(name);
-    void* data = nullptr;
-    if (rte_hash_lookup_data(impl_->table, &key, &data) < 0 || expiry_of(data) <= now_s) return std::nullopt;
-    return holder_of(data);
+    const SessionName* const one = &name;
+    uint16_t holder = 0;
+    find({&one, 1}, now_s, {&holder, 1});
+    return holder != 0 ? std::optional(holder) : std::nullopt;
 }
 
 bool MovedTable::set(const SessionName& name, uint16_t holder, uint32_t expires_s, uint32_t now_s) {

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 
 #include "control/protocol/result.h"
 #include "dataplane/steer/session_name.h"
@@ -21,7 +22,9 @@ class MovedTable {
     MovedTable(const MovedTable&) = delete;
     MovedTable& operator=(const MovedTable&) = delete;
 
-    /// Workers. `now_s` = unix time; entries past their expiry do not count.
+    /// Workers, a burst at a time (64 names at most): who has each session, 0 = it has not moved. `now_s` =
+    /// unix time; entries past their expiry do not count.
+    void find(std::span<const SessionName* const> names, uint32_t now_s, std::span<uint16_t> holders) const;
     [[nodiscard]] std::optional<uint16_t> find(const SessionName& name, uint32_t now_s) const;
 
     // --- control thread only ---

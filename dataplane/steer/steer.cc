@@ -12,20 +12,28 @@
 namespace keyrail::steer {
 namespace {
 
-/// Who has the session, and by which of the hello's names.
-struct Holder {
-    uint16_t blade = 0;  // 0: nobody that we know of
-    uint8_t name = 0;
-    bool moved = false;  // not its home
-};
-
-Holder find_holder(const PendingHello& hello, const Context& context) {
-    for (uint8_t i = 0; i < hello.name_count; i++) {
-        if (hello.homes[i] == 0) continue;  // not ours, so nobody moved it either
-        const auto moved = context.shared.moved->find(hello.names[i], context.clock.unix_s);
-        return {moved.value_or(hello.homes[i]), i, moved.has_value()};
+/// Who has the sessions of all these hellos: one look into the moved table, which gets its memory meanwhile.
+void find_holders(std::span<PendingHello> hellos, const Context& context) {
+    std::array<const SessionName*, kBurst> names;
+    std::array<uint16_t, kBurst> holders;
+    std::array<PendingHello*, kBurst> named;
+    size_t count = 0;
+    for (PendingHello& hello : hellos) {
+        for (uint8_t i = 0; i < hello.name_count; i++) {
+            if (hello.homes[i] == 0) continue;  // not ours, so nobody moved it either
+            hello.holder = {hello.homes[i], i, false};
+            named[count] = &hello;
+            names[count++] = &hello.names[i];
+            break;
+        }
     }
-    return {};
+    if (count == 0) return;
+    context.shared.moved->find(std::span(names).first(count), context.clock.unix_s, holders);
+    for (size_t i = 0; i < count; i++) {
+        if (holders[i] == 0) continue;
+        named[i]->holder.blade = holders[i];
+        named[i]->holder.moved = true;
+    }
 }
 
 bool in_pool(const Pool& pool, uint16_t blade) { return std::ranges::binary_search(pool.blades, blade); }
@@ -126,7 +134,7 @@ uint16_t choose(const PendingHello& hello, const Holder& holder, const Context& 
 }
 
 void decide(PendingHello& hello, Burst& burst, Context& context) {
-    const Holder holder = find_holder(hello, context);
+    const Holder& holder = hello.holder;
     hello.blade = choose(hello, holder, context);
     hello.reason = hello.unnamed;
     if (hello.blade == 0) return;
@@ -160,7 +168,7 @@ void apply(PendingHello& hello, Burst& burst, Context& context) {
     Packet& packet = burst.packets[hello.packet];
     if (hello.blade == 0) return packet.decide(Action::drop, Reason::drop_no_blade);
     packet.forward_to(hello.blade, hello.reason);
-    FlowTable::Entry* flow = context.flows.insert(hello.hash, hello.blade, context.clock.s);
+    Flow* flow = context.flows.insert(hello.hash, hello.blade, context.clock.s);
     flow->closed = (packet.h.flags & kFin) != 0;
     context.stats.blade_flows[hello.blade].add();
 }
@@ -185,6 +193,7 @@ void follow(Packet& packet, const PendingHello& hello, Context& context) {
 void process(Burst& burst, Context& context) {
     if (burst.hello_count == 0) return;
     context.names->decrypt(burst.pending(), *context.snapshot, context.stats);
+    find_holders(burst.pending(), context);
     for (PendingHello& hello : burst.pending()) {
         decide(hello, burst, context);
         apply(hello, burst, context);

@@ -22,6 +22,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     // an exact copy, so that a read past the frame is a read past the allocation
     const std::vector<uint8_t> frame(data, data + size);
     const Headers h = parse_headers(frame);
+    Headers usual;
+    if (parse_usual_headers(frame, usual) && usual != h) __builtin_trap();
     if (h.layout == Layout::icmp_error && !quotes(frame, h)) __builtin_trap();
     if (h.layout != Layout::tcp) return 0;
     if (size_t{h.payload} + h.payload_size > size) __builtin_trap();

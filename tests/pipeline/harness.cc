@@ -264,7 +264,7 @@ uint64_t Harness::timed_burst(uint8_t port, const std::vector<Frame>& frames) {
 }
 
 void Harness::bind_flow(const Frame& frame, uint16_t blade) {
-    context_->flows.insert(context_->flow_hash(parse_headers(frame).tuple), blade, context_->clock.s);
+    context_->flows.insert(context_->flow_hash(parse_headers(frame)), blade, context_->clock.s);
 }
 
 void Harness::forget_flows() {

@@ -54,6 +54,26 @@ TEST(Headers, Ipv4OptionsAreSkipped) {
     EXPECT_EQ(h.payload_size, 1);
 }
 
+/// The short way agrees with the long one, or leaves the frame to it.
+TEST(Headers, TheUsualOnesAreReadTheSame) {
+    const Frame usual = TcpSegment{.seq = 5, .ack = 6, .payload = {1, 2, 3}}.frame();
+    Headers h;
+    ASSERT_TRUE(parse_usual_headers(usual, h));
+    EXPECT_EQ(h, parse_headers(usual));
+    for (size_t at = 12; at < usual.size(); at++) {
+        for (const unsigned flip : {0x01u, 0x10u, 0x80u, 0xffu}) {
+            Frame other = usual;
+            other[at] = static_cast<uint8_t>(other[at] ^ flip);
+            if (!parse_usual_headers(other, h)) continue;
+            EXPECT_EQ(h, parse_headers(other)) << "byte " << at;
+        }
+    }
+    for (size_t size = 0; size < usual.size(); size++)
+        EXPECT_FALSE(parse_usual_headers(std::span(usual).first(size), h)) << size;
+    EXPECT_FALSE(
+        parse_usual_headers(TcpSegment{.source = "2001:db8::1", .destination = "2001:db8::2"}.frame(), h));
+}
+
 const TcpSegment kSegment6{.source = "2001:db8::1", .destination = "2001:db8::2", .payload = {1, 2, 3}};
 
 TEST(Headers, VlanTagsAreSkipped) {

@@ -8,6 +8,7 @@
 #include <set>
 
 #include "dataplane/snapshot.h"
+#include "dataplane/steer/flow_hash.h"
 #include "dataplane/steer/flow_table.h"
 #include "dataplane/steer/names.h"
 #include "link.pb.h"
@@ -70,17 +71,35 @@ TEST(FullFlowTable, LosesClosedThenLongestIdle) {
     EXPECT_EQ(table.size(), 8u);
 }
 
-TEST(FlowHash, KeyedAndDependsOnEveryByte) {
+/// By version: of IPv4 the addresses' first 12 bytes are always the same.
+class FlowHashTest : public testing::TestWithParam<bool> {};
+INSTANTIATE_TEST_SUITE_P(Ipv6, FlowHashTest, testing::Bool());
+
+TEST_P(FlowHashTest, KeyedAndDependsOnEveryByte) {
     const FlowHash a(1), b(2);
-    Tuple t{test::address("192.0.2.1"), test::address("198.51.100.1"), 1, 443};
-    EXPECT_NE(a(t), b(t));
+    Headers h;
+    h.ipv6 = GetParam();
+    h.tuple = {test::address("192.0.2.1"), test::address("198.51.100.1"), 1, 443};
+    EXPECT_NE(a(h), b(h));
     std::set<uint64_t> seen;
-    for (size_t i = 0; i < sizeof t; i++) {
-        Tuple u = t;
-        reinterpret_cast<uint8_t*>(&u)[i] ^= 1;
-        seen.insert(a(u));
+    size_t bytes = 0;
+    for (size_t i = 0; i < sizeof h.tuple; i++) {
+        if (!h.ipv6 && i < 32 && i % 16 < 12) continue;
+        Headers other = h;
+        reinterpret_cast<uint8_t*>(&other.tuple)[i] ^= 1;
+        seen.insert(a(other));
+        bytes++;
     }
-    EXPECT_EQ(seen.size(), sizeof t);
+    EXPECT_EQ(seen.size(), bytes);
+}
+
+TEST_F(Flows, AnErasedOneDoesNotHideItsNextEntry) {
+    for (uint64_t other = 1; other < 4; other++) table.insert(42 + (other << 8), 1, 100);
+    table.insert(42, 7, 100);
+    table.erase(42);
+    table.insert(42, 8, 100);
+    ASSERT_NE(table.find(42, 100), nullptr);
+    EXPECT_EQ(table.find(42, 100)->blade, 8);
 }
 
 // --- Maglev

@@ -5,6 +5,7 @@
 #include <openssl/core_names.h>
 #include <openssl/evp.h>
 
+#include "dataplane/bind/cookie_macs.h"
 #include "tests/support/frames.h"
 
 namespace keyrail {
@@ -49,6 +50,25 @@ TEST(Cookie, MappedIpv4IsTheSecondHalfOfTheMappedAddress) {
     EXPECT_EQ(words[1], kr_cookie_mapped4(load32_raw(&mapped[12])));
 }
 
+/// Eight at a time or one by one: the same MACs, for both keys and any number of them.
+TEST(CookieMacs, AreThoseOfTheCookie) {
+    const std::array<kr_cookie_key, 2> keys = {{{1, 2}, {0x0123456789abcdef, ~uint64_t{0}}}};
+    CookieMacs macs;
+    for (const uint16_t count : std::initializer_list<uint16_t>{1, 7, 8, 9, 64}) {
+        macs.clear();
+        std::vector<uint64_t> wanted;
+        for (uint16_t i = 0; i < count; i++) {
+            kr_cookie_tuple tuple;
+            for (uint64_t w = 0; w < 5; w++) tuple.word[w] = (w + 1) * 0x9e3779b97f4a7c15 * (i + 1u);
+            const auto options = static_cast<uint8_t>(i * 37);
+            EXPECT_EQ(macs.add(tuple, options), i);
+            wanted.push_back(kr_cookie_mac(&tuple, options, &keys[options >> KR_COOKIE_KEY_SHIFT & 1]));
+        }
+        macs.make(keys);
+        for (uint16_t i = 0; i < count; i++) EXPECT_EQ(macs[i], wanted[i]) << i << " of " << count;
+    }
+}
+
 /// A handshake of which we play the client: SYN in, SYN-ACK out.
 struct Answer {
     TcpSegment syn;
@@ -63,9 +83,7 @@ struct Answer {
         frame.resize(answer_syn(frame, in, kKey, key_id, 0x12345));
         h = parse_headers(frame);
     }
-    [[nodiscard]] SynOptions options() const {
-        return read_syn_options(std::span(frame).subspan(h.l4 + 20u, h.tcp_length - 20u));
-    }
+    [[nodiscard]] SynOptions options() const { return read_syn_options(frame, h); }
     /// The client's next segment.
     [[nodiscard]] Frame reply(bool timestamps, std::vector<uint8_t> payload = {}) const {
         TcpSegment s = syn;
