@@ -23,16 +23,15 @@ inline constexpr uint32_t kNone = UINT32_MAX;
 struct Packet {
     rte_mbuf* mbuf;
     uint8_t* data;  // first byte of the Ethernet header
-    uint8_t port;   // index into Ports: where it came from
     uint16_t size;  // of the frame
     Action action;
     Reason reason;
     bool decided;      // action and reason are final
     uint16_t service;  // index into Snapshot::services
     uint16_t blade;    // forward: the blade; 0: `hop` says it all
-    uint32_t follows;  // index of the PendingHello that decides about this packet, or kNone
+    uint32_t follows;  // not decided: index of the PendingHello that decides about this packet
     uint64_t hash;     // FlowHash of the tuple
-    NextHop hop;
+    NextHop hop;       // by parse where there is no blade, else by the last stage
     Headers h;
 
     [[nodiscard]] std::span<const uint8_t> frame() const { return {data, size}; }
@@ -81,6 +80,7 @@ struct PendingHello {
 
 class Burst {
   public:
+    uint8_t port = 0;  // index into Ports: where all of them came from
     uint16_t count = 0;
     uint16_t hello_count = 0;
     std::array<Packet, kBurst> packets;

@@ -82,11 +82,19 @@ Result<std::unique_ptr<Routes>> Routes::create(uint32_t max_routes, rte_rcu_qsbr
     return routes;
 }
 
+void Routes::lookup4(std::span<const uint32_t> addresses, std::span<NextHop> hops) const {
+    constexpr size_t kMost = 64;
+    std::array<uint32_t, kMost> host;
+    std::array<uint64_t, kMost> ids;
+    for (size_t i = 0; i < addresses.size(); i++) host[i] = ntohl(addresses[i]);
+    rte_fib_lookup_bulk(impl_->v4.reader(), host.data(), ids.data(), static_cast<int>(addresses.size()));
+    for (size_t i = 0; i < addresses.size(); i++) hops[i] = impl_->hops[ids[i]].load();
+}
+
 NextHop Routes::lookup4(uint32_t address) const {
-    uint32_t host = ntohl(address);
-    uint64_t hop = kUnknownHop;
-    rte_fib_lookup_bulk(impl_->v4.reader(), &host, &hop, 1);
-    return impl_->hops[hop].load();
+    NextHop hop;
+    lookup4({&address, 1}, {&hop, 1});
+    return hop;
 }
 
 NextHop Routes::lookup6(const uint8_t address[16]) const {

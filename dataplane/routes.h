@@ -15,6 +15,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 
 #include "control/protocol/result.h"
 #include "dataplane/next_hop.h"
@@ -41,6 +42,8 @@ class Routes {
     /// `address` as it lies in the packet (network order). Unknown destinations give a NextHop with known ==
     /// 0.
     [[nodiscard]] NextHop lookup4(uint32_t address) const;
+    /// The same for a burst, at most 64: one call, and the table's lines come side by side.
+    void lookup4(std::span<const uint32_t> addresses, std::span<NextHop> hops) const;
     [[nodiscard]] NextHop lookup6(const uint8_t address[16]) const;
 
     // --- control thread only ---

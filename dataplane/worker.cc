@@ -82,13 +82,13 @@ struct Worker::Impl {
 
     /// Stage `rx`, second half: the mbufs of one burst, their data on its way into the cache.
     void process(rte_mbuf* const* mbufs, uint16_t count, uint8_t port) {
+        burst.port = port;
         burst.count = count;
         for (uint16_t i = 0; i < count; i++) {
             Packet& packet = burst.packets[i];
             packet.mbuf = mbufs[i];
             packet.data = rte_pktmbuf_mtod(mbufs[i], uint8_t*);
             packet.size = mbufs[i]->data_len;
-            packet.port = port;
             rte_prefetch0(packet.data);
         }
         run_pipeline(burst, *context);

@@ -176,7 +176,7 @@ void add_mac(const Packet& packet, Stray& stray, Context& context) {
     if (h.layout != Layout::tcp || !context.service(packet.service).by_session) return;
     if (is_syn(h)) {
         if (!context.service(packet.service).late) return;
-        stray.offered = read_syn_options(packet.frame(), h);
+        stray.offered = read_syn_options(tcp_options(packet.frame(), h));
         stray.options = cookie_options(stray.offered, h.ipv6, context.snapshot->cookie_key);
         stray.mac = context.cookie_macs.add(cookie_tuple(h.tuple, h.seq), stray.options);
     } else if (h.flags & kAck) {

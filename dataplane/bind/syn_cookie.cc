@@ -104,10 +104,6 @@ void swap_macs(uint8_t* ethernet) {
     std::memcpy(ethernet + 6, keep, 6);
 }
 
-std::span<const uint8_t> tcp_options(std::span<const uint8_t> frame, const Headers& h) {
-    return frame.subspan(h.l4 + size_t{kTcpMin}, h.tcp_length - size_t{kTcpMin});
-}
-
 /// The options of a Linux client (and of Android's), word by word; false: they are others.
 bool read_linux_options(std::span<const uint8_t> options, SynOptions& syn) {
     if (options.size() != 20) return false;
@@ -121,8 +117,7 @@ bool read_linux_options(std::span<const uint8_t> options, SynOptions& syn) {
 
 }  // namespace
 
-SynOptions read_syn_options(std::span<const uint8_t> frame, const Headers& h) {
-    const std::span<const uint8_t> options = tcp_options(frame, h);
+SynOptions read_syn_options(std::span<const uint8_t> options) {
     SynOptions syn = kNoOptions;
     if (read_linux_options(options, syn)) return syn;
     each_option(options, [&](uint8_t kind, std::span<const uint8_t> value) {
@@ -167,7 +162,7 @@ uint16_t write_syn_ack(std::span<uint8_t> frame, const Headers& h, const SynOpti
 
 uint16_t answer_syn(std::span<uint8_t> frame, const Headers& h, const kr_cookie_key& key, uint8_t key_id,
                     uint32_t tai_ms) {
-    const SynOptions syn = read_syn_options(frame, h);
+    const SynOptions syn = read_syn_options(tcp_options(frame, h));
     const uint8_t options = cookie_options(syn, h.ipv6, key_id);
     const kr_cookie_tuple tuple = cookie_tuple(h.tuple, h.seq);
     return write_syn_ack(frame, h, syn, options, kr_cookie_mac(&tuple, options, &key), tai_ms);

@@ -26,8 +26,8 @@ struct SynOptions {
 /// RFC 9293 section 3.7.1: the default MSS when the option is absent.
 inline constexpr SynOptions kNoOptions{536, KR_COOKIE_NO_WSCALE, false, false, 0};
 
-/// Reads a SYN's TCP options; malformed ones end the list (what was read before them counts).
-SynOptions read_syn_options(std::span<const uint8_t> frame, const Headers& h);
+/// Reads TCP options; malformed ones end the list (what was read before them counts).
+SynOptions read_syn_options(std::span<const uint8_t> options);
 
 /// The cookie's option byte for these options. `key_id` is 0 or 1.
 uint8_t cookie_options(const SynOptions& options, bool ipv6, uint8_t key_id);

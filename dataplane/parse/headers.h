@@ -111,7 +111,7 @@ Headers parse_headers(std::span<const uint8_t> frame);
 
 /// Nearly every frame: untagged IPv4 without options, not a fragment, TCP. Two masked words tell it from all
 /// others (125 instructions of parse_headers() become 45). False: parse_headers() says what it is.
-inline bool parse_usual_headers(std::span<const uint8_t> frame, Headers& h) {
+[[gnu::always_inline]] inline bool parse_usual_headers(std::span<const uint8_t> frame, Headers& h) {
     if (frame.size() < kEthernetSize + kIpv4Min + kTcpMin || frame.size() > UINT16_MAX) return false;
     const uint8_t* ip = &frame[kEthernetSize];
     const bool usual = (load32(ip - 2) & 0xffff'ff00) == (uint32_t{kEtherTypeIpv4} << 16 | 0x4500) &&
@@ -126,6 +126,11 @@ inline bool parse_usual_headers(std::span<const uint8_t> frame, Headers& h) {
     map_ipv4(h.tuple.destination, ip + 16);
     parse_tcp(frame, kEthernetSize + total, h);
     return h.layout == Layout::tcp;
+}
+
+/// Of a frame whose layout is tcp.
+inline std::span<const uint8_t> tcp_options(std::span<const uint8_t> frame, const Headers& h) {
+    return frame.subspan(h.l4 + size_t{kTcpMin}, h.tcp_length - size_t{kTcpMin});
 }
 
 }  // namespace keyrail

@@ -4,18 +4,40 @@
 namespace keyrail::parse {
 namespace {
 
+[[gnu::always_inline]] inline void read(Packet& packet) {
+    packet.decided = false;
+    packet.blade = 0;
+    if (!parse_usual_headers(packet.frame(), packet.h)) packet.h = parse_headers(packet.frame());
+}
+
+void return_to(const NextHop& hop, Packet& packet) {
+    packet.hop = hop;
+    if (hop.known) return packet.decide(Action::forward, Reason::returned);
+    packet.decide(Action::punt, Reason::punt_unresolved);  // the kernel resolves and forwards it
+}
+
 /// From a blade: what has a VIP as its source goes to the client by the kernel's routes, without any state of
 /// ours.
-void from_back(Packet& packet, const Context& context) {
-    const Headers& h = packet.h;
-    const bool ip = h.layout != Layout::not_ip && h.layout != Layout::truncated;
-    if (!ip || !context.snapshot->is_vip(h.tuple.source))
-        return packet.decide(Action::punt, Reason::punt_not_service);
-    const Address& to = h.tuple.destination;
-    packet.hop = h.ipv6 ? context.shared.routes->lookup6(to.data())
-                        : context.shared.routes->lookup4(load32_raw(&to[12]));
-    if (packet.hop.known) return packet.decide(Action::forward, Reason::returned);
-    packet.decide(Action::punt, Reason::punt_unresolved);  // the kernel resolves and forwards it
+void from_back(Burst& burst, const Context& context) {
+    std::array<Packet*, kBurst> returned;  // by IPv4
+    std::array<uint32_t, kBurst> clients;
+    std::array<NextHop, kBurst> hops;
+    size_t count = 0;
+    for (Packet& packet : burst.all()) {
+        read(packet);
+        const Headers& h = packet.h;
+        const bool ip = h.layout != Layout::not_ip && h.layout != Layout::truncated;
+        if (!ip || !context.snapshot->is_vip(h.tuple.source)) {
+            packet.decide(Action::punt, Reason::punt_not_service);
+        } else if (h.ipv6) {
+            return_to(context.shared.routes->lookup6(h.tuple.destination.data()), packet);
+        } else {
+            clients[count] = load32_raw(&h.tuple.destination[12]);
+            returned[count++] = &packet;
+        }
+    }
+    context.shared.routes->lookup4(std::span(clients).first(count), hops);
+    for (size_t i = 0; i < count; i++) return_to(hops[i], *returned[i]);
 }
 
 /// The service that it is for. kNoService: it is the kernel's, or decided about.
@@ -28,37 +50,38 @@ uint16_t service_of(Packet& packet, const Context& context) {
     return context.snapshot->find(h.tuple.destination, h.tuple.destination_port);
 }
 
-void from_front(Packet& packet, const Context& context) {
-    packet.service = service_of(packet, context);
-    if (packet.service == kNoService) {
-        if (!packet.decided) packet.decide(Action::punt, Reason::punt_not_service);
-        return;
+/// Workers on ports that do not spread flows themselves hand over what is not theirs.
+void from_front(Burst& burst, const Context& context) {
+    const bool sharing = context.shared.workers > 1 && !context.ports.list[burst.port].rss;
+    for (Packet& packet : burst.all()) {
+        read(packet);
+        packet.service = service_of(packet, context);
+        if (packet.service == kNoService) {
+            if (!packet.decided) packet.decide(Action::punt, Reason::punt_not_service);
+            continue;
+        }
+        packet.hash = context.flow_hash(packet.h);
+        if (sharing && owner(packet.hash, context.shared.workers) != context.worker)
+            packet.decide(Action::handoff, Reason::handed_over);
+        else
+            context.flows.prefetch(packet.hash);
     }
-    packet.hash = context.flow_hash(packet.h);
-    if (context.shared.workers > 1 && !context.ports.list[packet.port].rss &&
-        owner(packet.hash, context.shared.workers) != context.worker)
-        return packet.decide(Action::handoff, Reason::handed_over);
-    context.flows.prefetch(packet.hash);
+}
+
+/// Nothing is ours yet; ARP, ND and the control plane must work all the same.
+void all_to_kernel(Burst& burst) {
+    for (Packet& packet : burst.all()) {
+        read(packet);
+        packet.decide(Action::punt, Reason::punt_not_service);
+    }
 }
 
 }  // namespace
 
 void process(Burst& burst, Context& context) {
-    for (Packet& packet : burst.all()) {
-        packet.decided = false;
-        packet.blade = 0;
-        packet.follows = kNone;
-        packet.hop = {};
-        if (!parse_usual_headers(packet.frame(), packet.h)) packet.h = parse_headers(packet.frame());
-        if (context.snapshot == nullptr) {
-            // Nothing is ours yet; ARP, ND and the control plane must work all the same.
-            packet.decide(Action::punt, Reason::punt_not_service);
-        } else if (context.ports.list[packet.port].role == PortRole::front) {
-            from_front(packet, context);
-        } else {
-            from_back(packet, context);
-        }
-    }
+    if (context.snapshot == nullptr) return all_to_kernel(burst);
+    const bool front = context.ports.list[burst.port].role == PortRole::front;
+    front ? from_front(burst, context) : from_back(burst, context);
 }
 
 }  // namespace keyrail::parse

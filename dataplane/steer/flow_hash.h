@@ -17,12 +17,13 @@ class FlowHash {
   public:
     explicit FlowHash(uint64_t key) : key_(key) {}
 
-    /// Of the tuple. Of IPv4 it takes the 12 bytes that say something: 48 instructions become 25.
+    /// Of the tuple. Of IPv4 it takes what says something, in two words that need not go through memory: 48
+    /// instructions become 25.
     uint64_t operator()(const Headers& h) const {
         if (h.ipv6) return XXH3_64bits_withSeed(&h.tuple, sizeof h.tuple, key_);
-        const std::array<uint32_t, 3> words = {
-            load32_raw(&h.tuple.source[12]), load32_raw(&h.tuple.destination[12]),
-            uint32_t{h.tuple.source_port} << 16 | h.tuple.destination_port};
+        const std::array<uint64_t, 2> words = {
+            uint64_t{load32_raw(&h.tuple.source[12])} << 32 | load32_raw(&h.tuple.destination[12]),
+            uint64_t{h.tuple.source_port} << 16 | h.tuple.destination_port};
         return XXH3_64bits_withSeed(words.data(), sizeof words, key_);
     }
 

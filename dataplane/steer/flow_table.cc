@@ -6,10 +6,10 @@ namespace keyrail {
 FlowTable::FlowTable(std::span<Bucket> buckets) : buckets_(buckets), mask_(buckets.size() - 1) {}
 
 /// The one that matters least: expired, then closed, then idle longest.
-FlowTable::Place FlowTable::worst(Bucket& a, Bucket& b, uint32_t now_s) {
-    Place worst{&a, 0};
+FlowTable::Place FlowTable::worst(const Candidates& both, uint32_t now_s) {
+    Place worst{&both.buckets[both.first], 0};
     uint64_t worst_score = 0;
-    for (Bucket* bucket : {&a, &b}) {
+    for (Bucket* bucket : {&both.buckets[both.first], &both.buckets[both.second]}) {
         for (size_t i = 0; i < Bucket::kPlaces; i++) {
             const Flow& flow = bucket->flows[i];
             const uint64_t rank = expired(flow, now_s) ? 2 : flow.closed;
@@ -25,13 +25,14 @@ FlowTable::Place FlowTable::worst(Bucket& a, Bucket& b, uint32_t now_s) {
 /// A free place of the emptier bucket: two choices keep the table even. Else one that another flow gives up.
 FlowTable::Place FlowTable::new_place(uint64_t hash, uint32_t now_s) {
     constexpr unsigned kBitsOfFirst = 0xff;
-    Bucket &a = buckets_[first(hash)], &b = buckets_[second(hash)];
-    const unsigned free = places_with(0, a, b), in_a = free & kBitsOfFirst, in_b = free & ~kBitsOfFirst;
+    const Candidates both = candidates(hash);
+    const unsigned free = both.with(0), in_first = free & kBitsOfFirst, in_second = free & ~kBitsOfFirst;
     if (free != 0) {
         used_++;
-        return lowest(__builtin_popcount(in_b) > __builtin_popcount(in_a) ? in_b : in_a, a, b);
+        return both.lowest(__builtin_popcount(in_second) > __builtin_popcount(in_first) ? in_second
+                                                                                        : in_first);
     }
-    const Place place = worst(a, b, now_s);
+    const Place place = worst(both, now_s);
     evicted_ += !expired(*place.flow(), now_s);
     return place;
 }

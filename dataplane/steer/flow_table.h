@@ -68,31 +68,38 @@ class FlowTable {
         size_t index;
         [[nodiscard]] Flow* flow() const { return &bucket->flows[index]; }
     };
-    /// Which of a flow's eight places have this hash: two bits for each, the first bucket's below. All are
-    /// compared at once, and no branch depends on which it was: a quarter of all flows is in the second
-    /// bucket, which no CPU can guess.
-    [[nodiscard]] static unsigned places_with(uint64_t hash, const Bucket& a, const Bucket& b) {
-        const __m128i wanted = _mm_set1_epi64x(static_cast<long long>(hash));
-        const auto pair = [&](const Bucket& bucket, size_t i) {
-            return _mm_cmpeq_epi64(wanted,
-                                   _mm_load_si128(reinterpret_cast<const __m128i*>(&bucket.hashes[i])));
-        };
-        const __m128i four_a = _mm_packs_epi32(pair(a, 0), pair(a, 2));
-        const __m128i four_b = _mm_packs_epi32(pair(b, 0), pair(b, 2));
-        return static_cast<unsigned>(_mm_movemask_epi8(_mm_packs_epi16(four_a, four_b)));
-    }
-    /// The lowest of `places`, of which there must be one.
-    [[nodiscard]] static Place lowest(unsigned places, Bucket& a, Bucket& b) {
-        const auto which = static_cast<size_t>(__builtin_ctz(places)) / 2;
-        return {which < Bucket::kPlaces ? &a : &b, which % Bucket::kPlaces};
-    }
+    /// The two buckets of a flow, and which of their eight places have some hash: two bits for each, the
+    /// first bucket's below. All are compared at once, and no branch depends on which it was: a quarter of
+    /// all flows is in the second bucket, which no CPU can guess.
+    struct Candidates {
+        std::span<Bucket> buckets;
+        size_t first, second;
+
+        [[nodiscard]] unsigned with(uint64_t hash) const {
+            const __m128i wanted = _mm_set1_epi64x(static_cast<long long>(hash));
+            const auto pair = [&](size_t bucket, size_t i) {
+                const uint64_t* two = &buckets[bucket].hashes[i];
+                return _mm_cmpeq_epi64(wanted, _mm_load_si128(reinterpret_cast<const __m128i*>(two)));
+            };
+            const __m128i four_a = _mm_packs_epi32(pair(first, 0), pair(first, 2));
+            const __m128i four_b = _mm_packs_epi32(pair(second, 0), pair(second, 2));
+            return static_cast<unsigned>(_mm_movemask_epi8(_mm_packs_epi16(four_a, four_b)));
+        }
+        /// The lowest of `places`, of which there must be one.
+        [[nodiscard]] Place lowest(unsigned places) const {
+            const auto which = static_cast<size_t>(__builtin_ctz(places)) / 2;
+            const size_t in_second = 0 - which / Bucket::kPlaces;  // all ones or none
+            return {&buckets[first ^ ((first ^ second) & in_second)], which % Bucket::kPlaces};
+        }
+    };
+    [[nodiscard]] Candidates candidates(uint64_t hash) const { return {buckets_, first(hash), second(hash)}; }
     /// Where this hash is; bucket nullptr: nowhere.
     [[nodiscard]] Place place_of(uint64_t hash) const {
-        Bucket &a = buckets_[first(hash)], &b = buckets_[second(hash)];
-        const unsigned here = places_with(hash, a, b);
-        return here != 0 ? lowest(here, a, b) : Place{nullptr, 0};
+        const Candidates both = candidates(hash);
+        const unsigned here = both.with(hash);
+        return here != 0 ? both.lowest(here) : Place{nullptr, 0};
     }
-    [[nodiscard]] static Place worst(Bucket& a, Bucket& b, uint32_t now_s);
+    [[nodiscard]] static Place worst(const Candidates& both, uint32_t now_s);
     Place new_place(uint64_t hash, uint32_t now_s);
 
     std::span<Bucket> buckets_;

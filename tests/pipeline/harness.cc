@@ -224,6 +224,7 @@ void Harness::route_by_vlans(const std::string& client, const std::vector<uint16
 
 void Harness::load(uint8_t port, const std::vector<Frame>& frames) {
     if (frames.size() > kBurst) throw std::length_error("more than a burst");
+    burst_->port = port;
     burst_->count = static_cast<uint16_t>(frames.size());
     for (size_t i = 0; i < frames.size(); i++) {
         rte_mbuf* mbuf = rte_pktmbuf_alloc(Bench::get().pool);
@@ -235,7 +236,6 @@ void Harness::load(uint8_t port, const std::vector<Frame>& frames) {
         packet.mbuf = mbuf;
         packet.data = rte_pktmbuf_mtod(mbuf, uint8_t*);
         packet.size = mbuf->data_len;
-        packet.port = port;
     }
     context_->stats.rx.add(frames.size());
 }

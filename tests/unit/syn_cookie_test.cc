@@ -83,7 +83,7 @@ struct Answer {
         frame.resize(answer_syn(frame, in, kKey, key_id, 0x12345));
         h = parse_headers(frame);
     }
-    [[nodiscard]] SynOptions options() const { return read_syn_options(frame, h); }
+    [[nodiscard]] SynOptions options() const { return read_syn_options(tcp_options(frame, h)); }
     /// The client's next segment.
     [[nodiscard]] Frame reply(bool timestamps, std::vector<uint8_t> payload = {}) const {
         TcpSegment s = syn;
