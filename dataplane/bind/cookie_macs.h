@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The MACs of all SYN cookies that a burst makes or checks, eight at a time where the CPU has AVX2: a SipHash
-// alone waits for itself, eight together do not (306 instructions a MAC become 75).
+// alone waits for itself, eight together do not (306 instructions a MAC become 98, and wait less).
 #pragma once
 
 #include <array>
