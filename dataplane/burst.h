@@ -31,7 +31,7 @@ struct Packet {
     uint16_t blade;    // forward: the blade; 0: `hop` says it all
     uint32_t follows;  // not decided: index of the PendingHello that decides about this packet
     uint64_t hash;     // FlowHash of the tuple
-    NextHop hop;       // by parse where there is no blade, else by the last stage
+    NextHop hop;       // forward, no blade: where to
     Headers h;
 
     [[nodiscard]] std::span<const uint8_t> frame() const { return {data, size}; }

@@ -37,6 +37,14 @@ enum TcpFlag : uint8_t { kFin = 1, kSyn = 2, kRst = 4, kPsh = 8, kAck = 16, kUrg
 
 using Address = std::array<uint8_t, 16>;  // IPv4 as ::ffff:a.b.c.d
 
+/// By words: std::array compares 16 bytes by a call of memcmp().
+inline bool same(const Address& a, const Address& b) {
+    std::array<uint64_t, 2> x, y;
+    std::memcpy(x.data(), a.data(), sizeof x);
+    std::memcpy(y.data(), b.data(), sizeof y);
+    return ((x[0] ^ y[0]) | (x[1] ^ y[1])) == 0;
+}
+
 /// A connection as the client's packets name it. Ports in host order. No padding: it is hashed as bytes.
 struct Tuple {
     Address source{}, destination{};

@@ -40,22 +40,42 @@ void from_back(Burst& burst, const Context& context) {
     for (size_t i = 0; i < count; i++) return_to(hops[i], *returned[i]);
 }
 
+/// Services by destination. Neighbours in a burst are mostly for the same one, which is looked up once.
+class Services {
+  public:
+    explicit Services(const Snapshot& snapshot) : snapshot_(snapshot) {}
+
+    uint16_t find(const Tuple& tuple) {
+        if (tuple.destination_port == port_ && same(tuple.destination, address_)) return service_;
+        address_ = tuple.destination;
+        port_ = tuple.destination_port;
+        return service_ = snapshot_.find(address_, port_);
+    }
+
+  private:
+    const Snapshot& snapshot_;
+    Address address_{};
+    uint16_t port_ = 0, service_ = kNoService;
+};
+
 /// The service that it is for. kNoService: it is the kernel's, or decided about.
-uint16_t service_of(Packet& packet, const Context& context) {
+uint16_t service_of(Packet& packet, Services& services, const Snapshot& snapshot) {
     const Headers& h = packet.h;
-    const bool fragment = h.layout == Layout::fragment && context.snapshot->is_vip(h.tuple.destination);
+    if (h.layout == Layout::tcp || h.layout == Layout::icmp_error) [[likely]]
+        return services.find(h.tuple);
     if (h.layout == Layout::truncated) packet.decide(Action::drop, Reason::drop_truncated);
-    if (fragment) packet.decide(Action::drop, Reason::drop_fragment);
-    if (h.layout != Layout::tcp && h.layout != Layout::icmp_error) return kNoService;
-    return context.snapshot->find(h.tuple.destination, h.tuple.destination_port);
+    if (h.layout == Layout::fragment && snapshot.is_vip(h.tuple.destination))
+        packet.decide(Action::drop, Reason::drop_fragment);
+    return kNoService;
 }
 
 /// Workers on ports that do not spread flows themselves hand over what is not theirs.
 void from_front(Burst& burst, const Context& context) {
     const bool sharing = context.shared.workers > 1 && !context.ports.list[burst.port].rss;
+    Services services(*context.snapshot);
     for (Packet& packet : burst.all()) {
         read(packet);
-        packet.service = service_of(packet, context);
+        packet.service = service_of(packet, services, *context.snapshot);
         if (packet.service == kNoService) {
             if (!packet.decided) packet.decide(Action::punt, Reason::punt_not_service);
             continue;
