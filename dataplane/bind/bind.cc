@@ -18,14 +18,9 @@ void by_tuple(Packet& packet, const Context& context, Reason reason) {
     packet.forward_to(ring.at(packet.hash), reason);
 }
 
-/// Written once a second, not with each packet: the line need not go back to memory.
-void seen(Flow& flow, const Context& context) {
-    if (flow.last_seen_s != context.clock.s) flow.last_seen_s = context.clock.s;
-}
-
 /// The flow, if its blade can still have it. A flow of a dead blade is bound anew, as if it were unknown; so
 /// is a closed one of a blade that gets nothing new.
-Flow* live_flow(const Packet& packet, Context& context) {
+[[gnu::always_inline]] inline Flow* live_flow(const Packet& packet, Context& context) {
     Flow* flow = context.flows.find(packet.hash, context.clock.s);
     if (flow == nullptr) return nullptr;
     const BladeState state = context.snapshot->blades[flow->blade].state;
@@ -34,7 +29,8 @@ Flow* live_flow(const Packet& packet, Context& context) {
         context.flows.erase(packet.hash);
         return nullptr;
     }
-    seen(*flow, context);
+    // once a second, not with each packet: the line need not go back to memory
+    if (flow->last_seen_s != context.clock.s) flow->last_seen_s = context.clock.s;
     return flow;
 }
 
@@ -115,10 +111,8 @@ void answer(Packet& packet, const Stray& stray, const Context& context) {
 
 /// Does it acknowledge a cookie of ours?
 bool acknowledges(const Packet& packet, const Stray& stray, const Context& context) {
-    if (stray.mac == kNoMac || !(packet.h.flags & kAck)) return false;
-    const Acknowledgement acknowledgement(packet.frame(), packet.h);
-    return in_use(context.snapshot->cookie_keys[acknowledgement.key_id()]) &&
-           acknowledgement.carries(context.cookie_macs[stray.mac]);
+    return stray.mac != kNoMac && Acknowledgement(packet.frame(), packet.h)
+                                      .carries(context.cookie_macs[stray.mac], context.snapshot->cookie_keys);
 }
 
 /// A segment that proves a handshake with our cookie.
@@ -161,10 +155,8 @@ void icmp_error(Packet& packet, Context& context) {
 /// before anything of this burst changes it, which no client can tell.
 bool known(Packet& packet, Context& context) {
     if (packet.h.layout != Layout::tcp || (packet.h.flags & (kSyn | kFin | kRst))) return false;
-    Flow* flow = context.flows.find(packet.hash, context.clock.s);
+    const Flow* flow = live_flow(packet, context);
     if (flow == nullptr || flow->hello_due) return false;
-    if (context.snapshot->blades[flow->blade].state <= BladeState::down) return false;
-    seen(*flow, context);
     packet.forward_to(flow->blade, Reason::flow);
     return true;
 }

@@ -27,8 +27,12 @@ void each_option(std::span<const uint8_t> options, Visit visit) {
     }
 }
 
-/// Timestamps alone, as every segment of most clients has them: NOP, NOP, kind, length.
-constexpr uint32_t kTimestampAlone = uint32_t{kNop} << 24 | kNop << 16 | kTimestamp << 8 | 10;
+// Options as whole words, as they lie in headers; timestamps are followed by their two values.
+constexpr uint32_t kPad = kNop << 8 | kNop, kSack = kSackPermitted << 8 | 2,
+                   kTimestamps = kTimestamp << 8 | 10;
+constexpr uint32_t kTimestampsAlone = kPad << 16 | kTimestamps;  // as every segment of most clients has them
+constexpr uint32_t kSackAndTimestamps = kSack << 16 | kTimestamps;
+constexpr uint32_t kWscaleWord = kNop << 24 | kWscale << 16 | 3 << 8;  // and the shift count
 
 /// Writes a header word by word and sums it up on the way (RFC 1071).
 class HeaderWriter {
@@ -61,17 +65,16 @@ class HeaderWriter {
 
 /// The SYN-ACK's options, each padded to a word.
 void write_options(HeaderWriter& tcp, const SynOptions& syn, bool ipv6, uint32_t tsval) {
-    constexpr uint32_t kPad = kNop << 8 | kNop, kSack = kSackPermitted << 8 | 2;
     const uint32_t mss = ipv6 ? 1440 : 1460;  // what the blades' backplane carries, and the classes know
     tcp.put(uint32_t{kMss} << 24 | 4 << 16 | mss);
     if (syn.timestamp) {  // SACK-permitted rides in the padding of the timestamp, as Linux does it
-        tcp.put((syn.sack ? kSack : kPad) << 16 | kTimestamp << 8 | 10);
+        tcp.put(syn.sack ? kSackAndTimestamps : kTimestampsAlone);
         tcp.put(tsval);
         tcp.put(syn.tsval);
     } else if (syn.sack) {
         tcp.put(kPad << 16 | kSack);
     }
-    if (syn.wscale != KR_COOKIE_NO_WSCALE) tcp.put(kNop << 24 | kWscale << 16 | 3 << 8 | KR_COOKIE_WSCALE);
+    if (syn.wscale != KR_COOKIE_NO_WSCALE) tcp.put(kWscaleWord | KR_COOKIE_WSCALE);
 }
 
 /// Returns what it sums up to with addresses and protocol, the pseudo header of RFC 9293 section 3.1.
@@ -108,7 +111,8 @@ void swap_macs(uint8_t* ethernet) {
 bool read_linux_options(std::span<const uint8_t> options, SynOptions& syn) {
     if (options.size() != 20) return false;
     const uint32_t mss = load32(&options[0]), wscale = load32(&options[16]);
-    if (mss >> 16 != (kMss << 8 | 4) || load32(&options[4]) != 0x0402'080a || wscale >> 8 != 0x01'0303)
+    if (mss >> 16 != (kMss << 8 | 4) || load32(&options[4]) != kSackAndTimestamps ||
+        (wscale & 0xffff'ff00) != kWscaleWord)
         return false;
     syn = {static_cast<uint16_t>(mss), std::min(static_cast<uint8_t>(wscale), kWscaleMax), true, true,
            load32(&options[8])};
@@ -160,18 +164,10 @@ uint16_t write_syn_ack(std::span<uint8_t> frame, const Headers& h, const SynOpti
     return static_cast<uint16_t>(header.at() - frame.data());
 }
 
-uint16_t answer_syn(std::span<uint8_t> frame, const Headers& h, const kr_cookie_key& key, uint8_t key_id,
-                    uint32_t tai_ms) {
-    const SynOptions syn = read_syn_options(tcp_options(frame, h));
-    const uint8_t options = cookie_options(syn, h.ipv6, key_id);
-    const kr_cookie_tuple tuple = cookie_tuple(h.tuple, h.seq);
-    return write_syn_ack(frame, h, syn, options, kr_cookie_mac(&tuple, options, &key), tai_ms);
-}
-
 Acknowledgement::Acknowledgement(std::span<const uint8_t> frame, const Headers& h)
     : isn_(h.ack - 1), ipv6_(h.ipv6) {
     const std::span<const uint8_t> options = tcp_options(frame, h);
-    if (options.size() == 12 && load32(options.data()) == kTimestampAlone) {
+    if (options.size() == 12 && load32(options.data()) == kTimestampsAlone) {
         timestamp_ = true;
         tsecr_ = load32(&options[8]);
         return;
@@ -190,19 +186,10 @@ uint32_t Acknowledgement::full_segment() const {
     return mss - (timestamp_ ? kTimestampSpace : 0);
 }
 
-bool cookie_acknowledged(std::span<const uint8_t> frame, const Headers& h,
-                         std::span<const kr_cookie_key, 2> keys) {
-    const Acknowledgement acknowledgement(frame, h);
-    const kr_cookie_key& key = keys[acknowledgement.key_id()];
-    const kr_cookie_tuple tuple = cookie_tuple(h.tuple, h.seq - 1);
-    return in_use(key) && acknowledgement.carries(kr_cookie_mac(&tuple, acknowledgement.options(), &key));
-}
-
 std::optional<uint32_t> overtaken_seq(std::span<const uint8_t> frame, const Headers& h,
                                       std::span<const kr_cookie_key, 2> keys) {
     constexpr uint32_t kBefore = 9;  // the others of an initial window, RFC 6928
     const Acknowledgement acknowledgement(frame, h);
-    if (!in_use(keys[acknowledgement.key_id()])) return std::nullopt;
     const std::array<uint32_t, 2> sizes = {h.payload_size, acknowledgement.full_segment()};
     const auto start = [&](uint32_t i) { return h.seq - (i % kBefore + 1) * sizes[i / kBefore]; };
     CookieMacs macs;
@@ -210,7 +197,7 @@ std::optional<uint32_t> overtaken_seq(std::span<const uint8_t> frame, const Head
         macs.add(cookie_tuple(h.tuple, start(i) - 1), acknowledgement.options());
     macs.make(keys);
     for (uint16_t i = 0; i < sizes.size() * kBefore; i++)
-        if (acknowledgement.carries(macs[i])) return start(i);
+        if (acknowledgement.carries(macs[i], keys)) return start(i);
     return std::nullopt;
 }
 

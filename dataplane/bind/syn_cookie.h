@@ -15,7 +15,7 @@ namespace keyrail {
 /// Room that a SYN-ACK needs: Ethernet with two tags, IPv6, TCP with 20 bytes of options.
 inline constexpr size_t kSynAckMax = kEthernetSize + kTagsMax + 40 + 20 + 20;
 
-/// What a SYN offers, as far as the cookie carries it. Not initialised: a burst has room for 64 of them.
+/// What a SYN offers, as far as the cookie carries it. Not initialised by itself: a burst has room for 64.
 struct SynOptions {
     uint16_t mss;
     uint8_t wscale;
@@ -47,21 +47,18 @@ inline kr_cookie_tuple cookie_tuple(const Tuple& t, uint32_t client_isn) {
 uint16_t write_syn_ack(std::span<uint8_t> frame, const Headers& h, const SynOptions& syn, uint8_t options,
                        uint64_t mac, uint32_t tai_ms);
 
-/// All of the above for one SYN.
-uint16_t answer_syn(std::span<uint8_t> frame, const Headers& h, const kr_cookie_key& key, uint8_t key_id,
-                    uint32_t tai_ms);
-
 /// What a client's segment echoes of our SYN-ACK.
 class Acknowledgement {
   public:
     Acknowledgement(std::span<const uint8_t> frame, const Headers& h);
 
-    /// Of the cookie.
+    /// The cookie's option byte, which names its key.
     [[nodiscard]] uint8_t options() const { return static_cast<uint8_t>(isn_); }
-    [[nodiscard]] uint8_t key_id() const { return options() >> KR_COOKIE_KEY_SHIFT & 1; }
-    /// Is this the cookie with that MAC?
-    [[nodiscard]] bool carries(uint64_t mac) const {
-        return kr_cookie_valid(mac, isn_, timestamp_, tsecr_) != 0;
+    /// Is this the cookie with that MAC? `keys` by key id; one that is all zero is not in use: whoever wants
+    /// could make its cookies.
+    [[nodiscard]] bool carries(uint64_t mac, std::span<const kr_cookie_key, 2> keys) const {
+        const kr_cookie_key& key = keys[options() >> KR_COOKIE_KEY_SHIFT & 1];
+        return (key.k0 | key.k1) != 0 && kr_cookie_valid(mac, isn_, timestamp_, tsecr_) != 0;
     }
     /// Payload of a segment that the client fills, by the MSS class in the cookie.
     [[nodiscard]] uint32_t full_segment() const;
@@ -73,18 +70,10 @@ class Acknowledgement {
     uint32_t tsecr_ = 0;
 };
 
-/// A key that is all zero is not in use: whoever wants, could make its cookies.
-inline bool in_use(const kr_cookie_key& key) { return (key.k0 | key.k1) != 0; }
-
-/// Does this segment acknowledge a cookie of ours as the first thing after the handshake (seq = ISN + 1)?
-/// `keys` by key id.
-bool cookie_acknowledged(std::span<const uint8_t> frame, const Headers& h,
-                         std::span<const kr_cookie_key, 2> keys);
-
-/// The same for a segment that has overtaken the first one: the sequence number of that. The cookie's MAC is
-/// over the client's ISN, which only the first segment names; but clients fill their segments, so that a
-/// later one lies a few times its own size, or the size that the cookie says, behind it. nullopt: no such
-/// start fits.
+/// Of a segment that has overtaken the first one after the handshake: the sequence number of that. The
+/// cookie's MAC is over the client's ISN, which only the first segment names; but clients fill their
+/// segments, so that a later one lies a few times its own size, or the size that the cookie says, behind it.
+/// nullopt: no such start fits.
 std::optional<uint32_t> overtaken_seq(std::span<const uint8_t> frame, const Headers& h,
                                       std::span<const kr_cookie_key, 2> keys);
 

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <vector>
 
-#include "dataplane/bind/syn_cookie.h"
+#include "tests/support/cookies.h"
 
 namespace {
 
@@ -27,12 +27,12 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     if (h.layout == Layout::icmp_error && !quotes(frame, h)) __builtin_trap();
     if (h.layout != Layout::tcp) return 0;
     if (size_t{h.payload} + h.payload_size > size) __builtin_trap();
-    const std::array<kr_cookie_key, 2> keys = {{{1, 2}, {3, 4}}};
-    cookie_acknowledged(frame, h, keys);
+    const test::CookieKeys keys = {{{1, 2}, {3, 4}}};
+    test::cookie_acknowledged(frame, h, keys);
 
     std::vector<uint8_t> reply = frame;
     reply.resize(std::max(size, kSynAckMax));
-    reply.resize(answer_syn(reply, h, keys[1], 1, 99));
+    reply.resize(test::answer_syn(reply, h, keys, 1, 99));
     const Headers answered = parse_headers(reply);
     if (answered.layout != Layout::tcp || answered.ack != h.seq + 1) __builtin_trap();
     if (answered.tuple.source != h.tuple.destination) __builtin_trap();

@@ -6,6 +6,7 @@
 #include <openssl/evp.h>
 
 #include "dataplane/bind/cookie_macs.h"
+#include "tests/support/cookies.h"
 #include "tests/support/frames.h"
 
 namespace keyrail {
@@ -80,7 +81,7 @@ struct Answer {
         frame = syn.frame();
         const Headers in = parse_headers(frame);
         frame.resize(std::max<size_t>(frame.size(), kSynAckMax));
-        frame.resize(answer_syn(frame, in, kKey, key_id, 0x12345));
+        frame.resize(test::answer_syn(frame, in, {kKey, kKey}, key_id, 0x12345));
         h = parse_headers(frame);
     }
     [[nodiscard]] SynOptions options() const { return read_syn_options(tcp_options(frame, h)); }
@@ -99,7 +100,7 @@ struct Answer {
 bool acknowledged(const Frame& frame, uint8_t key_id = 0) {
     std::array<kr_cookie_key, 2> keys{};
     keys[key_id] = kKey;
-    return cookie_acknowledged(frame, parse_headers(frame), keys);
+    return test::cookie_acknowledged(frame, parse_headers(frame), keys);
 }
 
 struct SynCase {

@@ -11,7 +11,7 @@ from common.shell import ToolError, run, tail
 from fuzzing import campaign, targets
 from testing.report import Report, from_junit
 
-FUZZ_SECONDS = 6
+FUZZ_SECONDS = 10
 
 
 def normal_build() -> Report:
