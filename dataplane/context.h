@@ -5,6 +5,7 @@
 
 #include <array>
 #include <cstdint>
+#include <cstring>
 #include <memory>
 #include <span>
 
@@ -29,6 +30,13 @@ struct Clock {
     uint32_t s = 0;       // the same in seconds
     uint32_t unix_s = 0;  // wall clock, for expiries
     uint32_t tai_ms = 0;  // for cookies: the blades have the same clock (PTP or NTP; only 4 s matter)
+    uint32_t ticks = 0;   // `us` for the flow table
+
+    /// What follows from `us`.
+    void derive() {
+        s = static_cast<uint32_t>(us / 1'000'000);
+        ticks = static_cast<uint32_t>(us / (1'000'000 / kFlowTicks));
+    }
 };
 
 struct Context {
@@ -41,12 +49,16 @@ struct Context {
           flows(buckets),
           holds_table(holds, segments),
           names(std::move(decrypter)),
-          tx(open_ports, index, stats) {}
+          tx(open_ports, index, stats) {
+        for (size_t i = 0; i < open_ports.list.size(); i++)
+            std::memcpy(&port_macs[i], open_ports.list[i].mac.data(), sizeof(MacAddress));
+    }
 
     const uint16_t worker;
     Shared& shared;
     const Ports& ports;
-    const Snapshot* snapshot = nullptr;  // of this loop; null before the first configuration
+    std::array<uint64_t, kMaxPorts> port_macs{};  // their addresses as words (rewrite/macs.h)
+    const Snapshot* snapshot = nullptr;           // of this loop; null before the first configuration
     Clock clock;
     WorkerStats stats;
     FlowHash flow_hash;

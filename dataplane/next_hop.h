@@ -5,8 +5,8 @@
 
 #include <array>
 #include <atomic>
-#include <bit>
 #include <cstdint>
+#include <cstring>
 
 namespace keyrail {
 
@@ -20,16 +20,40 @@ struct TagStack {
 };
 inline constexpr size_t kMaxTagStacks = 256;
 
-/// 8 bytes: MAC (6), index of a TagStack (1; 0 = no tags), index into Ports and a flag (1). All zero = not
-/// known (yet).
-struct NextHop {
-    MacAddress mac{};
-    uint8_t tags = 0;
-    uint8_t port : 7 = 0;
-    uint8_t known : 1 = 0;
+/// The low 48 bits of a word are a MAC address, as it lies in a frame (rewrite/macs.h).
+inline constexpr uint64_t kMacMask = 0xffff'ffff'ffff;
 
-    [[nodiscard]] uint64_t pack() const { return std::bit_cast<uint64_t>(*this); }
-    static NextHop unpack(uint64_t word) { return std::bit_cast<NextHop>(word); }
+/// 8 bytes: MAC (48 bits), index of a TagStack (8; 0 = no tags), index into Ports (7), known (1). All zero =
+/// not known (yet). One word, not a struct of these: a worker keeps it in a register.
+class NextHop {
+  public:
+    constexpr NextHop() = default;
+    NextHop(const MacAddress& mac, uint8_t port, uint8_t tags = 0)
+        : word_(kKnown | uint64_t{port} << kPortShift | uint64_t{tags} << kTagsShift) {
+        std::memcpy(&word_, mac.data(), mac.size());
+    }
+    static constexpr NextHop unpack(uint64_t word) {
+        NextHop hop;
+        hop.word_ = word;
+        return hop;
+    }
+    [[nodiscard]] constexpr uint64_t pack() const { return word_; }
+
+    [[nodiscard]] constexpr bool known() const { return (word_ & kKnown) != 0; }
+    [[nodiscard]] constexpr uint8_t port() const { return word_ >> kPortShift & 0x7f; }
+    [[nodiscard]] constexpr uint8_t tags() const { return static_cast<uint8_t>(word_ >> kTagsShift); }
+    [[nodiscard]] constexpr uint64_t mac_word() const { return word_ & kMacMask; }
+    [[nodiscard]] MacAddress mac() const {
+        MacAddress mac;
+        std::memcpy(mac.data(), &word_, mac.size());
+        return mac;
+    }
+    bool operator==(const NextHop&) const = default;
+
+  private:
+    static constexpr unsigned kTagsShift = 48, kPortShift = 56;
+    static constexpr uint64_t kKnown = uint64_t{1} << 63;
+    uint64_t word_ = 0;
 };
 static_assert(sizeof(NextHop) == 8);
 

@@ -12,14 +12,14 @@ namespace keyrail {
 namespace {
 
 void forward(Packet& packet, Context& context) {
-    if (packet.blade != 0) packet.hop = context.shared.blade_hop[packet.blade].load();
-    if (!packet.hop.known) return context.tx.drop(packet.mbuf, Reason::drop_blade_unresolved);
-    const bool untagged = packet.h.l3 == kEthernetSize && packet.hop.tags == 0;
+    const NextHop hop = packet.blade != 0 ? context.shared.blade_hop[packet.blade].load() : packet.hop;
+    if (!hop.known()) return context.tx.drop(packet.mbuf, Reason::drop_blade_unresolved);
+    const bool untagged = packet.h.l3 == kEthernetSize && hop.tags() == 0;
     if (untagged) [[likely]]
-        write_macs(packet.data, packet.hop, context);
-    else if (!rewrite_l2(packet.mbuf, packet.hop, context))
+        write_macs(packet.data, hop, context);
+    else if (!rewrite_l2(packet.mbuf, hop, context))
         return context.tx.drop(packet.mbuf, Reason::drop_no_memory);
-    context.tx.send(packet.hop.port, packet.mbuf);
+    context.tx.send(hop.port(), packet.mbuf);
     context.stats.count(packet.reason);
 }
 

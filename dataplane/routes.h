@@ -39,8 +39,8 @@ class Routes {
     Routes& operator=(const Routes&) = delete;
 
     // --- workers: wait-free ---
-    /// `address` as it lies in the packet (network order). Unknown destinations give a NextHop with known ==
-    /// 0.
+    /// `address` as it lies in the packet (network order). Unknown destinations give a NextHop that is
+    /// not known.
     [[nodiscard]] NextHop lookup4(uint32_t address) const;
     /// The same for a burst, at most 64: one call, and the table's lines come side by side.
     void lookup4(std::span<const uint32_t> addresses, std::span<NextHop> hops) const;

@@ -41,6 +41,7 @@ class Idleness {
 
     void after_loop(bool worked) {
         idle_loops_ = worked ? 0 : idle_loops_ + 1;
+        if (worked) return;
         if (!adaptive_ || idle_loops_ < kSpins) return rte_pause();
         const long short_nap = std::min(kShortNapMax, (idle_loops_ - kSpins + 1) * kShortNapStep);
         const timespec nap{0, idle_loops_ < kQuietLoops ? short_nap : kLongNap};
@@ -65,6 +66,7 @@ struct Worker::Impl {
     std::unique_ptr<Context> context;
     PollMode poll = PollMode::busy;
     uint64_t tsc_per_us = 1;
+    uint64_t wall_us = 0;  // when the wall clocks were read
     Burst burst;
 
     ~Impl() {
@@ -75,7 +77,10 @@ struct Worker::Impl {
     void read_clocks() {
         Clock& clock = context->clock;
         clock.us = rte_rdtsc() / tsc_per_us;
-        clock.s = static_cast<uint32_t>(clock.us / 1'000'000);
+        clock.derive();
+        constexpr uint64_t kFresh = 250;  // nobody needs them finer than by the millisecond
+        if (clock.us - wall_us < kFresh && wall_us != 0) return;
+        wall_us = clock.us;
         clock.unix_s = static_cast<uint32_t>(nanoseconds(CLOCK_REALTIME_COARSE) / 1'000'000'000);
         clock.tai_ms = static_cast<uint32_t>(nanoseconds(CLOCK_TAI) / 1'000'000);
     }

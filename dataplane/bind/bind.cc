@@ -21,7 +21,7 @@ void by_tuple(Packet& packet, const Context& context, Reason reason) {
 /// The flow, if its blade can still have it. A flow of a dead blade is bound anew, as if it were unknown; so
 /// is a closed one of a blade that gets nothing new.
 [[gnu::always_inline]] inline Flow* live_flow(const Packet& packet, Context& context) {
-    Flow* flow = context.flows.find(packet.hash, context.clock.s);
+    Flow* flow = context.flows.find(packet.hash, context.clock.ticks);
     if (flow == nullptr) return nullptr;
     const BladeState state = context.snapshot->blades[flow->blade].state;
     if (state <= BladeState::down) return nullptr;
@@ -29,8 +29,7 @@ void by_tuple(Packet& packet, const Context& context, Reason reason) {
         context.flows.erase(packet.hash);
         return nullptr;
     }
-    // once a second, not with each packet: the line need not go back to memory
-    if (flow->last_seen_s != context.clock.s) flow->last_seen_s = context.clock.s;
+    flow->seen(context.clock.ticks);
     return flow;
 }
 
@@ -52,7 +51,7 @@ void hello_of_bound(Burst& burst, Packet& packet, const Flow& flow, Context& con
 
 void known_flow(Burst& burst, Packet& packet, Flow& flow, Context& context) {
     if (is_syn(packet.h)) return reopen(packet, flow);
-    if (packet.h.flags & (kFin | kRst)) flow.closed = 1;
+    if (packet.h.flags & (kFin | kRst)) flow.close(context.clock.ticks);
     if (flow.hello_due && context.service(packet.service).by_session && !(packet.h.flags & kRst) &&
         !packet.h.bare_ack())
         return hello_of_bound(burst, packet, flow, context);
@@ -76,7 +75,7 @@ void by_syn(Packet& packet, Context& context, Reason reason) {
 void plain(Packet& packet, Context& context) {
     by_syn(packet, context, Reason::steer_tuple);
     if (packet.action == Action::forward && !(packet.h.flags & (kSyn | kRst)))
-        context.flows.insert(packet.hash, packet.blade, context.clock.s);
+        context.flows.insert(packet.hash, packet.blade, context.clock.ticks);
 }
 
 /// Early binding. The handshake's last packet makes the entry: a SYN flood makes none. The hello comes on a
@@ -84,7 +83,7 @@ void plain(Packet& packet, Context& context) {
 void bind_early(Burst& burst, Packet& packet, Context& context) {
     by_syn(packet, context, Reason::bind_early);
     if (packet.action != Action::forward || (packet.h.flags & kRst)) return;
-    Flow* flow = context.flows.insert(packet.hash, packet.blade, context.clock.s);
+    Flow* flow = context.flows.insert(packet.hash, packet.blade, context.clock.ticks);
     flow->hello_due = 1;
     if (packet.h.bare_ack()) return;
     packet.decided = false;
@@ -93,15 +92,17 @@ void bind_early(Burst& burst, Packet& packet, Context& context) {
 
 /// A packet that no known flow explains, and what its cookie needs.
 struct Stray {
-    uint16_t packet;     // index into Burst::packets
-    uint16_t mac;        // index into Context::cookie_macs, or kNoMac
+    Packet* packet;
+    const Service* service;
+    bool flowless;       // it was looked for, before any packet of this burst was explained
     uint8_t options;     // SYN: of the cookie to be made
+    uint16_t mac;        // index into Context::cookie_macs, or kNoMac
     SynOptions offered;  // SYN: by the client
 };
 constexpr uint16_t kNoMac = UINT16_MAX;
 
 void answer(Packet& packet, const Stray& stray, const Context& context) {
-    if (!context.service(packet.service).served) return packet.decide(Action::drop, Reason::drop_no_blade);
+    if (!stray.service->served) return packet.decide(Action::drop, Reason::drop_no_blade);
     const std::span<uint8_t> room = room_for(packet, kSynAckMax);
     if (room.empty()) return packet.decide(Action::drop, Reason::drop_no_memory);
     set_size(packet, write_syn_ack(room, packet.h, stray.offered, stray.options,
@@ -123,7 +124,7 @@ void handshake_done(Burst& burst, Packet& packet, Context& context) {
 }
 
 void unknown_flow(Burst& burst, Packet& packet, const Stray& stray, Context& context) {
-    const bool late = context.service(packet.service).late;
+    const bool late = stray.service->late;
     if (is_syn(packet.h))
         return late ? answer(packet, stray, context) : by_syn(packet, context, Reason::bind_early);
     if (const uint32_t slot = context.holds_table.find(packet.hash, packet.h.tuple); slot != kNone) {
@@ -145,29 +146,35 @@ void unknown_flow(Burst& burst, Packet& packet, const Stray& stray, Context& con
 /// RFC 1191 and 8201); the blade's kernel judges what it quotes (RFC 5927). It does not keep a flow alive.
 void icmp_error(Packet& packet, Context& context) {
     const Service& service = context.service(packet.service);
-    if (const Flow* flow = context.flows.find(packet.hash, context.clock.s); flow != nullptr)
+    if (const Flow* flow = context.flows.find(packet.hash, context.clock.ticks); flow != nullptr)
         return packet.forward_to(flow->blade, Reason::icmp_error);
     if (service.by_session && service.late) return packet.decide(Action::drop, Reason::drop_icmp_unowned);
     by_tuple(packet, context, Reason::icmp_error);
 }
 
-/// An established flow needs no more than its blade: nearly all packets end here. The table is looked at
-/// before anything of this burst changes it, which no client can tell.
-bool known(Packet& packet, Context& context) {
-    if (packet.h.layout != Layout::tcp || (packet.h.flags & (kSyn | kFin | kRst))) return false;
-    const Flow* flow = live_flow(packet, context);
-    if (flow == nullptr || flow->hello_due) return false;
+enum class Known : uint8_t { forwarded, flowless, unclear };
+
+/// An established flow needs no more than its blade: nearly all packets end here, a connection's last ones,
+/// too. The table is looked at before anything of this burst changes it, which no client can tell.
+[[gnu::always_inline]] inline Known known(Packet& packet, Context& context) {
+    if (packet.h.layout != Layout::tcp || (packet.h.flags & kSyn)) return Known::unclear;
+    Flow* flow = live_flow(packet, context);
+    if (flow == nullptr) return Known::flowless;
+    if (flow->hello_due) return Known::unclear;
+    if (packet.h.flags & (kFin | kRst)) [[unlikely]]
+        flow->close(context.clock.ticks);
     packet.forward_to(flow->blade, Reason::flow);
-    return true;
+    return Known::forwarded;
 }
 
 /// Which MAC the stray will need if no flow explains it.
-void add_mac(const Packet& packet, Stray& stray, Context& context) {
-    stray.mac = kNoMac;
+void add_mac(Stray& stray, Context& context) {
+    const Packet& packet = *stray.packet;
     const Headers& h = packet.h;
-    if (h.layout != Layout::tcp || !context.service(packet.service).by_session) return;
+    stray.mac = kNoMac;
+    if (h.layout != Layout::tcp || !stray.service->by_session) return;
     if (is_syn(h)) {
-        if (!context.service(packet.service).late) return;
+        if (!stray.service->late) return;
         stray.offered = read_syn_options(tcp_options(packet.frame(), h));
         stray.options = cookie_options(stray.offered, h.ipv6, context.snapshot->cookie_key);
         stray.mac = context.cookie_macs.add(cookie_tuple(h.tuple, h.seq), stray.options);
@@ -177,12 +184,14 @@ void add_mac(const Packet& packet, Stray& stray, Context& context) {
     }
 }
 
-void explain(Burst& burst, const Stray& stray, Context& context) {
-    Packet& packet = burst.packets[stray.packet];
+/// `inserted`: FlowTable::inserted() when the strays were looked for.
+void explain(Burst& burst, const Stray& stray, uint64_t inserted, Context& context) {
+    Packet& packet = *stray.packet;
     if (packet.h.layout == Layout::icmp_error) return icmp_error(packet, context);
-    if (Flow* flow = live_flow(packet, context); flow != nullptr)
+    const bool none = stray.flowless && context.flows.inserted() == inserted;
+    if (Flow* flow = none ? nullptr : live_flow(packet, context); flow != nullptr)
         return known_flow(burst, packet, *flow, context);
-    if (context.service(packet.service).by_session) return unknown_flow(burst, packet, stray, context);
+    if (stray.service->by_session) return unknown_flow(burst, packet, stray, context);
     plain(packet, context);
 }
 
@@ -193,14 +202,19 @@ void process(Burst& burst, Context& context) {
     size_t count = 0;
     context.cookie_macs.clear();
     for (Packet& packet : burst.all()) {
-        if (packet.decided || known(packet, context)) continue;
+        if (packet.decided) continue;
+        const Known flow = known(packet, context);
+        if (flow == Known::forwarded) continue;
         Stray& stray = strays[count++];
-        stray.packet = static_cast<uint16_t>(&packet - burst.packets.data());
-        add_mac(packet, stray, context);
+        stray.packet = &packet;
+        stray.service = &context.service(packet.service);
+        stray.flowless = flow == Known::flowless;
+        add_mac(stray, context);
     }
     if (count == 0) return;
     context.cookie_macs.make(context.snapshot->cookie_keys);
-    for (const Stray& stray : std::span(strays).first(count)) explain(burst, stray, context);
+    const uint64_t inserted = context.flows.inserted();
+    for (const Stray& stray : std::span(strays).first(count)) explain(burst, stray, inserted, context);
 }
 
 }  // namespace keyrail::bind

@@ -12,9 +12,25 @@ void CookieMacs::make_one_by_one(std::span<const kr_cookie_key, 2> keys) {
     }
 }
 
+CookieMacs::Way CookieMacs::fastest() {
+    if (__builtin_cpu_supports("avx512f")) return Way::eight;
+    return __builtin_cpu_supports("avx2") ? Way::two_fours : Way::one_by_one;
+}
+
+void CookieMacs::make(std::span<const kr_cookie_key, 2> keys, Way way) {
+    switch (way) {
+        case Way::one_by_one:
+            return make_one_by_one(keys);
+        case Way::two_fours:
+            return make_by_two_fours(keys);
+        case Way::eight:
+            return make_by_eight(keys);
+    }
+}
+
 void CookieMacs::make(std::span<const kr_cookie_key, 2> keys) {
-    static const bool by_eight = __builtin_cpu_supports("avx2");
-    by_eight ? make_by_eight(keys) : make_one_by_one(keys);
+    static const Way way = fastest();
+    make(keys, way);
 }
 
 }  // namespace keyrail

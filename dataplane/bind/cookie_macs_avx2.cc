@@ -68,7 +68,7 @@ KEYRAIL_AVX2 inline FourSips start(Four last_word, std::span<const kr_cookie_key
 
 }  // namespace
 
-KEYRAIL_AVX2 void CookieMacs::make_by_eight(std::span<const kr_cookie_key, 2> keys) {
+KEYRAIL_AVX2 void CookieMacs::make_by_two_fours(std::span<const kr_cookie_key, 2> keys) {
     constexpr size_t kHalf = 4, kEight = 8;
     for (size_t i = 0; i < count_; i += kEight) {  // kMax is a multiple: beyond the last are stale words
         FourSips a = start(load(&words_[5][i]), keys), b = start(load(&words_[5][i + kHalf]), keys);

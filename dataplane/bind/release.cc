@@ -48,9 +48,9 @@ void release(uint32_t slot, uint16_t blade, Reason reason, Context& context) {
     const Hold& hold = context.holds_table.at(slot);
     const NextHop hop = context.shared.blade_hop[blade].load();
     const auto send = [&](rte_mbuf* mbuf) {
-        if (!hop.known) return context.tx.drop(mbuf, Reason::drop_blade_unresolved);
+        if (!hop.known()) return context.tx.drop(mbuf, Reason::drop_blade_unresolved);
         if (!rewrite_l2(mbuf, hop, context)) return context.tx.drop(mbuf, Reason::drop_no_memory);
-        context.tx.send(hop.port, mbuf);
+        context.tx.send(hop.port(), mbuf);
         context.stats.count(std::exchange(reason, Reason::hello_rest));
     };
     if (hold.bound == 0) context.stats.blade_flows[blade].add();
@@ -61,7 +61,7 @@ void release(uint32_t slot, uint16_t blade, Reason reason, Context& context) {
         });
         return read_on(slot, blade, context);
     }
-    context.flows.insert(hold.hash, blade, context.clock.s)->closed = hold.fin;
+    context.flows.insert(hold.hash, blade, context.clock.ticks)->closed = hold.fin;
     context.holds_table.release(slot, [&](rte_mbuf* mbuf, bool sent) {
         if (sent) return rte_pktmbuf_free(mbuf);
         send(mbuf);
@@ -70,7 +70,7 @@ void release(uint32_t slot, uint16_t blade, Reason reason, Context& context) {
 
 void read_on(uint32_t slot, uint16_t blade, Context& context) {
     Hold& hold = context.holds_table.at(slot);
-    context.flows.insert(hold.hash, blade, context.clock.s)->hello_due = 1;
+    context.flows.insert(hold.hash, blade, context.clock.ticks)->hello_due = 1;
     hold.bound = blade;
     hold.read_on = false;
     hold.phase = HoldPhase::collecting;
@@ -78,7 +78,7 @@ void read_on(uint32_t slot, uint16_t blade, Context& context) {
 }
 
 void stop_reading(uint32_t slot, Context& context) {
-    Flow* flow = context.flows.find(context.holds_table.at(slot).hash, context.clock.s);
+    Flow* flow = context.flows.find(context.holds_table.at(slot).hash, context.clock.ticks);
     if (flow != nullptr) flow->hello_due = 0;
     context.holds_table.release(slot, [](rte_mbuf* mbuf, bool) { rte_pktmbuf_free(mbuf); });
 }

@@ -3,11 +3,13 @@
 // out. The cookie itself, shared with the blade's accept program, is control/accept/cookie.h.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <span>
 
 #include "control/accept/cookie.h"
+#include "dataplane/bind/tcp_options.h"
 #include "dataplane/parse/headers.h"
 
 namespace keyrail {
@@ -21,16 +23,45 @@ struct SynOptions {
     uint8_t wscale;
     bool sack;
     bool timestamp;
-    uint32_t tsval;
+    uint32_t tsval_raw;  // as it lies in the packet: it is only sent back
+
+    [[nodiscard]] uint32_t tsval() const { return wire(tsval_raw); }
 };
 /// RFC 9293 section 3.7.1: the default MSS when the option is absent.
 inline constexpr SynOptions kNoOptions{536, KR_COOKIE_NO_WSCALE, false, false, 0};
 
-/// Reads TCP options; malformed ones end the list (what was read before them counts).
-SynOptions read_syn_options(std::span<const uint8_t> options);
+/// Any TCP options; malformed ones end the list (what was read before them counts).
+SynOptions read_any_options(std::span<const uint8_t> options);
+
+/// The same; those of a Linux client (and of Android's) by four comparisons.
+inline SynOptions read_syn_options(std::span<const uint8_t> options) {
+    if (options.size() != 20) return read_any_options(options);
+    const uint32_t mss = load32(&options[0]), wscale = load32(&options[16]);
+    const uint32_t others = ((mss & 0xffff'0000) ^ kMssWord) |
+                            (load32_raw(&options[4]) ^ kSackAndTimestamps) |
+                            ((wscale & 0xffff'ff00) ^ kWscaleWord);
+    if (others != 0) return read_any_options(options);
+    return {static_cast<uint16_t>(mss), std::min(static_cast<uint8_t>(wscale), kWscaleMax), true, true,
+            load32_raw(&options[8])};
+}
+
+/// Four sizes, ascending, 16 bits each.
+constexpr uint64_t mss_classes(bool ipv6) { return ipv6 ? KR_COOKIE_MSS6 : KR_COOKIE_MSS4; }
+
+/// The largest class that a client of this MSS can take; the smallest for everything below. The classes are
+/// constants, or this would be a third longer.
+template <bool kIpv6>
+constexpr unsigned mss_class(uint16_t mss) {
+    constexpr uint64_t kClasses = mss_classes(kIpv6);
+    return (mss >= (kClasses >> 16 & 0xffff)) + (mss >= (kClasses >> 32 & 0xffff)) + (mss >= kClasses >> 48);
+}
 
 /// The cookie's option byte for these options. `key_id` is 0 or 1.
-uint8_t cookie_options(const SynOptions& options, bool ipv6, uint8_t key_id);
+inline uint8_t cookie_options(const SynOptions& syn, bool ipv6, uint8_t key_id) {
+    const unsigned mss = ipv6 ? mss_class<true>(syn.mss) : mss_class<false>(syn.mss);
+    return static_cast<uint8_t>(mss << KR_COOKIE_MSS_SHIFT | (syn.sack ? KR_COOKIE_SACK : 0) |
+                                key_id << KR_COOKIE_KEY_SHIFT | syn.wscale);
+}
 
 /// What the cookie's MAC is over, beside the option byte.
 inline kr_cookie_tuple cookie_tuple(const Tuple& t, uint32_t client_isn) {

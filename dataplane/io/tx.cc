@@ -5,10 +5,14 @@
 
 namespace keyrail {
 
-Tx::Tx(const Ports& ports, uint16_t queue, WorkerStats& stats) : queue_(queue), stats_(stats) {
-    for (const Port& port : ports.list) {
-        wires_.push_back({port.device, &stats.tx, Reason::drop_tx_full, 0, {}});
-        kernels_.push_back({port.kernel, &stats.punt, Reason::drop_punt_full, 0, {}});
+Tx::Tx(const Ports& ports, uint16_t queue, WorkerStats& stats)
+    : ports_(ports.list.size()), queue_(queue), stats_(stats) {
+    for (size_t i = 0; i < ports_; i++) {
+        wires_[i].sent = &stats.tx;
+        wires_[i].device = ports.list[i].device;
+        kernels_[i].sent = &stats.punt;
+        kernels_[i].device = ports.list[i].kernel;
+        kernels_[i].full = Reason::drop_punt_full;
     }
 }
 
@@ -24,11 +28,14 @@ void Tx::flush(Queue& queue) {
     queue.count = 0;
 }
 
+void Tx::flush_all(std::span<Queue> queues) {
+    for (Queue& queue : queues.first(ports_))
+        if (queue.count > 0) flush(queue);
+}
+
 void Tx::flush() {
-    for (Queue& queue : wires_)
-        if (queue.count > 0) flush(queue);
-    for (Queue& queue : kernels_)
-        if (queue.count > 0) flush(queue);
+    flush_all(wires_);
+    flush_all(kernels_);
 }
 
 }  // namespace keyrail

@@ -5,7 +5,7 @@
 
 #include <array>
 #include <cstdint>
-#include <vector>
+#include <span>
 
 #include "dataplane/io/ports.h"
 #include "dataplane/stats.h"
@@ -25,19 +25,22 @@ class Tx {
 
   private:
     struct Queue {
-        uint16_t device = 0;
         Counter* sent = nullptr;
-        Reason full = Reason::drop_tx_full;
+        uint16_t device = 0;
         uint16_t count = 0;
-        std::array<rte_mbuf*, 128> mbufs;
+        Reason full = Reason::drop_tx_full;
+        std::array<rte_mbuf*, 126> mbufs;
     };
+    static_assert(sizeof(Queue) == 1024);  // a power of two: found by a shift
     void add(Queue& queue, rte_mbuf* mbuf) {
         queue.mbufs[queue.count++] = mbuf;
         if (queue.count == queue.mbufs.size()) flush(queue);
     }
     void flush(Queue& queue);
+    void flush_all(std::span<Queue> queues);
 
-    std::vector<Queue> wires_, kernels_;
+    const size_t ports_;
+    std::array<Queue, kMaxPorts> wires_, kernels_;  // by port; the first ports_ are in use
     uint16_t queue_;
     WorkerStats& stats_;
 };

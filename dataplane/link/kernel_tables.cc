@@ -101,9 +101,7 @@ void KernelTables::neighbour(const NeighbourKey& key, int state, const MacAddres
     entry.in_kernel = entry.seen = true;
     entry.state = state;
     NextHop to;
-    if (mac != nullptr && (state & kNudValid) != 0) {
-        to = {.mac = *mac, .tags = link->tags, .port = static_cast<uint8_t>(link->port & 0x7f), .known = 1};
-    }
+    if (mac != nullptr && (state & kNudValid) != 0) to = NextHop(*mac, link->port, link->tags);
     set_hop(key, entry, to);
 }
 
@@ -179,7 +177,7 @@ HopId KernelTables::host_hop(const Prefix& prefix) const {
     const auto ifindex = on_link(prefix.address);
     if (!ifindex) return kUnknownHop;
     const auto it = neighbours_.find({*ifindex, prefix.address});
-    return it != neighbours_.end() && it->second.to.known != 0 ? it->second.hop : kUnknownHop;
+    return it != neighbours_.end() && it->second.to.known() ? it->second.hop : kUnknownHop;
 }
 
 void KernelTables::install(const Prefix& prefix, Destination& destination, HopId hop) {

@@ -50,7 +50,7 @@ void report_blades(std::span<const WorkerStats* const> workers, const Snapshot& 
         for (const WorkerStats* stats : workers) flows += stats->blade_flows[id].get();
         blade.set_id(id);
         blade.set_flows_bound(flows);
-        blade.set_neighbour_known(shared.blade_hop[id].load().known != 0);
+        blade.set_neighbour_known(shared.blade_hop[id].load().known());
     }
 }
 

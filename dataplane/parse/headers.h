@@ -97,12 +97,8 @@ inline void map_ipv4(Address& address, const uint8_t* bytes) {
     std::memcpy(address.data(), words.data(), sizeof words);
 }
 
-/// TCP header at `h.l4`; `end` = where the IP packet ends in the frame.
-inline void parse_tcp(std::span<const uint8_t> frame, size_t end, Headers& h) {
-    if (end < h.l4 + size_t{kTcpMin}) return;  // truncated
-    const uint8_t* tcp = &frame[h.l4];
-    const size_t length = size_t{tcp[12]} / 16 * 4;
-    if (length < kTcpMin || h.l4 + length > end) return;
+/// A TCP header of `length` bytes at `h.l4`, all of it there.
+inline void fill_tcp(const uint8_t* tcp, size_t length, size_t end, Headers& h) {
     h.tuple.source_port = load16(tcp);
     h.tuple.destination_port = load16(tcp + 2);
     h.seq = load32(tcp + 4);
@@ -114,26 +110,36 @@ inline void parse_tcp(std::span<const uint8_t> frame, size_t end, Headers& h) {
     h.layout = Layout::tcp;
 }
 
+/// TCP header at `h.l4`; `end` = where the IP packet ends in the frame.
+inline void parse_tcp(std::span<const uint8_t> frame, size_t end, Headers& h) {
+    if (end < h.l4 + size_t{kTcpMin}) return;  // truncated
+    const uint8_t* tcp = &frame[h.l4];
+    const size_t length = size_t{tcp[12]} / 16 * 4;
+    if (length >= kTcpMin && h.l4 + length <= end) fill_tcp(tcp, length, end, h);
+}
+
 /// Any frame.
 Headers parse_headers(std::span<const uint8_t> frame);
 
 /// Nearly every frame: untagged IPv4 without options, not a fragment, TCP. Two masked words tell it from all
 /// others (125 instructions of parse_headers() become 45). False: parse_headers() says what it is.
 [[gnu::always_inline]] inline bool parse_usual_headers(std::span<const uint8_t> frame, Headers& h) {
-    if (frame.size() < kEthernetSize + kIpv4Min + kTcpMin || frame.size() > UINT16_MAX) return false;
-    const uint8_t* ip = &frame[kEthernetSize];
-    const bool usual = (load32(ip - 2) & 0xffff'ff00) == (uint32_t{kEtherTypeIpv4} << 16 | 0x4500) &&
-                       (load32(ip + 6) & 0x3fff'00ff) == kProtocolTcp;
-    const size_t total = load16(ip + 2);
-    if (!usual || total < kIpv4Min || kEthernetSize + total > frame.size()) return false;
-    h.layout = Layout::truncated;
+    constexpr size_t kTcp = kEthernetSize + kIpv4Min;
+    if (frame.size() < kTcp + kTcpMin || frame.size() > UINT16_MAX) return false;
+    const uint8_t *ip = &frame[kEthernetSize], *tcp = &frame[kTcp];
+    const uint32_t type_version = (load32(ip - 2) & 0xffff'ff00) ^ (uint32_t{kEtherTypeIpv4} << 16 | 0x4500);
+    const uint32_t fragment_protocol = (load32(ip + 6) & 0x3fff'00ff) ^ kProtocolTcp;
+    const size_t end = kEthernetSize + size_t{load16(ip + 2)}, length = size_t{tcp[12]} / 16 * 4;
+    if ((type_version | fragment_protocol) != 0 || length < kTcpMin || kTcp + length > end ||
+        end > frame.size())
+        return false;
     h.ipv6 = false;
     h.l3 = kEthernetSize;
-    h.l4 = kEthernetSize + kIpv4Min;
+    h.l4 = kTcp;
     map_ipv4(h.tuple.source, ip + 12);
     map_ipv4(h.tuple.destination, ip + 16);
-    parse_tcp(frame, kEthernetSize + total, h);
-    return h.layout == Layout::tcp;
+    fill_tcp(tcp, length, end, h);
+    return true;
 }
 
 /// Of a frame whose layout is tcp.

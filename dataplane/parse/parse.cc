@@ -11,9 +11,9 @@ namespace {
     if (!parse_usual_headers(packet.frame(), packet.h)) packet.h = parse_headers(packet.frame());
 }
 
-void return_to(const NextHop& hop, Packet& packet) {
+void return_to(NextHop hop, Packet& packet) {
     packet.hop = hop;
-    if (hop.known) return packet.decide(Action::forward, Reason::returned);
+    if (hop.known()) return packet.decide(Action::forward, Reason::returned);
     packet.decide(Action::punt, Reason::punt_unresolved);  // the kernel resolves and forwards it
 }
 

@@ -70,17 +70,32 @@ size_t earliest_end(const Record& record, size_t gathered, size_t message_size) 
     return record.offset + missing + (further + kRecordMax - 1) / kRecordMax * kRecordHeader;
 }
 
-}  // namespace
+/// Nearly every hello lies in one record, whole and within the limits, and is known by its first nine bytes
+/// (a fifth of what it takes to gather it). False: gather() says what it is. Filled in where it lies: a copy
+/// would be read in larger pieces than it was just written in, for which a CPU waits.
+bool in_one_record(Bytes stream, size_t limit, HandshakeMessage& message) {
+    constexpr size_t kHeaders = kRecordHeader + kMessageHeader;
+    if (stream.size() < kHeaders || stream[0] != kRecordHandshake || stream[1] != 3 ||
+        stream[5] != kClientHello)
+        return false;
+    const size_t declared = load16(&stream[3]), end = kHeaders + load24(&stream[6]);
+    if (declared > kRecordMax || end > kRecordHeader + declared || end > stream.size() || end > limit)
+        return false;
+    message.status = HelloStatus::complete;
+    message.offset = static_cast<uint32_t>(end);
+    message.records = 1;
+    message.body = stream.subspan(kHeaders, end - kHeaders);
+    return true;
+}
 
-HandshakeMessage first_message(Bytes stream, std::span<uint8_t> scratch, const HelloLimits& limits) {
-    const size_t limit = std::min<size_t>(limits.bytes, scratch.size());
+HandshakeMessage gather(Bytes stream, std::span<uint8_t> scratch, size_t limit, uint16_t records_limit) {
     Gathering message(scratch);
     uint16_t records = 0;
     const auto stop = [&](HelloStatus status, size_t offset) {
         return HandshakeMessage{status, static_cast<uint32_t>(offset), records, message.body()};
     };
     size_t at = 0, needed = kRecordHeader + kMessageHeader;
-    while (records < limits.records) {
+    while (records < records_limit) {
         const Record record = read_record(stream, at);
         if (record.status == HelloStatus::need_more) return stop(HelloStatus::need_more, needed);
         if (record.status != HelloStatus::complete) {
@@ -99,6 +114,16 @@ HandshakeMessage first_message(Bytes stream, std::span<uint8_t> scratch, const H
         if (at > stream.size()) return stop(HelloStatus::need_more, needed);
     }
     return stop(HelloStatus::too_long, at);
+}
+
+}  // namespace
+
+HandshakeMessage first_message(Bytes stream, std::span<uint8_t> scratch, const HelloLimits& limits) {
+    const size_t limit = std::min<size_t>(limits.bytes, scratch.size());
+    HandshakeMessage message;
+    if (limits.records == 0 || !in_one_record(stream, limit, message))
+        message = gather(stream, scratch, limit, limits.records);
+    return message;
 }
 
 uint32_t stream_offset(Bytes stream, size_t message_offset) {

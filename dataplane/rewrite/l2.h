@@ -9,6 +9,7 @@
 
 #include "dataplane/burst.h"
 #include "dataplane/context.h"
+#include "dataplane/rewrite/macs.h"
 
 namespace keyrail {
 
@@ -25,15 +26,14 @@ inline bool retag(rte_mbuf* mbuf, const TagStack& tags) {
 }
 
 /// Destination: the next hop. Source: our port, as every hop does, so that switches learn where we are.
-inline void write_macs(uint8_t* ethernet, const NextHop& hop, const Context& context) {
-    std::memcpy(ethernet, hop.mac.data(), 6);
-    std::memcpy(ethernet + 6, context.ports.list[hop.port].mac.data(), 6);
+inline void write_macs(uint8_t* ethernet, NextHop hop, const Context& context) {
+    write_macs(ethernet, Macs{hop.mac_word(), context.port_macs[hop.port()]});
 }
 
 /// MACs and tags of any frame. False: the tags of the link found no room.
-[[nodiscard]] inline bool rewrite_l2(rte_mbuf* mbuf, const NextHop& hop, const Context& context) {
-    const bool tagged = is_tag(rte_pktmbuf_mtod(mbuf, const uint8_t*) + 12) || hop.tags != 0;
-    if (tagged && !retag(mbuf, context.shared.tag_stacks[hop.tags])) return false;
+[[nodiscard]] inline bool rewrite_l2(rte_mbuf* mbuf, NextHop hop, const Context& context) {
+    const bool tagged = is_tag(rte_pktmbuf_mtod(mbuf, const uint8_t*) + 12) || hop.tags() != 0;
+    if (tagged && !retag(mbuf, context.shared.tag_stacks[hop.tags()])) return false;
     write_macs(rte_pktmbuf_mtod(mbuf, uint8_t*), hop, context);
     return true;
 }

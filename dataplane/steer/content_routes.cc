@@ -68,8 +68,7 @@ std::optional<uint16_t> ContentRoutes::find(Key& key, const ClientHello& hello) 
     return found == pools_.end() ? std::nullopt : std::optional(found->second);
 }
 
-std::optional<uint16_t> ContentRoutes::find(const ClientHello& hello) const {
-    if (pools_.empty() || hello.server_name.empty()) return std::nullopt;
+std::optional<uint16_t> ContentRoutes::find_named(const ClientHello& hello) const {
     Key key(hello.server_name);
     if (key.empty()) return std::nullopt;
     if (const auto pool = find(key, hello)) return pool;

@@ -30,7 +30,10 @@ class ContentRoutes {
 
     /// The pool of the most specific route: a whole name before a pattern, and with a protocol that the
     /// client offers, the ones it names first before the others, before any protocol.
-    [[nodiscard]] std::optional<uint16_t> find(const ClientHello& hello) const;
+    [[nodiscard]] std::optional<uint16_t> find(const ClientHello& hello) const {
+        if (pools_.empty() || hello.server_name.empty()) return std::nullopt;
+        return find_named(hello);
+    }
 
   private:
     class Key;
@@ -38,6 +41,7 @@ class ContentRoutes {
         using is_transparent = void;
         size_t operator()(std::string_view key) const;
     };
+    [[nodiscard]] std::optional<uint16_t> find_named(const ClientHello& hello) const;
     [[nodiscard]] std::optional<uint16_t> find(Key& key, const ClientHello& hello) const;
 
     std::unordered_map<std::string, uint16_t, Hash, std::equal_to<>> pools_;

@@ -6,14 +6,14 @@ namespace keyrail {
 FlowTable::FlowTable(std::span<Bucket> buckets) : buckets_(buckets), mask_(buckets.size() - 1) {}
 
 /// The one that matters least: expired, then closed, then idle longest.
-FlowTable::Place FlowTable::worst(const Candidates& both, uint32_t now_s) {
+FlowTable::Place FlowTable::worst(const Candidates& both, uint32_t now) {
     Place worst{&both.buckets[both.first], 0};
     uint64_t worst_score = 0;
     for (Bucket* bucket : {&both.buckets[both.first], &both.buckets[both.second]}) {
         for (size_t i = 0; i < Bucket::kPlaces; i++) {
             const Flow& flow = bucket->flows[i];
-            const uint64_t rank = expired(flow, now_s) ? 2 : flow.closed;
-            const uint64_t score = (rank << 32) + (now_s - flow.last_seen_s);
+            const uint64_t rank = expired(flow, now) ? 2 : flow.closed;
+            const uint64_t score = (rank << 32) + (now - flow.last_seen);
             if (score <= worst_score) continue;
             worst = {bucket, i};
             worst_score = score;
@@ -23,7 +23,7 @@ FlowTable::Place FlowTable::worst(const Candidates& both, uint32_t now_s) {
 }
 
 /// A free place of the emptier bucket: two choices keep the table even. Else one that another flow gives up.
-FlowTable::Place FlowTable::new_place(uint64_t hash, uint32_t now_s) {
+FlowTable::Place FlowTable::new_place(uint64_t hash, uint32_t now) {
     constexpr unsigned kBitsOfFirst = 0xff;
     const Candidates both = candidates(hash);
     const unsigned free = both.with(0), in_first = free & kBitsOfFirst, in_second = free & ~kBitsOfFirst;
@@ -32,18 +32,19 @@ FlowTable::Place FlowTable::new_place(uint64_t hash, uint32_t now_s) {
         return both.lowest(__builtin_popcount(in_second) > __builtin_popcount(in_first) ? in_second
                                                                                         : in_first);
     }
-    const Place place = worst(both, now_s);
-    evicted_ += !expired(*place.flow(), now_s);
+    const Place place = worst(both, now);
+    evicted_ += !expired(*place.flow(), now);
     return place;
 }
 
-Flow* FlowTable::insert(uint64_t hash, uint16_t blade, uint32_t now_s) {
+Flow* FlowTable::insert(uint64_t hash, uint16_t blade, uint32_t now) {
     Place place = place_of(hash);
     if (place.bucket == nullptr) {
-        place = new_place(hash, now_s);
+        place = new_place(hash, now);
         place.bucket->hashes[place.index] = hash;
     }
-    *place.flow() = {now_s, blade, 0, 0};
+    *place.flow() = {now, blade, 0, 0};
+    inserted_++;
     return place.flow();
 }
 

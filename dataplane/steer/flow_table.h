@@ -2,6 +2,8 @@
 // Flow table: connection -> blade, for one worker. No pointers, no keys: 16 bytes a flow, found by a 64-bit
 // keyed hash (of 2^32 flows, one in 2^29 would meet another's hash in its eight places). Two candidate cache
 // lines for each flow; where both are full the entry that was idle longest makes room, closed ones first.
+// Time is monotonic, in sixteenths of a second ("ticks"): when closed flows fill the table within a second,
+// the one that makes room must be one whose last acknowledgement has long passed.
 #pragma once
 
 #include <smmintrin.h>
@@ -13,19 +15,30 @@
 
 namespace keyrail {
 
+inline constexpr uint32_t kFlowTicks = 16;  // in a second
+
 /// What is known of a flow. 8 bytes.
 struct Flow {
-    uint32_t last_seen_s = 0;
-    uint16_t blade = 0;     // 0 = free
-    uint8_t closed = 0;     // FIN or RST seen
-    uint8_t hello_due = 0;  // its SYN went to the blade: the hello comes on a connection that is bound
+    uint32_t last_seen = 0;  // in ticks; at most a second behind
+    uint16_t blade = 0;      // 0 = free
+    uint8_t closed = 0;      // FIN or RST seen
+    uint8_t hello_due = 0;   // its SYN went to the blade: the hello comes on a connection that is bound
+
+    /// Once a second, not with each packet: the line need not go back to memory.
+    void seen(uint32_t now) {
+        if (now - last_seen >= kFlowTicks) last_seen = now;
+    }
+    void close(uint32_t now) {
+        closed = 1;
+        last_seen = now;
+    }
 };
 static_assert(sizeof(Flow) == 8);
 
 class FlowTable {
   public:
-    static constexpr uint32_t kClosedSeconds = 60;      // after FIN or RST (facts: TIME_WAIT on the blade)
-    static constexpr uint32_t kIdleSeconds = 2 * 3600;  // as Linux's tcp_keepalive_time
+    static constexpr uint32_t kClosedTicks = 60 * kFlowTicks;      // after FIN or RST: TIME_WAIT on the blade
+    static constexpr uint32_t kIdleTicks = 2 * 3600 * kFlowTicks;  // as Linux's tcp_keepalive_time
 
     /// One cache line: all hashes together, so that they are compared at once.
     struct alignas(64) Bucket {
@@ -38,21 +51,27 @@ class FlowTable {
     /// `buckets`: a power of two, zeroed, owned by the caller, who outlives the table.
     explicit FlowTable(std::span<Bucket> buckets);
 
-    void prefetch(uint64_t hash) const {
+    /// Inlined come what may: GCC takes a function that only prefetches for one without effect, and drops
+    /// calls of it before it would have inlined them.
+    [[gnu::always_inline]] void prefetch(uint64_t hash) const {
         __builtin_prefetch(&buckets_[first(hash)]);
         __builtin_prefetch(&buckets_[second(hash)]);
     }
     /// The live flow with this hash or nullptr. Valid until the next insert.
-    [[nodiscard]] Flow* find(uint64_t hash, uint32_t now_s) {
+    [[nodiscard]] Flow* find(uint64_t hash, uint32_t now) {
         const Place place = place_of(hash);
         if (place.bucket == nullptr) return nullptr;
         Flow* flow = place.flow();
-        return flow->blade == 0 || expired(*flow, now_s) ? nullptr : flow;
+        if (now - flow->last_seen < kFlowTicks && flow->blade != 0) [[likely]]
+            return flow;
+        return flow->blade == 0 || expired(*flow, now) ? nullptr : flow;
     }
     /// Enters or replaces. Never fails: an older flow may have to go.
-    Flow* insert(uint64_t hash, uint16_t blade, uint32_t now_s);
+    Flow* insert(uint64_t hash, uint16_t blade, uint32_t now);
     void erase(uint64_t hash);
 
+    /// Calls of insert(): as long as it stays the same, a flow that was not there is not there.
+    [[nodiscard]] uint64_t inserted() const { return inserted_; }
     [[nodiscard]] uint64_t size() const { return used_; }        // entries in use, expired ones included
     [[nodiscard]] uint64_t evicted() const { return evicted_; }  // live entries that had to make room
 
@@ -60,8 +79,8 @@ class FlowTable {
     [[nodiscard]] size_t first(uint64_t hash) const { return hash & mask_; }
     // the other bucket depends on other bits, and is another bucket
     [[nodiscard]] size_t second(uint64_t hash) const { return (first(hash) ^ ((hash >> 32) | 1)) & mask_; }
-    static bool expired(const Flow& flow, uint32_t now_s) {
-        return now_s - flow.last_seen_s > (flow.closed ? kClosedSeconds : kIdleSeconds);
+    static bool expired(const Flow& flow, uint32_t now) {
+        return now - flow.last_seen > (flow.closed ? kClosedTicks : kIdleTicks);
     }
     struct Place {
         Bucket* bucket;
@@ -99,12 +118,12 @@ class FlowTable {
         const unsigned here = both.with(hash);
         return here != 0 ? both.lowest(here) : Place{nullptr, 0};
     }
-    [[nodiscard]] static Place worst(const Candidates& both, uint32_t now_s);
-    Place new_place(uint64_t hash, uint32_t now_s);
+    [[nodiscard]] static Place worst(const Candidates& both, uint32_t now);
+    Place new_place(uint64_t hash, uint32_t now);
 
     std::span<Bucket> buckets_;
     size_t mask_;
-    uint64_t used_ = 0, evicted_ = 0;
+    uint64_t used_ = 0, evicted_ = 0, inserted_ = 0;
 };
 
 }  // namespace keyrail

@@ -168,7 +168,7 @@ void apply(PendingHello& hello, Burst& burst, Context& context) {
     Packet& packet = burst.packets[hello.packet];
     if (hello.blade == 0) return packet.decide(Action::drop, Reason::drop_no_blade);
     packet.forward_to(hello.blade, hello.reason);
-    Flow* flow = context.flows.insert(hello.hash, hello.blade, context.clock.s);
+    Flow* flow = context.flows.insert(hello.hash, hello.blade, context.clock.ticks);
     flow->closed = (packet.h.flags & kFin) != 0;
     context.stats.blade_flows[hello.blade].add();
 }

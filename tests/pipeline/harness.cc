@@ -62,11 +62,8 @@ struct Bench {
         auto made = Routes::create(1024);
         if (!made) throw std::runtime_error(made.error().message);
         routes = std::move(*made);
-        NextHop client;
-        client.mac = kClientMac;
-        client.port = kFront;
-        client.known = 1;
-        if (!routes->set4({htonl(0xc000020a)}, 32, client)) throw std::runtime_error("route");
+        if (!routes->set4({htonl(0xc000020a)}, 32, NextHop(kClientMac, kFront)))
+            throw std::runtime_error("route");
     }
 
     /// A device whose transmissions land in `out`; nothing is ever received from it.
@@ -178,16 +175,12 @@ Harness::Harness(const Scene& scene)
     shared_.asks[0] = Bench::get().asks;
     shared_.handoff[1] = Bench::get().handoff;
     shared_.control_connected = scene.control_connected;
-    for (uint16_t blade = 1; blade <= std::max<size_t>(8, scene.up.size()); blade++) {
-        NextHop hop;
-        hop.mac = blade_mac(blade);
-        hop.port = kBack;
-        hop.known = 1;
-        shared_.blade_hop[blade].store(hop);
-    }
+    for (uint16_t blade = 1; blade <= std::max<size_t>(8, scene.up.size()); blade++)
+        shared_.blade_hop[blade].store(NextHop(blade_mac(blade), kBack));
     context_ = std::make_unique<Context>(uint16_t{0}, shared_, ports_, std::span(buckets_), scene.holds,
                                          scene.segments, std::move(NameDecrypter::create().value()));
-    context_->clock = {10'000'000, 10, 1'700'000'000, 5};
+    context_->clock = {.us = 10'000'000, .unix_s = 1'700'000'000, .tai_ms = 5};
+    context_->clock.derive();
     set_blades(scene);
 }
 
@@ -218,8 +211,7 @@ void Harness::route_by_vlans(const std::string& client, const std::vector<uint16
     std::copy(tags.begin() + 12, tags.end(), stack.bytes.begin());
     in_addr to;
     std::memcpy(&to, &address(client)[12], sizeof to);
-    ASSERT_TRUE(
-        shared_.routes->set4(to, 32, NextHop{.mac = kClientMac, .tags = index, .port = kFront, .known = 1}));
+    ASSERT_TRUE(shared_.routes->set4(to, 32, NextHop(kClientMac, kFront, index)));
 }
 
 void Harness::load(uint8_t port, const std::vector<Frame>& frames) {
@@ -264,7 +256,7 @@ uint64_t Harness::timed_burst(uint8_t port, const std::vector<Frame>& frames) {
 }
 
 void Harness::bind_flow(const Frame& frame, uint16_t blade) {
-    context_->flows.insert(context_->flow_hash(parse_headers(frame)), blade, context_->clock.s);
+    context_->flows.insert(context_->flow_hash(parse_headers(frame)), blade, context_->clock.ticks);
 }
 
 void Harness::forget_flows() {
@@ -274,7 +266,7 @@ void Harness::forget_flows() {
 
 void Harness::advance(uint64_t us) {
     context_->clock.us += us;
-    context_->clock.s = static_cast<uint32_t>(context_->clock.us / 1'000'000);
+    context_->clock.derive();
     run_timers(*burst_, *context_);
     context_->tx.flush();
 }

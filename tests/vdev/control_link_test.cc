@@ -296,7 +296,7 @@ TEST_F(ControlLinkTest, ReportsCounters) {
     stats_.flows.set(5);
     stats_.blade_flows[3].add(4);
     stats_.count(Reason::drop_tx_full, 3);
-    shared_.blade_hop[3].store({.mac = {2, 0, 0, 0, 0, 1}, .port = 1, .known = 1});
+    shared_.blade_hop[3].store(NextHop({2, 0, 0, 0, 0, 1}, 1));
     link::ToDataplane question;
     question.set_request(11);
     question.mutable_stats_request();

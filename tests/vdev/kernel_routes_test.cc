@@ -34,7 +34,7 @@ std::string output_of(const std::string& command) {
 
 /// "" = unknown, otherwise "<last byte of the MAC>@<port>".
 std::string show(const NextHop& hop) {
-    return hop.known == 0 ? "" : fmt::format("{:02x}@{}", hop.mac[5], hop.port);
+    return !hop.known() ? "" : fmt::format("{:02x}@{}", hop.mac()[5], hop.port());
 }
 
 class KernelRoutesTest : public testing::Test {
@@ -320,17 +320,17 @@ TEST_F(KernelRoutesTest, NeighbourBehindAVlanGetsItsTags) {
     };
     tables.route(connected);
     tables.neighbour(key, NUD_REACHABLE, &mac);
-    EXPECT_EQ(hop().known, 0) << "not a link of ours";
+    EXPECT_FALSE(hop().known()) << "not a link of ours";
     EXPECT_TRUE(tables.link(kVlan, {.port = 1, .tags = 3}));
     EXPECT_FALSE(tables.link(kVlan, {.port = 1, .tags = 3})) << "known";
     tables.route(connected);
     tables.neighbour(key, NUD_REACHABLE, &mac);
     tables.settle();
     EXPECT_EQ(show(hop()), "09@1");
-    EXPECT_EQ(hop().tags, 3);
+    EXPECT_EQ(hop().tags(), 3);
     tables.neighbour_gone(key);
     tables.route_gone(connected);
-    EXPECT_EQ(hop().known, 0);
+    EXPECT_FALSE(hop().known());
     EXPECT_TRUE(tables.link_gone(kVlan));
 }
 
@@ -351,9 +351,9 @@ TEST_F(KernelRoutesTest, VlanInterfacesAreFollowed) {
     expect("198.18.1.9", "19@1");
     in_addr to{};
     inet_pton(AF_INET, "198.18.0.9", &to);
-    EXPECT_EQ(shared_.tag_stacks[routes_->lookup4(to.s_addr).tags], (TagStack{4, {0x81, 0, 0, 100}}));
+    EXPECT_EQ(shared_.tag_stacks[routes_->lookup4(to.s_addr).tags()], (TagStack{4, {0x81, 0, 0, 100}}));
     inet_pton(AF_INET, "198.18.1.9", &to);
-    EXPECT_EQ(shared_.tag_stacks[routes_->lookup4(to.s_addr).tags],
+    EXPECT_EQ(shared_.tag_stacks[routes_->lookup4(to.s_addr).tags()],
               (TagStack{8, {0x88, 0xa8, 0, 7, 0x81, 0, 0, 8}}));
     ip("link del front.100");
     expect("198.18.0.9", "");

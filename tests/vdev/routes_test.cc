@@ -14,9 +14,7 @@
 namespace keyrail {
 namespace {
 
-NextHop hop(uint8_t id, uint8_t port = 0) {
-    return {.mac = {2, 0, 0, 0, 0, id}, .port = static_cast<uint8_t>(port & 7), .known = 1};
-}
+NextHop hop(uint8_t id, uint8_t port = 0) { return NextHop({2, 0, 0, 0, 0, id}, port); }
 
 class RoutesTest : public testing::Test {
   protected:
@@ -50,7 +48,7 @@ class RoutesTest : public testing::Test {
         const NextHop found = address.family == AF_INET
                                   ? routes_->lookup4(*reinterpret_cast<const uint32_t*>(address.bytes.data()))
                                   : routes_->lookup6(address.bytes.data());
-        return found.known != 0 ? found.mac[5] : 0;
+        return found.known() ? found.mac()[5] : 0;
     }
 
     std::unique_ptr<Routes> routes_;
@@ -187,7 +185,7 @@ TEST(RoutesUnderChange, ReadersNeverSeeAnotherHop) {
         while (!stop) {
             for (int i = 0; i < 32; ++i) {
                 const NextHop found = routes->lookup4(watched);
-                if (found.known != 0 && found.mac[5] != 1 && found.mac[5] != 2) ++wrong;
+                if (found.known() && found.mac()[5] != 1 && found.mac()[5] != 2) ++wrong;
                 ++reads;
             }
             rte_rcu_qsbr_quiescent(rcu, 0);
