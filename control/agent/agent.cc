@@ -27,6 +27,7 @@
 #include "control/agent/store.h"
 #include "control/agent/store_questions.h"
 #include "control/protocol/name_bytes.h"
+#include "control/protocol/wakefulness.h"
 
 #ifndef KEYRAIL_VERSION
 #define KEYRAIL_VERSION "unknown"
@@ -56,6 +57,7 @@ struct Agent::Impl : MoverLinks {
           timer(io),
           mover_timer(io),
           checkpoint_timer(io),
+          wakefulness(io, config.stay_awake),
           pool_keys(tls),
           mover(store, served, *this),
           receiver(store, served, config.id, names, [this](const SessionName& name, chassis::MoveDone done) {
@@ -75,6 +77,7 @@ struct Agent::Impl : MoverLinks {
     std::vector<std::string> problems;
     std::optional<AcceptProgram> accept;
     asio::steady_timer timer, mover_timer, checkpoint_timer;
+    Wakefulness wakefulness;     // while sessions go or come
     bool mover_due = false;      // mover_timer runs
     uint64_t last_transfer = 0;  // 0: none yet
     PoolKeys pool_keys;
@@ -193,8 +196,9 @@ PeerEvents Agent::Impl::peer_events() {
 
 chassis::Envelope Agent::Impl::on_peer_message(uint16_t blade, const chassis::Envelope& message) {
     chassis::Envelope answer;
-    if (message.has_transfer())
-        *answer.mutable_transfer_ack() = receiver.receive(blade, message.request(), message.transfer());
+    if (!message.has_transfer()) return answer;
+    *answer.mutable_transfer_ack() = receiver.receive(blade, message.request(), message.transfer());
+    wakefulness.needed();
     return answer;
 }
 
@@ -226,6 +230,7 @@ bool Agent::Impl::ask(uint64_t request, const PullRequest& asked) {
     if (asked.service_slot < assigned->control.services.size())
         body.set_service(served.name(assigned->control.services[asked.service_slot].service));
     control->send(std::move(message));
+    wakefulness.needed();
     return true;
 }
 
@@ -283,6 +288,7 @@ void Agent::Impl::on_message(chassis::Envelope& message) {
         case chassis::Envelope::kOrder:
             mover.order(message.order(), Clock::now());
             await_moves();
+            wakefulness.needed();
             return;
         case chassis::Envelope::kQuery:
         case chassis::Envelope::kList:
@@ -433,6 +439,7 @@ void Agent::Impl::restore(const chassis::Restore& restore) {
         spdlog::warn("a session from the repository is refused: {}", opened.error().message);
     }
     report(std::move(done));
+    wakefulness.needed();
 }
 
 void Agent::Impl::wrap(const chassis::WrapPoolKey& question) {

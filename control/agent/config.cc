@@ -74,6 +74,8 @@ void read_blade(TomlTable& table, const std::filesystem::path& folder, ConfigErr
     using std::chrono::microseconds;
     if (const auto poll = table.duration("busy_poll", microseconds(0), kMostBusyPoll, Need::optional))
         config.busy_poll = poll->value;
+    if (const auto stay = table.duration("stay_awake", microseconds(0), kMostStayAwake, Need::optional))
+        config.stay_awake = stay->value;
     table.finish();
 }
 

@@ -10,6 +10,7 @@
 
 #include "control/protocol/address.h"
 #include "control/protocol/tls_context.h"
+#include "control/protocol/wakefulness.h"
 
 namespace keyrail {
 
@@ -23,8 +24,9 @@ struct AgentConfig {
     uint64_t store_bytes = 0;
     std::string server_group;  // may be empty: root only
     std::filesystem::path bpffs;
-    bool accept_program = true;  // false: this blade does without late binding
-    std::chrono::microseconds busy_poll{0};
+    bool accept_program = true;                         // false: this blade does without late binding
+    std::chrono::microseconds busy_poll{0};             // event_loop.h
+    std::chrono::microseconds stay_awake = kStayAwake;  // wakefulness.h
 };
 
 /// The configuration, or every mistake in the file, each as "FILE:LINE: what; what to do".

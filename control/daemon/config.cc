@@ -104,6 +104,8 @@ class Reader {
             config_.pull_budget = pull->value;
         if (const auto poll = table.duration("busy_poll", 0us, kMostBusyPoll, Need::optional))
             config_.busy_poll = poll->value;
+        if (const auto stay = table.duration("stay_awake", 0us, kMostStayAwake, Need::optional))
+            config_.stay_awake = stay->value;
         table.finish();
     }
 

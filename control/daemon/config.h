@@ -15,6 +15,7 @@
 #include "control/protocol/address.h"
 #include "control/protocol/result.h"
 #include "control/protocol/tls_context.h"
+#include "control/protocol/wakefulness.h"
 #include "control/repository/redis_repository.h"
 
 namespace keyrail {
@@ -105,6 +106,8 @@ struct Config {
     std::chrono::microseconds pull_budget{2000};
     /// Looking for work before sleeping (event_loop.h).
     std::chrono::microseconds busy_poll{0};
+    /// How long idle cores are kept awake after a move; 0: not at all.
+    std::chrono::microseconds stay_awake = kStayAwake;
     std::map<uint16_t, BladeConfig> blades;  // by id
     Pools pools;
     std::vector<uint16_t> revoked;  // not in the file: enrolment.h

@@ -41,7 +41,8 @@ Daemon::Daemon(asio::io_context& io, Config config, TlsContext tls, Secrets secr
       draining_(io.get_executor(), config_, blades_, agents_, moves_),
       checkpoints_(io.get_executor(), config_, *this),
       settle_timer_(io),
-      tick_timer_(io) {}
+      tick_timer_(io),
+      wakefulness_(io, config_.stay_awake) {}
 
 Result<void> Daemon::start() {
     if (auto loaded = blades_.load(); !loaded) return loaded;
@@ -156,7 +157,10 @@ void Daemon::send_keys(uint16_t blade) {
 std::optional<uint16_t> Daemon::home(const SessionName& name) const { return secrets_.home(name); }
 bool Daemon::connected(uint16_t blade) const { return agents_.connected(blade); }
 Result<void> Daemon::send(uint16_t blade, chassis::Envelope message) {
-    return agents_.send(blade, std::move(message));
+    const bool moves = message.has_order();
+    auto sent = agents_.send(blade, std::move(message));
+    if (moves) wakefulness_.needed();
+    return sent;
 }
 void Daemon::send(link::ToDataplane message) { dataplane_.send(std::move(message)); }
 void Daemon::drained(uint16_t blade, MoveResult result) { draining_.moved(blade, result); }
@@ -176,6 +180,7 @@ void Daemon::restore(const MoveOrder& order) {
     checkpoints_.restore(order.name, order.service, order.to, order.id, [this, id = order.id](bool sent) {
         if (!sent) moves_.not_restored(id, Clock::now());
     });
+    wakefulness_.needed();
 }
 
 // --- the snapshot
@@ -259,6 +264,7 @@ Result<void> Daemon::apply(Config file) {
     file_ = std::move(file);
     blades_.configure(config_);
     economics_.configure(config_);
+    wakefulness_.configure(config_.stay_awake);
     moves_.configured();
     draining_.follow();
     tell_keys();

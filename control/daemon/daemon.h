@@ -22,6 +22,7 @@
 #include "control/daemon/moves.h"
 #include "control/daemon/secrets.h"
 #include "control/protocol/tls_context.h"
+#include "control/protocol/wakefulness.h"
 
 namespace keyrail {
 
@@ -128,6 +129,7 @@ class Daemon : private CheckpointLinks, private MovesLinks {
     Checkpoints checkpoints_;
     PoolKeyKeeper::Members members_;  // whose agents are connected
     asio::steady_timer settle_timer_, tick_timer_;
+    Wakefulness wakefulness_;  // while moves are ordered
     bool settled_ = false, publishing_ = false;
     uint64_t generation_ = 0, ticks_ = 0;
     uint64_t keys_version_ = unix_ms();  // above those of a keyraild that ran before

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Moves between real processes: keyraild and two agents over loopback; this program plays the dataplane and
-// fills the stores. First one move at a time (latency), then many at once (sustained rate). Prints one line
-// of JSON. Usage: moves_bench [sessions=20000] [in flight=256]
+// fills the stores. First one move at a time (latency; also with cores that may sleep, and with busy_poll),
+// then many at once (sustained rate). Prints one line of JSON. Usage: moves_bench [sessions=20000] [in
+// flight=256]
 #include <httplib.h>
 
 #include <algorithm>
@@ -30,8 +31,8 @@ double cpu_seconds(pid_t pid) {
 
 class MovesBench {
   public:
-    explicit MovesBench(uint64_t sessions, const std::string& busy_poll = "0us")
-        : sessions_(sessions), chassis_(3, 160, busy_poll) {
+    explicit MovesBench(uint64_t sessions, const std::string& settings = "")
+        : sessions_(sessions), chassis_(3, 160, settings) {
         chassis_.start_all();
         for (uint64_t i = 0; i < sessions_; i++) names_.push_back(chassis_.put(1, i));
     }
@@ -127,13 +128,15 @@ class MovesBench {
 }  // namespace
 }  // namespace keyrail
 
-constexpr const char* kBusyPoll = "200us";
+constexpr const char* kAsleep = "stay_awake = \"0s\"\n";
+constexpr const char* kBusyPoll = "stay_awake = \"0s\"\nbusy_poll = \"200us\"\n";
 
 int main(int argc, char** argv) {
     const uint64_t sessions = argc > 1 ? std::stoull(argv[1]) : 20'000;
     const uint64_t in_flight = argc > 2 ? std::stoull(argv[2]) : 256;
     const uint64_t some = std::min<uint64_t>(sessions, 5000);
     nlohmann::json report;
+    report["one_at_a_time_asleep"] = keyrail::MovesBench(some, kAsleep).run(some, 1, 1, 2);
     report["one_at_a_time_busy_poll"] = keyrail::MovesBench(some, kBusyPoll).run(some, 1, 1, 2);
     keyrail::MovesBench bench(sessions);
     report["one_at_a_time"] = bench.run(some, 1, 1, 2);

@@ -188,6 +188,57 @@ TEST_F(ChassisTest, AServerPullsWhatItMisses) {
     ASSERT_TRUE(chassis.until([&] { return pull(chassis, 2, name) != PullReply::kLookAgain; }));
 }
 
+constexpr const char* kLatencyDevice = "/dev/cpu_dma_latency";
+
+/// Does it have the kernel keep cores awake?
+bool keeps_awake(const Process& process) {
+    std::error_code closed;
+    for (const auto& fd : std::filesystem::directory_iterator(fmt::format("/proc/{}/fd", process.pid())))
+        if (std::filesystem::read_symlink(fd, closed) == kLatencyDevice) return true;
+    return false;
+}
+
+class StayAwakeTest : public ::testing::Test {
+  protected:
+    void SetUp() override {
+        const int fd = ::open(kLatencyDevice, O_WRONLY | O_CLOEXEC);
+        if (fd < 0) GTEST_SKIP() << kLatencyDevice << ": " << std::strerror(errno);
+        ::close(fd);
+    }
+    /// keyraild, then the agents.
+    static std::vector<bool> awake(const RealChassis& chassis) {
+        std::vector<bool> all{keeps_awake(*chassis.daemon)};
+        for (const auto& [id, agent] : chassis.agents) all.push_back(keeps_awake(*agent));
+        return all;
+    }
+    static bool become(RealChassis& chassis, const std::vector<bool>& expected) {
+        return chassis.until([&] { return awake(chassis) == expected; });
+    }
+};
+
+TEST_F(StayAwakeTest, WhoeverHasToDoWithAMove) {
+    RealChassis chassis(3, 4, "stay_awake = \"2s\"\n");
+    chassis.start_all();
+    EXPECT_EQ(awake(chassis), std::vector<bool>(4, false)) << "nothing is moved";
+    chassis.request_move(1, chassis.put(1, 1), 1, 2);
+    EXPECT_TRUE(become(chassis, {true, true, true, false})) << chassis.logs();
+    EXPECT_TRUE(become(chassis, {false, false, false, false})) << "2 s later";
+}
+
+TEST_F(StayAwakeTest, KeyraildIsToldToLetGo) {
+    RealChassis chassis(2, 4, "stay_awake = \"60s\"\n");
+    chassis.start_all();
+    chassis.request_move(1, chassis.put(1, 1), 1, 2);
+    ASSERT_TRUE(become(chassis, {true, true, true})) << chassis.logs();
+    const auto file = chassis.files.directory() / "keyraild.toml";
+    std::ifstream stream(file);
+    std::string text{std::istreambuf_iterator<char>(stream), {}};
+    text.replace(text.find("\"60s\""), 5, "\"0s\"");
+    std::ofstream(file) << text;
+    chassis.daemon->signal(SIGHUP);
+    EXPECT_TRUE(become(chassis, {false, true, true})) << chassis.logs();
+}
+
 TEST_F(ChassisTest, PurgeIsEverywhere) {
     for (uint64_t i = 0; i < 10; i++) chassis.put(1, i);
     for (uint64_t i = 10; i < 20; i++) chassis.put(2, i);

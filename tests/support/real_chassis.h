@@ -21,8 +21,8 @@ namespace keyrail::testing {
 /// Needs KR_KEYRAILD and KR_AGENT in the environment.
 class RealChassis {
   public:
-    explicit RealChassis(uint16_t count, unsigned store_mb = 4, std::string busy_poll_in = "0us")
-        : blades(count), store_size_mb(store_mb), busy_poll(std::move(busy_poll_in)), files(count) {
+    explicit RealChassis(uint16_t count, unsigned store_mb = 4, std::string more = "")
+        : blades(count), store_size_mb(store_mb), settings(std::move(more)), files(count) {
         ::signal(SIGPIPE, SIG_IGN);
         std::filesystem::create_directories(run_dir());
         for (uint16_t id = 1; id <= blades; id++) agent_port[id] = peer_port[id] = free_port();
@@ -133,7 +133,7 @@ class RealChassis {
   public:
     const uint16_t blades;
     const unsigned store_size_mb;
-    const std::string busy_poll;  // of keyraild and the agents
+    const std::string settings;  // lines of keyraild's [chassis] and of the agents' [blade]
     TestChassis files;
     std::function<void()> between = [] {};    // called again and again while until() waits
     std::map<uint16_t, uint16_t> agent_port;  // where agents listen
@@ -165,16 +165,16 @@ class RealChassis {
     void write_agent_config(uint16_t id) const {
         std::ofstream(files.directory() / fmt::format("agent-{}.toml", id)) << fmt::format(
             "[blade]\nid = {}\ncontrol = \"127.0.0.1:{}\"\nlisten = \"127.0.0.1:{}\"\ninterface = \"lo\"\n"
-            "store = \"{}\"\nstore_size_mb = {}\naccept_program = false\nbusy_poll = \"{}\"\n{}",
-            id, reach_control.at(id), agent_port.at(id), store_path(id), store_size_mb, busy_poll,
+            "store = \"{}\"\nstore_size_mb = {}\naccept_program = false\n{}{}",
+            id, reach_control.at(id), agent_port.at(id), store_path(id), store_size_mb, settings,
             identity(fmt::format("blade-{}", id)));
     }
     void write_daemon_config() const {
         std::string text = fmt::format(
             "[chassis]\nname = \"test\"\nrun_dir = \"{}\"\nstate_dir = \"{}\"\nlisten = \"127.0.0.1:{}\"\n"
             "pull_budget = \"100ms\"\n"  // the first move meets agents that have no connection yet
-            "busy_poll = \"{}\"\n{}",
-            run_dir().string(), (files.directory() / "state").string(), control_port, busy_poll,
+            "{}{}",
+            run_dir().string(), (files.directory() / "state").string(), control_port, settings,
             identity("control"));
         std::string ids;
         for (uint16_t id = 1; id <= blades; id++) {

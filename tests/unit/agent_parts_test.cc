@@ -95,6 +95,13 @@ TEST_F(AgentConfigTest, ReadsWhatIsThereAndKnowsTheRest) {
     EXPECT_EQ(config->busy_poll.count(), 0);
     const std::string polling = with(kGood, "store_size_mb = 8", "busy_poll = \"200us\"");
     EXPECT_EQ(load_agent_config(folder.write("polling.toml", polling))->busy_poll.count(), 200);
+    EXPECT_EQ(config->stay_awake, std::chrono::seconds(1));
+    for (const auto& [text, seconds] : {std::pair{"0s", 0}, std::pair{"60s", 60}}) {
+        const std::string key = fmt::format("stay_awake = \"{}\"", text);
+        const auto asleep = load_agent_config(folder.write("a.toml", with(kGood, "store_size_mb = 8", key)));
+        ASSERT_TRUE(asleep) << asleep.error()[0];
+        EXPECT_EQ(asleep->stay_awake, std::chrono::seconds(seconds));
+    }
 }
 
 TEST_F(AgentConfigTest, NamesEveryMistakeWithItsLine) {
@@ -110,6 +117,11 @@ TEST_F(AgentConfigTest, NamesEveryMistakeWithItsLine) {
     EXPECT_NE(mistakes(with(kGood, "store_size_mb", "store_size")).find("store_size"), std::string::npos);
     EXPECT_NE(mistakes(with(kGood, "store_size_mb = 8", "busy_poll = \"1s\"")).find("busy_poll"),
               std::string::npos);
+    for (const char* value : {"\"61s\"", "\"-1s\"", "\"long\"", "1", "true"})
+        EXPECT_NE(mistakes(with(kGood, "store_size_mb = 8", fmt::format("stay_awake = {}", value)))
+                      .find("agent.toml:9: 'stay_awake'"),
+                  std::string::npos)
+            << value;
     EXPECT_NE(mistakes(with(kGood, "[blade]", "[blades]")).find("blade"), std::string::npos);
     EXPECT_NE(mistakes("not toml").find("agent.toml"), std::string::npos);
     const std::string two = mistakes(with(with(kGood, "id = 3", "id = 0"), "interface", "interfaces"));

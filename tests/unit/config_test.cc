@@ -132,6 +132,8 @@ TEST_F(ConfigTest, GoodOne) {
     EXPECT_EQ(config->dataplane, "/run/keyrail/dp.sock");
     EXPECT_EQ(config->state_dir, dir / "state");
     EXPECT_EQ(config->listen.text(), "[fd77::1]:7400");
+    EXPECT_EQ(config->busy_poll.count(), 0);
+    EXPECT_EQ(config->stay_awake, std::chrono::seconds(1));
     EXPECT_EQ(config->blades.at(1).agent.text(), "10.77.0.11:7401");
     EXPECT_EQ(config->blades.at(2).agent.text(), "10.77.0.112:7500");
     ASSERT_EQ(config->services.size(), 3u);
@@ -153,6 +155,15 @@ TEST_F(ConfigTest, GoodOne) {
     EXPECT_EQ(config->ticket_keys[0].blade, 2);
     EXPECT_EQ(config->ticket_keys[0].name.size(), 16u);
     EXPECT_EQ(static_cast<uint8_t>(config->ticket_keys[0].name[15]), 0xff);
+}
+
+TEST_F(ConfigTest, StayAwake) {
+    for (const auto& [text, seconds] : {std::pair{"0s", 0}, std::pair{"60s", 60}}) {
+        const auto config = read(changed("key = \"control.key\"",
+                                         fmt::format("key = \"control.key\"\nstay_awake = \"{}\"", text)));
+        ASSERT_TRUE(config) << config.error().front();
+        EXPECT_EQ(config->stay_awake, std::chrono::seconds(seconds));
+    }
 }
 
 TEST_F(ConfigTest, Routes) {
@@ -260,6 +271,12 @@ INSTANTIATE_TEST_SUITE_P(
                 "from 1 to 100"},
         Mistake{"Metrics", "key = \"control.key\"", "key = \"control.key\"\nmetrics = \"9100\"", 9,
                 "not an address and port"},
+        Mistake{"AwakeTooLong", "key = \"control.key\"", "key = \"control.key\"\nstay_awake = \"61s\"", 9,
+                "to 1min"},
+        Mistake{"AwakeNotEvenAsText", "key = \"control.key\"", "key = \"control.key\"\nstay_awake = 1", 9,
+                "'stay_awake' is a whole number; it must be"},
+        Mistake{"AwakeWithoutUnit", "key = \"control.key\"", "key = \"control.key\"\nstay_awake = \"1\"", 9,
+                "not a duration"},
         Mistake{"TicketKeyNoHex", "0eFf", "0eFg", 48, "32 hex digits"},
         Mistake{"TicketKeyTooShort", "0eFf", "0e", 48, "32 hex digits"},
         Mistake{"TicketKeyOfNobody", "blade = 2", "blade = 7", 49, "names blade 7"},
