@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A chassis of real processes over loopback: keyraild and one keyrail-agent per blade, each with its store.
 // The dataplane is the test's (FakeDataplane), and so are the TLS servers: the test puts sessions into the
-// stores.
+// stores, or starts real servers over them.
 #pragma once
 
 #include <fmt/format.h>
@@ -37,14 +37,22 @@ class RealChassis {
         daemon.reset();
     }
 
-    [[nodiscard]] uint16_t service_port() const { return server_.local_endpoint().port(); }
+    [[nodiscard]] uint16_t service_port() const { return service_port_; }
     [[nodiscard]] std::filesystem::path run_dir() const { return files.directory() / "run"; }
     [[nodiscard]] std::filesystem::path socket() const { return run_dir() / "keyraild.sock"; }
+    [[nodiscard]] std::string store_path(uint16_t id) const {
+        return (files.directory() / fmt::format("store-{}", id)).string();
+    }
 
     /// Where this agent finds keyraild: a test may put itself between. Before the agent starts.
     void set_control(uint16_t id, uint16_t port) {
         reach_control[id] = port;
         write_agent_config(id);
+    }
+    /// The test's own servers listen there, at service_port(). Before keyraild starts.
+    void serve_at(const std::vector<std::string>& addresses) {
+        server_.close();
+        service_addresses = addresses;
     }
     void start_daemon() {
         write_daemon_config();
@@ -56,8 +64,8 @@ class RealChassis {
         for (uint16_t id = 1; id <= blades; id++) start_agent(id);
         require([&] { return ready(); }, "every agent has its keys");
     }
-    /// Every agent has told its store the name key, and for the dataplane every blade is up.
-    [[nodiscard]] bool ready() {
+    /// Every agent has told its store the name key.
+    [[nodiscard]] bool stores_ready() {
         for (uint16_t id = 1; id <= blades; id++) {
             if (!stores.contains(id)) {
                 auto opened = Store::open(store_path(id));
@@ -65,6 +73,11 @@ class RealChassis {
             }
             if (!stores.contains(id) || control_of(id).name_key_count == 0) return false;
         }
+        return true;
+    }
+    /// And for the dataplane every blade is up.
+    [[nodiscard]] bool ready() {
+        if (!stores_ready()) return false;
         for (uint16_t id = 1; id <= blades; id++)
             if (dataplane->state(id) != link::BLADE_UP) return false;
         return true;
@@ -129,6 +142,7 @@ class RealChassis {
   private:
     asio::io_context io_;
     asio::ip::tcp::acceptor server_{io_, {asio::ip::tcp::v4(), 0}};  // a server listens, so every blade is up
+    uint16_t service_port_ = server_.local_endpoint().port();
 
   public:
     const uint16_t blades;
@@ -141,6 +155,7 @@ class RealChassis {
         peer_port;              // where others are told to reach them: a test may put itself between
     uint16_t control_port = 0;  // where keyraild listens
     std::map<uint16_t, uint16_t> reach_control;  // where each agent looks for it
+    std::vector<std::string> service_addresses = {"198.51.100.1"};
     std::unique_ptr<FakeDataplane> dataplane;
     std::unique_ptr<Process> daemon;
     std::map<uint16_t, std::unique_ptr<Process>> agents;
@@ -153,9 +168,6 @@ class RealChassis {
         return std::make_unique<Process>(
             std::vector<std::string>{program, "--config", (files.directory() / (stem + ".toml")).string()},
             files.directory() / (stem + ".log"));
-    }
-    [[nodiscard]] std::string store_path(uint16_t id) const {
-        return (files.directory() / fmt::format("store-{}", id)).string();
     }
     [[nodiscard]] std::string identity(const std::string& stem) const {
         const TlsFiles tls = files.files(stem);
@@ -186,8 +198,9 @@ class RealChassis {
         }
         std::ofstream(files.directory() / "keyraild.toml")
             << text << "[[pool]]\nname = \"web\"\nblades = [" << ids
-            << "]\n[[service]]\nname = \"www\"\naddresses = [\"198.51.100.1\"]\nport = " << service_port()
-            << "\npool = \"web\"\n";
+            << fmt::format(
+                   "]\n[[service]]\nname = \"www\"\naddresses = [\"{}\"]\nport = {}\npool = \"web\"\n",
+                   fmt::join(service_addresses, "\", \""), service_port());
     }
 };
 
