@@ -11,16 +11,17 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench import dispatcher, links, loadgen, testpmd
+from bench import cores, dispatcher, links, loadgen, testpmd
 from bench.context import Context
 from bench.figures import Figure, Result
 from common.shell import ToolError
 from lab.namespaces import wait_until
 
-TARGETS = (dispatcher.PROGRAM, dispatcher.FEED, loadgen.PROGRAM)
+TARGETS = (dispatcher.PROGRAM, dispatcher.FEED, loadgen.PROGRAM, cores.PROGRAM)
 DUT_CORE, LOAD_CORE = 0, 1
 BINDINGS = ("late", "early")
 TARGET_RATE = 1_000_000
+CONNECTIONS = 512  # at once: enough that neither side waits for the other
 
 
 def _figures() -> Iterator[Figure]:
@@ -36,6 +37,7 @@ def _figures() -> Iterator[Figure]:
                  "links and the generator allow", more_is_better=True)
     yield Figure("connections.late.tls12.per_second", "1/s", "late binding, TLS 1.2 hellos that name their session by its id",
                  more_is_better=True)
+    yield cores.figure("connections.core_round_trip_ns")
 
 
 FIGURES = tuple(_figures())
@@ -63,7 +65,8 @@ def measure(context: Context, binding: str, tls: str = "1.3", rate: float = 0) -
         ours, theirs = ends(path)
         with dispatcher.running(dispatcher.Setup(*ours, binding=binding, cores=f"(0,1)@{DUT_CORE}")) as dut:
             load = loadgen.Load(*theirs, front_mac=dut.front_mac, back_mac=dut.back_mac, bind=binding, tls=tls, rate=rate,
-                                warm_up=context.seconds / 2, seconds=context.seconds, core=LOAD_CORE)
+                                connections=CONNECTIONS, warm_up=context.seconds / 2, seconds=context.seconds,
+                                core=LOAD_CORE)
             with loadgen.running(context.program(loadgen.PROGRAM), load, Path(path)) as generator:
                 report = generator.report()
                 wait_until(lambda: dispatcher.lost(dut.stats()) == 0, 2)
@@ -77,7 +80,8 @@ def measure_testpmd(context: Context) -> dict:
     with tempfile.TemporaryDirectory(prefix="keyrail-bench-") as path:
         ours, theirs = ends(path)
         with testpmd.running("dut", Path(path), ours, "io", DUT_CORE) as dut:
-            load = loadgen.Load(*theirs, bind="early", warm_up=context.seconds / 2, seconds=context.seconds, core=LOAD_CORE)
+            load = loadgen.Load(*theirs, bind="early", connections=CONNECTIONS, warm_up=context.seconds / 2,
+                                seconds=context.seconds, core=LOAD_CORE)
             with loadgen.running(context.program(loadgen.PROGRAM), load, Path(path)) as generator:
                 report = generator.report()
                 dut.process.stop(signal.SIGINT)
@@ -91,19 +95,21 @@ def failed(report: dict) -> float:
 def run(context: Context) -> Iterator[Result]:
     rounds: dict[str, list[dict]] = {binding: [] for binding in BINDINGS}
     most: list[float] = []
+    near = cores.Cores(context)
     for turn in range(context.runs):
         context.progress(f"connections: round {turn + 1} of {context.runs}")
         for binding in BINDINGS:
-            rounds[binding].append(measure(context, binding))
-        most.append(measure_testpmd(context)["per_second"])
+            rounds[binding].append(near.near(lambda: measure(context, binding)))
+        most.append(near.near(lambda: measure_testpmd(context))["per_second"])
     yield Result.of("connections.testpmd.per_second", most)
     for binding, reports in rounds.items():
         yield Result.of(f"connections.{binding}.per_second", [report["per_second"] for report in reports], most)
         yield Result.of(f"connections.{binding}.failed", [failed(report) for report in reports])
+    yield near.result("connections.core_round_trip_ns")
     if context.quick:
         return
     context.progress("connections: TLS 1.2")
-    tls12 = [measure(context, "late", "1.2")["per_second"] for _ in range(context.runs)]
+    tls12 = [near.near(lambda: measure(context, "late", "1.2"))["per_second"] for _ in range(context.runs)]
     yield Result.of("connections.late.tls12.per_second", tls12)
     for binding, reports in rounds.items():
         context.progress(f"connections: latency with {binding} binding")

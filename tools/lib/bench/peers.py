@@ -17,7 +17,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bench import connections, dispatcher, loadgen
+from bench import connections, cores, dispatcher, loadgen
 from bench.context import Context
 from bench.figures import Figure, Result
 from bench.processes import Child, Network
@@ -211,13 +211,14 @@ def measure(context: Context, kind: str, rate: float = 0) -> dict:
 def rates(context: Context) -> Iterator[Result]:
     found: dict[str, list[float]] = defaultdict(list)
     busy: dict[str, list[float]] = defaultdict(list)
+    near = cores.Cores(context)
     for turn in range(context.runs):
         for dut in (*DUTS, "direct"):
             context.progress(f"peers: {dut}, round {turn + 1} of {context.runs}")
-            report = measure(context, dut)
+            report = near.near(lambda: measure(context, dut))
             found[dut].append(report["per_second"])
             busy[dut].append(report["busy"])
-        found["memif"].append(connections.measure(context, "late", "1.2")["per_second"])
+        found["memif"].append(near.near(lambda: connections.measure(context, "late", "1.2"))["per_second"])
     for dut in (*DUTS, "direct"):
         yield Result.of(f"peers.{dut}.per_second", found[dut])
         yield Result.of(f"peers.{dut}.generator_busy", busy[dut])

@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from bench import dispatcher, links, testpmd
+from bench import cores, dispatcher, links, testpmd
 from bench.context import Context
 from bench.figures import Figure, Result
 from bench.processes import measured
@@ -22,7 +22,7 @@ from common.paths import ROOT
 from common.shell import ToolError
 from lab.namespaces import wait_until
 
-TARGETS = (dispatcher.PROGRAM, dispatcher.FEED)
+TARGETS = (dispatcher.PROGRAM, dispatcher.FEED, cores.PROGRAM)
 DUT_CORE, GENERATOR_CORE = 0, 1
 FLOWS = 1024
 FCS = 4  # counted in a frame's size, but no virtual device carries it
@@ -45,6 +45,7 @@ def _figures() -> Iterator[Figure]:
     for size in SIZES:
         yield Figure(f"wire.memif.return.{size}.ratio_macswap", "ratio", f"packets of {size} bytes from blades to "
                      f"{FLOWS} clients (flowgen) to testpmd macswap; baseline: macswap's Mpps", more_is_better=True)
+    yield cores.figure("wire.core_round_trip_ns")
 
 
 FIGURES = tuple(_figures())
@@ -116,14 +117,14 @@ def return_rate(kind: str, link: links.Link, size: int, seconds: float) -> float
         return rate
 
 
-def interleaved(context: Context, what: str, rate: Callable[[str], float],
+def interleaved(context: Context, near: cores.Cores, what: str, rate: Callable[[str], float],
                 duts: tuple[str, ...]) -> dict[str, list[float]]:
     """Mpps of each DUT, one after the other in each round: what disturbs the machine disturbs all of them."""
     found: dict[str, list[float]] = defaultdict(list)
     for turn in range(context.runs):
         context.progress(f"wire: {what}, round {turn + 1} of {context.runs}")
         for dut in duts:
-            found[dut].append(rate(dut) / 1e6)
+            found[dut].append(near.near(lambda: rate(dut)) / 1e6)
     return found
 
 
@@ -133,15 +134,17 @@ def ratio(identity: str, samples: list[float], baselines: list[float]) -> Result
 
 
 def run(context: Context) -> Iterator[Result]:
+    near = cores.Cores(context)
     sizes, peers = (list(SIZES), PEERS) if not context.quick else ([600], ("macswap",))
     for name, link in LINKS.items():
         for size in sizes:
-            found = interleaved(context, f"{name}, {size} bytes",
+            found = interleaved(context, near, f"{name}, {size} bytes",
                                 lambda dut: forward_rate(dut, link, size, context.seconds), ("keyrail", *peers))
             yield Result.of(f"wire.{name}.{size}.mpps", found["keyrail"], found["macswap"])
             for peer in peers:
                 yield ratio(f"wire.{name}.{size}.ratio_{peer}", found["keyrail"], found[peer])
     for size in sizes:
-        found = interleaved(context, f"memif, {size} bytes from blades",
+        found = interleaved(context, near, f"memif, {size} bytes from blades",
                             lambda dut: return_rate(dut, links.MEMIF, size, context.seconds), ("keyrail", "macswap"))
         yield ratio(f"wire.memif.return.{size}.ratio_macswap", found["keyrail"], found["macswap"])
+    yield near.result("wire.core_round_trip_ns")
