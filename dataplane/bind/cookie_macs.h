@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The MACs of all SYN cookies that a burst makes or checks, eight at a time where the CPU has AVX2 or
 // AVX-512: a SipHash alone waits for itself, eight together do not (306 instructions a MAC become 98 with
-// AVX2, and 38 with AVX-512, which rotates in one).
+// AVX2, and 42 with AVX-512, which rotates in one).
 #pragma once
 
 #include <array>

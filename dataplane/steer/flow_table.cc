@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "dataplane/steer/flow_table.h"
 
+#include <algorithm>
+
 namespace keyrail {
 
 FlowTable::FlowTable(std::span<Bucket> buckets) : buckets_(buckets), mask_(buckets.size() - 1) {}
@@ -22,7 +24,26 @@ FlowTable::Place FlowTable::worst(const Candidates& both, uint32_t now) {
     return worst;
 }
 
-/// A free place of the emptier bucket: two choices keep the table even. Else one that another flow gives up.
+/// One of the eight goes to its other bucket, if that has a place: then nobody has to go (Pagh and Rodler,
+/// "Cuckoo hashing", 2001, one step deep). Bucket nullptr: all those are full, too.
+FlowTable::Place FlowTable::displace(const Candidates& both) {
+    for (const size_t here : {both.first, both.second}) {
+        for (size_t i = 0; i < Bucket::kPlaces; i++) {
+            const uint64_t hash = buckets_[here].hashes[i];
+            Bucket& other = buckets_[first(hash) ^ second(hash) ^ here];
+            const auto* free = std::ranges::find(other.hashes, uint64_t{0});
+            if (free == other.hashes.end()) continue;
+            const auto at = static_cast<size_t>(free - other.hashes.begin());
+            other.hashes[at] = hash;
+            other.flows[at] = buckets_[here].flows[i];
+            return {&buckets_[here], i};
+        }
+    }
+    return {nullptr, 0};
+}
+
+/// A free place of the emptier bucket: two choices keep the table even. Else that of a flow that is over,
+/// else one that is made, else one that a living flow gives up.
 FlowTable::Place FlowTable::new_place(uint64_t hash, uint32_t now) {
     constexpr unsigned kBitsOfFirst = 0xff;
     const Candidates both = candidates(hash);
@@ -33,7 +54,14 @@ FlowTable::Place FlowTable::new_place(uint64_t hash, uint32_t now) {
                                                                                         : in_first);
     }
     const Place place = worst(both, now);
-    evicted_ += !expired(*place.flow(), now);
+    if (expired(*place.flow(), now)) return place;
+    if (place.flow()->closed == 0) {
+        if (const Place made = displace(both); made.bucket != nullptr) {
+            used_++;
+            return made;
+        }
+    }
+    evicted_++;
     return place;
 }
 

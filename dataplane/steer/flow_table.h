@@ -118,6 +118,7 @@ class FlowTable {
         const unsigned here = both.with(hash);
         return here != 0 ? both.lowest(here) : Place{nullptr, 0};
     }
+    Place displace(const Candidates& both);
     [[nodiscard]] static Place worst(const Candidates& both, uint32_t now);
     Place new_place(uint64_t hash, uint32_t now);
 

@@ -46,8 +46,16 @@ TEST_F(Flows, IdleOnesExpire) {
 
 TEST_F(Flows, TakesThreeQuartersWithoutALoss) {
     std::vector<uint64_t> hashes(256 * 4 * 3 / 4);
-    for (auto& h : hashes) table.insert(h = random(), 1, 100);
-    EXPECT_LE(table.evicted(), hashes.size() / 100);
+    for (auto& h : hashes) {
+        h = random();
+        table.insert(h, static_cast<uint16_t>(1 + h % 4000), 100);
+    }
+    EXPECT_EQ(table.evicted(), 0u);
+    EXPECT_EQ(table.size(), hashes.size());
+    for (const uint64_t h : hashes) {
+        ASSERT_NE(table.find(h, 100), nullptr) << "moved to make room for another, and lost";
+        EXPECT_EQ(table.find(h, 100)->blade, 1 + h % 4000);
+    }
 }
 
 TEST(FullFlowTable, LosesClosedThenLongestIdle) {

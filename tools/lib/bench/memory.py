@@ -18,7 +18,8 @@ FIGURES = (
            "room", 32),
     Figure("memory.flows_in_2gib", "flows", "connections that a table of 2 GiB holds then, really filled", 64 << 20,
            more_is_better=True),
-    Figure("memory.flows_before_first", "flows", "of these, how many come before the first one has to make room"),
+    Figure("memory.flows_before_first", "flows", "of these, how many come before the first one has to make room", 64 << 20,
+           more_is_better=True),
 )
 
 
