@@ -33,7 +33,7 @@ inline constexpr SynOptions kNoOptions{536, KR_COOKIE_NO_WSCALE, false, false, 0
 /// Any TCP options; malformed ones end the list (what was read before them counts).
 SynOptions read_any_options(std::span<const uint8_t> options);
 
-/// The same; those of a Linux client (and of Android's) by four comparisons.
+/// The same; those of a Linux client (and of Android's) are known by three words.
 inline SynOptions read_syn_options(std::span<const uint8_t> options) {
     if (options.size() != 20) return read_any_options(options);
     const uint32_t mss = load32(&options[0]), wscale = load32(&options[16]);

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Measures handshakes: run inside the client's network, prints one JSON object.
 
-    handshakes.py full|resumed VERSION COUNT ADDRESS PORT SERVER_NAME CA_FILE
+    handshakes.py full|resumed|again VERSION COUNT ADDRESS PORT SERVER_NAME CA_FILE
 
 A full handshake is timed from the ClientHello to the client's own Finished, TCP's three segments not included;
-a resumed one the same way, each with the newest session of the connection before.
+a resumed one the same way, each with the newest session of the connection before. "again": COUNT clients get a session
+each; when all have one it says "ready", and after a line of input they come again, and are timed.
 """
 
 import json
@@ -35,11 +36,15 @@ def main() -> None:
     kind, version, count, address, port, name, ca_file = sys.argv[1:]
     context = ssl.create_default_context(cafile=ca_file)
     context.minimum_version = context.maximum_version = VERSIONS[version]
-    _, _, session = one(context, address, int(port), name, None)
+    sessions = [one(context, address, int(port), name, None)[2] for _ in range(int(count) if kind == "again" else 1)]
+    if kind == "again":
+        print("ready", flush=True)
+        sys.stdin.readline()
     times, reused = [], 0
     for _ in range(int(count)):
-        offered = session if kind == "resumed" else None
-        microseconds, was_resumed, session = one(context, address, int(port), name, offered)
+        offered = None if kind == "full" else sessions.pop(0)
+        microseconds, was_resumed, newest = one(context, address, int(port), name, offered)
+        sessions.append(newest)
         times.append(microseconds)
         reused += was_resumed
     print(json.dumps({"microseconds": times, "resumed": reused}))
