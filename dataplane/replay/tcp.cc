@@ -125,8 +125,8 @@ void Tcp::accept(Stream& stream, uint64_t frame, uint32_t seq, Bytes bytes) {
         accept(stream, frame, seq, bytes);
         return accept(stream, std::move(pieces));
     }
-    if (stream.hold == kNone && ahead > static_cast<int32_t>(kHelloMax)) {
-        lose_track(stream, seq);
+    if (stream.hold == kNone && ahead > 0 && ahead + size > static_cast<int32_t>(kHelloMax)) {
+        lose_track(stream, seq);  // no hold reaches that far
         return read(stream, frame, bytes);
     }
     if (stream.hold == kNone && ahead <= 0)

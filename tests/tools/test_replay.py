@@ -57,6 +57,14 @@ def segments(hello: bytes, cuts: Sequence[tuple[int, int]], start: int = 1000) -
     return [ethernet(packet(hello[begin:end], start + begin)) for begin, end in cuts]
 
 
+def test_a_gap_too_wide_to_wait_behind(tmp_path: Path) -> None:
+    """The segment begins where it could be held, and ends where it could not (found by fuzzing: a crash)."""
+    hello, start, most = client_hello(), 1000, 64 * 1024
+    frames = [ethernet(packet(b"", start - 1, SYN)), ethernet(packet(hello, start + most - 100))]
+    lines = replay(write(tmp_path / "gap.pcap", frames))
+    assert [(line["complete"], line["sni"]) for line in lines] == [(True, "www.keyrail.test")]
+
+
 def test_a_line_says_what_the_hello_says(tmp_path: Path) -> None:
     hello = client_hello()
     [line] = replay(write(tmp_path / "a", [ethernet(packet(b"", 999, SYN)), ethernet(packet(hello, 1000))]))
