@@ -45,7 +45,11 @@ def come_again(chassis: Chassis, version: str, blade: str) -> dict[str, Any]:
 
 def saving(chassis: Chassis, version: str) -> dict[str, float]:
     """Microseconds that the server spends less on a resumed handshake: of CPU, and of time."""
-    costs = next(costs for costs in chassis.stats().raw["economics"]["handshakes"] if costs["tls_version"] == version)
+    def known() -> dict[str, Any] | None:  # once the agents have reported enough of both kinds
+        costs = next(costs for costs in chassis.stats().raw["economics"]["handshakes"] if costs["tls_version"] == version)
+        return costs if all(costs[kind]["cpu_us"] is not None for kind in ("full", "resumed")) else None
+
+    costs = eventually(known, 10, "costs of handshakes")
     return {kind: costs["full"][kind] - costs["resumed"][kind] for kind in ("cpu_us", "wall_us")}
 
 
