@@ -8,25 +8,53 @@
 namespace keyrail {
 namespace {
 
+/// What a SYN-ACK says in answer to a SYN: its shape.
+struct Shape {
+    bool ipv6, timestamp, sack, wscale;
+
+    [[nodiscard]] constexpr uint32_t words() const { return 6 + (timestamp ? 3u : sack) + wscale; }
+};
+/// To a Linux client (and Android's) over IPv4.
+constexpr Shape kUsual{false, true, true, true};
+
 /// The SYN-ACK's options, each padded to a word.
-void write_options(HeaderWriter& tcp, const SynOptions& syn, bool ipv6, uint32_t tsval) {
+[[gnu::always_inline]] inline void write_options(HeaderWriter& tcp, const Shape& shape, uint32_t tsval,
+                                                 uint32_t echo_raw) {
     // What the blades' backplane carries, and the classes know.
-    tcp.put_raw(ipv6 ? wire(kMssWord | 1440) : wire(kMssWord | 1460));
-    if (syn.timestamp) {  // SACK-permitted rides in the padding of the timestamp, as Linux does it
-        tcp.put_raw(syn.sack ? kSackAndTimestamps : kTimestampsAlone);
+    tcp.put_raw(shape.ipv6 ? wire(kMssWord | 1440) : wire(kMssWord | 1460));
+    if (shape.timestamp) {  // SACK-permitted rides in the padding of the timestamp, as Linux does it
+        tcp.put_raw(shape.sack ? kSackAndTimestamps : kTimestampsAlone);
         tcp.put(tsval);
-        tcp.put_raw(syn.tsval_raw);
-    } else if (syn.sack) {
+        tcp.put_raw(echo_raw);
+    } else if (shape.sack) {
         tcp.put_raw(kSackAlone);
     }
-    if (syn.wscale != KR_COOKIE_NO_WSCALE) tcp.put_raw(wire(kWscaleWord | KR_COOKIE_WSCALE));
+    if (shape.wscale) tcp.put_raw(wire(kWscaleWord | KR_COOKIE_WSCALE));
 }
 
 /// Returns the sum of the pseudo header.
-uint64_t write_ip(uint8_t* ip, const Headers& syn, uint32_t tcp_length) {
-    const Tuple& t = syn.tuple;
-    if (syn.ipv6) return write_ipv6(ip, t.destination, t.source, tcp_length);
-    return write_ipv4(ip, load32_raw(&t.destination[12]), load32_raw(&t.source[12]), tcp_length);
+[[gnu::always_inline]] inline uint64_t write_ip(uint8_t* ip, const Shape& shape, const Tuple& syn) {
+    if (shape.ipv6) return write_ipv6(ip, syn.destination, syn.source, 4 * shape.words());
+    return write_ipv4(ip, load32_raw(&syn.destination[12]), load32_raw(&syn.source[12]), 4 * shape.words());
+}
+
+/// Inlined for a shape that the compiler knows and for any other: what is constant is summed up beforehand.
+[[gnu::always_inline]] inline uint16_t write_in_shape(uint8_t* frame, const Shape& shape, const Headers& h,
+                                                      uint32_t isn, uint32_t tsval, uint32_t echo_raw) {
+    const Macs came = read_macs(frame);
+    write_macs(frame, {came.source, came.destination});
+    uint8_t* ip = frame + h.l3;  // IP options are not echoed
+    uint8_t* tcp = ip + (shape.ipv6 ? kIpv6Size : kIpv4Min);
+    HeaderWriter header(tcp);
+    header.count(write_ip(ip, shape, h.tuple));
+    header.put(uint32_t{h.tuple.destination_port} << 16 | h.tuple.source_port);
+    header.put(isn);
+    header.put(h.seq + 1);
+    header.put(shape.words() << 28 | (kSyn | kAck) << 16 | KR_COOKIE_WINDOW);
+    header.put_raw(0);  // checksum, urgent pointer
+    write_options(header, shape, tsval, echo_raw);
+    header.put_checksum(tcp + 16);
+    return static_cast<uint16_t>(header.at() - frame);
 }
 
 }  // namespace
@@ -47,21 +75,12 @@ SynOptions read_any_options(std::span<const uint8_t> options) {
 
 uint16_t write_syn_ack(std::span<uint8_t> frame, const Headers& h, const SynOptions& syn, uint8_t options,
                        uint64_t mac, uint32_t tai_ms) {
-    const uint32_t words = 6 + (syn.timestamp ? 3u : syn.sack) + (syn.wscale != KR_COOKIE_NO_WSCALE);
-    const Macs came = read_macs(frame.data());
-    write_macs(frame.data(), {came.source, came.destination});
-    uint8_t* ip = &frame[h.l3];  // IP options are not echoed
-    uint8_t* tcp = ip + (h.ipv6 ? kIpv6Size : kIpv4Min);
-    HeaderWriter header(tcp);
-    header.count(write_ip(ip, h, 4 * words));
-    header.put(uint32_t{h.tuple.destination_port} << 16 | h.tuple.source_port);
-    header.put(kr_cookie_isn(mac, options));
-    header.put(h.seq + 1);
-    header.put(words << 28 | (kSyn | kAck) << 16 | KR_COOKIE_WINDOW);
-    header.put_raw(0);  // checksum, urgent pointer
-    write_options(header, syn, h.ipv6, kr_cookie_tsval(mac, tai_ms));
-    header.put_checksum(tcp + 16);
-    return static_cast<uint16_t>(header.at() - frame.data());
+    const Shape shape{h.ipv6, syn.timestamp, syn.sack, syn.wscale != KR_COOKIE_NO_WSCALE};
+    const uint32_t isn = kr_cookie_isn(mac, options), tsval = kr_cookie_tsval(mac, tai_ms);
+    const bool usual = !shape.ipv6 && shape.timestamp && shape.sack && shape.wscale;
+    if (usual) [[likely]]
+        return write_in_shape(frame.data(), kUsual, h, isn, tsval, syn.tsval_raw);
+    return write_in_shape(frame.data(), shape, h, isn, tsval, syn.tsval_raw);
 }
 
 Acknowledgement::Acknowledgement(std::span<const uint8_t> frame, const Headers& h)
