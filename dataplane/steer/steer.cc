@@ -67,7 +67,9 @@ uint32_t hold_for(const PendingHello& hello, Burst& burst, Context& context) {
     if (hello.hold != kNone) return hello.hold;
     Packet& packet = burst.packets[hello.packet];
     const uint32_t slot = bind::open_hold(packet, packet.h.seq, context);
-    if (slot != kNone) packet.decide(Action::hold, Reason::hello_rest);
+    if (slot == kNone) return kNone;
+    context.holds_table.at(slot).bound = hello.bound;
+    packet.decide(Action::hold, Reason::hello_rest);
     return slot;
 }
 
@@ -208,7 +210,10 @@ void move_answered(const MoveAnswer& answer, Context& context) {
     if (slot >= context.holds_table.capacity()) return;
     const Hold& hold = context.holds_table.at(slot);
     if (hold.phase != HoldPhase::moving || hold.generation != generation) return;  // its budget was spent
-    const bool there = answer.moved && answer.holder != 0;
+    // A connection that a blade has stays there, though its session may have gone elsewhere meanwhile (with a
+    // drain): that blade asks for it itself, and a third one would reset the connection.
+    const bool may_follow = hold.bound == 0 || hold.bound == answer.holder;
+    const bool there = answer.moved && answer.holder != 0 && may_follow;
     bind::release(slot, there ? answer.holder : hold.target,
                   there ? Reason::steer_move : Reason::steer_move_failed, context);
 }

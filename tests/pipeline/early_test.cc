@@ -73,6 +73,22 @@ TEST_F(EarlyBinding, HandshakeStaysOnItsBladeWhenTheRingChanges) {
     harness.expect_conserved();
 }
 
+/// Seen in the lab: a drain moved the session to a third blade at the same time, the hello followed it there,
+/// and that blade, which knew nothing of the connection, reset it.
+TEST_F(EarlyBinding, ConnectionStaysWhereverItsSessionHasGone) {
+    const uint16_t blade = send(from_client(40000, kSyn));
+    const auto holder = static_cast<uint16_t>(blade % 3 + 1), third = static_cast<uint16_t>(holder % 3 + 1);
+    send(from_client(40000, kAck));
+    EXPECT_EQ(send(from_client(40000, kAck, 1, hello_of(holder))), 0) << "waits for its session";
+    const auto asks = harness.asks();
+    ASSERT_EQ(asks.size(), 1u);
+    harness.answer_elsewhere(asks[0], third);
+    EXPECT_EQ(went_to(), blade);
+    EXPECT_EQ(harness.count(Reason::steer_move_failed), 1u);
+    EXPECT_EQ(send(from_client(40000, kAck, 600, std::vector<uint8_t>{1})), blade);
+    harness.expect_conserved();
+}
+
 TEST_F(EarlyBinding, SessionIsPushedToTheBladeThatHasTheFlow) {
     const uint16_t blade = send(from_client(40000, kSyn));
     const uint16_t holder = blade % 3 + 1;

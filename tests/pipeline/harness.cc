@@ -302,6 +302,12 @@ void Harness::answer(const MoveAsk& ask, bool moved) {
     context_->tx.flush();
 }
 
+void Harness::answer_elsewhere(const MoveAsk& ask, uint16_t holder) {
+    moved_->set(ask.name, holder, context_->clock.unix_s + 100, context_->clock.unix_s);
+    steer::move_answered({ask.move_id, holder, 1, {}}, *context_);
+    context_->tx.flush();
+}
+
 uint64_t Harness::count(Reason reason) const {
     return context_->stats.reasons[static_cast<size_t>(reason)].get();
 }

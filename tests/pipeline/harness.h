@@ -64,6 +64,8 @@ class Harness {
     /// Moves asked for since the last call.
     std::vector<MoveAsk> asks();
     void answer(const MoveAsk& ask, bool moved);
+    /// The session has gone to another blade meanwhile, by another move.
+    void answer_elsewhere(const MoveAsk& ask, uint16_t holder);
     void set_blades(const Scene& scene);
     /// This client is reached through the front port by these VLANs.
     void route_by_vlans(const std::string& client, const std::vector<uint16_t>& vlans);
