@@ -71,7 +71,7 @@ size_t earliest_end(const Record& record, size_t gathered, size_t message_size) 
 }
 
 /// Nearly every hello lies in one record, whole and within the limits, and is known by its first nine bytes
-/// (a fifth of what it takes to gather it). False: gather() says what it is. Filled in where it lies: a copy
+/// (half of what it takes to gather it). False: gather() says what it is. Filled in where it lies: a copy
 /// would be read in larger pieces than it was just written in, for which a CPU waits.
 bool in_one_record(Bytes stream, size_t limit, HandshakeMessage& message) {
     constexpr size_t kHeaders = kRecordHeader + kMessageHeader;

@@ -42,10 +42,16 @@ class Links : public CheckpointLinks {
     PoolKeyKeeper::Members members_;
 };
 
+/// Nothing is written: without a directory it would be where the fuzzer runs.
+Config nowhere() {
+    Config config;
+    config.state_dir = "/nonexistent";
+    return config;
+}
+
 struct World {
     World() {
         spdlog::set_level(spdlog::level::off);
-        config.state_dir = "/nonexistent";
         auto& service = config.services.emplace_back();
         service.name = "www";
         service.blades = {0, 1, 2};
@@ -91,7 +97,7 @@ struct World {
 
     testing::TempStore store{1 << 20};
     ServedServices served;
-    Config config;
+    Config config = nowhere();  // before what keeps the path of its files
     Links links;
     asio::io_context io;
     Checkpoints checkpoints{io.get_executor(), config, links};
