@@ -64,7 +64,7 @@ class Descriptor {
 };
 
 bool is_bpffs(const fs::path& path) {
-    struct statfs found {};
+    struct statfs found{};
     return statfs(path.c_str(), &found) == 0 && found.f_type == BPF_FS_MAGIC;
 }
 

@@ -56,7 +56,7 @@ uint64_t socket_inode(const std::string& link) {
 bool end_reading(int process, int number, uint64_t inode) {
     const auto fd = static_cast<int>(syscall(SYS_pidfd_getfd, process, number, 0));
     if (fd < 0) return false;
-    struct stat file {};
+    struct stat file{};
     const bool ended = fstat(fd, &file) == 0 && file.st_ino == inode && shutdown(fd, SHUT_RD) == 0;
     close(fd);
     return ended;

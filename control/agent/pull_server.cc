@@ -134,7 +134,7 @@ PullServer::~PullServer() {
 
 Result<std::unique_ptr<PullServer>> PullServer::open(asio::any_io_executor executor, const Store& store,
                                                      const std::string& store_file, Ask ask) {
-    struct stat file {};
+    struct stat file{};
     if (::stat(store_file.c_str(), &file) != 0) return fail("{}: {}", store_file, std::strerror(errno));
     const PullAddress address(store);
     const int socket = ::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);

@@ -46,7 +46,7 @@ class Descriptor {
 
 /// tmpfs only: a store on a disk would leave keys there.
 Result<void> check_memory_backed(const std::string& path, int fd) {
-    struct statfs fs {};
+    struct statfs fs{};
     if (fstatfs(fd, &fs) != 0) return broken(path, "statfs", errno);
     if (fs.f_type != TMPFS_MAGIC && fs.f_type != RAMFS_MAGIC)
         return broken(path, "is not on tmpfs; keys must never reach a disk, put it under /dev/shm");
@@ -61,7 +61,7 @@ Result<void> prepare_directory(const std::string& path) {
         return broken(path, "mkdir " + directory, errno);
     const Descriptor fd(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     if (fd.get() < 0) return broken(path, "open " + directory, errno);
-    struct stat st {};
+    struct stat st{};
     if (fstat(fd.get(), &st) != 0) return broken(path, "stat " + directory, errno);
     if (st.st_uid != geteuid() || ((st.st_mode & 022) && !(st.st_mode & S_ISVTX)))
         return broken(path, "directory " + directory +
@@ -128,7 +128,7 @@ Result<std::optional<Mapped>> attach(const std::string& path, uint64_t size) {
     }
     if (flock(fd.get(), LOCK_EX | LOCK_NB) != 0)
         return broken(path, "another agent uses it; stop that one first, or give this one its own store");
-    struct stat st {};
+    struct stat st{};
     if (fstat(fd.get(), &st) != 0) return broken(path, "stat", errno);
     if (st.st_uid != geteuid() || static_cast<uint64_t>(st.st_size) != size) return std::nullopt;
     auto base = map(path, fd.get(), size);
@@ -184,7 +184,7 @@ Result<Store> Store::create(const std::string& path, uint64_t size_bytes, const 
         close((*attached)->fd);
         return tl::make_unexpected(owned.error());
     }
-    struct stat st {};
+    struct stat st{};
     fstat((*attached)->fd, &st);
     Store store;
     store.base_ = (*attached)->base;
@@ -203,7 +203,7 @@ Result<Store> Store::open(const std::string& path) {
     if (fd.get() < 0) return broken(path, "open", errno);
     if (auto memory = check_memory_backed(path, fd.get()); !memory)
         return tl::make_unexpected(memory.error());
-    struct stat st {};
+    struct stat st{};
     if (fstat(fd.get(), &st) != 0) return broken(path, "stat", errno);
     const auto size = static_cast<uint64_t>(st.st_size);
     if (!S_ISREG(st.st_mode) || size < layout::kMinimumSize) return broken(path, "is not a session store");

@@ -34,7 +34,7 @@ SealKey::~SealKey() { OPENSSL_cleanse(bytes_.data(), bytes_.size()); }
 
 Result<SealKey> SealKey::load(const std::filesystem::path& file, bool make) {
     SealKey key;
-    struct stat status {};
+    struct stat status{};
     if (::stat(file.c_str(), &status) != 0) {
         if (!make) return fail("{}: not there; bring it back from a backup", file.string());
         if (RAND_priv_bytes(key.bytes_.data(), kSize) != 1) return fail("no random bytes from the system");

@@ -24,7 +24,7 @@ const char* path() {
 /// The store is open, and there is no newer one.
 bool up_to_date() {
     if (store == nullptr) return false;
-    struct stat st {};
+    struct stat st{};
     return stat(path(), &st) != 0 || st.st_ino == store->inode();
 }
 

@@ -21,7 +21,7 @@ namespace {
 using StorePtr = std::unique_ptr<X509_STORE_CTX, decltype(&X509_STORE_CTX_free)>;
 
 Result<void> check_readable(const std::filesystem::path& file, bool secret) {
-    struct stat status {};
+    struct stat status{};
     if (stat(file.c_str(), &status) != 0)
         return fail("{}: {}; make it with 'keyrail chassis init' or 'keyrail blade certify'", file.string(),
                     std::strerror(errno));

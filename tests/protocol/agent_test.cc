@@ -43,8 +43,7 @@ class AgentTest : public ::testing::Test {
     ~AgentTest() override {
         agents.clear();
         control.reset();
-        run_until(
-            io, [] { return false; }, 20);  // what is left of the coroutines ends
+        run_until(io, [] { return false; }, 20);  // what is left of the coroutines ends
     }
 
     [[nodiscard]] HostPort local(uint16_t port) const { return {*parse_ip("127.0.0.1"), port}; }
@@ -165,8 +164,7 @@ TEST_F(AgentTest, KeysOfAnotherBladeAreNotUsed) {
     start(1);
     ASSERT_TRUE(run_until(io, [&] { return !control->of(1, Envelope::kAnnounce).empty(); }));
     ASSERT_TRUE(control->channels[1]->send(keys_for(2)));
-    EXPECT_FALSE(run_until(
-        io, [&] { return stores[1]->control().version() != 0; }, 100));
+    EXPECT_FALSE(run_until(io, [&] { return stores[1]->control().version() != 0; }, 100));
 }
 
 TEST_F(AgentTest, MovesThereAndBack) {
@@ -481,8 +479,7 @@ TEST_F(AgentTest, RestartedAgentHasItsSessions) {
     const SessionName name = name_at(1, 1);
     put(1, name);
     agents.erase(1);
-    run_until(
-        io, [] { return false; }, 20);
+    run_until(io, [] { return false; }, 20);
     control->received.clear();
     start(1);
     ready({1});
@@ -526,14 +523,11 @@ TEST_F(AgentTest, SaysAtOnceWhenAServerComesAndGoes) {
     address.sin_port = htons(kServicePort);
     ASSERT_EQ(bind(server, reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
     ASSERT_EQ(listen(server, 1), 0);
-    ASSERT_TRUE(run_until(
-        io, [&] { return says(true); }, 900));
-    run_until(
-        io, [] { return false; }, 30);  // well between two looks of the watch
+    ASSERT_TRUE(run_until(io, [&] { return says(true); }, 900));
+    run_until(io, [] { return false; }, 30);  // well between two looks of the watch
     close(server);
     const auto begin = std::chrono::steady_clock::now();
-    ASSERT_TRUE(run_until(
-        io, [&] { return says(false); }, 900));
+    ASSERT_TRUE(run_until(io, [&] { return says(false); }, 900));
     RecordProperty("noticed_us", static_cast<int>((std::chrono::steady_clock::now() - begin).count() / 1000));
     EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::milliseconds(100))
         << "the kernel says so at once";

@@ -97,8 +97,7 @@ class ChannelTest : public ::testing::Test {
     ~ChannelTest() override {
         listener->close();
         served.reset();
-        run_until(
-            io, [] { return false; }, 20);
+        run_until(io, [] { return false; }, 20);
     }
 
     asio::awaitable<void> serve(ChannelPtr channel) {
@@ -149,8 +148,8 @@ class ChannelTest : public ::testing::Test {
     bool meet(const Stranger& stranger, int milliseconds = 5000) {
         const auto finished =
             std::async(std::launch::async, [&, port = listener->port()] { stranger.run(port); });
-        const bool concluded = run_until(
-            io, [&] { return !refused.empty() || !ended.empty(); }, milliseconds);
+        const bool concluded =
+            run_until(io, [&] { return !refused.empty() || !ended.empty(); }, milliseconds);
         if (served) served->close();
         run_until(io, [&] { return finished.wait_for(0s) == std::future_status::ready; });
         return concluded;
@@ -225,8 +224,7 @@ TEST_F(ChannelTest, APeerThatDoesNotRead) {
     do {  // the kernel's buffers take their part first
         for (sent = {}; sent; sent = channel->send(message))
             ASSERT_LE(channel->queued_bytes(), kMaxQueuedBytes);
-        run_until(
-            io, [] { return false; }, 50);
+        run_until(io, [] { return false; }, 50);
     } while (channel->queued_bytes() < kMaxQueuedBytes - 200'000);
     ASSERT_FALSE(sent);
     EXPECT_THAT(sent.error().message, HasSubstr("does not read"));
@@ -239,8 +237,7 @@ TEST_F(ChannelTest, APeerThatDoesNotRead) {
             roomy = true;
         },
         asio::detached);
-    EXPECT_FALSE(run_until(
-        io, [&] { return roomy; }, 100));
+    EXPECT_FALSE(run_until(io, [&] { return roomy; }, 100));
     reading = true;
     asio::co_spawn(io, serve(served), asio::detached);
     EXPECT_TRUE(run_until(io, [&] { return roomy; }));

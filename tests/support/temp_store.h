@@ -29,7 +29,9 @@ class TempStore {
     [[nodiscard]] std::string path() const { return directory_ + "/store"; }
     /// As an agent does that was restarted.
     void reattach() {
-        { const Store gone = std::move(store_); }
+        {
+            const Store gone = std::move(store_);
+        }
         store_ = make();
     }
 

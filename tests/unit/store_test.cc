@@ -188,7 +188,9 @@ TEST(Store, AnotherSizeMakesANewStoreAndTheOldMappingWorksOn) {
     put(*old, 1, 100);
     auto hooks = Store::open(old.path());
     ASSERT_TRUE(hooks) << hooks.error().message;
-    { const Store gone = std::move(*old); }
+    {
+        const Store gone = std::move(*old);
+    }
     auto fresh = Store::create(old.path(), 8 << 20, "", nullptr);
     ASSERT_TRUE(fresh) << fresh.error().message;
     EXPECT_FALSE(fresh->contains(name_of(1)));

@@ -21,5 +21,5 @@ def directory() -> Path:
 
 def configured() -> Path:
     """It is clang's, for libFuzzer is; warnings are the normal build's business."""
-    build.configure(directory(), OPTIONS, {"CC": "ccache clang-16", "CXX": "ccache clang++-16"})
+    build.configure(directory(), OPTIONS, {"CC": "ccache clang-19", "CXX": "ccache clang++-19"})
     return directory()

@@ -26,11 +26,11 @@ def clang_format() -> Report:
     """One test per file."""
     report = Report()
     for file in _files(".h", ".cc", ".c"):
-        done = run(["clang-format-16", "--dry-run", "--Werror", file], check=False)
+        done = run(["clang-format-19", "--dry-run", "--Werror", file], check=False)
         if done.returncode == 0:
             report.passes()
         else:
-            report.fails(f"{file.relative_to(ROOT)} is not formatted: clang-format-16 -i {file.relative_to(ROOT)}")
+            report.fails(f"{file.relative_to(ROOT)} is not formatted: clang-format-19 -i {file.relative_to(ROOT)}")
     return report
 
 
@@ -56,7 +56,7 @@ def _in_parallel(what: str, units: list[Path], build: Path) -> Report:
         # -Wno-unknown-warning-option: the database is GCC's, which has warnings that clang has not.
         # The path-sensitive analyzer takes four times as long as all other checks together: editors run it, by
         # .clang-tidy, and the sanitizers look for the same mistakes here.
-        done = run(["clang-tidy-16", "--quiet", "-p", build, "--extra-arg=-Wno-unknown-warning-option",
+        done = run(["clang-tidy-19", "--quiet", "-p", build, "--extra-arg=-Wno-unknown-warning-option",
                     "--checks=-clang-analyzer-*", unit], check=False, timeout=600)
         return "" if done.returncode == 0 else f"{unit.name}\n{tail(done.stdout or done.stderr, 20)}"
 
