@@ -20,14 +20,14 @@
 #include <cstring>
 #include <string_view>
 
-#include "dataplane/config.h"
-#include "dataplane/eal.h"
+#include "dataplane/core/shared.h"
+#include "dataplane/io/eal.h"
 #include "dataplane/io/ports.h"
 #include "dataplane/link/control_link.h"
 #include "dataplane/link/kernel_routes.h"
 #include "dataplane/link/kernel_setup.h"
-#include "dataplane/shared.h"
-#include "dataplane/steer/moved_table.h"
+#include "dataplane/profile/profile.h"
+#include "dataplane/tables/moved_table.h"
 #include "dataplane/worker.h"
 
 namespace keyrail {

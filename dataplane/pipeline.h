@@ -3,8 +3,8 @@
 // and drop.
 #pragma once
 
-#include "dataplane/burst.h"
-#include "dataplane/context.h"
+#include "dataplane/core/burst.h"
+#include "dataplane/core/context.h"
 
 namespace keyrail {
 

@@ -5,11 +5,11 @@
 #include <cstdint>
 #include <memory>
 
-#include "control/protocol/result.h"
-#include "dataplane/config.h"
+#include "dataplane/common/result.h"
+#include "dataplane/common/stats.h"
+#include "dataplane/core/shared.h"
 #include "dataplane/io/ports.h"
-#include "dataplane/shared.h"
-#include "dataplane/stats.h"
+#include "dataplane/profile/profile.h"
 
 namespace keyrail {
 

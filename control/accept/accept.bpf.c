@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * The blade's accept program, at TCX ingress: gives TCP connections whose SYN the dispatcher answered
- * (cookie.h) to the server's listening socket. It acts on the first data segment that reaches the blade, and
- * on nothing that is not for a service. Everything with a socket of its own (established, TIME_WAIT, native
- * handshake) is the kernel's.
+ * (dataplane/common/cookie.h) to the server's listening socket. It acts on the first data segment that
+ * reaches the blade, and on nothing that is not for a service. Everything with a socket of its own
+ * (established, TIME_WAIT, native handshake) is the kernel's.
  */
 #include <linux/bpf.h>
 #include <linux/errno.h>
@@ -29,7 +29,7 @@
 #define TCP_OPTION_NOP 1
 #define TCP_OPTION_TIMESTAMP 8
 #define TCP_OPTIONS_MOST 20    /* options looked at: enough for 40 bytes of anything but NOPs at the end */
-#define EXTENSIONS_MOST 8      /* as the dispatcher: dataplane/parse/headers.cc */
+#define EXTENSIONS_MOST 8      /* as the dispatcher: dataplane/wire/headers.cc */
 #define STRAY_NS 3000000000ULL /* longer than any first retransmission (RFC 6298: 1 s, then 2 s) */
 #define STRAY_PAUSE_NS 1000000000ULL /* between retransmissions at first; later they double (RFC 6298) */
 #define LONGEST_RTT_MS 3000u         /* a longer one is a clock that differs, not a path */

@@ -5,7 +5,7 @@
 
 #include <linux/types.h>
 
-#include "control/accept/cookie.h"
+#include "dataplane/common/cookie.h"
 
 #define KR_ACCEPT_SERVICES 4096 /* VIP:port pairs of one blade, at most */
 

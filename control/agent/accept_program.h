@@ -14,7 +14,7 @@
 
 #include "control/accept/accept.h"
 #include "control/protocol/address.h"
-#include "control/protocol/result.h"
+#include "dataplane/common/result.h"
 
 namespace keyrail {
 

@@ -26,8 +26,8 @@
 #include "control/agent/server_watch.h"
 #include "control/agent/store.h"
 #include "control/agent/store_questions.h"
-#include "control/protocol/name_bytes.h"
 #include "control/protocol/wakefulness.h"
+#include "dataplane/common/name_bytes.h"
 
 #ifndef KEYRAIL_VERSION
 #define KEYRAIL_VERSION "unknown"

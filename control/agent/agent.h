@@ -7,7 +7,7 @@
 #include <memory>
 
 #include "control/agent/config.h"
-#include "control/protocol/result.h"
+#include "dataplane/common/result.h"
 
 namespace keyrail {
 

@@ -12,7 +12,7 @@
 #include "control/agent/records.h"
 #include "control/agent/store.h"
 #include "control/protocol/address.h"
-#include "control/protocol/result.h"
+#include "dataplane/common/result.h"
 
 namespace keyrail {
 

@@ -6,7 +6,7 @@
 #include <algorithm>
 
 #include "control/agent/records.h"
-#include "control/protocol/name_bytes.h"
+#include "dataplane/common/name_bytes.h"
 
 namespace keyrail {
 

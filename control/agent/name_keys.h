@@ -7,7 +7,7 @@
 #include <map>
 #include <optional>
 
-#include "dataplane/steer/session_name.h"
+#include "dataplane/common/session_name.h"
 
 namespace keyrail {
 

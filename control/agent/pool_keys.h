@@ -7,9 +7,9 @@
 #include <map>
 #include <string>
 
-#include "control/protocol/result.h"
 #include "control/protocol/tls_context.h"
 #include "control/repository/sealer.h"
+#include "dataplane/common/result.h"
 
 namespace keyrail {
 

@@ -9,8 +9,8 @@
 #include <string>
 
 #include "control/agent/pull.h"
-#include "control/protocol/result.h"
-#include "dataplane/steer/session_name.h"
+#include "dataplane/common/result.h"
+#include "dataplane/common/session_name.h"
 
 namespace keyrail {
 

@@ -8,7 +8,7 @@
 #include <string>
 
 #include "control/agent/store.h"
-#include "control/protocol/result.h"
+#include "dataplane/common/result.h"
 
 namespace keyrail {
 

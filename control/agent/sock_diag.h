@@ -8,7 +8,7 @@
 #include <functional>
 
 #include "control/protocol/address.h"
-#include "control/protocol/result.h"
+#include "dataplane/common/result.h"
 
 struct tcp_info;
 

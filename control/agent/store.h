@@ -17,8 +17,8 @@
 
 #include "control/agent/published.h"
 #include "control/agent/store_control.h"
-#include "control/protocol/result.h"
-#include "dataplane/steer/session_name.h"
+#include "dataplane/common/result.h"
+#include "dataplane/common/session_name.h"
 
 namespace keyrail {
 

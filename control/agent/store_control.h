@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <string_view>
 
-#include "dataplane/steer/session_name.h"
+#include "dataplane/common/session_name.h"
 
 namespace keyrail {
 

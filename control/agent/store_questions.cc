@@ -4,7 +4,7 @@
 #include <algorithm>
 
 #include "chassis.pb.h"
-#include "control/protocol/name_bytes.h"
+#include "dataplane/common/name_bytes.h"
 
 namespace keyrail {
 

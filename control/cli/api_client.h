@@ -7,7 +7,7 @@
 #include <string>
 
 #include "control/cli/command.h"
-#include "control/protocol/result.h"
+#include "dataplane/common/result.h"
 
 namespace keyrail::cli {
 

@@ -14,7 +14,7 @@
 #include "control/cli/table.h"
 #include "control/pki/ca.h"
 #include "control/protocol/toml_table.h"
-#include "dataplane/steer/session_name.h"
+#include "dataplane/common/session_name.h"
 
 namespace keyrail::cli {
 

@@ -4,7 +4,7 @@
 
 #include "control/cli/api_client.h"
 #include "control/cli/table.h"
-#include "dataplane/verdict.h"
+#include "dataplane/common/verdict.h"
 
 namespace keyrail::cli {
 

@@ -13,7 +13,7 @@
 
 #include "control/daemon/config.h"
 #include "control/protocol/channel.h"
-#include "control/protocol/result.h"
+#include "dataplane/common/result.h"
 
 namespace keyrail {
 

@@ -12,7 +12,7 @@
 #include <string>
 
 #include "control/protocol/address.h"
-#include "control/protocol/result.h"
+#include "dataplane/common/result.h"
 
 namespace keyrail {
 

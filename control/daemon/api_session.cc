@@ -6,8 +6,8 @@
 #include <spdlog/spdlog.h>
 
 #include "chassis.pb.h"
-#include "control/protocol/hex.h"
-#include "control/protocol/name_bytes.h"
+#include "dataplane/common/hex.h"
+#include "dataplane/common/name_bytes.h"
 
 namespace keyrail {
 

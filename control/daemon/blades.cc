@@ -7,7 +7,7 @@
 
 #include "chassis.pb.h"
 #include "control/protocol/file.h"
-#include "dataplane/steer/session_name.h"
+#include "dataplane/common/session_name.h"
 
 namespace keyrail {
 

@@ -8,8 +8,8 @@
 #include <nlohmann/json.hpp>
 
 #include "control/daemon/moves.h"
-#include "control/protocol/name_bytes.h"
 #include "control/repository/lmdb_repository.h"
+#include "dataplane/common/name_bytes.h"
 
 namespace keyrail {
 

@@ -6,10 +6,10 @@
 #include <set>
 
 #include "control/protocol/event_loop.h"
-#include "control/protocol/hex.h"
 #include "control/protocol/toml_table.h"
-#include "dataplane/steer/content_routes.h"
-#include "dataplane/steer/session_name.h"
+#include "dataplane/common/content_limits.h"
+#include "dataplane/common/hex.h"
+#include "dataplane/common/session_name.h"
 
 namespace keyrail {
 

@@ -13,10 +13,10 @@
 #include <vector>
 
 #include "control/protocol/address.h"
-#include "control/protocol/result.h"
 #include "control/protocol/tls_context.h"
 #include "control/protocol/wakefulness.h"
 #include "control/repository/redis_repository.h"
+#include "dataplane/common/result.h"
 
 namespace keyrail {
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// keyraild's end of the link to keyrail-dp (control/protocol/link.proto): a unix SOCK_SEQPACKET client that
+// keyraild's end of the link to keyrail-dp (dataplane/common/link.proto): a unix SOCK_SEQPACKET client that
 // connects, and connects again for ever. One thread, no locks.
 #pragma once
 
@@ -12,7 +12,7 @@
 #include <memory>
 #include <string>
 
-#include "control/protocol/result.h"
+#include "dataplane/common/result.h"
 
 namespace keyrail {
 

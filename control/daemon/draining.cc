@@ -7,7 +7,7 @@
 
 #include "chassis.pb.h"
 #include "control/daemon/session_name_hash.h"
-#include "control/protocol/name_bytes.h"
+#include "dataplane/common/name_bytes.h"
 
 namespace keyrail {
 

@@ -15,7 +15,7 @@
 #include <vector>
 
 #include "control/daemon/config.h"
-#include "control/protocol/result.h"
+#include "dataplane/common/result.h"
 
 namespace keyrail {
 

@@ -3,8 +3,8 @@
 #include <nlohmann/json.hpp>
 
 #include "control/daemon/enrolment.h"
-#include "control/protocol/hex.h"
-#include "dataplane/steer/session_name.h"
+#include "dataplane/common/hex.h"
+#include "dataplane/common/session_name.h"
 
 namespace keyrail {
 

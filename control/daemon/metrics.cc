@@ -10,7 +10,7 @@
 #include <utility>
 #include <vector>
 
-#include "dataplane/verdict.h"
+#include "dataplane/common/verdict.h"
 
 namespace keyrail {
 

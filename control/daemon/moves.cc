@@ -8,7 +8,7 @@
 #include <utility>
 
 #include "chassis.pb.h"
-#include "control/protocol/name_bytes.h"
+#include "dataplane/common/name_bytes.h"
 #include "link.pb.h"
 
 namespace keyrail {

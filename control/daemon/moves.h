@@ -15,7 +15,7 @@
 #include "control/daemon/directory.h"
 #include "control/daemon/latest.h"
 #include "control/daemon/orders.h"
-#include "control/protocol/result.h"
+#include "dataplane/common/result.h"
 
 namespace keyrail {
 

@@ -14,7 +14,7 @@
 #include <optional>
 #include <string>
 
-#include "control/protocol/result.h"
+#include "dataplane/common/result.h"
 
 namespace keyrail {
 

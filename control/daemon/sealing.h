@@ -9,7 +9,7 @@
 #include <string>
 #include <string_view>
 
-#include "control/protocol/result.h"
+#include "dataplane/common/result.h"
 
 namespace keyrail {
 

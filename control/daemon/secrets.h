@@ -16,8 +16,8 @@
 #include <optional>
 #include <vector>
 
-#include "control/protocol/result.h"
-#include "dataplane/steer/session_name.h"
+#include "dataplane/common/result.h"
+#include "dataplane/common/session_name.h"
 
 namespace keyrail {
 

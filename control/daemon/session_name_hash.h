@@ -4,7 +4,7 @@
 
 #include <cstring>
 
-#include "dataplane/steer/session_name.h"
+#include "dataplane/common/session_name.h"
 
 namespace keyrail {
 

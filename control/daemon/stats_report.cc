@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
-#include "dataplane/verdict.h"
+#include "dataplane/common/verdict.h"
 #include "link.pb.h"
 
 namespace keyrail {

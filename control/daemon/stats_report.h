@@ -15,7 +15,7 @@ class Stats;
 }
 
 /// {rx, tx, punt, held, drops, conserved, flows, reasons, workers, ports, blades, moved_entries, …}
-/// conserved: rx == tx + punt + held + drops (dataplane/verdict.h).
+/// conserved: rx == tx + punt + held + drops (dataplane/common/verdict.h).
 nlohmann::json stats_report(const link::Stats& stats, const Config& config);
 
 /// {asked, joined, ordered, moved, …, late, under_way, p50_us, p99_us}

@@ -4,7 +4,7 @@
 #pragma once
 
 #include "control/agent/store.h"
-#include "dataplane/steer/session_name.h"
+#include "dataplane/common/session_name.h"
 
 namespace keyrail::hooks {
 

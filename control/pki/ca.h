@@ -12,8 +12,8 @@
 #include <vector>
 
 #include "control/protocol/identity.h"
-#include "control/protocol/result.h"
 #include "control/protocol/tls_context.h"
+#include "dataplane/common/result.h"
 
 namespace keyrail::pki {
 

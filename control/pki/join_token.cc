@@ -7,8 +7,8 @@
 #include <algorithm>
 #include <vector>
 
-#include "control/protocol/hex.h"
 #include "control/protocol/identity.h"
+#include "dataplane/common/hex.h"
 
 namespace keyrail {
 

@@ -15,8 +15,8 @@
 
 #include "control/protocol/address.h"
 #include "control/protocol/identity.h"
-#include "control/protocol/result.h"
 #include "control/protocol/tls_context.h"
+#include "dataplane/common/result.h"
 
 namespace keyrail {
 

@@ -8,7 +8,7 @@
 #include <string>
 #include <string_view>
 
-#include "control/protocol/result.h"
+#include "dataplane/common/result.h"
 
 namespace keyrail {
 

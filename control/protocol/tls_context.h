@@ -13,7 +13,7 @@
 #include <string>
 
 #include "control/protocol/identity.h"
-#include "control/protocol/result.h"
+#include "dataplane/common/result.h"
 
 namespace keyrail {
 

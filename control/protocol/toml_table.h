@@ -14,7 +14,7 @@
 #include <string_view>
 #include <vector>
 
-#include "control/protocol/result.h"
+#include "dataplane/common/result.h"
 
 namespace keyrail {
 

@@ -9,9 +9,9 @@
 #include <string_view>
 
 #include "control/protocol/openssl_ptr.h"
-#include "control/protocol/result.h"
 #include "control/protocol/tls_context.h"
 #include "control/repository/sealer.h"
+#include "dataplane/common/result.h"
 
 namespace keyrail {
 

@@ -15,7 +15,7 @@
 #include <vector>
 
 #include "chassis.pb.h"
-#include "control/protocol/result.h"
+#include "dataplane/common/result.h"
 
 namespace keyrail {
 

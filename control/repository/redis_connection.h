@@ -14,7 +14,7 @@
 
 #include "control/protocol/address.h"
 #include "control/protocol/openssl_ptr.h"
-#include "control/protocol/result.h"
+#include "dataplane/common/result.h"
 
 namespace keyrail {
 

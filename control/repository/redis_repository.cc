@@ -5,9 +5,9 @@
 #include <openssl/ssl.h>
 
 #include "control/protocol/file.h"
-#include "control/protocol/hex.h"
 #include "control/protocol/tls_context.h"
 #include "control/repository/redis_cluster.h"
+#include "dataplane/common/hex.h"
 
 namespace keyrail {
 

@@ -10,8 +10,8 @@
 #include <span>
 #include <string>
 
-#include "control/protocol/result.h"
-#include "dataplane/steer/session_name.h"
+#include "dataplane/common/result.h"
+#include "dataplane/common/session_name.h"
 
 namespace keyrail {
 

@@ -10,7 +10,7 @@
 #include <string>
 #include <string_view>
 
-#include "control/protocol/result.h"
+#include "dataplane/common/result.h"
 
 struct IMB_MGR;
 struct gcm_key_data;

@@ -3,7 +3,7 @@
 
 #include "dataplane/bind/hello.h"
 #include "dataplane/bind/release.h"
-#include "dataplane/bind/syn_cookie.h"
+#include "dataplane/cookie/syn_cookie.h"
 #include "dataplane/rewrite/l2.h"
 
 namespace keyrail::bind {

@@ -3,8 +3,8 @@
 // at once or after a stay in the hold table.
 #pragma once
 
-#include "dataplane/burst.h"
-#include "dataplane/context.h"
+#include "dataplane/core/burst.h"
+#include "dataplane/core/context.h"
 
 namespace keyrail::bind {
 

@@ -3,8 +3,8 @@
 // hold table until it is, or until there is a reason to wait no longer.
 #pragma once
 
-#include "dataplane/burst.h"
-#include "dataplane/context.h"
+#include "dataplane/core/burst.h"
+#include "dataplane/core/context.h"
 
 namespace keyrail::bind {
 

@@ -2,8 +2,8 @@
 // Stage `bind`: the reason by which a hello is steered when none of its names is ours.
 #pragma once
 
-#include "dataplane/parse/client_hello.h"
-#include "dataplane/verdict.h"
+#include "dataplane/common/verdict.h"
+#include "dataplane/wire/client_hello.h"
 
 namespace keyrail {
 

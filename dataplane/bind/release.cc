@@ -27,21 +27,29 @@ bool make_room(uint32_t spared, Context& context) {
     return true;
 }
 
+uint32_t open(const Packet& packet, uint32_t first_seq, Context& context) {
+    return context.holds_table.open(packet.hash, packet.h.tuple, packet.service, first_seq, context.clock.us);
+}
+
 }  // namespace
 
+AddResult add_if_room(uint32_t slot, const Packet& packet, Context& context) {
+    const bool fin = (packet.h.flags & kFin) != 0;
+    return context.holds_table.add(slot, packet.mbuf, packet.h.seq, packet.payload(), fin);
+}
+
 uint32_t open_hold(const Packet& packet, uint32_t first_seq, Context& context) {
-    HoldTable& table = context.holds_table;
-    uint32_t slot = table.open(packet, first_seq, context.clock.us);
-    if (slot == kNone && make_room(kNone, context)) slot = table.open(packet, first_seq, context.clock.us);
+    uint32_t slot = open(packet, first_seq, context);
+    if (slot == kNone && make_room(kNone, context)) slot = open(packet, first_seq, context);
     if (slot == kNone || add_segment(slot, packet, context) == AddResult::added) return slot;
     drop_hold(slot, Reason::drop_no_memory, context);  // it is empty
     return kNone;
 }
 
 AddResult add_segment(uint32_t slot, const Packet& packet, Context& context) {
-    const AddResult result = context.holds_table.add(slot, packet);
+    const AddResult result = add_if_room(slot, packet, context);
     if (result != AddResult::no_segment || !make_room(slot, context)) return result;
-    return context.holds_table.add(slot, packet);
+    return add_if_room(slot, packet, context);
 }
 
 void release(uint32_t slot, uint16_t blade, Reason reason, Context& context) {

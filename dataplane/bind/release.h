@@ -2,8 +2,8 @@
 // Stage `bind`, how segments come into the hold table and leave it: sent to a blade, read on, or dropped.
 #pragma once
 
-#include "dataplane/burst.h"
-#include "dataplane/context.h"
+#include "dataplane/core/burst.h"
+#include "dataplane/core/context.h"
 
 namespace keyrail::bind {
 
@@ -14,6 +14,8 @@ uint32_t open_hold(const Packet& packet, uint32_t first_seq, Context& context);
 /// Puts a segment into its hold. The table's memory is bounded: where there is none left, the oldest
 /// incomplete hello of others goes on without its name.
 AddResult add_segment(uint32_t slot, const Packet& packet, Context& context);
+/// The same, but nobody has to make room.
+AddResult add_if_room(uint32_t slot, const Packet& packet, Context& context);
 
 /// Sends what a hold has to `blade` in stream order and binds the flow to it. `reason` counts the first
 /// segment. A hello that is to be read on stays for that.

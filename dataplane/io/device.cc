@@ -13,7 +13,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "dataplane/eal.h"
+#include "dataplane/io/eal.h"
 
 namespace keyrail {
 namespace {

@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <string>
 
-#include "control/protocol/result.h"
+#include "dataplane/common/result.h"
 
 struct rte_mempool;
 

@@ -7,9 +7,9 @@
 #include <string>
 #include <vector>
 
-#include "control/protocol/result.h"
-#include "dataplane/config.h"
-#include "dataplane/next_hop.h"
+#include "dataplane/common/result.h"
+#include "dataplane/profile/profile.h"
+#include "dataplane/tables/next_hop.h"
 
 struct rte_mempool;
 

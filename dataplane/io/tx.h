@@ -7,8 +7,8 @@
 #include <cstdint>
 #include <span>
 
+#include "dataplane/common/stats.h"
 #include "dataplane/io/ports.h"
-#include "dataplane/stats.h"
 
 struct rte_mbuf;
 

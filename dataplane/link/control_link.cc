@@ -13,11 +13,11 @@
 #include <cstring>
 #include <ctime>
 
+#include "dataplane/core/snapshot.h"
 #include "dataplane/link/kernel_routes.h"
 #include "dataplane/link/seqpacket.h"
 #include "dataplane/link/stats_report.h"
-#include "dataplane/snapshot.h"
-#include "dataplane/steer/moved_table.h"
+#include "dataplane/tables/moved_table.h"
 #include "link.pb.h"
 
 namespace keyrail {

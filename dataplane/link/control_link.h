@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// keyrail-dp's end of the link to keyraild (control/protocol/link.proto). Takes snapshots, moved sessions and
+// keyrail-dp's end of the link to keyraild (dataplane/common/link.proto). Takes snapshots, moved sessions and
 // the outcomes of moves, passes on the workers' asks, answers with counters. Bad messages are refused with
 // the reason and change nothing. Without keyraild the workers go on with what they have.
 #pragma once
@@ -9,11 +9,11 @@
 #include <string>
 #include <vector>
 
-#include "control/protocol/result.h"
+#include "dataplane/common/result.h"
+#include "dataplane/common/stats.h"
+#include "dataplane/core/shared.h"
 #include "dataplane/io/ports.h"
 #include "dataplane/link/event_loop.h"
-#include "dataplane/shared.h"
-#include "dataplane/stats.h"
 
 namespace keyrail {
 

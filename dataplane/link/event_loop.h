@@ -7,7 +7,7 @@
 #include <initializer_list>
 #include <map>
 
-#include "control/protocol/result.h"
+#include "dataplane/common/result.h"
 #include "dataplane/link/seqpacket.h"
 
 namespace keyrail {

@@ -12,10 +12,10 @@
 #include <span>
 #include <vector>
 
-#include "control/protocol/result.h"
+#include "dataplane/common/address.h"
+#include "dataplane/common/result.h"
+#include "dataplane/core/shared.h"
 #include "dataplane/io/ports.h"
-#include "dataplane/link/address.h"
-#include "dataplane/shared.h"
 
 namespace keyrail {
 

@@ -3,9 +3,9 @@
 // TAPs.
 #pragma once
 
-#include "control/protocol/result.h"
-#include "dataplane/config.h"
+#include "dataplane/common/result.h"
 #include "dataplane/io/ports.h"
+#include "dataplane/profile/profile.h"
 
 namespace keyrail {
 

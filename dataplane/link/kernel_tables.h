@@ -13,8 +13,8 @@
 #include <set>
 #include <vector>
 
-#include "dataplane/link/address.h"
-#include "dataplane/routes.h"
+#include "dataplane/common/address.h"
+#include "dataplane/tables/routes.h"
 
 namespace keyrail {
 

@@ -14,7 +14,7 @@
 #include <memory>
 #include <optional>
 
-#include "dataplane/link/address.h"
+#include "dataplane/common/address.h"
 
 namespace keyrail {
 

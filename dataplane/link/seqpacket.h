@@ -10,7 +10,7 @@
 #include <span>
 #include <vector>
 
-#include "control/protocol/result.h"
+#include "dataplane/common/result.h"
 
 namespace google::protobuf {
 class MessageLite;

@@ -3,8 +3,8 @@
 
 #include <rte_ethdev.h>
 
-#include "dataplane/snapshot.h"
-#include "dataplane/steer/moved_table.h"
+#include "dataplane/core/snapshot.h"
+#include "dataplane/tables/moved_table.h"
 
 namespace keyrail {
 namespace {

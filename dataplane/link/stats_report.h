@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Counters of workers, ports and blades as the Stats message of control/protocol/link.proto.
+// Counters of workers, ports and blades as the Stats message of dataplane/common/link.proto.
 #pragma once
 
 #include <span>
 
+#include "dataplane/common/stats.h"
+#include "dataplane/core/shared.h"
 #include "dataplane/io/ports.h"
-#include "dataplane/shared.h"
-#include "dataplane/stats.h"
 #include "link.pb.h"
 
 namespace keyrail {

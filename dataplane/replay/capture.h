@@ -11,8 +11,8 @@
 #include <string>
 #include <vector>
 
-#include "control/protocol/result.h"
-#include "dataplane/parse/cursor.h"
+#include "dataplane/common/result.h"
+#include "dataplane/wire/cursor.h"
 
 namespace keyrail::replay {
 

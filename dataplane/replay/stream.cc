@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <string_view>
 
-#include "dataplane/parse/sslv2_hello.h"
+#include "dataplane/wire/sslv2_hello.h"
 
 namespace keyrail::replay {
 namespace {

@@ -6,7 +6,7 @@
 #include <array>
 #include <cstdint>
 
-#include "dataplane/burst.h"
+#include "dataplane/core/burst.h"
 
 namespace keyrail::replay {
 

@@ -11,7 +11,7 @@
 #include <unordered_map>
 #include <vector>
 
-#include "dataplane/bind/hold.h"
+#include "dataplane/flow/hold.h"
 #include "dataplane/replay/capture.h"
 #include "dataplane/replay/stream.h"
 

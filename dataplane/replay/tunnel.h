@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <optional>
 
-#include "dataplane/parse/cursor.h"
+#include "dataplane/wire/cursor.h"
 
 namespace keyrail::replay {
 

@@ -7,9 +7,9 @@
 #include <cstring>
 #include <span>
 
-#include "dataplane/burst.h"
-#include "dataplane/context.h"
-#include "dataplane/rewrite/macs.h"
+#include "dataplane/core/burst.h"
+#include "dataplane/core/context.h"
+#include "dataplane/wire/macs.h"
 
 namespace keyrail {
 

@@ -7,7 +7,7 @@
 #include <algorithm>
 
 #include "dataplane/bind/release.h"
-#include "dataplane/steer/moved_table.h"
+#include "dataplane/tables/moved_table.h"
 
 namespace keyrail::steer {
 namespace {
@@ -179,7 +179,7 @@ void apply(PendingHello& hello, Burst& burst, Context& context) {
 void follow(Packet& packet, const PendingHello& hello, Context& context) {
     if (hello.blade == 0) return packet.decide(Action::drop, Reason::drop_no_blade);
     if (!hello.moving) return packet.forward_to(hello.blade, Reason::hello_rest);
-    switch (context.holds_table.add(hello.hold, packet)) {
+    switch (bind::add_if_room(hello.hold, packet, context)) {
         case AddResult::added:
             return packet.decide(Action::hold, Reason::hello_rest);
         case AddResult::duplicate:

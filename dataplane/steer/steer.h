@@ -2,8 +2,8 @@
 // Stage `steer`: picks the blade of every ClientHello of the burst (DESIGN.md section 6), and asks for moves.
 #pragma once
 
-#include "dataplane/burst.h"
-#include "dataplane/context.h"
+#include "dataplane/core/burst.h"
+#include "dataplane/core/context.h"
 
 namespace keyrail::steer {
 

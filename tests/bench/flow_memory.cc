@@ -7,7 +7,7 @@
 #include <bit>
 #include <string>
 
-#include "dataplane/steer/flow_table.h"
+#include "dataplane/flow/flow_table.h"
 
 namespace keyrail {
 namespace {

@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <vector>
 
-#include "dataplane/parse/client_hello.h"
+#include "dataplane/wire/client_hello.h"
 
 using namespace keyrail;
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Any file as a dispatcher's profile: it is read, or refused with a reason.
-#include "dataplane/config.h"
+#include "dataplane/profile/profile.h"
 #include "tests/support/memory_file.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Any message from control: it becomes a snapshot that can be searched, or is refused with a reason.
-#include "dataplane/snapshot.h"
+#include "dataplane/core/snapshot.h"
 #include "link.pb.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {

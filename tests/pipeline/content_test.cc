@@ -5,7 +5,7 @@
 
 #include <set>
 
-#include "dataplane/steer/moved_table.h"
+#include "dataplane/tables/moved_table.h"
 #include "tests/pipeline/harness.h"
 #include "tests/support/hellos.h"
 

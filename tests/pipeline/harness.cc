@@ -15,10 +15,10 @@
 
 #include <algorithm>
 
-#include "dataplane/eal.h"
+#include "dataplane/io/eal.h"
 #include "dataplane/pipeline.h"
-#include "dataplane/steer/moved_table.h"
 #include "dataplane/steer/steer.h"
+#include "dataplane/tables/moved_table.h"
 #include "link.pb.h"
 #include "tests/support/hellos.h"
 

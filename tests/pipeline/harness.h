@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "dataplane/context.h"
+#include "dataplane/core/context.h"
 #include "tests/support/frames.h"
 
 struct rte_ring;

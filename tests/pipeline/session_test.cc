@@ -2,7 +2,7 @@
 // Where a client goes whose session is here, elsewhere, on the move, or lost.
 #include <gtest/gtest.h>
 
-#include "dataplane/steer/moved_table.h"
+#include "dataplane/tables/moved_table.h"
 #include "tests/pipeline/harness.h"
 #include "tests/support/hellos.h"
 

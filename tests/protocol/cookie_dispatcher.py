@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A dispatcher in a few lines, as an oracle: answers SYNs with Keyrail's cookie (written from the description in
-control/accept/cookie.h, not from its code) and forwards all else with only the MAC addresses changed."""
+dataplane/common/cookie.h, not from its code) and forwards all else with only the MAC addresses changed."""
 
 import ctypes
 import os

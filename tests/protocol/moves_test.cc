@@ -6,7 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "control/agent/pull.h"
-#include "control/protocol/hex.h"
+#include "dataplane/common/hex.h"
 #include "tests/support/proxy.h"
 #include "tests/support/real_chassis.h"
 

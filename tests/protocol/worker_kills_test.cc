@@ -6,7 +6,7 @@
 
 #include <future>
 
-#include "control/protocol/hex.h"
+#include "dataplane/common/hex.h"
 #include "tests/support/nginx_server.h"
 #include "tests/support/proxy.h"
 #include "tests/support/real_chassis.h"

@@ -2,8 +2,8 @@
 // One SYN answered, one acknowledgement judged: what stage `bind` does for a burst.
 #pragma once
 
-#include "dataplane/bind/cookie_macs.h"
-#include "dataplane/bind/syn_cookie.h"
+#include "dataplane/cookie/cookie_macs.h"
+#include "dataplane/cookie/syn_cookie.h"
 
 namespace keyrail::test {
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // keyrail-feed: plays keyraild for a bench. Gives keyrail-dp one snapshot and stays connected; each line that
 // it reads is a question for keyrail-dp's counters, answered by a line of JSON (message Stats of
-// control/protocol/link.proto). Ends with its input, so that it cannot outlive who started it.
+// dataplane/common/link.proto). Ends with its input, so that it cannot outlive who started it.
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <google/protobuf/text_format.h>
@@ -163,7 +163,7 @@ int main(int argc, char** argv) {
     std::string socket, snapshot;
     app.add_option("--socket", socket, "keyrail-dp's dp.sock")->required();
     app.add_option("--snapshot", snapshot,
-                   "a Snapshot (control/protocol/link.proto) in protobuf's text format")
+                   "a Snapshot (dataplane/common/link.proto) in protobuf's text format")
         ->required();
     CLI11_PARSE(app, argc, argv);
     if (const auto done = keyrail::run(socket, snapshot); !done) {

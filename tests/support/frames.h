@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "dataplane/next_hop.h"
-#include "dataplane/parse/headers.h"
+#include "dataplane/tables/next_hop.h"
+#include "dataplane/wire/headers.h"
 
 namespace keyrail::test {
 

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "dataplane/steer/session_name.h"
+#include "dataplane/common/session_name.h"
 
 namespace keyrail::test {
 

@@ -14,7 +14,7 @@
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 
-#include "dataplane/steer/session_name.h"
+#include "dataplane/common/session_name.h"
 #include "tests/support/fake_control.h"
 #include "tests/support/fake_dataplane.h"
 #include "tests/support/process.h"

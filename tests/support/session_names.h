@@ -7,7 +7,7 @@
 #include <cstring>
 #include <span>
 
-#include "control/protocol/name_bytes.h"
+#include "dataplane/common/name_bytes.h"
 
 namespace keyrail::testing {
 

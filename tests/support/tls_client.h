@@ -18,7 +18,7 @@
 #include <string>
 #include <utility>
 
-#include "control/protocol/name_bytes.h"
+#include "dataplane/common/name_bytes.h"
 
 namespace keyrail::testing {
 

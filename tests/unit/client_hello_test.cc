@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "dataplane/parse/client_hello.h"
+#include "dataplane/wire/client_hello.h"
 
 #include <gtest/gtest.h>
 

@@ -5,7 +5,7 @@
 #include <functional>
 #include <string>
 
-#include "dataplane/parse/client_hello.h"
+#include "dataplane/wire/client_hello.h"
 
 namespace keyrail {
 namespace {

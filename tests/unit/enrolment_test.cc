@@ -9,7 +9,7 @@
 
 #include "control/pki/join_token.h"
 #include "control/protocol/file.h"
-#include "control/protocol/hex.h"
+#include "dataplane/common/hex.h"
 
 namespace keyrail {
 namespace {

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // The flow table and the hash that finds flows in it.
-#include "dataplane/steer/flow_table.h"
+#include "dataplane/flow/flow_table.h"
 
 #include <gtest/gtest.h>
 
 #include <random>
 #include <set>
 
-#include "dataplane/steer/flow_hash.h"
+#include "dataplane/flow/flow_hash.h"
 #include "tests/support/frames.h"
 
 namespace keyrail {

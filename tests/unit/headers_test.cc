@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "dataplane/parse/headers.h"
+#include "dataplane/wire/headers.h"
 
 #include <gtest/gtest.h>
 

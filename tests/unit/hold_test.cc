@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "dataplane/bind/hold.h"
+#include "dataplane/flow/hold.h"
 
 #include <gtest/gtest.h>
 

@@ -8,7 +8,7 @@
 #include <random>
 #include <set>
 
-#include "dataplane/parse/client_hello.h"
+#include "dataplane/wire/client_hello.h"
 #include "tests/support/frames.h"
 #include "tests/support/session_names.h"
 #include "tools/lib/loadgen/conversation.h"

@@ -5,7 +5,7 @@
 #include <gmock/gmock.h>
 
 #include "chassis.pb.h"
-#include "control/protocol/name_bytes.h"
+#include "dataplane/common/name_bytes.h"
 #include "link.pb.h"
 
 namespace keyrail {

@@ -7,9 +7,9 @@
 #include <cstdlib>
 #include <fstream>
 
-#include "dataplane/config.h"
-#include "dataplane/eal.h"
-#include "dataplane/link/address.h"
+#include "dataplane/common/address.h"
+#include "dataplane/io/eal.h"
+#include "dataplane/profile/profile.h"
 
 namespace keyrail {
 namespace {

@@ -7,8 +7,8 @@
 #include <random>
 #include <set>
 
-#include "dataplane/snapshot.h"
-#include "dataplane/steer/names.h"
+#include "dataplane/core/names.h"
+#include "dataplane/core/snapshot.h"
 #include "link.pb.h"
 #include "tests/support/frames.h"
 

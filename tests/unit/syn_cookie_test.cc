@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "dataplane/bind/syn_cookie.h"
+#include "dataplane/cookie/syn_cookie.h"
 
 #include <gtest/gtest.h>
 #include <openssl/core_names.h>
 #include <openssl/evp.h>
 
-#include "dataplane/bind/cookie_macs.h"
+#include "dataplane/cookie/cookie_macs.h"
 #include "tests/support/cookies.h"
 #include "tests/support/frames.h"
 

@@ -12,9 +12,9 @@
 #include <optional>
 #include <thread>
 
+#include "dataplane/core/snapshot.h"
 #include "dataplane/link/control_link.h"
-#include "dataplane/snapshot.h"
-#include "dataplane/steer/moved_table.h"
+#include "dataplane/tables/moved_table.h"
 #include "link.pb.h"
 #include "tests/vdev/eal_fixture.h"
 

@@ -16,8 +16,8 @@
 #include <filesystem>
 #include <string>
 
-#include "dataplane/config.h"
-#include "dataplane/eal.h"
+#include "dataplane/io/eal.h"
+#include "dataplane/profile/profile.h"
 
 namespace keyrail::test {
 

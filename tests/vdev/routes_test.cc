@@ -7,8 +7,8 @@
 #include <cstdlib>
 #include <thread>
 
-#include "dataplane/link/address.h"
-#include "dataplane/routes.h"
+#include "dataplane/common/address.h"
+#include "dataplane/tables/routes.h"
 #include "tests/vdev/eal_fixture.h"
 
 namespace keyrail {

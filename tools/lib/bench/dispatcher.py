@@ -57,7 +57,7 @@ def blade_mac(number: int) -> str:
 
 
 def snapshot(setup: Setup) -> str:
-    """What keyraild would send, in protobuf's text format (control/protocol/link.proto)."""
+    """What keyraild would send, in protobuf's text format (dataplane/common/link.proto)."""
     blades = [f'blades {{ id: {number} name: "blade{number}" address: {_bytes(_packed(blade_address(number)))} '
               'state: BLADE_UP }' for number in range(1, setup.blades + 1)]
     members = "".join(f" blade_ids: {number}" for number in range(1, setup.blades + 1))
@@ -138,7 +138,7 @@ class Dispatcher:
 
 
 def lost(stats: dict[str, int]) -> int:
-    """Packets that no counter knows of; 0 once nothing is under way (dataplane/verdict.h)."""
+    """Packets that no counter knows of; 0 once nothing is under way (dataplane/common/verdict.h)."""
     return stats["rx"] - stats["tx"] - stats["punt"] - stats["held"] - stats["drops"]
 
 

@@ -12,7 +12,7 @@
 
 #include <cstdint>
 
-#include "dataplane/parse/headers.h"
+#include "dataplane/wire/headers.h"
 
 namespace keyrail::loadgen {
 

@@ -17,9 +17,9 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
-#include "control/protocol/hex.h"
-#include "dataplane/eal.h"
-#include "dataplane/steer/session_name.h"
+#include "dataplane/common/hex.h"
+#include "dataplane/common/session_name.h"
+#include "dataplane/io/eal.h"
 #include "tests/support/temp_directory.h"
 #include "tools/lib/loadgen/generator.h"
 

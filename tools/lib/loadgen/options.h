@@ -4,7 +4,7 @@
 
 #include <cstdint>
 
-#include "dataplane/next_hop.h"
+#include "dataplane/tables/next_hop.h"
 
 namespace keyrail::loadgen {
 

@@ -8,7 +8,7 @@
 #include <memory>
 #include <string>
 
-#include "control/protocol/result.h"
+#include "dataplane/common/result.h"
 #include "tools/lib/loadgen/wire.h"
 
 struct rte_mbuf;

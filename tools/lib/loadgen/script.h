@@ -10,7 +10,7 @@
 #include <span>
 #include <vector>
 
-#include "control/protocol/result.h"
+#include "dataplane/common/result.h"
 #include "tools/lib/loadgen/conversation.h"
 #include "tools/lib/loadgen/wire.h"
 

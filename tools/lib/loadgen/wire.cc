@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tools/lib/loadgen/wire.h"
 
-#include "dataplane/bind/syn_cookie.h"
+#include "dataplane/cookie/syn_cookie.h"
 
 namespace keyrail::loadgen {
 namespace {

@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <span>
 
-#include "dataplane/next_hop.h"
+#include "dataplane/tables/next_hop.h"
 #include "tools/lib/loadgen/conversation.h"
 
 namespace keyrail::loadgen {

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+// The session name: 32 bytes by which a client names its session, and which say where the session's key is
+// (DESIGN.md section 4). Layout only; keys belong to the caller. Used by the dispatcher (decrypts a burst of
+// names) and by the hook library (makes one).
+//
+//   byte 0       name-key generation
+//   bytes 1..16  AES-128-ECB(name key, check:4 = 0 | version:1 | flags:1 | blade id:2 | random:8)
+//   bytes 17..31 random
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <optional>
+#include <span>
+
+#include "dataplane/common/ids.h"
+
+namespace keyrail {
+
+inline constexpr size_t kSessionNameSize = 32;
+inline constexpr size_t kNameBlockOffset = 1;
+inline constexpr size_t kNameBlockSize = 16;
+inline constexpr size_t kNameKeySize = 16;
+inline constexpr uint8_t kNameVersion = 1;
+inline constexpr size_t kTicketKeyNameSize = 16;  // of foreign tickets: RFC 5077 section 4
+
+using SessionName = std::array<uint8_t, kSessionNameSize>;
+using NameBlock = std::array<uint8_t, kNameBlockSize>;
+
+/// The plaintext block of a name made on `blade`. `random` = 8 fresh random bytes.
+inline NameBlock make_name_block(uint16_t blade, std::span<const uint8_t, 8> random) {
+    NameBlock block{};
+    block[4] = kNameVersion;
+    block[6] = static_cast<uint8_t>(blade >> 8);
+    block[7] = static_cast<uint8_t>(blade);
+    std::memcpy(&block[8], random.data(), random.size());
+    return block;
+}
+
+/// Home blade of a decrypted block; nullopt when the block is not one of ours (a random legacy id, a foreign
+/// ticket, a forgery): that is no error, just no affinity.
+inline std::optional<uint16_t> home_of(std::span<const uint8_t, kNameBlockSize> block) {
+    uint32_t check = 0;
+    std::memcpy(&check, block.data(), sizeof check);
+    if (check != 0 || block[4] != kNameVersion || block[5] != 0) return std::nullopt;
+    const auto blade = static_cast<uint16_t>(block[6] << 8 | block[7]);
+    if (blade < kBladeIdMin || blade > kBladeIdMax) return std::nullopt;
+    return blade;
+}
+
+}  // namespace keyrail

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+// Counters of one worker: written by it alone, read by the control thread with relaxed loads.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+
+#include "dataplane/common/ids.h"
+#include "dataplane/common/verdict.h"
+
+namespace keyrail {
+
+/// A counter with one writer: no lock prefix, yet no torn or cached read elsewhere.
+class Counter {
+  public:
+    void add(uint64_t n = 1) { value_.store(get() + n, std::memory_order_relaxed); }
+    void set(uint64_t n) { value_.store(n, std::memory_order_relaxed); }
+    [[nodiscard]] uint64_t get() const { return value_.load(std::memory_order_relaxed); }
+
+  private:
+    std::atomic<uint64_t> value_{0};
+};
+
+/// Gauges and totals beside the reasons. rx == tx + punt + held + sum(reasons named drop_*).
+struct alignas(64) WorkerStats {
+    Counter rx;     // packets taken from wires and TAPs
+    Counter tx;     // packets put on wires
+    Counter punt;   // packets given to TAPs
+    Counter held;   // gauge: segments in the hold table
+    Counter flows;  // gauge: flow entries in use
+    Counter holds;  // gauge: ClientHellos held
+    Counter moves_asked;
+    Counter name_jobs;    // ipsec-mb jobs
+    Counter name_blocks;  // names decrypted
+    std::array<Counter, kReasons> reasons;
+    std::array<Counter, kBladeIdMax + 1> blade_flows;  // flows bound, by blade id
+
+    void count(Reason reason, uint64_t n = 1) { reasons[static_cast<size_t>(reason)].add(n); }
+};
+
+}  // namespace keyrail

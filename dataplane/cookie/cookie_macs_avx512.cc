@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+// CookieMacs by AVX-512: eight SipHashes side by side. The functions alone have it, not the file: what it
+// shares with others (inline functions of headers) stays within the baseline.
+#include <immintrin.h>
+
+#include "dataplane/cookie/cookie_macs.h"
+
+#define KEYRAIL_AVX512 [[gnu::target("avx512f")]]
+
+namespace keyrail {
+namespace {
+
+using Eight = __m512i;  // words of eight messages
+
+/// With a mask: GCC 12 warns of the undefined words that its _mm512_rol_epi64 passes on (bug 105593).
+template <int kBits>
+KEYRAIL_AVX512 inline Eight rotate_left(Eight x) {
+    return _mm512_maskz_rol_epi64(0xff, x, kBits);
+}
+KEYRAIL_AVX512 inline Eight load(const uint64_t* words) { return _mm512_load_si512(words); }
+KEYRAIL_AVX512 inline Eight constant(uint64_t word) {
+    return _mm512_set1_epi64(static_cast<long long>(word));
+}
+
+/// kr_sip of cookie.h, eight times side by side.
+struct EightSips {
+    Eight v0, v1, v2, v3;
+};
+
+/// Each message's own key: keys[1] where the option byte says so.
+KEYRAIL_AVX512 inline EightSips start(Eight last_word, std::span<const kr_cookie_key, 2> keys) {
+    const __mmask8 second = _mm512_test_epi64_mask(last_word, constant(1ULL << KR_COOKIE_KEY_SHIFT));
+    const Eight k0 = _mm512_mask_blend_epi64(second, constant(keys[0].k0), constant(keys[1].k0));
+    const Eight k1 = _mm512_mask_blend_epi64(second, constant(keys[0].k1), constant(keys[1].k1));
+    return {_mm512_xor_si512(constant(KR_SIP_V0), k0), _mm512_xor_si512(constant(KR_SIP_V1), k1),
+            _mm512_xor_si512(constant(KR_SIP_V2), k0), _mm512_xor_si512(constant(KR_SIP_V3), k1)};
+}
+
+KEYRAIL_AVX512 inline void round(EightSips& s) {
+    s.v0 = _mm512_add_epi64(s.v0, s.v1);
+    s.v1 = _mm512_xor_si512(rotate_left<13>(s.v1), s.v0);
+    s.v0 = rotate_left<32>(s.v0);
+    s.v2 = _mm512_add_epi64(s.v2, s.v3);
+    s.v3 = _mm512_xor_si512(rotate_left<16>(s.v3), s.v2);
+    s.v0 = _mm512_add_epi64(s.v0, s.v3);
+    s.v3 = _mm512_xor_si512(rotate_left<21>(s.v3), s.v0);
+    s.v2 = _mm512_add_epi64(s.v2, s.v1);
+    s.v1 = _mm512_xor_si512(rotate_left<17>(s.v1), s.v2);
+    s.v2 = rotate_left<32>(s.v2);
+}
+
+KEYRAIL_AVX512 inline void take(EightSips& s, Eight word) {
+    s.v3 = _mm512_xor_si512(s.v3, word);
+    round(s);
+    round(s);
+    s.v0 = _mm512_xor_si512(s.v0, word);
+}
+
+KEYRAIL_AVX512 inline Eight finish(EightSips& s) {
+    s.v2 = _mm512_xor_si512(s.v2, constant(0xff));
+    for (int i = 0; i < 4; i++) round(s);
+    return _mm512_xor_si512(_mm512_xor_si512(s.v0, s.v1), _mm512_xor_si512(s.v2, s.v3));
+}
+
+}  // namespace
+
+KEYRAIL_AVX512 void CookieMacs::make_by_eight(std::span<const kr_cookie_key, 2> keys) {
+    constexpr size_t kEight = 8;
+    for (size_t i = 0; i < count_; i += kEight) {  // kMax is a multiple: beyond the last are stale words
+        EightSips sips = start(load(&words_[5][i]), keys);
+        for (const Lanes& word : words_) take(sips, load(&word[i]));
+        _mm512_store_si512(&macs_[i], finish(sips));
+    }
+}
+
+}  // namespace keyrail

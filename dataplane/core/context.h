@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+// All that one worker owns, and what it reads of others. Every stage gets it; nothing here is shared for
+// writing.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <span>
+
+#include "dataplane/common/stats.h"
+#include "dataplane/cookie/cookie_macs.h"
+#include "dataplane/core/names.h"
+#include "dataplane/core/shared.h"
+#include "dataplane/core/snapshot.h"
+#include "dataplane/flow/flow_hash.h"
+#include "dataplane/flow/flow_table.h"
+#include "dataplane/flow/hold.h"
+#include "dataplane/flow/recent_syns.h"
+#include "dataplane/io/ports.h"
+#include "dataplane/io/tx.h"
+#include "dataplane/wire/client_hello.h"
+
+namespace keyrail {
+
+/// Read once per burst, so that no stage asks for the time.
+struct Clock {
+    uint64_t us = 0;      // monotonic
+    uint32_t s = 0;       // the same in seconds
+    uint32_t unix_s = 0;  // wall clock, for expiries
+    uint32_t tai_ms = 0;  // for cookies: the blades have the same clock (PTP or NTP; only 4 s matter)
+    uint32_t ticks = 0;   // `us` for the flow table
+
+    /// What follows from `us`.
+    void derive() {
+        s = static_cast<uint32_t>(us / 1'000'000);
+        ticks = static_cast<uint32_t>(us / (1'000'000 / kFlowTicks));
+    }
+};
+
+struct Context {
+    Context(uint16_t index, Shared& all, const Ports& open_ports, std::span<FlowTable::Bucket> buckets,
+            uint32_t holds, uint32_t segments, std::unique_ptr<NameDecrypter> decrypter)
+        : worker(index),
+          shared(all),
+          ports(open_ports),
+          flow_hash(all.flow_hash_key),
+          flows(buckets),
+          holds_table(holds, segments),
+          names(std::move(decrypter)),
+          tx(open_ports, index, stats) {
+        for (size_t i = 0; i < open_ports.list.size(); i++)
+            std::memcpy(&port_macs[i], open_ports.list[i].mac.data(), sizeof(MacAddress));
+    }
+
+    const uint16_t worker;
+    Shared& shared;
+    const Ports& ports;
+    std::array<uint64_t, kMaxPorts> port_macs{};  // their addresses as words (wire/macs.h)
+    const Snapshot* snapshot = nullptr;           // of this loop; null before the first configuration
+    Clock clock;
+    WorkerStats stats;
+    FlowHash flow_hash;
+    FlowTable flows;
+    HoldTable holds_table;
+    RecentSyns recent_syns;
+    CookieMacs cookie_macs;
+    std::unique_ptr<NameDecrypter> names;
+    Tx tx;
+    bool wake_control = false;              // a move was asked for in this loop: one eventfd write at its end
+    std::array<uint8_t, kHelloMax> stream;  // a hello gathered from several segments
+    std::array<uint8_t, kHelloMax> scratch;  // a hello gathered from several records
+
+    [[nodiscard]] const Service& service(uint16_t index) const { return snapshot->services[index]; }
+    /// The pool of a service where nothing is known of the content asked for.
+    [[nodiscard]] const Pool& pool(uint16_t service_index) const {
+        return snapshot->pools[service(service_index).pool];
+    }
+};
+
+}  // namespace keyrail

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the control thread and the workers of keyrail-dp share, and who writes what. Nothing else is shared.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <random>
+
+#include "dataplane/common/session_name.h"
+#include "dataplane/profile/profile.h"
+#include "dataplane/tables/next_hop.h"
+#include "dataplane/tables/routes.h"
+
+struct rte_rcu_qsbr;
+struct rte_ring;
+
+namespace keyrail {
+
+struct Snapshot;
+class MovedTable;
+
+/// worker -> control thread: please have this session moved. Sent as an element of Shared::asks.
+struct MoveAsk {
+    uint64_t move_id;  // worker index << 56 | hold slot and its generation; opaque to everyone else
+    SessionName name;
+    uint16_t from, to;
+    uint16_t service;      // index into Snapshot::services
+    uint16_t tls_version;  // 0x0303 or 0x0304
+    uint32_t budget_us;
+};
+static_assert(sizeof(MoveAsk) % 4 == 0);
+
+/// control thread -> worker: how it ended. The moved table already says where the session is.
+struct MoveAnswer {
+    uint64_t move_id;
+    uint16_t holder;  // 0: nobody
+    uint8_t moved;    // 1: it is at `holder` now
+    uint8_t unused[5];
+};
+static_assert(sizeof(MoveAnswer) % 4 == 0);
+
+inline uint64_t random_key() {
+    std::random_device device;
+    return uint64_t{device()} << 32 | device();
+}
+
+struct Shared {
+    const uint64_t flow_hash_key = random_key();  // the same for all workers: a flow has one owner
+    uint16_t workers = 1;                         // set before the first is made
+
+    // control thread: rw, workers: ro; the old one is freed after rcu says that no worker reads it
+    std::atomic<const Snapshot*> snapshot{nullptr};
+    rte_rcu_qsbr* rcu = nullptr;  // workers report a quiescent state once per loop
+
+    // control thread: rw, workers: ro
+    AtomicNextHop blade_hop[kBladeIdMax + 1];
+    // NextHop::tags points here; an entry is written before the first hop names it, and never again
+    std::array<TagStack, kMaxTagStacks> tag_stacks;
+    Routes* routes = nullptr;
+    MovedTable* moved = nullptr;
+
+    // per worker, single producer and single consumer, elements as above (rte_ring_create_elem)
+    rte_ring* asks[kMaxWorkers] = {};     // worker -> control thread
+    rte_ring* answers[kMaxWorkers] = {};  // control thread -> worker
+    rte_ring* handoff[kMaxWorkers] = {};  // any worker -> this one: mbufs of its flows (ports without RSS)
+    int wake_control = -1;                // eventfd: a worker put something into its asks
+
+    std::atomic<bool> control_connected{false};  // control thread: rw. False: no moves, no holds for moves
+    std::atomic<bool> stop{false};
+};
+
+}  // namespace keyrail

@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "dataplane/core/snapshot.h"
+
+#include <openssl/crypto.h>
+
+#include <algorithm>
+#include <bit>
+
+#include "dataplane/core/names.h"
+#include "link.pb.h"
+
+namespace keyrail {
+namespace {
+
+constexpr size_t kMaxPools = 4096;  // a ring takes 32 KiB
+
+Result<Address> to_address(const std::string& bytes, std::string_view whose) {
+    Address address{};
+    if (bytes.size() == 16) {
+        std::memcpy(address.data(), bytes.data(), 16);
+    } else if (bytes.size() == 4) {
+        address[10] = address[11] = 0xff;
+        std::memcpy(&address[12], bytes.data(), 4);
+    } else {
+        return fail("{}: an address has 4 or 16 bytes, not {}", whose, bytes.size());
+    }
+    return address;
+}
+
+Result<void> add_cookie_keys(const link::Snapshot& message, Snapshot& snapshot) {
+    bool current = false;
+    for (const auto& key : message.cookie_keys()) {
+        if (key.key_id() > 1 || key.key().size() != sizeof(kr_cookie_key))
+            return fail("cookie key: key_id must be 0 or 1 and the key 16 bytes");
+        std::memcpy(&snapshot.cookie_keys[key.key_id()], key.key().data(), sizeof(kr_cookie_key));
+        if (key.current()) snapshot.cookie_key = static_cast<uint8_t>(key.key_id());
+        current |= key.current();
+    }
+    if (!current) return fail("no cookie key is marked as the current one");
+    return {};
+}
+
+Result<void> add_name_keys(const link::Snapshot& message, Snapshot& snapshot) {
+    for (const auto& key : message.name_keys()) {
+        if (key.generation() > 255 || key.key().size() != kNameKeySize)
+            return fail("name key: generation must be 0..255 and the key 16 bytes");
+        auto& place = snapshot.name_keys[key.generation()];
+        if (place) return fail("name key generation {} is there twice", key.generation());
+        place = std::make_unique<NameKey>();
+        expand_name_key(std::span<const uint8_t, kNameKeySize>(
+                            reinterpret_cast<const uint8_t*>(key.key().data()), kNameKeySize),
+                        *place);
+    }
+    return {};
+}
+
+Result<void> add_ticket_keys(const link::Snapshot& message, Snapshot& snapshot) {
+    for (const auto& key : message.ticket_keys()) {
+        if (key.name().size() != kTicketKeyNameSize)
+            return fail("ticket key: its name has {} bytes, not {}", key.name().size(), kTicketKeyNameSize);
+        if (key.blade() > kBladeIdMax || snapshot.blades[key.blade()].state == BladeState::unknown)
+            return fail("ticket key: there is no blade {}", key.blade());
+        TicketKey& added = snapshot.ticket_keys.emplace_back();
+        std::ranges::copy(key.name(), reinterpret_cast<char*>(added.name.data()));
+        added.blade = static_cast<uint16_t>(key.blade());
+    }
+    std::ranges::sort(snapshot.ticket_keys, {}, &TicketKey::name);
+    if (std::ranges::adjacent_find(snapshot.ticket_keys, {}, &TicketKey::name) != snapshot.ticket_keys.end())
+        return fail("a ticket key is there twice");
+    return {};
+}
+
+BladeState to_state(link::BladeState state) {
+    switch (state) {
+        case link::BLADE_UP:
+            return BladeState::up;
+        case link::BLADE_DRAINING:
+            return BladeState::draining;
+        case link::BLADE_OVERLOADED:
+            return BladeState::overloaded;
+        default:
+            return BladeState::down;
+    }
+}
+
+Result<void> add_blades(const link::Snapshot& message, Snapshot& snapshot) {
+    for (const auto& blade : message.blades()) {
+        if (blade.id() < kBladeIdMin || blade.id() > kBladeIdMax)
+            return fail("blade id {} is not in {}..{}", blade.id(), kBladeIdMin, kBladeIdMax);
+        BladeEntry& entry = snapshot.blades[blade.id()];
+        if (entry.state != BladeState::unknown) return fail("blade id {} is there twice", blade.id());
+        if (const auto address = to_address(blade.address(), blade.name()); !address)
+            return tl::make_unexpected(address.error());
+        entry.state = to_state(blade.state());
+        entry.load = static_cast<uint16_t>(std::min<uint32_t>(blade.load(), UINT16_MAX));
+        snapshot.blade_addresses[blade.id()].assign(blade.address().begin(), blade.address().end());
+    }
+    return {};
+}
+
+/// New clients go to the blades that are up; others serve only where nothing else is left.
+Maglev make_ring(const std::vector<uint16_t>& blades, const Snapshot& snapshot) {
+    for (const BladeState state : {BladeState::up, BladeState::overloaded, BladeState::draining}) {
+        std::vector<uint16_t> eligible;
+        for (const uint16_t id : blades)
+            if (snapshot.blades[id].state == state) eligible.push_back(id);
+        if (!eligible.empty()) return Maglev(eligible);
+    }
+    return {};
+}
+
+/// Index of the pool with these blades; made where it is new.
+Result<uint16_t> pool_of(const google::protobuf::RepeatedField<uint32_t>& ids, Snapshot& snapshot,
+                         std::string_view service) {
+    std::vector<uint16_t> blades;
+    for (const uint32_t id : ids) {
+        if (id > kBladeIdMax || snapshot.blades[id].state == BladeState::unknown)
+            return fail("service {}: there is no blade {}", service, id);
+        blades.push_back(static_cast<uint16_t>(id));
+    }
+    std::ranges::sort(blades);
+    const auto found = std::ranges::find(snapshot.pools, blades, &Pool::blades);
+    const auto index = static_cast<uint16_t>(found - snapshot.pools.begin());
+    if (found != snapshot.pools.end()) return index;
+    if (index == kMaxPools) return fail("more than {} different pools", kMaxPools);
+    snapshot.pools.push_back({blades, make_ring(blades, snapshot)});
+    return index;
+}
+
+Result<void> add_pools(const link::Service& message, Snapshot& snapshot, Service& service) {
+    const auto pool = pool_of(message.blade_ids(), snapshot, service.name);
+    if (!pool) return tl::make_unexpected(pool.error());
+    service.pool = *pool;
+    service.served = !snapshot.pools[*pool].ring.empty();
+    for (const link::Route& route : message.routes()) {
+        const auto to = pool_of(route.blade_ids(), snapshot, service.name);
+        if (!to) return tl::make_unexpected(to.error());
+        if (const auto added = service.routes.add(route.server_name(), route.alpn(), *to); !added)
+            return fail("service {}: {}", service.name, added.error().message);
+        service.served |= !snapshot.pools[*to].ring.empty();
+    }
+    return {};
+}
+
+Result<Service> make_service(const link::Service& message, Snapshot& snapshot) {
+    Service service;
+    service.name = message.name();
+    service.by_session = message.steering() == link::STEER_SESSION;
+    service.late = message.binding() == link::BIND_LATE;
+    if (message.port() < 1 || message.port() > UINT16_MAX)
+        return fail("service {}: port {} is not in 1..65535", service.name, message.port());
+    service.port = static_cast<uint16_t>(message.port());
+    service.hold_budget_us = {message.hold_budget_us(), message.hold_budget_tls13_us()};
+    service.content_moves = message.content_moves();
+    service.repository = message.repository();
+    service.hello_timeout_us = message.hello_timeout_us();
+    if (message.hello_limit() > kHelloMax)
+        return fail("service {}: hello_limit {} is over {}", service.name, message.hello_limit(), kHelloMax);
+    if (message.hello_limit() != 0) service.hello_limit = message.hello_limit();
+    if (const auto added = add_pools(message, snapshot, service); !added)
+        return tl::make_unexpected(added.error());
+    return service;
+}
+
+}  // namespace
+
+Snapshot::~Snapshot() {
+    OPENSSL_cleanse(cookie_keys.data(), sizeof cookie_keys);
+    for (const auto& key : name_keys)
+        if (key) OPENSSL_cleanse(key.get(), sizeof *key);
+}
+
+/// Where the service at this VIP and port is, or is to be.
+Snapshot::Slot* Snapshot::slot(const Address& address, uint16_t port) {
+    const Slot wanted(address, port);
+    for (size_t i = wanted.hash();; i++) {
+        Slot& s = slots_[i & (slots_.size() - 1)];
+        if (s.service == kNoService || s.is_at(wanted)) return &s;
+    }
+}
+
+uint16_t Snapshot::ticket_blade(Bytes key_name) const {
+    if (key_name.size() != kTicketKeyNameSize) return 0;
+    TicketKey wanted;
+    std::ranges::copy(key_name, wanted.name.begin());
+    const auto found = std::ranges::lower_bound(ticket_keys, wanted.name, {}, &TicketKey::name);
+    return found != ticket_keys.end() && found->name == wanted.name ? found->blade : 0;
+}
+
+Result<std::unique_ptr<Snapshot>> Snapshot::build(const link::Snapshot& message) {
+    auto snapshot = std::make_unique<Snapshot>();
+    snapshot->generation = message.generation();
+    for (const auto step : {add_cookie_keys, add_name_keys, add_blades, add_ticket_keys})
+        if (const auto done = step(message, *snapshot); !done) return tl::make_unexpected(done.error());
+
+    size_t addresses = 0;
+    for (const auto& service : message.services()) addresses += static_cast<size_t>(service.addresses_size());
+    if (message.services_size() >= kNoService)
+        return fail("{} services are too many", message.services_size());
+    snapshot->slots_.resize(std::bit_ceil(4 * addresses + 2));  // each address takes two slots at most
+    for (const auto& described : message.services()) {
+        auto service = make_service(described, *snapshot);
+        if (!service) return tl::make_unexpected(service.error());
+        const auto index = static_cast<uint16_t>(snapshot->services.size());
+        for (const std::string& bytes : described.addresses()) {
+            const auto address = to_address(bytes, service->name);
+            if (!address) return tl::make_unexpected(address.error());
+            Slot* place = snapshot->slot(*address, service->port);
+            if (place->service != kNoService)
+                return fail("service {}: its address and port are another service's", service->name);
+            for (const uint16_t port : {service->port, uint16_t{0}}) {
+                Slot& at = *snapshot->slot(*address, port);
+                at = Slot(*address, port);
+                at.service = index;
+            }
+        }
+        snapshot->services.push_back(std::move(*service));
+    }
+    return snapshot;
+}
+
+}  // namespace keyrail

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+// The immutable tables that control publishes to the workers: services, pools, blades, keys, Maglev rings.
+// Built and checked whole from a link.Snapshot message; swapped in by one pointer; freed after RCU.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "dataplane/common/cookie.h"
+#include "dataplane/common/result.h"
+#include "dataplane/common/session_name.h"
+#include "dataplane/tables/content_routes.h"
+#include "dataplane/tables/maglev.h"
+#include "dataplane/wire/client_hello.h"
+#include "dataplane/wire/headers.h"
+
+namespace keyrail {
+
+namespace link {
+class Snapshot;
+}
+
+/// From the last to the first that a client is given to.
+enum class BladeState : uint8_t { unknown, down, draining, overloaded, up };
+
+struct BladeEntry {
+    BladeState state = BladeState::unknown;
+    uint16_t load = 0;
+};
+
+/// The blades that have some content, once for all services and routes with the same ones.
+struct Pool {
+    std::vector<uint16_t> blades;  // ascending
+    Maglev ring;                   // over those in the best state: up, else overloaded, else draining
+};
+
+struct Service {
+    std::string name;
+    bool by_session = true;  // by session names; false: Maglev of the tuple
+    bool late = true;        // by_session: the blade is chosen after the ClientHello; false: at the SYN
+    uint16_t port = 0;       // host order
+    std::array<uint32_t, 2> hold_budget_us{};  // TLS 1.2, TLS 1.3; 0: its sessions are not worth a move
+    bool repository = false;                   // may have sessions of dead blades
+    uint32_t hello_timeout_us = 0;
+    uint32_t hello_limit = kHelloDefault;  // bytes, record headers included
+    uint16_t pool = 0;                     // index into Snapshot::pools: of hellos that match no route
+    ContentRoutes routes;
+    bool content_moves = true;  // a session is moved to where the content is
+    bool served = false;        // one of its pools has a blade for new clients
+
+    [[nodiscard]] uint32_t hold_budget(uint16_t tls_version) const {
+        return hold_budget_us[tls_version == 0x0304];
+    }
+};
+
+inline constexpr uint16_t kNoService = 0xffff;
+
+/// An AES-128 name key, expanded for decryption (11 round keys).
+struct alignas(16) NameKey {
+    std::array<uint8_t, 176> rounds;
+};
+
+/// Whose tickets these are (RFC 5077 section 4 and appendix A): a blade without our hooks that can open them.
+struct TicketKey {
+    std::array<uint8_t, kTicketKeyNameSize> name{};
+    uint16_t blade = 0;
+};
+
+struct Snapshot {
+    uint64_t generation = 0;
+    std::array<kr_cookie_key, 2> cookie_keys{};
+    uint8_t cookie_key = 0;                                             // the current one
+    std::array<std::unique_ptr<NameKey>, 256> name_keys;                // by generation; null = unknown
+    std::array<BladeEntry, kBladeIdMax + 1> blades{};                   // by id
+    std::array<std::vector<uint8_t>, kBladeIdMax + 1> blade_addresses;  // backplane address, 4 or 16 bytes
+    std::vector<Pool> pools;
+    std::vector<Service> services;
+    std::vector<TicketKey> ticket_keys;  // ascending by name
+
+    Snapshot() = default;
+    Snapshot(const Snapshot&) = delete;
+    Snapshot& operator=(const Snapshot&) = delete;
+
+    ~Snapshot();  // wipes the keys
+
+    /// The service at this VIP and port, or kNoService.
+    [[nodiscard]] uint16_t find(const Address& address, uint16_t port) const {
+        const Slot wanted(address, port);
+        for (size_t i = wanted.hash();; i++) {
+            const Slot& s = slots_[i & (slots_.size() - 1)];
+            if (s.service == kNoService || s.is_at(wanted)) return s.service;
+        }
+    }
+    [[nodiscard]] bool is_vip(const Address& address) const { return find(address, 0) != kNoService; }
+    /// The blade that can open tickets with this key name; 0: unknown, or no key name at all.
+    [[nodiscard]] uint16_t ticket_blade(Bytes key_name) const;
+
+    /// Everything is checked: ids, key sizes, addresses, duplicates. On error nothing was changed anywhere.
+    static Result<std::unique_ptr<Snapshot>> build(const link::Snapshot& message);
+
+  private:
+    /// 32 bytes, two a cache line; compared as three words.
+    struct alignas(32) Slot {
+        std::array<uint64_t, 2> address{};
+        uint16_t port = 0;              // 0: the slot says only that the address is a VIP
+        uint16_t service = kNoService;  // kNoService: free
+
+        Slot() = default;
+        Slot(const Address& at, uint16_t at_port) : port(at_port) {
+            std::memcpy(address.data(), at.data(), sizeof at);
+        }
+        [[nodiscard]] bool is_at(const Slot& other) const {
+            return ((address[0] ^ other.address[0]) | (address[1] ^ other.address[1])) == 0 &&
+                   port == other.port;
+        }
+        /// Services are the operator's, not an attacker's: no key. A product of both halves, folded.
+        [[nodiscard]] uint64_t hash() const {
+            constexpr uint64_t kOdd = 0x9e3779b97f4a7c15;
+            const auto product = static_cast<unsigned __int128>(address[0] ^ kOdd) * (address[1] + port);
+            return static_cast<uint64_t>(product >> 64) ^ static_cast<uint64_t>(product);
+        }
+    };
+    Slot* slot(const Address& address, uint16_t port);
+    std::vector<Slot> slots_;  // open addressing, a power of two, at most half full; never empty
+};
+
+}  // namespace keyrail

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+// The two addresses of an Ethernet header, read and written as words: 12 bytes by two stores, none of which
+// straddles the other. An address is the low 48 bits of a word, in the order in which it lies in the frame.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <cstring>
+
+namespace keyrail {
+
+using MacAddress = std::array<uint8_t, 6>;
+
+/// The low 48 bits of a word are a MAC address, as it lies in a frame.
+inline constexpr uint64_t kMacMask = 0xffff'ffff'ffff;
+
+struct Macs {
+    uint64_t destination, source;
+};
+
+inline Macs read_macs(const uint8_t* ethernet) {
+    uint64_t first = 0;
+    uint32_t last = 0;
+    std::memcpy(&first, ethernet, sizeof first);
+    std::memcpy(&last, ethernet + sizeof first, sizeof last);
+    return {first & kMacMask, first >> 48 | uint64_t{last} << 16};
+}
+
+inline void write_macs(uint8_t* ethernet, const Macs& macs) {
+    const uint64_t first = macs.destination | macs.source << 48;
+    const auto last = static_cast<uint32_t>(macs.source >> 16);
+    std::memcpy(ethernet, &first, sizeof first);
+    std::memcpy(ethernet + sizeof first, &last, sizeof last);
+}
+
+}  // namespace keyrail
