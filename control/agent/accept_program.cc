@@ -149,11 +149,7 @@ Result<Descriptor> attach_link(const fs::path& pin, const std::string& interface
 
 kr_accept_service key_of(const HostPort& service) {
     kr_accept_service key{};
-    const std::string& bytes = service.address.bytes;
-    if (!service.address.is_v6()) {
-        key.address[10] = key.address[11] = 0xff;
-    }
-    std::memcpy(key.address + sizeof key.address - bytes.size(), bytes.data(), bytes.size());
+    std::memcpy(key.address, service.address.mapped().data(), sizeof key.address);
     key.port = service.port;
     return key;
 }

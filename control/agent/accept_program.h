@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "control/accept/accept.h"
-#include "control/protocol/address.h"
+#include "dataplane/common/address.h"
 #include "dataplane/common/result.h"
 
 namespace keyrail {

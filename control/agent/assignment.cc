@@ -64,10 +64,7 @@ SessionPolicy policy_of(const chassis::ServiceOnBlade& service) {
 }
 
 ServiceEndpoint endpoint_of(const IpAddress& address, uint16_t port, uint16_t slot) {
-    ServiceEndpoint endpoint{{}, port, slot};
-    if (!address.is_v6()) endpoint.address[10] = endpoint.address[11] = 0xff;
-    std::ranges::copy(address.bytes, endpoint.address.end() - static_cast<ptrdiff_t>(address.bytes.size()));
-    return endpoint;
+    return {address.mapped(), port, slot};
 }
 
 /// The servers' table. Services and addresses beyond its bounds count as not known: the strictest policy

@@ -11,7 +11,7 @@
 #include "control/agent/peers.h"
 #include "control/agent/records.h"
 #include "control/agent/store.h"
-#include "control/protocol/address.h"
+#include "dataplane/common/address.h"
 #include "dataplane/common/result.h"
 
 namespace keyrail {

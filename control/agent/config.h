@@ -8,9 +8,9 @@
 #include <string>
 #include <vector>
 
-#include "control/protocol/address.h"
 #include "control/protocol/tls_context.h"
 #include "control/protocol/wakefulness.h"
+#include "dataplane/common/address.h"
 
 namespace keyrail {
 

@@ -25,11 +25,7 @@ bool is_idle(const inet_diag_msg& socket, const tcp_info* info) {
 }
 
 /// IPv4 clients of an IPv6 socket have IPv4 addresses written as IPv6 ones (RFC 4291 section 2.5.5.2).
-HostPort plain(HostPort local) {
-    static const std::string mapped("\0\0\0\0\0\0\0\0\0\0\xff\xff", 12);
-    if (local.address.bytes.starts_with(mapped)) local.address.bytes.erase(0, mapped.size());
-    return local;
-}
+HostPort plain(const HostPort& local) { return {local.address.unmapped(), local.port}; }
 
 /// Calls `use` with the names in a folder; does nothing when it is gone.
 void each_entry(const std::string& folder, const std::function<void(const char* name)>& use) {

@@ -8,7 +8,7 @@
 #include <set>
 
 #include "control/agent/sock_diag.h"
-#include "control/protocol/address.h"
+#include "dataplane/common/address.h"
 
 namespace keyrail {
 

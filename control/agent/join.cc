@@ -70,8 +70,7 @@ Result<std::string> interface_of(const IpAddress& address) {
                 at = &reinterpret_cast<const sockaddr_in*>(one->ifa_addr)->sin_addr;
             if (family == AF_INET6 && address.is_v6())
                 at = &reinterpret_cast<const sockaddr_in6*>(one->ifa_addr)->sin6_addr;
-            if (at && address.bytes == std::string_view(static_cast<const char*>(at), address.bytes.size()))
-                found = one->ifa_name;
+            if (at && std::memcmp(address.bytes.data(), at, address.size()) == 0) found = one->ifa_name;
         }
         freeifaddrs(all);
     }

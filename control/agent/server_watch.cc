@@ -34,8 +34,6 @@ bool keep_listeners_only(int fd) {
     return setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program) == 0;
 }
 
-bool is_any(const IpAddress& address) { return address.bytes.find_first_not_of('\0') == std::string::npos; }
-
 }  // namespace
 
 struct ServerWatch::Impl : std::enable_shared_from_this<ServerWatch::Impl> {
@@ -64,7 +62,7 @@ void ServerWatch::Impl::look() {
     for (const HostPort& service : services) now[service.port];
     for (const HostPort& socket : listening) {
         const auto port = now.find(socket.port);
-        if (port != now.end() && (is_any(socket.address) || services.contains(socket))) port->second = true;
+        if (port != now.end() && (socket.address.is_any() || services.contains(socket))) port->second = true;
     }
     if (now == ports) return;
     ports = std::move(now);

@@ -11,7 +11,7 @@
 #include <memory>
 #include <set>
 
-#include "control/protocol/address.h"
+#include "dataplane/common/address.h"
 #include "dataplane/common/result.h"
 
 namespace keyrail {

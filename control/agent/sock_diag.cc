@@ -50,9 +50,9 @@ int open_sock_diag(uint32_t groups) {
 }
 
 HostPort local_of(const inet_diag_msg& message) {
-    const size_t size = message.idiag_family == AF_INET6 ? 16 : 4;
-    return {{std::string(reinterpret_cast<const char*>(message.id.idiag_src), size)},
-            ntohs(message.id.idiag_sport)};
+    HostPort local{{.family = message.idiag_family}, ntohs(message.id.idiag_sport)};
+    std::memcpy(local.address.bytes.data(), message.id.idiag_src, local.address.size());
+    return local;
 }
 
 Result<SockDiag> SockDiag::open() {

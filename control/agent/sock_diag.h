@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <functional>
 
-#include "control/protocol/address.h"
+#include "dataplane/common/address.h"
 #include "dataplane/common/result.h"
 
 struct tcp_info;

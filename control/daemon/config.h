@@ -12,10 +12,10 @@
 #include <string>
 #include <vector>
 
-#include "control/protocol/address.h"
 #include "control/protocol/tls_context.h"
 #include "control/protocol/wakefulness.h"
 #include "control/repository/redis_repository.h"
+#include "dataplane/common/address.h"
 #include "dataplane/common/result.h"
 
 namespace keyrail {

@@ -43,7 +43,7 @@ std::vector<uint16_t> pool_of(const std::vector<uint16_t>& ids, const ServiceCon
 void add_service(link::Service& out, const ServiceConfig& service, const Blades& blades,
                  const Economics& economics) {
     out.set_name(service.name);
-    for (const IpAddress& address : service.addresses) out.add_addresses(address.bytes);
+    for (const IpAddress& address : service.addresses) out.add_addresses(std::string(address.raw()));
     out.set_port(service.port);
     out.set_steering(service.by_session ? link::STEER_SESSION : link::STEER_TUPLE);
     const bool late = service.by_session && choose_binding(service, blades).late;
@@ -94,7 +94,7 @@ link::Snapshot make_snapshot(const Config& config, const Secrets& secrets, const
         link::Blade& out = *snapshot.add_blades();
         out.set_id(id);
         out.set_name(blade.config.name);
-        out.set_address(blade.config.address.bytes);
+        out.set_address(std::string(blade.config.address.raw()));
         out.set_state(state_of(blade.condition()));
         out.set_load(blade.published_load);
     }

@@ -8,8 +8,8 @@
 #include <string>
 #include <string_view>
 
-#include "control/protocol/address.h"
 #include "control/protocol/tls_context.h"
+#include "dataplane/common/address.h"
 
 namespace keyrail {
 

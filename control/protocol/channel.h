@@ -13,9 +13,9 @@
 #include <memory>
 #include <string>
 
-#include "control/protocol/address.h"
 #include "control/protocol/identity.h"
 #include "control/protocol/tls_context.h"
+#include "dataplane/common/address.h"
 #include "dataplane/common/result.h"
 
 namespace keyrail {

@@ -12,8 +12,8 @@
 #include <string_view>
 #include <vector>
 
-#include "control/protocol/address.h"
 #include "control/protocol/openssl_ptr.h"
+#include "dataplane/common/address.h"
 #include "dataplane/common/result.h"
 
 namespace keyrail {

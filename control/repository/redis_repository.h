@@ -9,8 +9,8 @@
 #include <string_view>
 #include <vector>
 
-#include "control/protocol/address.h"
 #include "control/repository/repository.h"
+#include "dataplane/common/address.h"
 
 namespace keyrail {
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// IP addresses and prefixes of both families as ordered values, and their text forms.
+// IP addresses, prefixes and "address:port" of both families as ordered values, and their forms in texts and
+// messages. Numeric only: nothing is resolved.
 #pragma once
 
 #include <array>
@@ -14,14 +15,31 @@ namespace keyrail {
 
 /// An address in network order; IPv4 uses the first four bytes, the others are zero.
 struct IpAddress {
-    uint8_t family = 0;  // AF_INET or AF_INET6
+    uint8_t family = 0;  // AF_INET or AF_INET6; 0: no address
     std::array<uint8_t, 16> bytes{};
 
     auto operator<=>(const IpAddress&) const = default;
-    [[nodiscard]] size_t size() const;   // 4 or 16
+    [[nodiscard]] bool is_v6() const;
+    [[nodiscard]] size_t size() const;   // 4 or 16; 0: no address
     [[nodiscard]] uint8_t bits() const;  // 32 or 128
+    [[nodiscard]] bool is_any() const;   // 0.0.0.0 or ::
     [[nodiscard]] bool is_link_local() const;
     [[nodiscard]] bool is_multicast() const;  // IPv4 limited broadcast counts as well
+    [[nodiscard]] std::string text() const;
+    /// The `size()` bytes that messages carry.
+    [[nodiscard]] std::string_view raw() const;
+    /// IPv4 as IPv6 (::ffff:a.b.c.d, RFC 4291 section 2.5.5.2), which sockets of both families write; and
+    /// back.
+    [[nodiscard]] std::array<uint8_t, 16> mapped() const;
+    [[nodiscard]] IpAddress unmapped() const;
+};
+
+struct HostPort {
+    IpAddress address;
+    uint16_t port = 0;
+
+    auto operator<=>(const HostPort&) const = default;
+    /// "10.77.0.1:7400" or "[fd77::1]:7400"
     [[nodiscard]] std::string text() const;
 };
 
@@ -42,7 +60,8 @@ struct StaticRoute {
     IpAddress gateway;
 };
 
-Result<IpAddress> parse_address(std::string_view text);
+Result<IpAddress> parse_ip(std::string_view text);
+Result<HostPort> parse_host_port(std::string_view text);
 /// 4 or 16 raw bytes, as they come in messages.
 Result<IpAddress> address_of_bytes(std::string_view bytes);
 /// "192.0.2.1/24"; without a length, that of a host.

@@ -18,7 +18,8 @@ void replies(std::string_view bytes) {
     while (redisReaderGetReply(reader, &raw) == REDIS_OK && raw != nullptr) {
         const keyrail::RedisReply reply(static_cast<redisReply*>(raw));
         (void)keyrail::redirection_in(*reply);
-        const auto slots = keyrail::slots_in(*reply, keyrail::HostPort{{"\x7f\0\0\1"}, 6379});
+        const auto slots =
+            keyrail::slots_in(*reply, keyrail::HostPort{*keyrail::parse_ip("127.0.0.1"), 6379});
         if (slots && slots->empty()) __builtin_trap();
         raw = nullptr;
     }

@@ -202,9 +202,9 @@ TEST(EalArguments, TellPciFromVirtual) {
 TEST(Address, PrefixesContainAndMask) {
     const Prefix prefix = *parse_prefix("10.77.0.1/20");
     EXPECT_EQ(prefix.masked().text(), "10.77.0.0/20");
-    EXPECT_TRUE(prefix.contains(*parse_address("10.77.15.255")));
-    EXPECT_FALSE(prefix.contains(*parse_address("10.77.16.0")));
-    EXPECT_FALSE(prefix.contains(*parse_address("a4d::1")));
+    EXPECT_TRUE(prefix.contains(*parse_ip("10.77.15.255")));
+    EXPECT_FALSE(prefix.contains(*parse_ip("10.77.16.0")));
+    EXPECT_FALSE(prefix.contains(*parse_ip("a4d::1")));
     EXPECT_EQ(parse_prefix("2001:db8::ff/127")->masked().text(), "2001:db8::fe/127");
     EXPECT_EQ(parse_prefix("192.0.2.7")->length, 32);
     EXPECT_EQ(parse_prefix("::/0")->masked().text(), "::/0");
@@ -213,13 +213,13 @@ TEST(Address, PrefixesContainAndMask) {
 }
 
 TEST(Address, Kinds) {
-    EXPECT_TRUE(parse_address("fe80::1")->is_link_local());
-    EXPECT_FALSE(parse_address("fec0::1")->is_link_local());
-    EXPECT_TRUE(parse_address("169.254.1.1")->is_link_local());
-    EXPECT_TRUE(parse_address("ff02::1")->is_multicast());
-    EXPECT_TRUE(parse_address("239.1.1.1")->is_multicast());
-    EXPECT_TRUE(parse_address("255.255.255.255")->is_multicast());
-    EXPECT_FALSE(parse_address("192.0.2.1")->is_multicast());
+    EXPECT_TRUE(parse_ip("fe80::1")->is_link_local());
+    EXPECT_FALSE(parse_ip("fec0::1")->is_link_local());
+    EXPECT_TRUE(parse_ip("169.254.1.1")->is_link_local());
+    EXPECT_TRUE(parse_ip("ff02::1")->is_multicast());
+    EXPECT_TRUE(parse_ip("239.1.1.1")->is_multicast());
+    EXPECT_TRUE(parse_ip("255.255.255.255")->is_multicast());
+    EXPECT_FALSE(parse_ip("192.0.2.1")->is_multicast());
     EXPECT_EQ(address_of_bytes(std::string("\x0a\x4d\x00\x01", 4))->text(), "10.77.0.1");
     EXPECT_FALSE(address_of_bytes("12345"));
 }

@@ -87,7 +87,7 @@ class KernelRoutesTest : public testing::Test {
         return true;
     }
     std::string at(const char* text) {
-        const IpAddress address = *parse_address(text);
+        const IpAddress address = *parse_ip(text);
         return show(address.family == AF_INET
                         ? routes_->lookup4(*reinterpret_cast<const uint32_t*>(address.bytes.data()))
                         : routes_->lookup6(address.bytes.data()));
@@ -98,7 +98,7 @@ class KernelRoutesTest : public testing::Test {
     }
     void blades(std::vector<std::pair<uint16_t, const char*>> list) {
         std::vector<BladeAddress> addresses;
-        for (const auto& [id, address] : list) addresses.push_back({id, *parse_address(address)});
+        for (const auto& [id, address] : list) addresses.push_back({id, *parse_ip(address)});
         kernel_->set_blades(addresses);
     }
     std::string blade(uint16_t id) { return show(shared_.blade_hop[id].load()); }
@@ -268,14 +268,14 @@ TEST_F(KernelRoutesTest, VipsAreBlackholesWhileTheyAreServed) {
     ip("route add blackhole 198.51.100.98/32");           // the operator's
     start();
     EXPECT_THAT(output_of("ip route show type blackhole"), HasSubstr("198.51.100.99"));
-    kernel_->set_vips(std::vector{*parse_address("198.51.100.1"), *parse_address("2001:db8:100::1")});
+    kernel_->set_vips(std::vector{*parse_ip("198.51.100.1"), *parse_ip("2001:db8:100::1")});
     const auto shown = [] {
         return output_of("ip route show type blackhole; ip -6 route show type blackhole");
     };
     EXPECT_TRUE(reaches([&] { return shown().find("198.51.100.99") == std::string::npos; }));
     EXPECT_THAT(shown(), HasSubstr("198.51.100.1 "));
     EXPECT_THAT(shown(), HasSubstr("2001:db8:100::1 "));
-    kernel_->set_vips(std::vector{*parse_address("198.51.100.2")});
+    kernel_->set_vips(std::vector{*parse_ip("198.51.100.2")});
     EXPECT_TRUE(reaches([&] { return shown().find("198.51.100.1 ") == std::string::npos; }));
     EXPECT_THAT(shown(), HasSubstr("198.51.100.2 "));
     ip("route del blackhole 198.51.100.2/32");  // someone flushed the table
@@ -313,7 +313,7 @@ TEST_F(KernelRoutesTest, NeighbourBehindAVlanGetsItsTags) {
                                .table = RT_TABLE_MAIN,
                                .type = RTN_UNICAST,
                                .ifindex = kVlan};
-    const NeighbourKey key{kVlan, *parse_address("198.18.0.9")};
+    const NeighbourKey key{kVlan, *parse_ip("198.18.0.9")};
     const MacAddress mac = {2, 0, 0, 0, 0, 9};
     const auto hop = [&] {
         return routes_->lookup4(*reinterpret_cast<const uint32_t*>(key.address.bytes.data()));

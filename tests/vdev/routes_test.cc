@@ -44,7 +44,7 @@ class RoutesTest : public testing::Test {
     }
     /// Last byte of the MAC; 0 = unknown.
     uint8_t at(const char* text) {
-        const IpAddress address = *parse_address(text);
+        const IpAddress address = *parse_ip(text);
         const NextHop found = address.family == AF_INET
                                   ? routes_->lookup4(*reinterpret_cast<const uint32_t*>(address.bytes.data()))
                                   : routes_->lookup6(address.bytes.data());
