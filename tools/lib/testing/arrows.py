@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which folder may include which. A folder may include itself and those named behind it in ARROWS, nothing else. The
+list begins at the bottom: a folder names only folders that stand above it in the list, so there is no cycle."""
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from common.paths import ROOT
+from testing.report import Report
+
+Arrows = Mapping[str, tuple[str, ...]]
+
+
+def _dataplane(*names: str) -> tuple[str, ...]:
+    return tuple(f"dataplane/{name}" for name in names)
+
+
+def _control(*names: str) -> tuple[str, ...]:
+    return tuple(f"control/{name}" for name in names)
+
+
+SHARED = _dataplane("common")  # the only folder that control and dataplane have in common
+
+ARROWS: Arrows = {
+    "dataplane/common": (),
+    # pure: bytes, tables, flows
+    "dataplane/wire": SHARED,
+    "dataplane/cookie": _dataplane("common", "wire"),
+    "dataplane/tables": _dataplane("common", "wire"),
+    "dataplane/flow": _dataplane("common", "wire"),
+    # what the stages work on
+    "dataplane/profile": SHARED,
+    "dataplane/io": _dataplane("common", "profile", "tables"),
+    "dataplane/core": _dataplane("common", "wire", "cookie", "tables", "flow", "profile", "io"),
+    # the stages, and the programs that are made of them
+    "dataplane/parse": _dataplane("common", "wire", "core"),
+    "dataplane/rewrite": _dataplane("common", "wire", "core"),
+    "dataplane/bind": _dataplane("common", "wire", "cookie", "flow", "core", "rewrite"),
+    "dataplane/steer": _dataplane("common", "wire", "tables", "core", "bind"),
+    "dataplane/link": _dataplane("common", "tables", "profile", "io", "core"),
+    "dataplane/replay": _dataplane("common", "wire", "flow", "core", "bind"),
+    "dataplane": _dataplane("common", "tables", "profile", "io", "core", "parse", "rewrite", "bind", "steer", "link"),
+
+    "control/accept": SHARED,
+    "control/protocol": SHARED,
+    "control/pki": (*SHARED, *_control("protocol")),
+    "control/repository": (*SHARED, *_control("protocol")),
+    "control/agent": (*SHARED, *_control("accept", "protocol", "pki", "repository")),
+    "control/hooks": (*SHARED, *_control("agent")),
+    "control/daemon": (*SHARED, *_control("protocol", "pki", "repository")),
+    "control/cli": (*SHARED, *_control("protocol", "pki", "daemon")),
+
+    "tools/lib/loadgen": (*_dataplane("common", "wire", "cookie", "tables", "io"), "tests/support"),
+}
+FOLDERS = ("dataplane", "control", "tools/lib/loadgen")
+OUTSIDE = ("tests/support",)  # is not looked at, but may be included
+GENERATED = {"link.pb.h": "dataplane/common", "chassis.pb.h": "control/protocol"}
+
+_INCLUDE = re.compile(r'^#\s*include "([^"]+)"', re.MULTILINE)
+
+
+def upward(arrows: Arrows) -> Iterator[str]:
+    """Arrows of the list itself that do not lead down. As long as there is none, there is no cycle."""
+    below = set(OUTSIDE)
+    for folder, targets in arrows.items():
+        yield from (f"{folder} -> {target} leads upwards: ARROWS must name {target} first"
+                    for target in targets if target not in below)
+        below.add(folder)
+
+
+def forbidden(arrows: Arrows, root: Path) -> Iterator[str]:
+    """#include lines of the sources that no arrow allows."""
+    for path in sorted(path for folder in FOLDERS for path in (root / folder).rglob("*")):
+        if path.suffix not in (".h", ".cc", ".c"):
+            continue
+        name = path.relative_to(root)
+        folder = name.parent.as_posix()
+        if folder not in arrows:
+            yield f"{name}: folder {folder} is not in ARROWS; say there what it may include"
+            continue
+        for header in _INCLUDE.findall(path.read_text()):
+            target = GENERATED.get(header) or Path(header).parent.as_posix()
+            if target not in (".", folder, *arrows[folder]):
+                yield f"{name} includes {header}, but {folder} may not include {target}"
+
+
+def check() -> Report:
+    """One test for the list, one for the sources."""
+    report = Report()
+    for faults in (list(upward(ARROWS)), list(forbidden(ARROWS, ROOT))):
+        if faults:
+            report.fails("tools/lib/testing/arrows.py:\n" + "\n".join(f"    {fault}" for fault in faults))
+        else:
+            report.passes()
+    return report
