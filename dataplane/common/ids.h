@@ -10,7 +10,4 @@ namespace keyrail {
 inline constexpr uint16_t kBladeIdMin = 1;
 inline constexpr uint16_t kBladeIdMax = 4095;
 
-/// "None" of an index into a table.
-inline constexpr uint32_t kNone = UINT32_MAX;
-
 }  // namespace keyrail

@@ -8,8 +8,8 @@
 #include <span>
 #include <utility>
 
-#include "dataplane/common/ids.h"
 #include "dataplane/common/verdict.h"
+#include "dataplane/flow/hold.h"
 #include "dataplane/tables/next_hop.h"
 #include "dataplane/wire/client_hello.h"
 #include "dataplane/wire/headers.h"

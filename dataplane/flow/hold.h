@@ -13,13 +13,15 @@
 #include <utility>
 #include <vector>
 
-#include "dataplane/common/ids.h"
 #include "dataplane/wire/headers.h"
 #include "dataplane/wire/tls_records.h"
 
 struct rte_mbuf;
 
 namespace keyrail {
+
+/// "None" of a slot or an index.
+inline constexpr uint32_t kNone = UINT32_MAX;
 
 enum class HoldPhase : uint8_t {
     free,
