@@ -24,9 +24,9 @@
 #include "control/agent/receiver.h"
 #include "control/agent/renewal.h"
 #include "control/agent/server_watch.h"
-#include "control/agent/store.h"
 #include "control/agent/store_questions.h"
 #include "control/protocol/wakefulness.h"
+#include "control/store/store.h"
 #include "dataplane/common/name_bytes.h"
 
 #ifndef KEYRAIL_VERSION

@@ -10,7 +10,7 @@
 #include "control/agent/name_keys.h"
 #include "control/agent/peers.h"
 #include "control/agent/records.h"
-#include "control/agent/store.h"
+#include "control/store/store.h"
 #include "dataplane/common/address.h"
 #include "dataplane/common/result.h"
 

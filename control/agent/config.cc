@@ -3,9 +3,9 @@
 
 #include <net/if.h>
 
-#include "control/agent/store.h"
 #include "control/protocol/event_loop.h"
 #include "control/protocol/toml_table.h"
+#include "control/store/store.h"
 
 namespace keyrail {
 

@@ -16,7 +16,7 @@
 
 #include "chassis.pb.h"
 #include "control/agent/records.h"
-#include "control/agent/store.h"
+#include "control/store/store.h"
 
 namespace keyrail {
 

@@ -8,7 +8,7 @@
 #include <memory>
 #include <string>
 
-#include "control/agent/pull.h"
+#include "control/store/pull.h"
 #include "dataplane/common/result.h"
 #include "dataplane/common/session_name.h"
 

@@ -15,7 +15,7 @@
 #include "chassis.pb.h"
 #include "control/agent/name_keys.h"
 #include "control/agent/records.h"
-#include "control/agent/store.h"
+#include "control/store/store.h"
 
 namespace keyrail {
 

@@ -7,7 +7,7 @@
 #include <set>
 #include <string>
 
-#include "control/agent/store.h"
+#include "control/store/store.h"
 #include "dataplane/common/result.h"
 
 namespace keyrail {

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "control/agent/records.h"
-#include "control/agent/store.h"
+#include "control/store/store.h"
 
 namespace keyrail {
 

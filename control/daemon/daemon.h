@@ -9,18 +9,18 @@
 #include <filesystem>
 #include <memory>
 
-#include "control/daemon/agents.h"
-#include "control/daemon/blades.h"
-#include "control/daemon/certifier.h"
-#include "control/daemon/checkpoints.h"
+#include "control/daemon/blades/agents.h"
+#include "control/daemon/blades/blades.h"
+#include "control/daemon/blades/continuance.h"
 #include "control/daemon/config.h"
-#include "control/daemon/continuance.h"
 #include "control/daemon/dataplane_link.h"
-#include "control/daemon/draining.h"
-#include "control/daemon/economics.h"
-#include "control/daemon/key_rotation.h"
-#include "control/daemon/moves.h"
-#include "control/daemon/secrets.h"
+#include "control/daemon/keys/key_rotation.h"
+#include "control/daemon/keys/secrets.h"
+#include "control/daemon/membership/certifier.h"
+#include "control/daemon/moves/checkpoints.h"
+#include "control/daemon/moves/draining.h"
+#include "control/daemon/moves/economics.h"
+#include "control/daemon/moves/moves.h"
 #include "control/protocol/tls_context.h"
 #include "control/protocol/wakefulness.h"
 

@@ -12,8 +12,8 @@
 #include <asio/signal_set.hpp>
 #include <csignal>
 
-#include "control/daemon/api.h"
-#include "control/daemon/api_server.h"
+#include "control/daemon/api/api.h"
+#include "control/daemon/api/api_server.h"
 #include "control/daemon/daemon.h"
 #include "control/protocol/event_loop.h"
 #include "control/protocol/file.h"

@@ -5,7 +5,7 @@
 #include <algorithm>
 
 #include "chassis.pb.h"
-#include "control/daemon/binding.h"
+#include "control/daemon/blades/binding.h"
 #include "link.pb.h"
 
 namespace keyrail {

@@ -6,10 +6,10 @@
 
 #include <cstdint>
 
-#include "control/daemon/blades.h"
+#include "control/daemon/blades/blades.h"
 #include "control/daemon/config.h"
-#include "control/daemon/economics.h"
-#include "control/daemon/secrets.h"
+#include "control/daemon/keys/secrets.h"
+#include "control/daemon/moves/economics.h"
 
 namespace keyrail {
 

@@ -5,9 +5,9 @@
 
 #include <openssl/ssl.h>
 
-#include "control/agent/store.h"
 #include "control/hooks/session_codec.h"
 #include "control/hooks/ssl_ctx.h"
+#include "control/store/store.h"
 
 namespace keyrail::hooks {
 

@@ -2,7 +2,7 @@
 // The store that this process uses.
 #pragma once
 
-#include "control/agent/store.h"
+#include "control/store/store.h"
 
 namespace keyrail::hooks {
 

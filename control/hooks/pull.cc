@@ -6,8 +6,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "control/agent/pull.h"
 #include "control/hooks/session_names.h"
+#include "control/store/pull.h"
 
 namespace keyrail::hooks {
 

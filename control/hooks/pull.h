@@ -2,7 +2,7 @@
 // The last chance before a full handshake: ask the blade's agent to fetch a session that is not in the store.
 #pragma once
 
-#include "control/agent/store.h"
+#include "control/store/store.h"
 
 namespace keyrail::hooks {
 

@@ -4,7 +4,7 @@
 
 #include <openssl/ssl.h>
 
-#include "control/agent/store.h"
+#include "control/store/store.h"
 
 namespace keyrail::hooks {
 

@@ -3,7 +3,7 @@
 // control block. A key is in this process only as long as it is used: a core dump of the server has none.
 #pragma once
 
-#include "control/agent/store.h"
+#include "control/store/store.h"
 #include "dataplane/common/session_name.h"
 
 namespace keyrail::hooks {

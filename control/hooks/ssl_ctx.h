@@ -5,7 +5,7 @@
 
 #include <openssl/ssl.h>
 
-#include "control/agent/store.h"
+#include "control/store/store.h"
 
 namespace keyrail::hooks {
 

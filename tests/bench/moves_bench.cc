@@ -10,7 +10,7 @@
 #include <nlohmann/json.hpp>
 #include <unordered_map>
 
-#include "control/daemon/histogram.h"
+#include "control/daemon/moves/histogram.h"
 #include "tests/support/real_chassis.h"
 
 namespace keyrail {

@@ -4,7 +4,7 @@
 #include "chassis.pb.h"
 #include "control/agent/assignment.h"
 #include "control/agent/records.h"
-#include "control/daemon/blades.h"
+#include "control/daemon/blades/blades.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     using namespace keyrail;

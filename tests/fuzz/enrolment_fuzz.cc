@@ -5,7 +5,7 @@
 
 #include <cstring>
 
-#include "control/daemon/enrolment.h"
+#include "control/daemon/membership/enrolment.h"
 #include "control/pki/ca.h"
 #include "control/pki/join_token.h"
 #include "tests/support/memory_file.h"

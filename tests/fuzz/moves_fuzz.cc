@@ -6,7 +6,7 @@
 #include "chassis.pb.h"
 #include "control/agent/mover.h"
 #include "control/agent/receiver.h"
-#include "control/daemon/moves.h"
+#include "control/daemon/moves/moves.h"
 #include "link.pb.h"
 #include "tests/fuzz/series.h"
 #include "tests/support/session_names.h"

@@ -8,7 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "control/agent/store_questions.h"
-#include "control/daemon/checkpoints.h"
+#include "control/daemon/moves/checkpoints.h"
 #include "tests/fuzz/series.h"
 #include "tests/support/temp_store.h"
 

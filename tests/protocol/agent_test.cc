@@ -11,7 +11,7 @@
 #include <algorithm>
 
 #include "control/agent/name_keys.h"
-#include "control/agent/store.h"
+#include "control/store/store.h"
 #include "tests/support/agent_names.h"
 #include "tests/support/fake_control.h"
 #include "tests/support/session_names.h"

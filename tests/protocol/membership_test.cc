@@ -5,8 +5,8 @@
 
 #include "control/agent/agent.h"
 #include "control/agent/name_keys.h"
-#include "control/agent/store.h"
 #include "control/protocol/file.h"
+#include "control/store/store.h"
 #include "tests/support/agent_names.h"
 #include "tests/support/fake_control.h"
 #include "tests/support/temp_store.h"

@@ -5,7 +5,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "control/agent/pull.h"
+#include "control/store/pull.h"
 #include "dataplane/common/hex.h"
 #include "tests/support/proxy.h"
 #include "tests/support/real_chassis.h"

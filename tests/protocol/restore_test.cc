@@ -7,8 +7,8 @@
 #include <thread>
 
 #include "control/agent/agent.h"
-#include "control/agent/store.h"
 #include "control/hooks/session_names.h"
+#include "control/store/store.h"
 #include "tests/support/keyraild_bench.h"
 #include "tests/support/proxy.h"
 #include "tests/support/redis_server.h"

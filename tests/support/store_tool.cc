@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-#include "control/agent/store.h"
+#include "control/store/store.h"
 #include "tests/support/session_names.h"
 #include "tests/support/temp_store.h"
 

@@ -10,7 +10,7 @@
 #include <stdexcept>
 #include <string>
 
-#include "control/agent/store.h"
+#include "control/store/store.h"
 
 namespace keyrail::testing {
 

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // What keyraild makes of what agents say: conditions of blades, the dataplane's snapshot, a blade's keys.
-#include "control/daemon/blades.h"
+#include "control/daemon/blades/blades.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <stdlib.h>
 
 #include "chassis.pb.h"
-#include "control/daemon/binding.h"
+#include "control/daemon/blades/binding.h"
 #include "control/daemon/snapshot.h"
 #include "control/protocol/file.h"
 #include "link.pb.h"

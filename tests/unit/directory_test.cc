@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The moved directory: bounded, and forgetful in time.
-#include "control/daemon/directory.h"
+#include "control/daemon/moves/directory.h"
 
 #include <gtest/gtest.h>
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Drains: at the set rate, pass after pass until nothing is left.
-#include "control/daemon/drains.h"
+#include "control/daemon/moves/drains.h"
 
 #include <gtest/gtest.h>
 

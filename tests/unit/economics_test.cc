@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // When a move is worth it, and how long a client may wait for it: from what blades have measured.
-#include "control/daemon/economics.h"
+#include "control/daemon/moves/economics.h"
 
 #include <gtest/gtest.h>
 

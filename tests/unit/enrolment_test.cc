@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Enrolment: a token is good once, for a while, for one blade; what was decided holds after a restart.
-#include "control/daemon/enrolment.h"
+#include "control/daemon/membership/enrolment.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

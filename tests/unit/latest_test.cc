@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Which record of a session is the latest, and which ones are copies.
-#include "control/daemon/latest.h"
+#include "control/daemon/moves/latest.h"
 
 #include <gtest/gtest.h>
 

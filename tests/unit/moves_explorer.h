@@ -16,7 +16,7 @@
 
 #include "control/agent/mover.h"
 #include "control/agent/receiver.h"
-#include "control/daemon/moves.h"
+#include "control/daemon/moves/moves.h"
 #include "tests/support/temp_store.h"
 
 namespace keyrail::testing {

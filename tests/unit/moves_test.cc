@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What Moves makes of wishes; every interleaving of what follows is the explorer's (moves_explorer_test.cc).
-#include "control/daemon/moves.h"
+#include "control/daemon/moves/moves.h"
 
 #include <gmock/gmock.h>
 

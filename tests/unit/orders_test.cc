@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The order table: one move per name, joined by all who wait, ended by those who may.
-#include "control/daemon/orders.h"
+#include "control/daemon/moves/orders.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

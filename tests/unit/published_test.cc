@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "control/agent/published.h"
+#include "control/store/published.h"
 
 #include <gtest/gtest.h>
 

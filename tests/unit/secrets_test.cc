@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The chassis' keys: the same after a restart, sealed on the disk, never replaced in silence.
-#include "control/daemon/secrets.h"
+#include "control/daemon/keys/secrets.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -11,8 +11,8 @@
 #include <fstream>
 #include <set>
 
-#include "control/daemon/key_rotation.h"
-#include "control/daemon/sealing.h"
+#include "control/daemon/keys/key_rotation.h"
+#include "control/daemon/keys/sealing.h"
 #include "control/protocol/file.h"
 
 namespace keyrail {

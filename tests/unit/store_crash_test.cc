@@ -8,7 +8,7 @@
 
 #include <random>
 
-#include "control/agent/store_shard.h"
+#include "control/store/store_shard.h"
 #include "tests/support/temp_store.h"
 
 namespace keyrail {

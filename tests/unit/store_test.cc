@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The session store within one process: what goes in comes out, once; bounds; eviction; damage.
-#include "control/agent/store.h"
+#include "control/store/store.h"
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
@@ -15,7 +15,7 @@
 #include <string_view>
 #include <thread>
 
-#include "control/agent/store_shard.h"
+#include "control/store/store_shard.h"
 #include "tests/support/temp_store.h"
 
 namespace keyrail {

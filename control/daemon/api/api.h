@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+// The API's resources (control/README.md lists them): from the daemon's state to JSON, and the operator's
+// wishes. A noun is a file (api_blade.cc, api_session.cc, …) that says its routes; api.cc finds the route.
+#pragma once
+
+#include <asio/awaitable.hpp>
+#include <nlohmann/json.hpp>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "control/daemon/api/api_server.h"
+#include "control/daemon/daemon.h"
+
+namespace keyrail {
+
+/// A request whose route was found.
+struct ApiCall {
+    std::vector<std::string> words;  // what stands where the route's path has "*"
+    nlohmann::json body;             // an object; empty when nothing was sent
+};
+
+/// How a method and a path are answered, on the daemon's thread. The daemon outlives the call.
+struct ApiRoute {
+    std::string_view method;  // "GET", "POST"
+    std::string_view path;    // "/v1/blades/*/drain": "*" is one word
+    asio::awaitable<ApiReply> (*answer)(Daemon& daemon, ApiCall call);
+};
+
+std::span<const ApiRoute> chassis_routes();
+std::span<const ApiRoute> blade_routes();
+std::span<const ApiRoute> session_routes();
+std::span<const ApiRoute> enrolment_routes();
+std::span<const ApiRoute> key_routes();
+std::span<const ApiRoute> metrics_routes();
+
+/// The number that a path's word says; 0: it is none of a blade.
+uint16_t blade_number(std::string_view word);
+/// The blade that a path names, or what to answer.
+tl::expected<uint16_t, ApiReply> blade_of(const Daemon& daemon, std::string_view word);
+
+// The reports that `keyrail status`, `blade list` and `stats` print.
+nlohmann::json status_json(Daemon& daemon);
+nlohmann::json blades_json(const Daemon& daemon);
+asio::awaitable<nlohmann::json> stats_json(Daemon& daemon);
+
+ApiReply json_reply(const nlohmann::json& body, int status = 200);
+/// {"error": text}
+ApiReply error_reply(int status, const std::string& text);
+
+/// Answers one request; runs on the daemon's thread. The daemon outlives it.
+asio::awaitable<ApiReply> answer_api(Daemon& daemon, ApiRequest request);
+/// The same for whoever may only see metrics.
+asio::awaitable<ApiReply> answer_metrics(Daemon& daemon, ApiRequest request);
+
+}  // namespace keyrail

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+// API: the blades.
+#include "control/daemon/api/api.h"
+
+#include <fmt/ranges.h>
+
+#include <cmath>
+
+namespace keyrail {
+
+using nlohmann::json;
+
+namespace {
+
+constexpr uint64_t kLongestDeadlineS = 7 * 86'400;
+
+/// null: it is not being drained.
+json drain_report(const Blade& blade, const DrainProgress* progress) {
+    if (!progress) return nullptr;
+    const auto until = progress->empty ? progress->ended : std::chrono::steady_clock::now();
+    const double seconds = std::chrono::duration<double>(until - progress->began).count();
+    const uint64_t left = progress->empty ? 0 : blade.sessions;  // as its agent said last, up to a second ago
+    const double pace = seconds > 1 && progress->moved > 0 ? static_cast<double>(progress->moved) / seconds
+                                                           : static_cast<double>(progress->rate);
+    json report = {{"rate", progress->rate},     {"moved", progress->moved}, {"left", left},
+                   {"failed", progress->failed}, {"empty", progress->empty}, {"seconds", seconds},
+                   {"deadline_ms", nullptr},     {"estimate_s", nullptr}};
+    if (blade.drain.deadline_ms != 0) report["deadline_ms"] = blade.drain.deadline_ms;
+    if (!progress->empty) report["estimate_s"] = std::ceil(static_cast<double>(left) / pace);
+    return report;
+}
+
+json blade_report(const Daemon& daemon, const Blade& blade) {
+    json servers = json::array();
+    for (const uint16_t port : blade.ports)
+        servers.push_back({{"port", port}, {"listening", blade.serves(port)}});
+    return {{"id", blade.config.id},
+            {"name", blade.config.name},
+            {"address", blade.config.address.text()},
+            {"state", text_of(blade.condition())},
+            {"why_down", blade.why_down()},
+            {"draining", blade.draining},
+            {"drain", drain_report(blade, daemon.draining().progress(blade.config.id))},
+            {"agent",
+             {{"connected", blade.connected},
+              {"address", blade.config.agent.text()},
+              {"version", blade.version},
+              {"kernel", blade.kernel},
+              {"accept_program", blade.accept_program},
+              {"problems", blade.problems}}},
+            {"servers", servers},
+            {"load", std::round(blade.load * 1000.0 / kLoadMax) / 10},  // percent
+            {"load_limit", blade.config.load_limit},
+            {"sessions", blade.sessions},
+            {"store_bytes", blade.store_bytes},
+            {"resumed", blade.resumed},
+            {"full", blade.full}};
+}
+
+asio::awaitable<ApiReply> blade_list(Daemon& daemon, ApiCall) { co_return json_reply(blades_json(daemon)); }
+
+/// Who gets the clients now? A drain that leaves a service without a blade is carried out, but said.
+json drain_notes(Daemon& daemon, uint16_t id) {
+    json notes = json::array();
+    for (const ServiceConfig& service : daemon.config().services) {
+        const auto note = [&](const auto& owner, const std::string& what) {
+            if (std::ranges::binary_search(owner.blades, id) &&
+                daemon.blades().serving(owner.blades, service.port) == 0)
+                notes.push_back(fmt::format("{} has no other blade that is up", what));
+        };
+        note(service, fmt::format("service '{}'", service.name));
+        for (const RouteConfig& route : service.routes)
+            note(route, fmt::format("route '{}' of service '{}'", route.sni, service.name));
+    }
+    return notes;
+}
+
+/// A whole number of the request's body; an error says what is possible.
+Result<uint64_t> number_in(const json& body, const char* key, uint64_t otherwise, uint64_t most) {
+    if (!body.contains(key)) return otherwise;
+    if (body[key].is_number_unsigned() && body[key] >= 1 && body[key] <= most)
+        return body[key].get<uint64_t>();
+    return fail("{} is {}; 1 to {} are possible", key, body[key].dump(), most);
+}
+
+/// As the operator wishes; what is not said stays as it was, when the blade is being drained already.
+Result<DrainOptions> drain_options(const Blade& blade, const json& body) {
+    DrainOptions options = blade.draining ? blade.drain : DrainOptions{};
+    const auto rate = number_in(body, "rate", options.rate, Drains::kHighestRate);
+    if (!rate) return tl::make_unexpected(rate.error());
+    options.rate = static_cast<uint32_t>(*rate);
+    const auto deadline = number_in(body, "deadline_s", 0, kLongestDeadlineS);
+    if (!deadline) return tl::make_unexpected(deadline.error());
+    if (*deadline != 0) options.deadline_ms = unix_ms() + *deadline * 1000;
+    return options;
+}
+
+ApiReply change_blade(Daemon& daemon, uint16_t id, const std::optional<DrainOptions>& drain) {
+    if (auto set = daemon.set_draining(id, drain); !set) return error_reply(500, set.error().message);
+    json report = blade_report(daemon, daemon.blades().all().at(id));
+    report["notes"] = drain ? drain_notes(daemon, id) : json::array();
+    return json_reply(report);
+}
+
+asio::awaitable<ApiReply> drain(Daemon& daemon, ApiCall call) {
+    const auto id = blade_of(daemon, call.words[0]);
+    if (!id) co_return id.error();
+    const auto options = drain_options(daemon.blades().all().at(*id), call.body);
+    if (!options) co_return error_reply(400, options.error().message);
+    co_return change_blade(daemon, *id, *options);
+}
+
+asio::awaitable<ApiReply> resume(Daemon& daemon, ApiCall call) {
+    const auto id = blade_of(daemon, call.words[0]);
+    co_return id ? change_blade(daemon, *id, std::nullopt) : id.error();
+}
+
+}  // namespace
+
+uint16_t blade_number(std::string_view word) {
+    const auto who = Identity::from_uri(fmt::format("keyrail:blade:{}", word));
+    return who ? who->blade : 0;
+}
+
+tl::expected<uint16_t, ApiReply> blade_of(const Daemon& daemon, std::string_view word) {
+    const auto& blades = daemon.blades().all();
+    const uint16_t id = blade_number(word);
+    if (blades.contains(id)) return id;
+    std::vector<uint16_t> ids;
+    for (const auto& [known, blade] : blades) ids.push_back(known);
+    return tl::make_unexpected(
+        error_reply(404, fmt::format("there is no blade '{}'; blades are: {}", word, fmt::join(ids, ", "))));
+}
+
+json blades_json(const Daemon& daemon) {
+    json blades = json::array();
+    for (const auto& [id, blade] : daemon.blades().all()) blades.push_back(blade_report(daemon, blade));
+    return blades;
+}
+
+std::span<const ApiRoute> blade_routes() {
+    static constexpr std::array kRoutes{ApiRoute{"GET", "/v1/blades", blade_list},
+                                        ApiRoute{"POST", "/v1/blades/*/drain", drain},
+                                        ApiRoute{"POST", "/v1/blades/*/resume", resume}};
+    return kRoutes;
+}
+
+}  // namespace keyrail

@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: Apache-2.0
+// Metrics: one function per report.
+#include "control/daemon/api/metrics.h"
+
+#include <fmt/format.h>
+
+#include <array>
+#include <nlohmann/json.hpp>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "control/daemon/api/stats_report.h"
+#include "dataplane/common/verdict.h"
+
+namespace keyrail {
+
+using nlohmann::json;
+
+namespace {
+
+using Labels = std::vector<std::pair<std::string_view, std::string>>;
+
+/// Families, each followed by its samples.
+class Exposition {
+  public:
+    void counter(std::string_view name, std::string_view help) { family(name, "counter", help); }
+    void gauge(std::string_view name, std::string_view help) { family(name, "gauge", help); }
+
+    /// A number or a boolean; anything else (null: not known) is no sample.
+    void sample(const json& value, const Labels& labels = {}) {
+        if (!value.is_number() && !value.is_boolean()) return;
+        std::string inside;
+        for (const auto& [label, text] : labels)
+            inside += fmt::format("{}{}=\"{}\"", inside.empty() ? "" : ",", label, escaped(text));
+        text_ += fmt::format("{}{} {}\n", name_, inside.empty() ? "" : "{" + inside + "}",
+                             value.is_boolean() ? json(value.get<bool>() ? 1 : 0).dump() : value.dump());
+    }
+    std::string text() && { return std::move(text_); }
+
+  private:
+    void family(std::string_view name, std::string_view type, std::string_view help) {
+        name_ = fmt::format("keyrail_{}", name);
+        text_ += fmt::format("# HELP {} {}\n# TYPE {} {}\n", name_, help, name_, type);
+    }
+    static std::string escaped(std::string_view text) {
+        std::string out;
+        for (const char c : text) {
+            if (c == '\\' || c == '"') out += '\\';
+            out += c == '\n' ? "\\n" : std::string(1, c);
+        }
+        return out;
+    }
+
+    std::string name_, text_;
+};
+
+/// The value at a path of keys; null when there is none.
+json at(const json& report, const char* pointer) { return report.value(json::json_pointer(pointer), json()); }
+
+std::string text_of(const json& value) { return value.is_string() ? value.get<std::string>() : value.dump(); }
+
+/// A family of one sample per item of a list.
+struct PerItem {
+    std::string_view name, help;
+    const char* pointer;
+    bool counter = false;
+};
+
+void add_each(Exposition& out, const json& items, const Labels& label_keys,
+              std::initializer_list<PerItem> all) {
+    for (const PerItem& family : all) {
+        family.counter ? out.counter(family.name, family.help) : out.gauge(family.name, family.help);
+        for (const json& item : items) {
+            Labels labels;
+            for (const auto& [label, key] : label_keys) labels.emplace_back(label, text_of(item.at(key)));
+            out.sample(at(item, family.pointer), labels);
+        }
+    }
+}
+
+void add_status(Exposition& out, const json& status) {
+    out.gauge("info", "Constant 1; what runs is in its labels");
+    out.sample(1, {{"chassis", text_of(status["chassis"])}, {"version", text_of(status["version"])}});
+    out.gauge("uptime_seconds", "Since keyraild started");
+    out.sample(status["uptime_s"]);
+    out.gauge("dataplane_connected", "1: keyrail-dp is connected");
+    out.sample(at(status, "/dataplane/connected"));
+    out.gauge("snapshot_generation", "Of the newest snapshot, and of the one that keyrail-dp has");
+    out.sample(status["snapshot_generation"], {{"of", "keyraild"}});
+    out.sample(at(status, "/dataplane/snapshot_generation"), {{"of", "dataplane"}});
+    out.gauge("moved_sessions", "Sessions that are not at their home");
+    out.sample(status["moved_sessions"]);
+    out.gauge("service_blades_up", "Blades of a pool of a service that take clients");
+    for (const json& service : status["services"]) {
+        out.sample(service["blades_up"], {{"service", text_of(service["name"])},
+                                          {"pool", text_of(service["pool"])},
+                                          {"sni", ""},
+                                          {"alpn", ""}});
+        for (const json& route : service["routes"])
+            out.sample(route["blades_up"], {{"service", text_of(service["name"])},
+                                            {"pool", text_of(route["pool"])},
+                                            {"sni", text_of(route["sni"])},
+                                            {"alpn", text_of(route["alpn"])}});
+    }
+}
+
+void add_blades(Exposition& out, const json& blades) {
+    constexpr std::array kStates = {"up", "overloaded", "draining", "down"};
+    out.gauge("blade_state", "1 for the state that the blade is in");
+    for (const json& blade : blades)
+        for (const char* state : kStates)
+            out.sample(blade["state"] == state,
+                       {{"blade", text_of(blade["id"])}, {"name", text_of(blade["name"])}, {"state", state}});
+    out.counter("handshakes_total", "TLS handshakes of the blade's servers, since its store was made");
+    for (const json& blade : blades)
+        for (const char* result : {"resumed", "full"})
+            out.sample(blade[result], {{"blade", text_of(blade["id"])}, {"result", result}});
+    add_each(out, blades, {{"blade", "id"}},
+             {{"blade_agent_connected", "1: its agent is connected", "/agent/connected"},
+              {"blade_load_percent", "How busy its processors are", "/load"},
+              {"blade_load_limit_percent", "Over it the blade gets no new clients", "/load_limit"},
+              {"blade_sessions", "Sessions in its store", "/sessions"},
+              {"blade_store_bytes", "Memory that they take", "/store_bytes"}});
+}
+
+/// Counters of workers that are gauges: they go up and down.
+bool is_gauge(std::string_view name) { return name == "held" || name == "flows" || name == "holds"; }
+
+/// What workers count beside reasons, one family for each.
+void add_worker_counters(Exposition& out, const json& workers) {
+    if (workers.empty()) return;
+    for (const auto& [name, first] : workers[0]["counters"].items()) {
+        if (is_reason(name)) continue;
+        if (is_gauge(name))
+            out.gauge(fmt::format("worker_{}", name), fmt::format("Of a worker, now: {}", name));
+        else
+            out.counter(fmt::format("worker_{}_total", name), fmt::format("Of a worker: {}", name));
+        for (const json& worker : workers)
+            out.sample(worker["counters"].value(name, json()), {{"worker", text_of(worker["worker"])}});
+    }
+}
+
+void add_packets(Exposition& out, const json& stats) {
+    if (!stats.contains("workers")) return;
+    out.counter("packets_total",
+                "Packets by what became of them, and why (keyrail stats explains each reason)");
+    for (const json& worker : stats["workers"])
+        for (const ReasonText& reason : kReasonTexts)
+            out.sample(worker["counters"].value(std::string(reason.name), json()),
+                       {{"worker", text_of(worker["worker"])}, {"reason", std::string(reason.name)}});
+    add_worker_counters(out, stats["workers"]);
+    out.gauge("packets_conserved", "1: rx = tx + punt + held + drops");
+    out.sample(stats["conserved"]);
+    out.gauge("moved_entries", "Entries of keyrail-dp's moved table");
+    out.sample(stats["moved_entries"]);
+    out.gauge("dataplane_uptime_seconds", "Since keyrail-dp started");
+    out.sample(stats["uptime_s"]);
+    add_each(out, stats["ports"], {{"port", "name"}},
+             {{"port_up", "1: the link is up", "/link_up"},
+              {"port_rx_packets_total", "Packets received", "/rx_packets", true},
+              {"port_tx_packets_total", "Packets sent", "/tx_packets", true},
+              {"port_rx_missed_total", "Packets that found no room in the queue", "/rx_missed", true},
+              {"port_rx_errors_total", "Packets received damaged", "/rx_errors", true},
+              {"port_tx_errors_total", "Packets that could not be sent", "/tx_errors", true}});
+    add_each(out, stats["blades"], {{"blade", "id"}},
+             {{"blade_flows_total", "Connections given to the blade", "/flows", true},
+              {"blade_neighbour_known", "1: its MAC address is known", "/neighbour"}});
+}
+
+void add_moves(Exposition& out, const json& moves) {
+    out.counter("moves_total", "Moves of sessions by how they ended");
+    for (const char* result : {"moved", "not_found", "refused", "lost", "unreachable"})
+        out.sample(moves[result], {{"result", result}});
+    out.gauge("move_seconds", "From the order of a move to its acknowledgement");
+    for (const auto& [key, quantile] : {std::pair{"p50_us", "0.5"}, {"p99_us", "0.99"}})
+        out.sample(moves[key].get<double>() / 1e6, {{"quantile", quantile}});
+    out.gauge("moves_under_way", "Ordered and not yet acknowledged");
+    out.sample(moves["under_way"]);
+    constexpr std::array kOthers = {
+        std::pair{"asked", "Moves that were wanted"},
+        std::pair{"refused_not_authorised", "Of these, by a blade that does not serve the session's service"},
+        std::pair{"joined", "Of these, sessions that were under way already"},
+        std::pair{"ordered", "Of these, orders given to holders"},
+        std::pair{"late", "Acknowledged when the hold budget was spent"}};
+    for (const auto& [key, help] : kOthers) {
+        out.counter(fmt::format("moves_{}_total", key), help);
+        out.sample(moves[key]);
+    }
+}
+
+void add_economics(Exposition& out, const json& economics) {
+    const auto seconds = [](const json& us) {
+        return us.is_number() ? json(us.get<double>() / 1e6) : json();
+    };
+    const auto each = [&](auto&& add) {
+        for (const json& one : economics["handshakes"])
+            for (const char* kind : {"full", "resumed"})
+                add(one[kind], Labels{{"service", text_of(one["service"])},
+                                      {"tls_version", text_of(one["tls_version"])},
+                                      {"kind", kind}});
+    };
+    out.counter("handshakes_measured_total", "Handshakes whose costs are known");
+    each([&](const json& cost, const Labels& labels) { out.sample(cost["count"], labels); });
+    out.gauge("handshake_cpu_seconds", "CPU of the server for a handshake, mean of the latest");
+    each([&](const json& cost, const Labels& labels) { out.sample(seconds(cost["cpu_us"]), labels); });
+    out.gauge("handshake_wall_seconds", "Time that a handshake takes the server, mean of the latest");
+    each([&](const json& cost, const Labels& labels) { out.sample(seconds(cost["wall_us"]), labels); });
+    out.gauge("hold_budget_seconds", "Longest wait for a move as costs say; 0: a move is not worth it");
+    for (const json& one : economics["handshakes"])
+        out.sample(seconds(one["auto_hold_budget_us"]),
+                   {{"service", text_of(one["service"])}, {"tls_version", text_of(one["tls_version"])}});
+    out.counter("moves_measured_total", "Moves whose costs are known");
+    out.sample(at(economics, "/move/count"));
+    out.gauge("move_cpu_seconds", "CPU of both agents for a move, mean of the latest");
+    out.sample(seconds(at(economics, "/move/cpu_us")));
+    out.counter("handshake_cpu_saved_seconds_total", "CPU that resumptions have saved the servers");
+    out.sample(economics["handshake_cpu_saved_seconds"]);
+    out.counter("moves_skipped_not_worth_total", "Sessions not moved: a full handshake is cheaper");
+    out.sample(economics["moves_skipped_not_worth"]);
+    out.counter("holds_expired_total", "Hold budgets spent before the move was acknowledged");
+    out.sample(economics["holds_expired"]);
+}
+
+}  // namespace
+
+std::string metrics_text(const json& status, const json& blades, const json& stats) {
+    Exposition out;
+    add_status(out, status);
+    add_blades(out, blades);
+    add_packets(out, stats);
+    add_moves(out, stats["moves"]);
+    add_economics(out, stats["economics"]);
+    return std::move(out).text();
+}
+
+}  // namespace keyrail

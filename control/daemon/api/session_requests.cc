@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+// API: sessions.
+#include "control/daemon/api/api.h"
+
+#include <fmt/chrono.h>
+#include <spdlog/spdlog.h>
+
+#include "chassis.pb.h"
+#include "dataplane/common/hex.h"
+#include "dataplane/common/name_bytes.h"
+
+namespace keyrail {
+
+using nlohmann::json;
+using namespace std::chrono_literals;
+
+namespace {
+
+constexpr auto kQueryTimeout = 2s;
+
+std::optional<SessionName> name_from_hex(std::string_view hex) {
+    const auto bytes = from_hex(hex);
+    SessionName name{};
+    if (!bytes || bytes->size() != name.size()) return std::nullopt;
+    std::ranges::copy(*bytes, reinterpret_cast<char*>(name.data()));
+    return name;
+}
+
+std::string version_text(uint32_t version) {
+    return version == 0x0304 ? "1.3" : version == 0x0303 ? "1.2" : fmt::format("{:#06x}", version);
+}
+
+asio::awaitable<ApiReply> session(Daemon& daemon, ApiCall call) {
+    const std::string& hex = call.words[0];
+    const auto name = name_from_hex(hex);
+    if (!name) co_return error_reply(400, "a session name has 64 hex digits");
+    const auto home = daemon.secrets().home(*name);
+    json report = {{"name", hex},           {"home", nullptr},        {"holder", nullptr},
+                   {"held", false},         {"tls_version", nullptr}, {"expires", nullptr},
+                   {"single_use", nullptr}, {"uses", nullptr}};
+    if (!home)
+        co_return error_reply(404,
+                              "not a session of this chassis: the name does not open with its name keys");
+    const uint16_t holder = daemon.moves().holder(*name).value_or(*home);
+    report["home"] = *home;
+    report["holder"] = holder;
+    report["moves_under_way"] = daemon.moves().orders().under_way(*name);
+    if (const LatestState* const latest = daemon.checkpoints().latest(*name)) report["uses"] = latest->uses;
+    chassis::Envelope question;
+    question.mutable_query()->set_name(bytes_of(*name));
+    const auto answer = co_await daemon.agents().ask(holder, std::move(question), kQueryTimeout);
+    const chassis::QueryReply held = answer ? answer->query_reply() : chassis::QueryReply();
+    if (!answer) {
+        report["held"] = nullptr;
+        report["problem"] = answer.error().message;
+    } else if (held.held()) {
+        report["held"] = true;
+        report["tls_version"] = version_text(held.tls_version());
+        const auto expires_s = static_cast<std::time_t>(held.expires_ms() / 1000);
+        report["expires"] = fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(expires_s));
+        report["single_use"] = held.single_use();
+    }
+    co_return json_reply(report);
+}
+
+/// What the operator wants to be rid of; an error says how to say it.
+Result<chassis::Purge> purge_of(const json& body) {
+    chassis::Purge purge;
+    const auto text = [&](const char* key) {
+        return body.contains(key) && body[key].is_string() ? body[key].get<std::string>() : "";
+    };
+    purge.set_all(body.contains("all") && body["all"] == true);
+    purge.set_service(text("service"));
+    const std::string hex = text("name");
+    const auto name = name_from_hex(hex);
+    if (!hex.empty() && !name) return fail("a session name has 64 hex digits");
+    if (name) purge.set_name(bytes_of(*name));
+    if (purge.all() + !purge.service().empty() + !hex.empty() != 1)
+        return fail("say one of: which session (\"name\"), which \"service\", or \"all\": true");
+    return purge;
+}
+
+/// Every agent is asked, one after the other: a session may be where nobody thinks it is.
+asio::awaitable<ApiReply> purge(Daemon& daemon, ApiCall call) {
+    const auto what = purge_of(call.body);
+    if (!what) co_return error_reply(400, what.error().message);
+    if (!what->service().empty() && std::ranges::find(daemon.config().services, what->service(),
+                                                      &ServiceConfig::name) == daemon.config().services.end())
+        co_return error_reply(404, fmt::format("there is no service '{}'", what->service()));
+    uint64_t purged = 0;
+    json failed = json::array();
+    std::vector<uint16_t> blades;
+    for (const auto& [id, blade] : daemon.blades().all()) blades.push_back(id);
+    for (const uint16_t id : blades) {
+        chassis::Envelope question;
+        *question.mutable_purge() = *what;
+        const auto answer = co_await daemon.agents().ask(id, std::move(question), kQueryTimeout);
+        if (answer)
+            purged += answer->purge_reply().purged();
+        else
+            failed.push_back({{"blade", id}, {"problem", answer.error().message}});
+    }
+    const auto name = name_from(what->name());
+    if (name || what->all()) daemon.purge(name ? &*name : nullptr);
+    spdlog::info("operator: {} sessions purged", purged);
+    co_return json_reply({{"purged", purged}, {"failed", failed}});
+}
+
+}  // namespace
+
+std::span<const ApiRoute> session_routes() {
+    static constexpr std::array kRoutes{ApiRoute{"GET", "/v1/session/*", session},
+                                        ApiRoute{"POST", "/v1/sessions/purge", purge}};
+    return kRoutes;
+}
+
+}  // namespace keyrail

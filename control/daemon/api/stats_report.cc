@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+// stats_report: link.Stats to JSON.
+#include "control/daemon/api/stats_report.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "dataplane/common/verdict.h"
+#include "link.pb.h"
+
+namespace keyrail {
+
+using nlohmann::json;
+
+namespace {
+
+constexpr std::array<std::string_view, 4> kTotals = {"rx", "tx", "punt", "held"};
+
+uint64_t drops_of(const std::map<std::string, uint64_t>& counters) {
+    uint64_t drops = 0;
+    for (const auto& [name, value] : counters)
+        if (name.starts_with("drop_")) drops += value;
+    return drops;
+}
+
+uint64_t value_of(const std::map<std::string, uint64_t>& counters, std::string_view name) {
+    const auto found = counters.find(std::string(name));
+    return found == counters.end() ? 0 : found->second;
+}
+
+json port_report(const link::PortStats& port) {
+    return {{"name", port.name()},
+            {"link_up", port.link_up()},
+            {"rx_packets", port.rx_packets()},
+            {"tx_packets", port.tx_packets()},
+            {"rx_missed", port.rx_missed()},
+            {"rx_errors", port.rx_errors()},
+            {"tx_errors", port.tx_errors()}};
+}
+
+json cost_report(const MeanCost& cost, uint64_t count) {
+    return {{"count", count},
+            {"cpu_us", cost.known() ? json(cost.cpu_ns() / 1000) : json()},
+            {"wall_us", cost.known() ? json(cost.wall_ns() / 1000) : json()}};
+}
+
+}  // namespace
+
+bool is_reason(std::string_view name) {
+    return std::ranges::find(kReasonTexts, name, &ReasonText::name) != kReasonTexts.end();
+}
+
+json stats_report(const link::Stats& stats, const Config& config) {
+    std::map<std::string, uint64_t> sums;
+    json report = {{"uptime_s", stats.uptime_s()},
+                   {"snapshot_generation", stats.snapshot_generation()},
+                   {"moved_entries", stats.moved_entries()},
+                   {"workers", json::array()},
+                   {"ports", json::array()},
+                   {"blades", json::array()}};
+    for (const auto& worker : stats.workers()) {
+        json counters = json::object();
+        for (const auto& counter : worker.counters()) {
+            counters[counter.name()] = counter.value();
+            sums[counter.name()] += counter.value();
+        }
+        report["workers"].push_back({{"worker", worker.worker()}, {"counters", std::move(counters)}});
+    }
+    json reasons = json::object(), others = json::object();
+    for (const ReasonText& reason : kReasonTexts)
+        reasons[std::string(reason.name)] = value_of(sums, reason.name);
+    for (const auto& [name, value] : sums)
+        if (!is_reason(name) && std::ranges::find(kTotals, name) == kTotals.end()) others[name] = value;
+    for (const std::string_view total : kTotals) report[std::string(total)] = value_of(sums, total);
+    const uint64_t drops = drops_of(sums);
+    report["drops"] = drops;
+    report["conserved"] = value_of(sums, "rx") ==
+                          value_of(sums, "tx") + value_of(sums, "punt") + value_of(sums, "held") + drops;
+    report["flows"] = stats.flows();
+    report["reasons"] = std::move(reasons);
+    report["other"] = std::move(others);
+    for (const auto& port : stats.ports()) report["ports"].push_back(port_report(port));
+    for (const auto& blade : stats.blades()) {
+        const auto known = config.blades.find(static_cast<uint16_t>(blade.id()));
+        report["blades"].push_back({{"id", blade.id()},
+                                    {"name", known == config.blades.end() ? "" : known->second.name},
+                                    {"flows", blade.flows_bound()},
+                                    {"neighbour", blade.neighbour_known()}});
+    }
+    return report;
+}
+
+json moves_report(const Orders& orders) {
+    const MoveCounters& counters = orders.counters();
+    json report = {{"asked", counters.asked},
+                   {"joined", counters.joined},
+                   {"ordered", counters.ordered},
+                   {"late", counters.late},
+                   {"refused_not_authorised", counters.not_authorised},
+                   {"under_way", orders.under_way()}};
+    for (size_t i = 0; i < kMoveResults; i++)
+        report[text_of(static_cast<MoveResult>(i))] = counters.results[i];
+    report["p50_us"] = counters.duration.quantile(0.50).count();
+    report["p99_us"] = counters.duration.quantile(0.99).count();
+    return report;
+}
+
+json economics_report(const Economics& economics, const json& stats) {
+    constexpr std::array<const char*, 2> kVersions = {"1.2", "1.3"};
+    json handshakes = json::array();
+    double saved = 0;
+    for (const auto& [service, versions] : economics.handshakes())
+        for (size_t i = 0; i < versions.size(); i++) {
+            const Economics::Handshakes& costs = versions[i];
+            handshakes.push_back({{"service", service},
+                                  {"tls_version", kVersions[i]},
+                                  {"full", cost_report(costs.full, costs.full_count)},
+                                  {"resumed", cost_report(costs.resumed, costs.resumed_count)},
+                                  {"auto_hold_budget_us", costs.budget.count()},
+                                  {"cpu_saved_seconds", costs.saved_s}});
+            saved += costs.saved_s;
+        }
+    const json reasons = stats.value("reasons", json::object());
+    return {{"handshakes", std::move(handshakes)},
+            {"move", cost_report(economics.move(), economics.moves_measured())},
+            {"moves_skipped_not_worth", reasons.value("steer_not_worth", uint64_t{0})},
+            {"holds_expired", reasons.value("steer_move_late", uint64_t{0})},
+            {"handshake_cpu_saved_seconds", saved}};
+}
+
+}  // namespace keyrail

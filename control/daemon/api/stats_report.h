@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+// The dataplane's counters for people: sums per reason over the workers, and whether packets are conserved.
+#pragma once
+
+#include <nlohmann/json_fwd.hpp>
+#include <string_view>
+
+#include "control/daemon/config.h"
+#include "control/daemon/moves/economics.h"
+#include "control/daemon/moves/orders.h"
+
+namespace keyrail {
+
+namespace link {
+class Stats;
+}
+
+/// A worker's counter of this name counts packets by what became of them.
+[[nodiscard]] bool is_reason(std::string_view name);
+
+/// {rx, tx, punt, held, drops, conserved, flows, reasons, workers, ports, blades, moved_entries, …}
+/// conserved: rx == tx + punt + held + drops (dataplane/common/verdict.h).
+nlohmann::json stats_report(const link::Stats& stats, const Config& config);
+
+/// {asked, joined, ordered, moved, …, late, under_way, p50_us, p99_us}
+nlohmann::json moves_report(const Orders& orders);
+
+/// {handshakes: [per service and TLS version: costs, budget], moves, moves_skipped_not_worth, holds_expired,
+/// handshake_cpu_saved_seconds}; `stats`: as stats_report made it, or empty without a dataplane.
+nlohmann::json economics_report(const Economics& economics, const nlohmann::json& stats);
+
+}  // namespace keyrail

@@ -1,0 +1,292 @@
+// SPDX-License-Identifier: Apache-2.0
+// Agents: one session coroutine and one watch coroutine per blade.
+#include "control/daemon/blades/agents.h"
+
+#include <spdlog/spdlog.h>
+
+#include <asio/co_spawn.hpp>
+#include <asio/detached.hpp>
+#include <map>
+
+#include "chassis.pb.h"
+#include "control/daemon/replies.h"
+#include "control/protocol/channel.h"
+#include "control/protocol/listener.h"
+
+namespace keyrail {
+
+using asio::ip::tcp;
+using Clock = std::chrono::steady_clock;
+
+namespace {
+
+/// Is anybody there? A refused connection is an answer too: the machine lives, its agent does not listen.
+asio::awaitable<bool> probe(asio::any_io_executor executor, HostPort at, std::chrono::milliseconds timeout) {
+    const auto socket = std::make_shared<tcp::socket>(executor);
+    asio::steady_timer deadline(executor, timeout);
+    deadline.async_wait([socket](const asio::error_code& error) {
+        asio::error_code ignored;
+        if (!error) socket->close(ignored);
+    });
+    asio::error_code error;
+    const tcp::endpoint endpoint{asio::ip::make_address(at.address.text(), error), at.port};
+    co_await socket->async_connect(endpoint, asio::redirect_error(asio::use_awaitable, error));
+    co_return !error || error == asio::error::connection_refused;
+}
+
+}  // namespace
+
+struct Agents::Impl : std::enable_shared_from_this<Agents::Impl> {
+    Impl(asio::any_io_executor executor_in, AgentEvents events_in)
+        : executor(std::move(executor_in)), events(std::move(events_in)), questions(executor) {}
+
+    /// A blade whose agent was here at least once.
+    struct Watched {
+        ChannelPtr channel;  // nullptr: its agent is not connected
+        Clock::time_point heard{}, answered{};
+        bool probing = false, gone = false;
+    };
+
+    asio::any_io_executor executor;
+    AgentEvents events;
+    Replies<chassis::Envelope> questions;
+    std::map<uint16_t, HostPort> blades;  // configured: where their agents listen
+    std::map<uint16_t, Watched> watched;
+    std::shared_ptr<Listener> listener;
+    HostPort listens_at;
+    size_t strangers = 0;
+    bool stopped = false;
+
+    asio::awaitable<void> serve_stranger(std::shared_ptr<Impl> self, ChannelPtr channel);
+    [[nodiscard]] bool let_in(const Channel& channel) const;
+    asio::awaitable<void> serve(std::shared_ptr<Impl> self, ChannelPtr channel);
+    asio::awaitable<void> watch_all(std::shared_ptr<Impl> self);
+    asio::awaitable<void> probe_one(std::shared_ptr<Impl> self, uint16_t blade, HostPort at);
+    void watch_one(uint16_t blade, Watched& state);
+    void alive(uint16_t blade, Watched& state);
+    void dispatch(uint16_t blade, const ChannelPtr& channel, const chassis::Envelope& message);
+    Result<void> listen(const Config& config, const TlsContext& tls);
+};
+
+void Agents::Impl::dispatch(uint16_t blade, const ChannelPtr& channel, const chassis::Envelope& message) {
+    switch (message.body_case()) {
+        case chassis::Envelope::kPing: {
+            chassis::Envelope pong;
+            pong.set_request(message.request());
+            pong.mutable_pong();
+            (void)channel->send(std::move(pong));
+            break;
+        }
+        case chassis::Envelope::kPong:
+            break;
+        case chassis::Envelope::kCertificateRequest: {
+            chassis::Envelope reply;
+            reply.set_request(message.request());
+            *reply.mutable_certificate_reply() = events.certificate(*channel, message.certificate_request());
+            (void)channel->send(std::move(reply));
+            break;
+        }
+        case chassis::Envelope::kQueryReply:
+        case chassis::Envelope::kListReply:
+        case chassis::Envelope::kPurgeReply:
+            questions.deliver(message.request(), message);
+            break;
+        default:
+            events.message(blade, message);
+    }
+}
+
+/// One question, one answer.
+asio::awaitable<void> Agents::Impl::serve_stranger([[maybe_unused]] std::shared_ptr<Impl> self,
+                                                   ChannelPtr channel) {
+    if (strangers >= kMaxStrangers) {
+        spdlog::warn("agents: {} is not let in: too many ask for a certificate at once", channel->name());
+        co_return;
+    }
+    strangers++;
+    asio::steady_timer deadline(executor, kStrangerTimeout);
+    deadline.async_wait([weak = std::weak_ptr(channel)](const asio::error_code& error) {
+        const auto late = weak.lock();
+        if (!error && late) late->close();
+    });
+    Result<chassis::Envelope> message = co_await channel->receive();
+    if (!stopped && message && message->has_certificate_request()) {
+        dispatch(0, channel, *message);
+        wipe(*message);
+        channel->finish();
+        co_await channel->receive();  // until it has gone, so that the answer gets through
+    } else if (!stopped) {
+        spdlog::warn("agents: {} is not let in: it has no certificate, and asks for none", channel->name());
+    }
+    strangers--;
+}
+
+bool Agents::Impl::let_in(const Channel& channel) const {
+    const std::string why = channel.peer().is_blade()
+                                ? events.refusal(channel.peer().blade, channel.peer_certificate())
+                                : "it is no blade";
+    if (!why.empty()) spdlog::warn("agents: {} is not let in: {}", channel.name(), why);
+    return why.empty();
+}
+
+asio::awaitable<void> Agents::Impl::serve([[maybe_unused]] std::shared_ptr<Impl> self, ChannelPtr channel) {
+    if (channel->peer().is_stranger()) co_return co_await serve_stranger(self, channel);
+    if (!let_in(*channel)) co_return;
+    const uint16_t blade = channel->peer().blade;
+    Watched& state = watched[blade];
+    if (state.channel) {
+        spdlog::info("agents: {} connects anew; the old connection is closed", channel->name());
+        state.channel->close();
+        state.channel = nullptr;
+        events.lost(blade);
+    }
+    state.channel = channel;
+    spdlog::info("agents: {} is connected", channel->name());
+    alive(blade, state);
+    events.connected(blade);
+    while (true) {
+        const Result<chassis::Envelope> message = co_await channel->receive();
+        const auto found = watched.find(blade);
+        if (stopped || found == watched.end() || found->second.channel != channel) co_return;
+        if (!message) {
+            spdlog::warn("agents: {}", message.error().message);
+            found->second.channel = nullptr;
+            events.lost(blade);
+            co_return;
+        }
+        alive(blade, found->second);
+        dispatch(blade, channel, *message);
+    }
+}
+
+/// A word from the agent itself.
+void Agents::Impl::alive(uint16_t blade, Watched& state) {
+    state.heard = state.answered = Clock::now();
+    if (!std::exchange(state.gone, false)) return;
+    spdlog::info("agents: blade {} answers again", blade);
+    events.reachable(blade, true);
+}
+
+asio::awaitable<void> Agents::Impl::probe_one([[maybe_unused]] std::shared_ptr<Impl> self, uint16_t blade,
+                                              HostPort at) {
+    const bool answers = co_await probe(executor, at, kQuiet);
+    const auto found = watched.find(blade);
+    if (found == watched.end()) co_return;
+    found->second.probing = false;
+    if (answers) found->second.answered = Clock::now();
+}
+
+void Agents::Impl::watch_one(uint16_t blade, Watched& state) {
+    const auto now = Clock::now();
+    if (state.channel) {
+        chassis::Envelope ping;
+        ping.mutable_ping();
+        (void)state.channel->send(std::move(ping));
+    }
+    if (state.channel && now - state.heard < kQuiet) return;
+    if (!state.probing && (state.channel || !state.gone)) {
+        state.probing = true;
+        asio::co_spawn(executor, probe_one(shared_from_this(), blade, blades.at(blade)), asio::detached);
+    }
+    if (state.gone || now - state.answered < kGone) return;
+    state.gone = true;
+    spdlog::warn("agents: blade {} has not answered for {} ms: down", blade, kGone.count());
+    events.reachable(blade, false);
+}
+
+asio::awaitable<void> Agents::Impl::watch_all([[maybe_unused]] std::shared_ptr<Impl> self) {
+    asio::steady_timer timer(executor);
+    while (!stopped) {
+        for (auto& [blade, state] : watched) watch_one(blade, state);
+        asio::error_code ignored;
+        timer.expires_after(kWatch);
+        co_await timer.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+    }
+}
+
+Result<void> Agents::Impl::listen(const Config& config, const TlsContext& tls) {
+    if (listener && listens_at == config.listen) {
+        listener->use(tls);
+        return {};
+    }
+    const std::weak_ptr<Impl> weak = shared_from_this();
+    auto opened = Listener::open(
+        executor, tls, config.listen,
+        [weak](ChannelPtr channel) -> asio::awaitable<void> {
+            if (const auto self = weak.lock()) co_await self->serve(self, std::move(channel));
+        },
+        [](const Error& error) { spdlog::warn("agents: not let in: {}", error.message); },
+        Strangers::admitted);
+    if (!opened) return tl::make_unexpected(opened.error());
+    if (listener) listener->close();
+    listener = *opened;
+    listens_at = config.listen;
+    spdlog::info("agents: listening on {}", listens_at.text());
+    return {};
+}
+
+Agents::Agents(asio::any_io_executor executor, AgentEvents events)
+    : impl_(std::make_shared<Impl>(std::move(executor), std::move(events))) {
+    asio::co_spawn(impl_->executor, impl_->watch_all(impl_), asio::detached);
+}
+
+Agents::~Agents() { stop(); }
+
+void Agents::stop() {
+    impl_->stopped = true;
+    if (impl_->listener) impl_->listener->close();
+    for (auto& [blade, state] : impl_->watched)
+        if (state.channel) state.channel->close();
+    impl_->watched.clear();
+}
+
+Result<void> Agents::configure(const Config& config, const TlsContext& tls) {
+    if (auto listening = impl_->listen(config, tls); !listening) return listening;
+    impl_->blades.clear();
+    for (const auto& [id, blade] : config.blades) impl_->blades.emplace(id, blade.agent);
+    for (auto& [blade, state] : impl_->watched) {
+        if (!state.channel || (impl_->blades.contains(blade) && impl_->let_in(*state.channel))) continue;
+        std::exchange(state.channel, nullptr)->close();
+        impl_->events.lost(blade);
+    }
+    std::erase_if(impl_->watched, [&](const auto& entry) { return !impl_->blades.contains(entry.first); });
+    return {};
+}
+
+bool Agents::connected(uint16_t blade) const {
+    const auto found = impl_->watched.find(blade);
+    return found != impl_->watched.end() && found->second.channel;
+}
+
+bool Agents::gone(uint16_t blade) const {
+    const auto found = impl_->watched.find(blade);
+    return found != impl_->watched.end() && found->second.gone;
+}
+
+std::string Agents::certificate(uint16_t blade) const {
+    return connected(blade) ? impl_->watched.at(blade).channel->peer_certificate().der : "";
+}
+
+size_t Agents::count() const {
+    size_t count = 0;
+    for (const auto& [blade, state] : impl_->watched) count += state.channel ? 1 : 0;
+    return count;
+}
+
+Result<void> Agents::send(uint16_t blade, chassis::Envelope message) {
+    if (!connected(blade)) return fail("the agent of blade {} is not connected", blade);
+    return impl_->watched.at(blade).channel->send(std::move(message));
+}
+
+asio::awaitable<Result<chassis::Envelope>> Agents::ask(uint16_t blade, chassis::Envelope question,
+                                                       std::chrono::milliseconds timeout) {
+    const std::shared_ptr<Impl> self = impl_;
+    const uint64_t request = self->questions.next();
+    question.set_request(request);
+    if (auto sent = send(blade, std::move(question)); !sent) co_return tl::make_unexpected(sent.error());
+    co_return co_await self->questions.wait(request, fmt::format("the agent of blade {}", blade), timeout);
+}
+
+uint16_t Agents::port() const { return impl_->listener ? impl_->listener->port() : 0; }
+
+}  // namespace keyrail

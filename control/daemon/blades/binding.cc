@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/daemon/blades/binding.h"
+
+#include <fmt/ranges.h>
+
+namespace keyrail {
+
+BindingChoice choose_binding(const ServiceConfig& service, const Blades& blades) {
+    if (service.binding == Binding::early) return {false, "configured"};
+    std::vector<std::string> unable;
+    for (const uint16_t id : service.members()) {
+        const Blade& blade = blades.all().at(id);
+        if (blade.unable_to_accept())
+            unable.push_back(fmt::format("{} (kernel {})", blade.config.name, blade.kernel));
+    }
+    const bool routes = !service.routes.empty();  // they need the ClientHello
+    if (service.binding == Binding::late || routes) {
+        const char* why = service.binding == Binding::late ? "configured" : "its routes need the ClientHello";
+        if (unable.empty()) return {true, why};
+        return {true, fmt::format("{}; left out, for they have no accept program: {}", why,
+                                  fmt::join(unable, ", "))};
+    }
+    if (unable.empty()) return {true, "every blade has the accept program"};
+    return {false, fmt::format("no accept program on {}", fmt::join(unable, ", "))};
+}
+
+}  // namespace keyrail

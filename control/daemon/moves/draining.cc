@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/daemon/moves/draining.h"
+
+#include <algorithm>
+#include <asio/co_spawn.hpp>
+#include <asio/detached.hpp>
+
+#include "chassis.pb.h"
+#include "control/daemon/moves/session_name_hash.h"
+#include "dataplane/common/name_bytes.h"
+
+namespace keyrail {
+
+Draining::Draining(asio::any_io_executor executor, const Config& config, const Blades& blades, Agents& agents,
+                   Moves& moves)
+    : config_(config), blades_(blades), agents_(agents), moves_(moves), timer_(executor) {}
+
+void Draining::follow() {
+    for (const auto& [id, blade] : blades_.all()) {
+        if (!blade.draining)
+            drains_.stop(id);
+        else
+            drains_.start(id, blade.drain.rate, std::chrono::steady_clock::now());
+    }
+    if (drains_.active() && !std::exchange(ticking_, true)) tick();
+}
+
+void Draining::stop() {
+    life_.reset();
+    timer_.cancel();
+}
+
+void Draining::tick() {
+    ticking_ = drains_.active();
+    if (!ticking_) return;
+    drains_.tick(std::chrono::steady_clock::now());
+    timer_.expires_after(Drains::kTick);
+    timer_.async_wait([this, weak = std::weak_ptr(life_)](const asio::error_code& error) {
+        if (!error && !weak.expired()) tick();
+    });
+}
+
+bool Draining::list(uint16_t blade, uint64_t cursor, uint32_t most) {
+    if (!agents_.connected(blade)) return false;
+    asio::co_spawn(timer_.get_executor(), list(std::weak_ptr(life_), blade, cursor, most), asio::detached);
+    return true;
+}
+
+asio::awaitable<void> Draining::list(std::weak_ptr<char> alive, uint16_t blade, uint64_t cursor,
+                                     uint32_t most) {
+    chassis::Envelope question;
+    question.mutable_list()->set_cursor(cursor);
+    question.mutable_list()->set_most(most);
+    const auto answer = co_await agents_.ask(blade, std::move(question), Drains::kPatience);
+    if (!answer || !answer->has_list_reply() || alive.expired()) co_return;
+    std::deque<Drains::Listed> sessions;
+    for (const auto& listed : answer->list_reply().sessions())
+        if (const auto name = name_from(listed.name())) sessions.push_back({*name, listed.service()});
+    drains_.listed(blade, answer->list_reply().cursor(), answer->list_reply().done(), std::move(sessions));
+}
+
+/// Of two blades that the name picks among those that may have the session, the one with less to do. That
+/// spreads them evenly, and no blade gets them all because it was idle a moment ago.
+std::optional<uint16_t> Draining::target(uint16_t from, const SessionName& name, const std::string& service) {
+    std::vector<uint16_t> able;
+    for (const auto& [id, blade] : blades_.all())
+        if (blade.condition() == BladeCondition::up && agents_.connected(id) &&
+            moves_.may_move(from, id, service) && id != from)
+            able.push_back(id);
+    if (able.empty()) return std::nullopt;
+    const uint64_t hash = SessionNameHash{}(name);
+    const uint16_t first = able[static_cast<uint32_t>(hash) % able.size()];
+    const uint16_t second = able[static_cast<uint32_t>(hash >> 32) % able.size()];
+    return blades_.all().at(second).load < blades_.all().at(first).load ? second : first;
+}
+
+void Draining::move(uint16_t from, uint16_t to, const SessionName& name, const std::string& service) {
+    moves_.drain(from, to, name, service, std::chrono::steady_clock::now());
+}
+
+}  // namespace keyrail

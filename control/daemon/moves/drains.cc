@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/daemon/moves/drains.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace keyrail {
+
+void Drains::start(uint16_t blade, uint32_t rate, Time now) {
+    const auto [entry, fresh] = drains_.try_emplace(blade);
+    Drain& drain = entry->second;
+    drain.progress.rate = std::clamp<uint32_t>(rate, 1, kHighestRate);
+    if (fresh) drain.progress.began = drain.next_list = drain.last_tick = now;
+}
+
+const DrainProgress* Drains::progress(uint16_t blade) const {
+    const auto found = drains_.find(blade);
+    return found == drains_.end() ? nullptr : &found->second.progress;
+}
+
+void Drains::listed(uint16_t blade, uint64_t cursor, bool last, std::deque<Listed> sessions) {
+    const auto found = drains_.find(blade);
+    if (found == drains_.end() || !found->second.listing) return;
+    Drain& drain = found->second;
+    drain.listing = false;
+    drain.next_list = {};
+    drain.cursor = cursor;
+    drain.last = last;
+    drain.found += sessions.size();
+    std::ranges::move(sessions, std::back_inserter(drain.waiting));
+}
+
+void Drains::moved(uint16_t blade, MoveResult result) {
+    const auto found = drains_.find(blade);
+    if (found == drains_.end()) return;
+    Drain& drain = found->second;
+    if (drain.under_way > 0) drain.under_way--;
+    if (result == MoveResult::moved) drain.progress.moved++;
+    // A session that is gone meanwhile (used, expired, moved by its client's return) is no failure.
+    if (result != MoveResult::moved && result != MoveResult::not_found) drain.progress.failed++;
+}
+
+void Drains::tick(Time now) {
+    for (auto& [blade, drain] : drains_) tick(blade, drain, now);
+}
+
+void Drains::tick(uint16_t blade, Drain& drain, Time now) {
+    const double passed = std::chrono::duration<double>(now - std::exchange(drain.last_tick, now)).count();
+    const double burst =
+        std::max(1.0, drain.progress.rate * 0.05);  // what a pause of 50 ms may leave to catch up
+    drain.allowance = std::min(burst, drain.allowance + passed * drain.progress.rate);
+    while (drain.allowance >= 1 && !drain.waiting.empty() && drain.under_way < kMostUnderWay) {
+        const Listed session = std::move(drain.waiting.front());
+        drain.waiting.pop_front();
+        drain.allowance -= 1;
+        const auto to = links_.target(blade, session.name, session.service);
+        if (!to) {
+            drain.progress.failed++;
+            continue;
+        }
+        drain.under_way++;
+        links_.move(blade, *to, session.name, session.service);
+    }
+    if (drain.waiting.size() < kBatch / 2) list(blade, drain, now);
+}
+
+void Drains::list(uint16_t blade, Drain& drain, Time now) {
+    if (now < drain.next_list) return;
+    if (drain.last) {
+        if (drain.waiting.empty() && drain.under_way == 0) end_pass(drain, now);
+        return;
+    }
+    if (drain.cursor == 0) drain.progress.failed = 0;
+    drain.listing = links_.list(blade, drain.cursor, kBatch);
+    drain.next_list = now + (drain.listing ? kPatience : kPause);
+}
+
+void Drains::end_pass(Drain& drain, Time now) {
+    DrainProgress& progress = drain.progress;
+    progress.passes++;
+    const bool empty = drain.found == 0;
+    if (empty && !std::exchange(progress.empty, true)) progress.ended = now;
+    if (!empty) progress.empty = false;
+    const bool pause = empty || progress.failed > 0;
+    drain.cursor = drain.found = 0;
+    drain.last = false;
+    drain.next_list = pause ? now + kPause : now;
+}
+
+}  // namespace keyrail

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+// Drains: all sessions of a blade that is drained are moved to the other blades of their pools, at a set
+// rate. The agent lists them batch by batch, each becomes an order like any other (moves.h). Pass after pass,
+// until a whole pass finds none: what could not be moved is tried again, and so is what came meanwhile.
+// Nothing here is kept on disk: after a restart a blade that still drains is listed from the start.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <optional>
+#include <string>
+
+#include "control/daemon/moves/orders.h"
+
+namespace keyrail {
+
+struct DrainProgress {
+    uint32_t rate = 0;                                   // moves per second
+    uint64_t moved = 0;                                  // since the drain began
+    uint64_t failed = 0;                                 // in the pass that runs, or the last one
+    uint64_t passes = 0;                                 // whole ones
+    bool empty = false;                                  // the last pass found nothing
+    std::chrono::steady_clock::time_point began, ended;  // `ended` once it is empty
+};
+
+/// What Drains asks of the rest of keyraild.
+class DrainsLinks {
+  public:
+    virtual ~DrainsLinks() = default;
+    /// Asks the blade's agent for a batch, which comes by listed(); false: it is away.
+    virtual bool list(uint16_t blade, uint64_t cursor, uint32_t most) = 0;
+    /// The blade that shall have this session; nullopt: there is none now.
+    virtual std::optional<uint16_t> target(uint16_t from, const SessionName& name,
+                                           const std::string& service) = 0;
+    /// How it ends comes by moved(), perhaps at once.
+    virtual void move(uint16_t from, uint16_t to, const SessionName& name, const std::string& service) = 0;
+};
+
+class Drains {
+  public:
+    using Time = std::chrono::steady_clock::time_point;
+    static constexpr uint32_t kHighestRate = 100'000;
+    static constexpr std::chrono::milliseconds kTick{10};
+    static constexpr uint32_t kBatch = 1000;             // sessions listed at once
+    static constexpr size_t kMostUnderWay = 256;         // moves, per blade
+    static constexpr std::chrono::seconds kPause{1};     // after a pass with failures, or that found nothing
+    static constexpr std::chrono::seconds kPatience{3};  // for a list
+
+    explicit Drains(DrainsLinks& links) : links_(links) {}
+
+    struct Listed {
+        SessionName name{};
+        std::string service;
+    };
+
+    /// Begins, or goes on at another rate.
+    void start(uint16_t blade, uint32_t rate, Time now);
+    void stop(uint16_t blade) { drains_.erase(blade); }
+    /// The agent's answer: `last`: there is nothing behind it.
+    void listed(uint16_t blade, uint64_t cursor, bool last, std::deque<Listed> sessions);
+    void moved(uint16_t blade, MoveResult result);
+    /// Every kTick while active().
+    void tick(Time now);
+    [[nodiscard]] bool active() const { return !drains_.empty(); }
+    /// nullptr: this blade is not being drained.
+    [[nodiscard]] const DrainProgress* progress(uint16_t blade) const;
+
+  private:
+    struct Drain {
+        DrainProgress progress;
+        std::deque<Listed> waiting;
+        uint64_t cursor = 0, found = 0;  // of this pass
+        bool listing = false, last = false;
+        size_t under_way = 0;
+        Time next_list, last_tick;
+        double allowance = 0;  // moves that the rate allows now
+    };
+    void tick(uint16_t blade, Drain& drain, Time now);
+    void list(uint16_t blade, Drain& drain, Time now);
+    static void end_pass(Drain& drain, Time now);
+
+    DrainsLinks& links_;
+    std::map<uint16_t, Drain> drains_;
+};
+
+}  // namespace keyrail

@@ -1,0 +1,279 @@
+// SPDX-License-Identifier: Apache-2.0
+// Moves: wishes, orders, outcomes.
+#include "control/daemon/moves/moves.h"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "chassis.pb.h"
+#include "dataplane/common/name_bytes.h"
+#include "link.pb.h"
+
+namespace keyrail {
+
+using std::chrono::microseconds;
+
+namespace {
+
+constexpr size_t kEntriesPerMessage = 1000;      // about 50 KB
+constexpr microseconds kDrainBudget{2'000'000};  // nobody waits
+constexpr uint64_t kDefaultLifetimeMs = 7'200'000;
+
+void fill(link::MovedEntry& entry, const MovedSession& session) {
+    entry.set_name(bytes_of(session.name));
+    entry.set_holder(session.holder);
+    entry.set_expires_unix_s(session.expires_ms / 1000);
+}
+
+}  // namespace
+
+uint64_t unix_ms() {
+    const auto now = std::chrono::system_clock::now().time_since_epoch();
+    return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(now).count());
+}
+
+std::optional<uint16_t> Moves::holder(const SessionName& name) const {
+    if (const auto moved = directory_.find(name, unix_ms())) return moved->holder;
+    return links_.home(name);
+}
+
+// --- wishes
+// --------------------------------------------------------------------------------------------------------
+
+/// Both blades must be in the service's pool. A session whose service nobody knows may go where everything is
+/// served that its holder serves.
+bool Moves::may_move(uint16_t from, uint16_t to, const std::string& service) const {
+    bool known = false;
+    for (const ServiceConfig& config : config_.services) {
+        if (!service.empty() && config.name != service) continue;
+        known = true;
+        const bool there = config.has_member(to);
+        if (service.empty() ? !there && config.has_member(from) : !there) return false;
+    }
+    return known;
+}
+
+std::optional<MoveResult> Moves::refusal(const MoveWish& wish, const std::string& service) const {
+    if (wish.from == wish.to || !config_.blades.contains(wish.from) || !may_move(wish.from, wish.to, service))
+        return MoveResult::refused;
+    const bool has_source = links_.dead(wish.from) ? links_.keeps(service) : links_.connected(wish.from);
+    if (orders_.full() || !has_source || !links_.connected(wish.to)) return MoveResult::unreachable;
+    return std::nullopt;
+}
+
+void Moves::ask(MoveWish wish, const std::string& service, Time now) {
+    // The asker's table may lag behind: the directory knows better where the session is.
+    if (const auto moved = directory_.find(wish.name, unix_ms())) {
+        if (moved->holder == wish.to) return answer(wish.waiter, MoveResult::moved, &*moved);
+        wish.from = moved->holder;
+    }
+    if (const auto refused = refusal(wish, service)) {
+        orders_.count_refusal(*refused);
+        return answer(wish.waiter, *refused, nullptr);
+    }
+    wish.service = service;
+    const auto order = orders_.ask(wish, now);
+    if (order && !(links_.dead(order->from) && restore(order->id))) give_order(*order, now);
+}
+
+void Moves::request(const link::MoveRequest& request, Time now) {
+    const Waiter waiter{Waiter::Kind::dataplane, 0, request.move_id()};
+    const auto name = name_from(request.name());
+    if (!name || request.from() > kBladeIdMax || request.to() > kBladeIdMax)
+        return answer(waiter, MoveResult::refused, nullptr);
+    ask({waiter, *name, static_cast<uint16_t>(request.from()), static_cast<uint16_t>(request.to()),
+         microseconds(request.budget_us()), ""},
+        request.service(), now);
+}
+
+bool Moves::may_pull(uint16_t from, uint16_t to, const std::string& name) {
+    const auto service = std::ranges::find(config_.services, name, &ServiceConfig::name);
+    if (service == config_.services.end() || !service->has_member(to)) {
+        orders_.count_not_authorised();
+        spdlog::warn(
+            "moves: blade {} asks for a session of service '{}' of blade {}, and does not serve it; refused",
+            to, name, from);
+        return false;
+    }
+    // The blade does not say for what content its server misses the session.
+    return service->content_moves || service->has_content_of(from, to);
+}
+
+void Moves::pull(uint16_t blade, uint64_t request, const chassis::Pull& pull, Time now) {
+    const Waiter waiter{Waiter::Kind::pull, blade, request};
+    const auto name = name_from(pull.name());
+    const auto from = name ? holder(*name) : std::nullopt;
+    if (!from) return answer(waiter, MoveResult::not_found, nullptr);
+    if (!pull.service().empty() && !may_pull(*from, blade, pull.service())) {
+        orders_.count_refusal(MoveResult::refused);
+        return answer(waiter, MoveResult::refused, nullptr);
+    }
+    ask({waiter, *name, *from, blade, microseconds(pull.budget_us()), ""}, pull.service(), now);
+}
+
+void Moves::drain(uint16_t from, uint16_t to, const SessionName& name, const std::string& service, Time now) {
+    if (holder(name) != from)
+        return links_.drained(from, MoveResult::not_found);  // it left since it was listed
+    ask({{Waiter::Kind::drain, from, 0}, name, from, to, kDrainBudget, ""}, service, now);
+}
+
+void Moves::give_order(const MoveOrder& order, Time now) {
+    chassis::Envelope envelope;
+    chassis::Order& message = *envelope.mutable_order();
+    message.set_order_id(order.id);
+    message.set_name(bytes_of(order.name));
+    message.set_to(order.to);
+    message.set_budget_us(static_cast<uint32_t>(order.budget.count()));
+    for (const ServiceConfig& service : config_.services)
+        if (service.has_member(order.to)) message.add_services(service.name);
+    if (const LatestState* const latest = links_.latest(order.name); latest && !latest->gone) {
+        message.set_floor_uses(latest->uses);
+        message.set_floor_digest(latest->digest.data(), latest->digest.size());
+    }
+    if (const auto sent = links_.send(order.from, std::move(envelope)); !sent) {
+        spdlog::warn("moves: {}", sent.error().message);
+        if (const auto ended = orders_.done(order.id, order.from, MoveResult::unreachable, now))
+            finished(*ended, 0);
+    }
+}
+
+// --- outcomes
+// --------------------------------------------------------------------------------------------------------
+
+void Moves::answer(const Waiter& waiter, MoveResult result, const MovedSession* now) {
+    if (waiter.kind == Waiter::Kind::drain) return links_.drained(waiter.blade, result);
+    if (waiter.kind == Waiter::Kind::pull) {
+        chassis::Envelope reply;
+        reply.set_request(waiter.id);
+        const bool there = result == MoveResult::moved && (!now || now->holder == waiter.blade);
+        reply.mutable_pull_reply()->set_result(static_cast<chassis::MoveResult>(
+            there || result != MoveResult::moved ? result : MoveResult::not_found));
+        (void)links_.send(waiter.blade, std::move(reply));  // an agent that is gone asks no more
+        return;
+    }
+    link::ToDataplane message;
+    link::MoveOutcome& outcome = *message.mutable_move_outcome();
+    outcome.set_move_id(waiter.id);
+    outcome.set_result(static_cast<link::MoveResult>(result));
+    if (now) fill(*outcome.mutable_now(), *now);
+    links_.send(std::move(message));
+}
+
+void Moves::finished(const FinishedMove& move, uint64_t expires_ms) {
+    fresh_.erase(move.order.name);  // what came before is the past
+    if (move.result != MoveResult::moved) {
+        // Where it was it is no more: whoever looks for it shall try its home, then make a full handshake.
+        if (move.result == MoveResult::not_found || move.result == MoveResult::lost)
+            directory_.erase(move.order.name);
+        for (const Waiter& waiter : move.waiters) answer(waiter, move.result, nullptr);
+        return;
+    }
+    if (expires_ms == 0) expires_ms = unix_ms() + kDefaultLifetimeMs;
+    const MovedSession now{move.order.name, move.order.to, expires_ms};
+    if (links_.home(now.name) == now.holder)
+        directory_.erase(now.name);
+    else
+        directory_.set(now);
+    const auto by_dataplane = [](const Waiter& waiter) { return waiter.kind == Waiter::Kind::dataplane; };
+    if (std::ranges::none_of(move.waiters, by_dataplane)) fresh_.emplace(now.name, now);
+    for (const Waiter& waiter : move.waiters) answer(waiter, MoveResult::moved, &now);
+}
+
+bool Moves::restore(uint64_t order_id) {
+    const MoveOrder* const order = orders_.find(order_id);
+    if (order == nullptr || order->from == order->to || !links_.keeps(order->service)) return false;
+    orders_.from_repository(order_id);
+    links_.restore(*order);
+    return true;
+}
+
+void Moves::not_restored(uint64_t order_id, Time now) {
+    const MoveOrder* const order = orders_.find(order_id);
+    if (order == nullptr) return;
+    if (const auto ended = orders_.done(order_id, order->to, MoveResult::not_found, now)) finished(*ended, 0);
+}
+
+void Moves::done(uint16_t blade, const chassis::MoveDone& done, Time now) {
+    if (!chassis::MoveResult_IsValid(done.result())) return;
+    const auto result = static_cast<MoveResult>(done.result());
+    const MoveOrder* const order = orders_.find(done.order_id());
+    if (result == MoveResult::not_found && order != nullptr && order->from == blade && restore(order->id))
+        return;
+    const auto ended = orders_.done(done.order_id(), blade, result, now);
+    if (!ended) {
+        spdlog::debug("moves: blade {} reports on order {}, which is not its to report on", blade,
+                      done.order_id());
+        return;
+    }
+    if (result != MoveResult::moved)
+        spdlog::info("moves: blade {} to {}: {} {}", ended->order.from, ended->order.to, text_of(result),
+                     done.reason());
+    finished(*ended, done.expires_ms());
+}
+
+void Moves::announce(uint16_t blade, const chassis::Announce& announce) {
+    if (announce.reset()) {
+        directory_.erase_holder(blade);
+        directory_changed_ = true;
+    }
+    const uint64_t now = unix_ms();
+    for (const auto& held : announce.held()) {
+        const auto name = name_from(held.name());
+        const auto home = name ? links_.home(*name) : std::nullopt;
+        if (home && *home != blade && held.expires_ms() > now)
+            directory_.set({*name, blade, held.expires_ms()});
+    }
+    directory_changed_ = true;
+}
+
+void Moves::agent_lost(uint16_t blade) {
+    for (const FinishedMove& move : orders_.holder_gone(blade)) finished(move, 0);
+}
+
+void Moves::tick(Time now) {
+    for (const FinishedMove& move : orders_.expire(now)) finished(move, 0);
+    directory_.sweep(unix_ms());
+    if (fresh_.empty()) return;
+    std::vector<MovedSession> news;
+    for (const auto& [name, session] : std::exchange(fresh_, {})) news.push_back(session);
+    send_entries(news, false);
+}
+
+void Moves::purge(const SessionName* name) {
+    if (name)
+        directory_.erase(*name);
+    else
+        directory_.clear();
+    directory_changed_ = true;
+}
+
+void Moves::configured() {
+    for (const MovedSession& session : directory_.all(unix_ms()))
+        if (!config_.blades.contains(session.holder)) {
+            directory_.erase(session.name);
+            directory_changed_ = true;
+        }
+}
+
+void Moves::send_directory() {
+    directory_changed_ = false;
+    fresh_.clear();
+    send_entries(directory_.all(unix_ms()), true);
+}
+
+/// `replace`: what the dataplane had goes as the first of them come, not before.
+void Moves::send_entries(const std::vector<MovedSession>& sessions, bool replace) {
+    size_t sent = 0;
+    do {
+        link::ToDataplane message;
+        link::MovedEntries& batch = *message.mutable_moved_entries();
+        batch.set_replace_all(replace && sent == 0);
+        for (const size_t end = std::min(sessions.size(), sent + kEntriesPerMessage); sent < end; sent++)
+            fill(*batch.add_entries(), sessions[sent]);
+        links_.send(std::move(message));
+    } while (sent < sessions.size());
+}
+
+}  // namespace keyrail

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+// Moves: from a wish (the dataplane's, a blade's that misses a session, a drain's) to an order to the
+// holder's agent, and from an agent's report to the directory and to all who wait. State table:
+// control/protocol/README.md.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "control/daemon/config.h"
+#include "control/daemon/moves/directory.h"
+#include "control/daemon/moves/latest.h"
+#include "control/daemon/moves/orders.h"
+#include "dataplane/common/result.h"
+
+namespace keyrail {
+
+namespace chassis {
+class Announce;
+class Envelope;
+class MoveDone;
+class Pull;
+}  // namespace chassis
+namespace link {
+class MoveRequest;
+class ToDataplane;
+}  // namespace link
+
+/// What Moves asks of the rest of keyraild.
+class MovesLinks {
+  public:
+    virtual ~MovesLinks() = default;
+    /// The blade that made this name; nullopt for names that are not ours.
+    [[nodiscard]] virtual std::optional<uint16_t> home(const SessionName& name) const = 0;
+    [[nodiscard]] virtual bool connected(uint16_t blade) const = 0;
+    virtual Result<void> send(uint16_t blade, chassis::Envelope message) = 0;
+    virtual void send(link::ToDataplane message) = 0;
+    /// A move of a drain is over.
+    virtual void drained(uint16_t blade, MoveResult result) = 0;
+    /// What is known of the session's use; nullptr: nothing.
+    [[nodiscard]] virtual const LatestState* latest(const SessionName& name) const = 0;
+
+    // --- where a session may be when its holder is dead, or does not have it any more ---
+    [[nodiscard]] virtual bool dead(uint16_t blade) const = 0;
+    /// Is there a repository for sessions of this service?
+    [[nodiscard]] virtual bool keeps(const std::string& service) const = 0;
+    /// Looks for the order's session, and sends it to the target, which answers the order.
+    virtual void restore(const MoveOrder& order) = 0;
+};
+
+/// State and decisions only: no sockets, no timers. A copy uses the same configuration and links.
+class Moves {
+  public:
+    using Time = std::chrono::steady_clock::time_point;
+    /// Both outlive this. Orders are numbered from `first_order` on; it must be above those of any keyraild
+    /// that ran before.
+    Moves(const Config& config, MovesLinks& links, uint64_t first_order)
+        : config_(config), links_(links), orders_(first_order) {}
+
+    // --- the dataplane ---
+    void request(const link::MoveRequest& request, Time now);
+    /// These sessions are no more.
+    void purge(const SessionName* name);
+    /// The whole directory, replacing what the dataplane has. To be done when it has changed, once all agents
+    /// have said what they hold.
+    void send_directory();
+    [[nodiscard]] bool directory_changed() const { return directory_changed_; }
+
+    // --- agents ---
+    void done(uint16_t blade, const chassis::MoveDone& done, Time now);
+    /// A blade's servers miss a session: it is moved there from wherever it is.
+    void pull(uint16_t blade, uint64_t request, const chassis::Pull& pull, Time now);
+    void announce(uint16_t blade, const chassis::Announce& announce);
+    void agent_lost(uint16_t blade);
+    /// The repository does not have it (for that blade).
+    void not_restored(uint64_t order_id, Time now);
+
+    /// A blade is being drained: this session of it is moved to `to`.
+    void drain(uint16_t from, uint16_t to, const SessionName& name, const std::string& service, Time now);
+    [[nodiscard]] bool full() const { return orders_.full(); }
+
+    /// Every kTick: overdue orders, expired entries, moves that the dataplane did not ask for.
+    void tick(Time now);
+    static constexpr std::chrono::milliseconds kTick{100};
+
+    /// Forgets blades that are configured no more.
+    void configured();
+
+    [[nodiscard]] bool may_move(uint16_t from, uint16_t to, const std::string& service) const;
+    [[nodiscard]] std::optional<uint16_t> holder(const SessionName& name) const;
+    [[nodiscard]] const Orders& orders() const { return orders_; }
+    [[nodiscard]] const Directory& directory() const { return directory_; }
+
+  private:
+    friend struct testing::Inspect;
+    /// Joins, orders, or answers.
+    void ask(MoveWish wish, const std::string& service, Time now);
+    /// nullopt: order it.
+    [[nodiscard]] std::optional<MoveResult> refusal(const MoveWish& wish, const std::string& service) const;
+    void give_order(const MoveOrder& order, Time now);
+    bool may_pull(uint16_t from, uint16_t to, const std::string& name);
+    bool restore(uint64_t order_id);
+    void finished(const FinishedMove& move, uint64_t expires_ms);
+    void send_entries(const std::vector<MovedSession>& sessions, bool replace);
+    void answer(const Waiter& waiter, MoveResult result, const MovedSession* now);
+
+    const Config& config_;
+    MovesLinks& links_;
+    Orders orders_;
+    Directory directory_;
+    /// Moves that the dataplane did not ask for: it is told at the next tick.
+    std::unordered_map<SessionName, MovedSession, SessionNameHash> fresh_;
+    bool directory_changed_ = false;
+};
+
+/// Unix time in ms.
+uint64_t unix_ms();
+
+}  // namespace keyrail

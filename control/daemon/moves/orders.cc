@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+// Orders: one move per name, joined by all who wait for it.
+#include "control/daemon/moves/orders.h"
+
+#include <utility>
+
+namespace keyrail {
+
+using std::chrono::duration_cast;
+using std::chrono::microseconds;
+
+const char* text_of(MoveResult result) {
+    constexpr std::array<const char*, kMoveResults> kTexts = {"moved", "not_found", "refused", "lost",
+                                                              "unreachable"};
+    return kTexts[static_cast<size_t>(result)];
+}
+
+std::optional<MoveOrder> Orders::ask(const MoveWish& wish, Time now) {
+    counters_.asked++;
+    if (const auto running = by_name_.find(wish.name); running != by_name_.end()) {
+        auto& waiters = orders_.at(running->second).waiters;
+        if (waiters.size() < kMaxWaiters) waiters.push_back(wish.waiter);
+        counters_.joined++;
+        return std::nullopt;
+    }
+    const MoveOrder order{next_id_++, wish.name, wish.from, wish.to, wish.budget, wish.service};
+    orders_.emplace(order.id, Pending{order, now, false, {wish.waiter}});
+    by_name_.emplace(order.name, order.id);
+    counters_.ordered++;
+    return order;
+}
+
+void Orders::count_refusal(MoveResult result) {
+    counters_.asked++;
+    counters_.results[static_cast<size_t>(result)]++;
+}
+
+FinishedMove Orders::finish(Pending& pending, MoveResult result) {
+    if (!pending.told) {
+        counters_.results[static_cast<size_t>(result)]++;
+        by_name_.erase(pending.order.name);
+    }
+    pending.told = true;
+    return {pending.order, result, std::exchange(pending.waiters, {})};
+}
+
+std::optional<FinishedMove> Orders::done(uint64_t order_id, uint16_t by, MoveResult result, Time now) {
+    const auto found = orders_.find(order_id);
+    if (found == orders_.end()) return std::nullopt;
+    Pending& pending = found->second;
+    const bool moved = result == MoveResult::moved;
+    if (by != (moved ? pending.order.to : pending.order.from)) return std::nullopt;
+    if (moved) {
+        const auto took = duration_cast<microseconds>(now - pending.started);
+        counters_.duration.add(took);
+        if (took > pending.order.budget) counters_.late++;
+    }
+    FinishedMove finished = finish(pending, result);
+    orders_.erase(found);
+    return finished;
+}
+
+const MoveOrder* Orders::find(uint64_t order_id) const {
+    const auto found = orders_.find(order_id);
+    return found == orders_.end() || found->second.told ? nullptr : &found->second.order;
+}
+
+void Orders::from_repository(uint64_t order_id) {
+    if (const auto found = orders_.find(order_id); found != orders_.end())
+        found->second.order.from = found->second.order.to;
+}
+
+std::vector<FinishedMove> Orders::holder_gone(uint16_t blade) {
+    std::vector<FinishedMove> finished;
+    for (auto& [id, pending] : orders_)
+        if (pending.order.from == blade && !pending.told)
+            finished.push_back(finish(pending, MoveResult::unreachable));
+    return finished;
+}
+
+std::vector<FinishedMove> Orders::expire(Time now) {
+    std::vector<FinishedMove> finished;
+    while (!orders_.empty() && now - orders_.begin()->second.started > kTimeout) {
+        Pending& oldest = orders_.begin()->second;
+        if (!oldest.told) finished.push_back(finish(oldest, MoveResult::lost));
+        orders_.erase(orders_.begin());
+    }
+    return finished;
+}
+
+}  // namespace keyrail

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+// The order table: which moves are under way, who waits for them, how they ended. Pure: time comes in,
+// decisions come out; messages are the caller's (moves.cc). At most one order per session name; whoever asks
+// for a session that is already under way joins that order and gets its outcome.
+#pragma once
+
+#include <array>
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "control/daemon/moves/histogram.h"
+#include "control/daemon/moves/session_name_hash.h"
+
+namespace keyrail {
+
+namespace testing {
+struct Inspect;
+}
+
+/// As chassis.MoveResult and link.MoveResult number them.
+enum class MoveResult : uint8_t { moved, not_found, refused, lost, unreachable };
+inline constexpr size_t kMoveResults = 5;
+const char* text_of(MoveResult result);
+
+/// Who wants to know how a move ends.
+struct Waiter {
+    enum class Kind : uint8_t { dataplane, pull, drain };
+    Kind kind = Kind::dataplane;
+    uint16_t blade = 0;  // that pulls, or that is drained
+    uint64_t id = 0;     // the dataplane's move id, or the agent's request number
+    auto operator<=>(const Waiter&) const = default;
+};
+
+struct MoveWish {
+    Waiter waiter;
+    SessionName name{};
+    uint16_t from = 0, to = 0;
+    std::chrono::microseconds budget{};
+    std::string service;  // "": not known
+};
+
+struct MoveOrder {
+    uint64_t id = 0;
+    SessionName name{};
+    uint16_t from = 0, to = 0;
+    std::chrono::microseconds budget{};
+    std::string service;
+};
+
+/// An order that came to its end: tell `waiters`.
+struct FinishedMove {
+    MoveOrder order;
+    MoveResult result = MoveResult::lost;
+    std::vector<Waiter> waiters;  // empty when they have been told before
+};
+
+struct MoveCounters {
+    uint64_t asked = 0, joined = 0, ordered = 0;
+    uint64_t not_authorised = 0;  // of those refused: a blade asked for what it does not serve
+    std::array<uint64_t, kMoveResults> results{};  // by MoveResult
+    uint64_t late = 0;                             // acknowledged after the budget was spent
+    Histogram duration;                            // order -> MOVED
+};
+
+class Orders {
+  public:
+    using Time = std::chrono::steady_clock::time_point;
+    static constexpr size_t kMaxOrders = 65'536;
+    static constexpr size_t kMaxWaiters = 1024;  // per order
+    /// An order nobody answers counts as lost. Longer than the agents' own timeouts.
+    static constexpr std::chrono::seconds kTimeout{5};
+
+    /// Ids go up from here. Orders of a keyraild that ran before must not be mistaken for ours: start above
+    /// them.
+    explicit Orders(uint64_t first_id = 1) : next_id_(first_id) {}
+
+    /// A new order to be sent; nullopt when the wish joined one that is under way.
+    /// full() must be false.
+    std::optional<MoveOrder> ask(const MoveWish& wish, Time now);
+    [[nodiscard]] bool full() const { return orders_.size() >= kMaxOrders; }
+
+    /// A wish that ends before it became an order (unknown blade, agent away, …).
+    void count_refusal(MoveResult result);
+    void count_not_authorised() { counters_.not_authorised++; }
+
+    /// An agent says how an order ended. `by` must be the one who may say so: the target says MOVED, the
+    /// holder all else; nullopt for anybody else, and for unknown orders. After holder_gone() a late MOVED is
+    /// still taken.
+    std::optional<FinishedMove> done(uint64_t order_id, uint16_t by, MoveResult result, Time now);
+
+    /// The order as it stands; nullptr when it is over, or nobody waits for it any more.
+    [[nodiscard]] const MoveOrder* find(uint64_t order_id) const;
+    /// The holder has it no more, the session is looked for in a repository: now the target says how it ends.
+    void from_repository(uint64_t order_id);
+
+    /// The holder's agent is gone: nobody knows how its orders will end. Their waiters get UNREACHABLE; the
+    /// orders stay in the table until kTimeout, since the target may still report MOVED.
+    std::vector<FinishedMove> holder_gone(uint16_t blade);
+
+    /// Orders that are older than kTimeout.
+    std::vector<FinishedMove> expire(Time now);
+
+    [[nodiscard]] const MoveCounters& counters() const { return counters_; }
+    [[nodiscard]] size_t under_way() const { return by_name_.size(); }
+    [[nodiscard]] bool under_way(const SessionName& name) const { return by_name_.contains(name); }
+
+  private:
+    friend struct testing::Inspect;
+    struct Pending {
+        MoveOrder order;
+        Time started;
+        bool told = false;  // waiters have their outcome
+        std::vector<Waiter> waiters;
+    };
+    FinishedMove finish(Pending& pending, MoveResult result);
+
+    uint64_t next_id_;
+    std::map<uint64_t, Pending> orders_;                                  // by id = by age
+    std::unordered_map<SessionName, uint64_t, SessionNameHash> by_name_;  // whose waiters have not been told
+    MoveCounters counters_;
+};
+
+}  // namespace keyrail

@@ -1,0 +1,292 @@
+// SPDX-License-Identifier: Apache-2.0
+// Operations of the store. store_file.cc makes and maps the file, store_shard.cc keeps the lists.
+#include "control/store/store.h"
+
+#include <pthread.h>
+#include <strings.h>
+#include <time.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "control/store/store_shard.h"
+
+namespace keyrail {
+
+using layout::kNone;
+
+uint64_t wall_clock_ms() {
+    timespec now{};
+    clock_gettime(CLOCK_REALTIME, &now);
+    return static_cast<uint64_t>(now.tv_sec) * 1000 + static_cast<uint64_t>(now.tv_nsec) / 1000000;
+}
+
+void SessionRecord::wipe() {
+    explicit_bzero(der.data(), der_size);
+    der_size = 0;
+    id_context_size = 0;
+}
+
+/// A shard, locked. When the process that held the lock died, the shard is rebuilt first.
+class ShardGuard {
+  public:
+    ShardGuard(const Store& store, uint32_t index)
+        : shard_(store.base_ + layout::kHeaderSize + index * store.geometry_.shard_bytes, store.geometry_),
+          buckets_(store.geometry_.buckets) {
+        const int status = pthread_mutex_lock(&shard_.header().mutex);
+        if (status == EOWNERDEAD) {
+            shard_.rebuild();
+            pthread_mutex_consistent(&shard_.header().mutex);
+        }
+        locked_ = status == 0 || status == EOWNERDEAD;
+    }
+    ~ShardGuard() {
+        if (locked_) pthread_mutex_unlock(&shard_.header().mutex);
+    }
+    ShardGuard(const ShardGuard&) = delete;
+    ShardGuard& operator=(const ShardGuard&) = delete;
+
+    explicit operator bool() const { return locked_; }
+    Shard* operator->() { return &shard_; }
+    [[nodiscard]] uint32_t bucket(uint64_t hash) const {
+        return static_cast<uint32_t>(hash >> 16) & (buckets_ - 1);
+    }
+    void count(bool hit) {
+        (hit ? shard_.header().hits : shard_.header().misses).fetch_add(1, std::memory_order_relaxed);
+    }
+
+  private:
+    Shard shard_;
+    uint32_t buckets_;
+    bool locked_ = false;
+};
+
+namespace {
+layout::StoreHeader& header_of(uint8_t* base) { return *reinterpret_cast<layout::StoreHeader*>(base); }
+}  // namespace
+
+Store::Put Store::put(const SessionRecord& record) {
+    if (record.der_size == 0 || record.der_size > kMaxSessionDer || record.id_context_size > kMaxIdContext)
+        return Put::kRefused;
+    const uint64_t hash = name_hash(record.name);
+    ShardGuard shard(*this, static_cast<uint32_t>(hash) & (geometry_.shards - 1));
+    if (!shard) return Put::kUnavailable;
+    const uint32_t bucket = shard.bucket(hash);
+    if (const uint32_t old = shard->find(record.name, bucket); old != kNone) shard->remove(old);
+    shard->note(record.name, false);
+    shard->insert(record, bucket);
+    return Put::kStored;
+}
+
+bool Store::take(const SessionName& name, SessionRecord& out) {
+    const uint64_t hash = name_hash(name);
+    ShardGuard shard(*this, static_cast<uint32_t>(hash) & (geometry_.shards - 1));
+    if (!shard) return false;
+    const uint32_t index = shard->find(name, shard.bucket(hash));
+    if (index == kNone || !shard->read(index, out)) return false;
+    shard->remove(index);
+    return true;
+}
+
+bool Store::copy(const SessionName& name, SessionRecord& out) {
+    const uint64_t hash = name_hash(name);
+    ShardGuard shard(*this, static_cast<uint32_t>(hash) & (geometry_.shards - 1));
+    if (!shard) return false;
+    const uint32_t index = shard->find(name, shard.bucket(hash));
+    return index != kNone && shard->read(index, out);
+}
+
+bool Store::resume(const SessionName& name, uint16_t tls_version, uint64_t now_ms, SessionRecord& out) {
+    const uint64_t hash = name_hash(name);
+    ShardGuard shard(*this, static_cast<uint32_t>(hash) & (geometry_.shards - 1));
+    if (!shard) return false;
+    const uint32_t index = shard->find(name, shard.bucket(hash));
+    SessionInfo info;
+    if (index != kNone) shard->info(index, info);
+    if (index == kNone || info.tls_version != tls_version) {
+        shard.count(false);
+        return false;
+    }
+    if (info.expires_ms <= now_ms) {
+        shard->remove(index);
+        shard->header().expired.fetch_add(1, std::memory_order_relaxed);
+        shard.count(false);
+        return false;
+    }
+    const bool found = shard->read(index, out);
+    if (found && info.single_use) {
+        shard->note(name, true);
+        shard->remove(index);
+    }
+    shard.count(found);
+    return found;
+}
+
+std::optional<SessionInfo> Store::peek(const SessionName& name) const {
+    const uint64_t hash = name_hash(name);
+    ShardGuard shard(*this, static_cast<uint32_t>(hash) & (geometry_.shards - 1));
+    if (!shard) return std::nullopt;
+    const uint32_t index = shard->find(name, shard.bucket(hash));
+    if (index == kNone) return std::nullopt;
+    SessionInfo info;
+    shard->info(index, info);
+    return info;
+}
+
+bool Store::erase(const SessionName& name) {
+    const uint64_t hash = name_hash(name);
+    ShardGuard shard(*this, static_cast<uint32_t>(hash) & (geometry_.shards - 1));
+    if (!shard) return false;
+    const uint32_t index = shard->find(name, shard.bucket(hash));
+    if (index == kNone) return false;
+    shard->note(name, true);
+    shard->remove(index);
+    return true;
+}
+
+bool Store::advance(const SessionName& name, uint32_t uses_before, const SessionDigest& digest) {
+    const uint64_t hash = name_hash(name);
+    ShardGuard shard(*this, static_cast<uint32_t>(hash) & (geometry_.shards - 1));
+    if (!shard) return false;
+    const uint32_t index = shard->find(name, shard.bucket(hash));
+    if (index == kNone) return false;
+    shard->note(name, false);
+    return shard->advance(index, uses_before, digest);
+}
+
+uint64_t Store::changes(JournalCursor& cursor, std::vector<Change>& out) const {
+    cursor.resize(geometry_.shards);
+    uint64_t lost = 0;
+    for (uint32_t i = 0; i < geometry_.shards; i++) {
+        Shard quiet(base_ + layout::kHeaderSize + i * geometry_.shard_bytes, geometry_);
+        if (quiet.header().journaled.load(std::memory_order_acquire) == cursor[i]) continue;
+        ShardGuard shard(*this, i);
+        if (!shard) continue;
+        const uint64_t end = shard->header().journaled.load(std::memory_order_relaxed);
+        uint64_t& next = cursor[i];
+        const uint64_t known = end > geometry_.journal ? end - geometry_.journal : 0;
+        if (next < known || next > end) {
+            if (next != 0 && next < known) lost += known - next;
+            next = known;
+        }
+        for (; next < end; next++) out.push_back({shard->noted(next).name, shard->noted(next).gone != 0});
+    }
+    return lost;
+}
+
+std::vector<SessionInfo> Store::list(Cursor& cursor, Which which, size_t most) const {
+    constexpr uint32_t kStride = 512;  // chunks looked at under one lock
+    std::vector<SessionInfo> batch;
+    while (!cursor.finished && batch.size() < most) {
+        ShardGuard shard(*this, cursor.shard);
+        const uint32_t end = std::min(cursor.chunk + kStride, geometry_.chunks);
+        for (; shard && cursor.chunk < end; cursor.chunk++) {
+            if (!shard->is_head(cursor.chunk)) continue;
+            SessionInfo info;
+            shard->info(cursor.chunk, info);
+            if (which == Which::kAll || info.moved_in) batch.push_back(info);
+        }
+        if (shard && cursor.chunk < geometry_.chunks) continue;
+        cursor.chunk = 0;
+        cursor.finished = ++cursor.shard == geometry_.shards;
+    }
+    return batch;
+}
+
+void Store::sweep(uint64_t now_ms) {
+    ShardGuard shard(*this, sweep_next_);
+    sweep_next_ = (sweep_next_ + 1) & (geometry_.shards - 1);
+    if (!shard) return;
+    for (uint32_t i = 0; i < shard->chunk_count(); i++) {
+        if (!shard->is_head(i)) continue;
+        SessionInfo info;
+        shard->info(i, info);
+        if (info.expires_ms > now_ms) continue;
+        shard->remove(i);
+        shard->header().expired.fetch_add(1, std::memory_order_relaxed);
+    }
+}
+
+void Store::count_handshake(bool resumed) {
+    auto& header = header_of(base_);
+    (resumed ? header.resumed.resumed : header.full.full).fetch_add(1, std::memory_order_relaxed);
+}
+
+StoreStats Store::stats() const {
+    StoreStats sum;
+    for (uint32_t i = 0; i < geometry_.shards; i++) {
+        // Read without the lock: each is one aligned word, and a figure that is a moment old is as good.
+        const Shard shard(base_ + layout::kHeaderSize + i * geometry_.shard_bytes, geometry_);
+        auto& header = const_cast<Shard&>(shard).header();
+        sum.sessions += std::atomic_ref(header.sessions).load(std::memory_order_relaxed);
+        sum.bytes += std::atomic_ref(header.used_chunks).load(std::memory_order_relaxed) * layout::kChunkSize;
+        sum.puts += header.puts.load(std::memory_order_relaxed);
+        sum.hits += header.hits.load(std::memory_order_relaxed);
+        sum.misses += header.misses.load(std::memory_order_relaxed);
+        sum.evicted += header.evicted.load(std::memory_order_relaxed);
+        sum.expired += header.expired.load(std::memory_order_relaxed);
+        sum.rebuilt += header.rebuilt.load(std::memory_order_relaxed);
+    }
+    sum.capacity_bytes = uint64_t{geometry_.shards} * geometry_.chunks * layout::kChunkSize;
+    const auto& header = header_of(base_);
+    sum.resumed = header.resumed.resumed.load(std::memory_order_relaxed);
+    sum.full = header.full.full.load(std::memory_order_relaxed);
+    return sum;
+}
+
+uint64_t Store::handshakes() const {
+    const auto& header = header_of(base_);
+    return header.resumed.resumed.load(std::memory_order_relaxed) +
+           header.full.full.load(std::memory_order_relaxed);
+}
+
+void Store::add_cost(uint16_t slot, bool tls13, bool resumed, uint64_t cpu_ns, uint64_t wall_ns) {
+    if (slot >= StoreControl::kMostServices) return;
+    auto& cell = header_of(base_).costs[slot].cells[tls13 ? 1 : 0][resumed ? 1 : 0];
+    cell.count.fetch_add(1, std::memory_order_relaxed);
+    cell.cpu_ns.fetch_add(cpu_ns, std::memory_order_relaxed);
+    cell.wall_ns.fetch_add(wall_ns, std::memory_order_relaxed);
+}
+
+std::vector<HandshakeCost> Store::costs() const {
+    std::vector<HandshakeCost> all;
+    const auto& header = header_of(base_);
+    header.control.read([&](const StoreControl& control) {
+        all.clear();
+        for (uint16_t slot = 0; slot < std::min(control.service_count, StoreControl::kMostServices); slot++) {
+            for (const bool tls13 : {false, true}) {
+                for (const bool resumed : {false, true}) {
+                    const auto& cell = header.costs[slot].cells[tls13 ? 1 : 0][resumed ? 1 : 0];
+                    if (const uint64_t count = cell.count.load(std::memory_order_relaxed); count != 0)
+                        all.push_back({control.services[slot].service, tls13, resumed, count,
+                                       cell.cpu_ns.load(std::memory_order_relaxed),
+                                       cell.wall_ns.load(std::memory_order_relaxed)});
+                }
+            }
+        }
+    });
+    return all;
+}
+
+void Store::set_control(const StoreControl& control) {
+    auto& header = header_of(base_);
+    header.control.read([&](const StoreControl& before) {
+        for (uint16_t slot = 0; slot < StoreControl::kMostServices; slot++) {
+            if (before.services[slot].service == control.services[slot].service) continue;
+            for (auto& version : header.costs[slot].cells) {
+                for (auto& cell : version) {
+                    cell.count.store(0, std::memory_order_relaxed);
+                    cell.cpu_ns.store(0, std::memory_order_relaxed);
+                    cell.wall_ns.store(0, std::memory_order_relaxed);
+                }
+            }
+        }
+    });
+    header.control.publish(control);
+}
+
+const Published<StoreControl>& Store::control() const { return header_of(base_).control; }
+
+}  // namespace keyrail
