@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // keyrail config: check a file, or have keyraild read its own again.
-#include "control/daemon/config.h"
+#include "control/daemon/config/config.h"
 
 #include <CLI/CLI.hpp>
 #include <memory>

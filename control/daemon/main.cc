@@ -14,7 +14,7 @@
 
 #include "control/daemon/api/api.h"
 #include "control/daemon/api/api_server.h"
-#include "control/daemon/daemon.h"
+#include "control/daemon/core/daemon.h"
 #include "control/protocol/event_loop.h"
 #include "control/protocol/file.h"
 

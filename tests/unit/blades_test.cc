@@ -8,7 +8,7 @@
 
 #include "chassis.pb.h"
 #include "control/daemon/blades/binding.h"
-#include "control/daemon/snapshot.h"
+#include "control/daemon/core/snapshot.h"
 #include "control/protocol/file.h"
 #include "link.pb.h"
 

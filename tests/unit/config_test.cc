@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // keyraild's configuration: what a good one says, and what each mistake is answered with.
-#include "control/daemon/config.h"
+#include "control/daemon/config/config.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -8,7 +8,7 @@
 #include <unordered_set>
 
 #include "chassis.pb.h"
-#include "control/daemon/config.h"
+#include "control/daemon/config/config.h"
 #include "link.pb.h"
 #include "tests/support/session_names.h"
 

@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "control/daemon/api/api_server.h"
-#include "control/daemon/daemon.h"
+#include "control/daemon/core/daemon.h"
 
 namespace keyrail {
 

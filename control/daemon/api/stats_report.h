@@ -5,7 +5,7 @@
 #include <nlohmann/json_fwd.hpp>
 #include <string_view>
 
-#include "control/daemon/config.h"
+#include "control/daemon/config/config.h"
 #include "control/daemon/moves/economics.h"
 #include "control/daemon/moves/orders.h"
 

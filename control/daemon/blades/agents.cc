@@ -9,9 +9,9 @@
 #include <map>
 
 #include "chassis.pb.h"
-#include "control/daemon/replies.h"
 #include "control/protocol/channel.h"
 #include "control/protocol/listener.h"
+#include "control/protocol/replies.h"
 
 namespace keyrail {
 

@@ -11,7 +11,7 @@
 #include <functional>
 #include <memory>
 
-#include "control/daemon/config.h"
+#include "control/daemon/config/config.h"
 #include "control/protocol/channel.h"
 #include "dataplane/common/result.h"
 

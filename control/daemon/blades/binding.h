@@ -5,7 +5,7 @@
 #include <string>
 
 #include "control/daemon/blades/blades.h"
-#include "control/daemon/config.h"
+#include "control/daemon/config/config.h"
 
 namespace keyrail {
 

@@ -12,7 +12,7 @@
 #include <string>
 #include <vector>
 
-#include "control/daemon/config.h"
+#include "control/daemon/config/config.h"
 #include "dataplane/common/result.h"
 
 namespace keyrail {

@@ -14,7 +14,7 @@
 #include <string_view>
 #include <vector>
 
-#include "control/daemon/config.h"
+#include "control/daemon/config/config.h"
 #include "dataplane/common/result.h"
 
 namespace keyrail {

@@ -10,7 +10,7 @@
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 
-#include "control/daemon/config.h"
+#include "control/daemon/config/config.h"
 #include "control/daemon/moves/latest.h"
 #include "control/repository/pool_key_keeper.h"
 #include "control/repository/repository_queue.h"

@@ -11,7 +11,7 @@
 #include <tuple>
 #include <vector>
 
-#include "control/daemon/config.h"
+#include "control/daemon/config/config.h"
 
 namespace keyrail {
 

@@ -11,7 +11,7 @@
 #include <unordered_map>
 #include <vector>
 
-#include "control/daemon/config.h"
+#include "control/daemon/config/config.h"
 #include "control/daemon/moves/directory.h"
 #include "control/daemon/moves/latest.h"
 #include "control/daemon/moves/orders.h"

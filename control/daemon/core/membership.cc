@@ -5,7 +5,7 @@
 #include <asio/post.hpp>
 
 #include "chassis.pb.h"
-#include "control/daemon/daemon.h"
+#include "control/daemon/core/daemon.h"
 #include "control/pki/join_token.h"
 
 namespace keyrail {
@@ -34,7 +34,7 @@ chassis::CertificateReply Daemon::certify(const Channel& from, const chassis::Ce
 }
 
 Result<std::string> Daemon::invite(const Enrolment::Wish& wish) {
-    if (config_.listen.address.bytes.find_first_not_of('\0') == std::string::npos)
+    if (config_.listen.address.is_any())
         return fail("a token must say where keyraild is, and 'listen' in {} is {}; write an address there",
                     config_.file.string(), config_.listen.text());
     const auto ca = pki::fingerprint_of_file(config_.tls.ca);

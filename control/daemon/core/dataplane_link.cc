@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // DataplaneLink: one message per packet, both ways.
-#include "control/daemon/dataplane_link.h"
+#include "control/daemon/core/dataplane_link.h"
 
 #include <openssl/crypto.h>
 #include <spdlog/spdlog.h>
@@ -13,7 +13,7 @@
 #include <deque>
 #include <vector>
 
-#include "control/daemon/replies.h"
+#include "control/protocol/replies.h"
 #include "link.pb.h"
 
 namespace keyrail {

@@ -7,7 +7,7 @@
 #include <cstdint>
 
 #include "control/daemon/blades/blades.h"
-#include "control/daemon/config.h"
+#include "control/daemon/config/config.h"
 #include "control/daemon/keys/secrets.h"
 #include "control/daemon/moves/economics.h"
 

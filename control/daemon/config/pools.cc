@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <set>
 
-#include "control/daemon/config.h"
+#include "control/daemon/config/config.h"
 
 namespace keyrail {
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Daemon: what happens when, and who is told.
-#include "control/daemon/daemon.h"
+#include "control/daemon/core/daemon.h"
 
 #include <fmt/ranges.h>
 #include <spdlog/spdlog.h>
@@ -8,7 +8,7 @@
 #include <asio/post.hpp>
 
 #include "chassis.pb.h"
-#include "control/daemon/snapshot.h"
+#include "control/daemon/core/snapshot.h"
 #include "control/repository/pool_key.h"
 #include "link.pb.h"
 

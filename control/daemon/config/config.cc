@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Reads keyraild's configuration: one function per table, then what must hold between tables.
-#include "control/daemon/config.h"
+#include "control/daemon/config/config.h"
 
 #include <algorithm>
 #include <set>

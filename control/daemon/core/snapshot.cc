@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Snapshot and Keys: filling in messages.
-#include "control/daemon/snapshot.h"
+#include "control/daemon/core/snapshot.h"
 
 #include <algorithm>
 
