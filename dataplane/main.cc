@@ -54,8 +54,7 @@ struct Dispatcher {
 };
 
 rte_ring* make_ring(const char* what, size_t worker, unsigned element, unsigned flags) {
-    return rte_ring_create_elem(fmt::format("{}{}", what, worker).c_str(), element, kRing, SOCKET_ID_ANY,
-                                flags);
+    return create_ring(fmt::format("{}{}", what, worker).c_str(), element, kRing, SOCKET_ID_ANY, flags);
 }
 
 Result<void> Dispatcher::make_rings() {

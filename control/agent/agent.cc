@@ -26,6 +26,7 @@
 #include "control/agent/server_watch.h"
 #include "control/agent/store_questions.h"
 #include "control/protocol/wakefulness.h"
+#include "control/repository/sealer.h"
 #include "control/store/store.h"
 #include "dataplane/common/name_bytes.h"
 
@@ -475,6 +476,7 @@ Agent::Agent(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Agent::~Agent() = default;
 
 Result<std::unique_ptr<Agent>> Agent::start(asio::io_context& io, AgentConfig config) {
+    if (auto proven = prove_sealing(); !proven) return tl::make_unexpected(proven.error());
     auto tls = TlsContext::load(config.tls);
     if (!tls) return tl::make_unexpected(tls.error());
     if (tls->self() != Identity::of_blade(config.id))

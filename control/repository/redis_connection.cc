@@ -123,7 +123,7 @@ Result<std::vector<RedisReply>> RedisConnection::run(std::span<const RedisComman
             sizes.push_back(word.size());
         }
         char* formatted = nullptr;
-        const int size =
+        const long long size =  // an int before hiredis 1.1
             redisFormatCommandArgv(&formatted, static_cast<int>(words.size()), texts.data(), sizes.data());
         if (size < 0) return fail("redis {}: out of memory", to_);
         out.append(formatted, static_cast<size_t>(size));

@@ -180,9 +180,12 @@ void RepositoryQueue::take(const SessionName& name, Taken taken) {
              [taken = std::move(taken), newer = std::move(newer)](Impl& now,
                                                                   Result<std::optional<std::string>> found) {
                  if (!found) now.works(tl::make_unexpected(found.error()));
-                 std::optional<std::string> sealed = newer ? newer : found ? *found : std::nullopt;
-                 if (sealed && sealed->empty()) sealed.reset();
-                 (sealed ? now.stats.taken : now.stats.missed)++;
+                 std::string sealed = newer ? *newer : found && *found ? **found : std::string();
+                 if (sealed.empty()) {
+                     now.stats.missed++;
+                     return taken(std::nullopt);
+                 }
+                 now.stats.taken++;
                  taken(std::move(sealed));
              });
 }

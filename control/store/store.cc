@@ -179,6 +179,9 @@ uint64_t Store::changes(JournalCursor& cursor, std::vector<Change>& out) const {
 std::vector<SessionInfo> Store::list(Cursor& cursor, Which which, size_t most) const {
     constexpr uint32_t kStride = 512;  // chunks looked at under one lock
     std::vector<SessionInfo> batch;
+    // It comes from keyraild, which may have it from a store before this one.
+    cursor.finished = cursor.finished || cursor.shard >= geometry_.shards;
+    cursor.chunk = std::min(cursor.chunk, geometry_.chunks);
     while (!cursor.finished && batch.size() < most) {
         ShardGuard shard(*this, cursor.shard);
         const uint32_t end = std::min(cursor.chunk + kStride, geometry_.chunks);

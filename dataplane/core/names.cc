@@ -4,6 +4,7 @@
 #include <intel-ipsec-mb.h>
 #include <openssl/crypto.h>
 
+#include <algorithm>
 #include <bitset>
 
 namespace keyrail {
@@ -44,6 +45,21 @@ struct NameDecrypter::Impl {
         job->msg_len_to_cipher_in_bytes = count * kNameBlockSize;
         if (IMB_SUBMIT_JOB(manager.get()) == nullptr) IMB_FLUSH_JOB(manager.get());
     }
+
+    /// FIPS 197 appendix C.1: this library, on this CPU, decrypts as AES-128 does.
+    bool gives_known_answer() {
+        constexpr std::array<uint8_t, kNameBlockSize> kSealed{0x69, 0xc4, 0xe0, 0xd8, 0x6a, 0x7b, 0x04, 0x30,
+                                                              0xd8, 0xcd, 0xb7, 0x80, 0x70, 0xb4, 0xc5, 0x5a};
+        std::array<uint8_t, kNameKeySize> bytes;
+        for (size_t i = 0; i < bytes.size(); i++) bytes[i] = static_cast<uint8_t>(i);
+        NameKey key;
+        expand_name_key(bytes, key);
+        std::ranges::copy(kSealed, blocks.begin());
+        run(1, key);
+        for (size_t i = 0; i < kNameBlockSize; i++)
+            if (blocks[i] != i * 0x11) return false;
+        return true;
+    }
 };
 
 NameDecrypter::NameDecrypter() : impl_(std::make_unique<Impl>()) {}
@@ -54,6 +70,8 @@ Result<std::unique_ptr<NameDecrypter>> NameDecrypter::create() {
     if (!made->impl_->manager) return fail("ipsec-mb: cannot make a manager: out of memory");
     if (const int error = imb_get_errno(made->impl_->manager.get()); error != 0)
         return fail("ipsec-mb does not run on this CPU: {}", imb_get_strerror(error));
+    if (!made->impl_->gives_known_answer())
+        return fail("ipsec-mb {}: AES-128 gives a wrong answer on this CPU", imb_get_version_str());
     return made;
 }
 

@@ -16,6 +16,10 @@ struct rte_ring;
 
 namespace keyrail {
 
+/// rte_ring_create_elem, whose header has no extern "C" in DPDK 24.11: C++ would look for another name.
+extern "C" rte_ring* create_ring(const char* name, unsigned element_size, unsigned count, int socket,
+                                 unsigned flags) __asm__("rte_ring_create_elem");
+
 struct Snapshot;
 class MovedTable;
 
@@ -59,7 +63,7 @@ struct Shared {
     Routes* routes = nullptr;
     MovedTable* moved = nullptr;
 
-    // per worker, single producer and single consumer, elements as above (rte_ring_create_elem)
+    // per worker, single producer and single consumer, elements as above (create_ring)
     rte_ring* asks[kMaxWorkers] = {};     // worker -> control thread
     rte_ring* answers[kMaxWorkers] = {};  // control thread -> worker
     rte_ring* handoff[kMaxWorkers] = {};  // any worker -> this one: mbufs of its flows (ports without RSS)

@@ -63,7 +63,7 @@ rte_fib6* Fib6::create(const char* name, uint32_t max_routes) {
 
 uint64_t Fib6::find(rte_fib6* table, const Key& key, uint8_t length) {
     uint64_t hop = 0;
-    auto* node = rte_rib6_lookup_exact(rte_fib6_get_rib(table), key.data(), length);
+    auto* node = rte_rib6_lookup_exact(rte_fib6_get_rib(table), rte6(key.data()), length);
     if (node != nullptr) rte_rib6_get_nh(node, &hop);
     return hop;
 }
@@ -75,16 +75,17 @@ int Fib6::copy(rte_fib6* from, rte_fib6* to) {
         uint8_t ip[16];
         uint8_t length = 0;
         uint64_t hop = 0;
-        rte_rib6_get_ip(node, ip);
+        rte_rib6_get_ip(node, rte6(ip));
         rte_rib6_get_depth(node, &length);
         rte_rib6_get_nh(node, &hop);
-        return rte_fib6_add(to, ip, length, hop);
+        return rte_fib6_add(to, rte6(ip), length, hop);
     };
     int code = 0;
-    if (rte_rib6_node* whole = rte_rib6_lookup_exact(rib, kAny, 0))
+    if (rte_rib6_node* whole = rte_rib6_lookup_exact(rib, rte6(kAny), 0))
         code = add(whole);  // the walk leaves it out
     rte_rib6_node* node = nullptr;
-    while (code == 0 && (node = rte_rib6_get_nxt(rib, kAny, 0, node, RTE_RIB6_GET_NXT_ALL)) != nullptr) {
+    while (code == 0 &&
+           (node = rte_rib6_get_nxt(rib, rte6(kAny), 0, node, RTE_RIB6_GET_NXT_ALL)) != nullptr) {
         code = add(node);
     }
     return code;

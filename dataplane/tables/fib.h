@@ -15,6 +15,7 @@
 #include <rte_fib.h>
 #include <rte_fib6.h>
 #include <rte_rcu_qsbr.h>
+#include <rte_version.h>
 #include <sched.h>
 
 #include <array>
@@ -61,16 +62,29 @@ struct Fib4 {
     static int copy(Table* from, Table* to);
 };
 
+// An IPv6 address as DPDK's tables take it: a type of its own since 24.11, 16 bytes before.
+#if RTE_VERSION >= RTE_VERSION_NUM(24, 11, 0, 0)
+inline const rte_ipv6_addr* rte6(const uint8_t* bytes) {
+    return reinterpret_cast<const rte_ipv6_addr*>(bytes);
+}
+inline rte_ipv6_addr* rte6(uint8_t* bytes) { return reinterpret_cast<rte_ipv6_addr*>(bytes); }
+inline rte_ipv6_addr* rte6s(uint8_t (*list)[16]) { return rte6(*list); }
+#else
+inline const uint8_t* rte6(const uint8_t* bytes) { return bytes; }
+inline uint8_t* rte6(uint8_t* bytes) { return bytes; }
+inline uint8_t (*rte6s(uint8_t (*list)[16]))[16] { return list; }
+#endif
+
 struct Fib6 {
     using Table = rte_fib6;
     using Key = std::array<uint8_t, 16>;
     static Table* create(const char* name, uint32_t max_routes);
     static void destroy(Table* table) { rte_fib6_free(table); }
     static int add(Table* table, const Key& key, uint8_t length, uint64_t hop) {
-        return rte_fib6_add(table, key.data(), length, hop);
+        return rte_fib6_add(table, rte6(key.data()), length, hop);
     }
     static int remove(Table* table, const Key& key, uint8_t length) {
-        return rte_fib6_delete(table, key.data(), length);
+        return rte_fib6_delete(table, rte6(key.data()), length);
     }
     static uint64_t find(Table* table, const Key& key, uint8_t length);
     static int copy(Table* from, Table* to);

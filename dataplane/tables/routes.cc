@@ -98,10 +98,10 @@ NextHop Routes::lookup4(uint32_t address) const {
 }
 
 NextHop Routes::lookup6(const uint8_t address[16]) const {
-    uint8_t copy[1][RTE_FIB6_IPV6_ADDR_SIZE];
+    uint8_t copy[1][16];
     std::memcpy(copy[0], address, sizeof copy[0]);
     uint64_t hop = kUnknownHop;
-    rte_fib6_lookup_bulk(impl_->v6.reader(), copy, &hop, 1);
+    rte_fib6_lookup_bulk(impl_->v6.reader(), rte6s(copy), &hop, 1);
     return impl_->hops[hop].load();
 }
 

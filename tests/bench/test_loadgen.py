@@ -5,6 +5,7 @@ accounted for, and through the peers. KR_BUILD = build directory."""
 import json
 import os
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,7 @@ def generate(folder: Path, *words: str) -> tuple[int, dict]:
 
 def joined(folder: Path) -> list[str]:
     """Its two sides with nothing between them."""
+    folder = Path(tempfile.mkdtemp(prefix="kr-", dir="/tmp"))  # DPDK 24.11 takes a device in at most 127 characters
     end = f"net_memif{{n}},role={{role}},id=0,socket={folder}/m.sock,socket-abstract=no,rsize=11"
     return ["--front", end.format(n=0, role="server"), "--back", end.format(n=1, role="client")]
 

@@ -56,8 +56,7 @@ struct Bench {
             ports.list.push_back(port);
         }
         ports.pool = pool;
-        asks =
-            rte_ring_create_elem("asks", sizeof(MoveAsk), 64, SOCKET_ID_ANY, RING_F_SP_ENQ | RING_F_SC_DEQ);
+        asks = create_ring("asks", sizeof(MoveAsk), 64, SOCKET_ID_ANY, RING_F_SP_ENQ | RING_F_SC_DEQ);
         handoff = rte_ring_create("handoff", 64, SOCKET_ID_ANY, RING_F_SC_DEQ);
         auto made = Routes::create(1024);
         if (!made) throw std::runtime_error(made.error().message);

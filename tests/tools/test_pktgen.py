@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import subprocess
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -129,8 +130,10 @@ def test_a_storm_through_the_dispatcher(tmp_path: Path) -> None:
     build.configure(build_dir())
     build.compile_all(build_dir(), [dispatcher.PROGRAM, dispatcher.FEED])
 
+    sockets = tempfile.mkdtemp(prefix="kr-", dir="/tmp")  # DPDK 24.11 takes a device in at most 127 characters
+
     def memif(number: int, role: str) -> str:
-        return f"net_memif{number},role={role},socket={tmp_path}/m{number},socket-abstract=no,rsize=11,bsize=2048"
+        return f"net_memif{number},role={role},socket={sockets}/m{number},socket-abstract=no,rsize=11,bsize=2048"
 
     setup = dispatcher.Setup(front=memif(0, "server"), back=memif(1, "server"), binding="early")
     with dispatcher.running(setup) as dut:

@@ -26,6 +26,11 @@ SealingKey key_of(uint8_t byte) {
     return SealingKey(bytes);
 }
 
+TEST(Sealer, GivesTheKnownAnswer) {
+    const auto proven = prove_sealing();
+    EXPECT_TRUE(proven) << proven.error().message;
+}
+
 TEST(Sealer, OpensWhatItSealed) {
     const SealingKey key = key_of(1);
     std::vector<SealingJob> jobs;

@@ -104,8 +104,8 @@ class ControlLinkTest : public testing::Test {
         shared_.wake_control = wake_.get();
         shared_.rcu = static_cast<rte_rcu_qsbr*>(rte_zmalloc("rcu", rte_rcu_qsbr_get_memsize(1), 64));
         rte_rcu_qsbr_init(shared_.rcu, 1);
-        shared_.asks[0] = rte_ring_create_elem("asks", sizeof(MoveAsk), 64, SOCKET_ID_ANY, 0);
-        shared_.answers[0] = rte_ring_create_elem("answers", sizeof(MoveAnswer), 64, SOCKET_ID_ANY, 0);
+        shared_.asks[0] = create_ring("asks", sizeof(MoveAsk), 64, SOCKET_ID_ANY, 0);
+        shared_.answers[0] = create_ring("answers", sizeof(MoveAnswer), 64, SOCKET_ID_ANY, 0);
         moved_ = std::move(*MovedTable::create(1024, shared_.rcu));
         shared_.moved = moved_.get();
         loop_.emplace(std::move(*EventLoop::create()));

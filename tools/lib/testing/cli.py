@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from common.say import say
 from common.shell import ToolError
-from testing import baseline, builds, end_to_end, sources
+from testing import baseline, builds, end_to_end, releases, sources
 from testing.report import Report
 
 
@@ -36,7 +36,10 @@ PARTS = (
     Part("sanitize", "the unit tests under address and undefined-behaviour sanitizers", builds.sanitizers),
     Part("fuzz", f"every parser, {builds.FUZZ_SECONDS} s each", builds.fuzz),
     Part("tidy", "clang-tidy over our own sources", sources.clang_tidy, True),
+    Part("release", "the core of all this on the other Debian release, in a root of its own", releases.other_release),
 )
+
+EVERYWHERE = [part.name for part in PARTS if part.name != "release"]  # what can run inside another release's root
 
 
 def parser() -> argparse.ArgumentParser:
@@ -44,6 +47,9 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser("tools/test", description="Builds, runs every test, closes with the sum.")
     top.add_argument("--only", action="append", metavar="PART", choices=[part.name for part in PARTS],
                      help=f"only this part (may be given more than once): {names}")
+    top.add_argument("--on", metavar="RELEASE", choices=releases.RELEASES,
+                     help="in a root of that Debian release, made by debootstrap where there is none yet: "
+                          f"{' or '.join(releases.RELEASES)}; all parts but 'release', or those that --only names")
     top.add_argument("--list", action="store_true", help="say what the parts are, run nothing")
     return top
 
@@ -69,6 +75,8 @@ def main(words: Sequence[str]) -> int:
         for part in PARTS:
             print(f"{part.name:12} {part.about}")
         return 0
+    if arguments.on:
+        return summed_up(releases.run_on(arguments.on, arguments.only or EVERYWHERE))
     total, built = Report(), True
     begin = time.monotonic()
     for part in chosen(arguments.only):
@@ -84,6 +92,10 @@ def main(words: Sequence[str]) -> int:
         built = built and not (part.name == "build" and report.failed)
         total.add(report)
     say(f"all parts took {(time.monotonic() - begin) / 60:.1f} minutes")
-    skipped = f", {total.skipped} skipped" if total.skipped else ""
-    print(f"{total.passed} passed, {total.failed} failed{skipped}", flush=True)
+    return summed_up(total)
+
+
+def summed_up(total: Report) -> int:
+    """The closing line; the exit status that goes with it."""
+    print(total, flush=True)
     return 1 if total.failed or not total.passed else 0

@@ -14,7 +14,9 @@ CLEARED = ("PYTEST_ADDOPTS", "PYTEST_PLUGINS", "PYTHONPATH")
 
 
 def lab() -> Report:
-    return _pytest(ROOT / "tests/e2e")
+    """All of them, or those that KR_E2E names in pytest's own words (-k)."""
+    chosen = os.environ.get("KR_E2E")
+    return _pytest(ROOT / "tests/e2e", *(["-k", chosen] if chosen else []))
 
 
 def differential() -> Report:
@@ -29,14 +31,14 @@ def tools() -> Report:
     return _pytest(ROOT / "tests/tools")
 
 
-def _pytest(folder: Path) -> Report:
+def _pytest(folder: Path, *words: str) -> Report:
     environment = {name: value for name, value in os.environ.items() if name not in CLEARED}
     with tempfile.TemporaryDirectory(prefix="keyrail-test-") as scratch:
         log = Path(scratch) / "junit.xml"
         # Straight to our own output: the test names are the progress.
         code = subprocess.run(
             ["/usr/bin/python3", "-B", "-m", "pytest", "-v", "--no-header", "--tb=short", "-p", "no:cacheprovider",
-             "--color=no", "--durations=8", f"--junitxml={log}", f"--rootdir={ROOT / 'tests'}", folder],
+             "--color=no", "--durations=8", f"--junitxml={log}", f"--rootdir={ROOT / 'tests'}", *words, folder],
             env={**environment, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}, check=False).returncode
         if not log.exists():
             return Report(failed=1, failures=[f"pytest could not start (exit status {code})"])

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Another Debian release on this machine: a root made by debootstrap, once, and tools/test inside it.
+
+The root lies under KR_ROOTS (/var/cache/keyrail/roots) and is used again; so are the packages and the builds in it. The
+kernel is this machine's: what needs another kernel is not tested here. The inside has mounts, a network and shared-memory
+of its own, so that nothing it does is seen outside; huge pages are the kernel's, and so everybody's."""
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from common.paths import ROOT
+from common.say import say
+from common.shell import ToolError, run, tail
+from testing.report import Report
+
+RELEASES = ("bookworm", "trixie")
+# What another release can break. The rest (style, captures against tshark, benches, fuzzing) is the same everywhere.
+CORE_PARTS = ("build", "unit", "protocol", "pipeline", "baseline", "vdev", "tools", "e2e")
+CORE_E2E = "test_resumption or test_moves or test_faults or test_binding or test_early_data or test_servers"
+PLACE = Path("/usr/src/keyrail")  # of the source tree, inside
+CLOSING = re.compile(r"^(\d+) passed, (\d+) failed(?:, (\d+) skipped)?$", re.MULTILINE)
+
+
+def own_release() -> str:
+    """This machine's, as debootstrap names it."""
+    words = dict(line.split("=", 1) for line in Path("/etc/os-release").read_text().splitlines() if "=" in line)
+    return words.get("VERSION_CODENAME", "").strip('"')
+
+
+def root_of(release: str) -> Path:
+    return Path(os.environ.get("KR_ROOTS") or "/var/cache/keyrail/roots") / release
+
+
+def _mirror() -> str:
+    """Where this machine has its packages from: what apt itself would ask for the release's main part."""
+    listed = run(["apt-get", "indextargets", "--format", "$(SITE)", "Created-By: Packages"], check=False).stdout
+    for site in listed.splitlines():
+        if "debian" in site and "security" not in site:
+            return site.rstrip("/")
+    return "http://deb.debian.org/debian"
+
+
+def make_root(release: str) -> Path:
+    """The root with Debian's least in it. One that was not finished is made again."""
+    root = root_of(release)
+    if (root / "etc/debian_version").exists():
+        return root
+    if shutil.which("debootstrap") is None:
+        raise ToolError("debootstrap is not installed; tools/packages.txt names it: run tools/test as root once")
+    root.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = root.with_name(f"{release}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    say(f"making a root of Debian {release} in {root} (once; about a minute)")
+    done = run(["debootstrap", "--variant=minbase", release, unfinished, _mirror()], check=False, timeout=1200)
+    if done.returncode != 0:
+        raise ToolError(f"debootstrap could not make {unfinished}:\n{tail(done.stdout + done.stderr, 20)}")
+    unfinished.rename(root)
+    return root
+
+
+def _copy_machine_settings(root: Path) -> None:
+    """How packages are reached from here: resolver, proxies."""
+    for name in ("etc/resolv.conf", "etc/hosts"):
+        source = Path("/") / name
+        if source.exists():
+            (root / name).write_bytes(source.read_bytes())
+    for source in Path("/etc/apt/apt.conf.d").glob("*"):
+        if re.search(r"(?i)proxy|retries", source.read_text(errors="replace")):
+            shutil.copy(source, root / "etc/apt/apt.conf.d")
+
+
+def inside(root: Path, script: str, *, network: bool) -> list[str]:
+    """The command that runs `script` in the root; without `network`, in a network namespace of its own."""
+    cache = root / "var/cache/keyrail"  # builds and compiler caches of this release
+    cache.mkdir(parents=True, exist_ok=True)
+    (root / PLACE.relative_to("/")).mkdir(parents=True, exist_ok=True)
+    # A mount of its own for "/", or programs that change how mounts propagate (ip netns) would fail.
+    mounts = f"""
+set -e
+mount --bind {root} {root}
+cd {root}
+mount --bind {ROOT} .{PLACE}
+mount --rbind /dev dev
+mount -t tmpfs -o mode=1777 shm dev/shm
+mount -t proc proc proc
+mount -t sysfs sys sys
+mount -t bpf bpf sys/fs/bpf
+mount -t tmpfs -o mode=0755 run run
+mount -t tmpfs -o mode=1777 tmp tmp
+{"" if network else "ip link set lo up"}
+# Not exec: this shell is the first process in there, and collects those that lost their parents.
+chroot . /usr/bin/env -i HOME=/root TERM=dumb CI="$CI" PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 \\
+    CCACHE_DIR=/var/cache/keyrail/ccache KR_BUILD=/var/cache/keyrail/build KR_E2E="$KR_E2E" \\
+    /bin/bash -c "$KR_SCRIPT"
+"""
+    return ["env", f"KR_SCRIPT=cd {PLACE} && {script}", "unshare", "--mount", "--propagation", "private",
+            *([] if network else ["--net", "--ipc", "--uts"]), "--pid", "--fork", "--kill-child", "bash", "-c", mounts]
+
+
+def _install_packages(root: Path) -> None:
+    _copy_machine_settings(root)
+    script = ". tools/lib/bootstrap.sh && ensure_packages"
+    if subprocess.run(inside(root, script, network=True), env=_environment(), check=False).returncode != 0:
+        raise ToolError(f"packages could not be installed in {root}")
+
+
+def _environment(e2e: str = "") -> dict[str, str]:
+    return {**os.environ, "CI": os.environ.get("CI", ""), "KR_E2E": e2e}
+
+
+def run_on(release: str, parts: Sequence[str], e2e: str = "") -> Report:
+    """These parts of tools/test in that release's root; of the end-to-end tests those that `e2e` names (pytest's -k)."""
+    if release == own_release():
+        raise ToolError(f"this machine is Debian {release} itself: tools/test without --on tests it")
+    root = make_root(release)
+    _install_packages(root)
+    words = " ".join(f"--only {part}" for part in parts)
+    process = subprocess.Popen(inside(root, f"tools/test {words}", network=False), stdout=subprocess.PIPE, text=True,
+                               env=_environment(e2e))
+    printed: list[str] = []
+    with process:
+        try:
+            for line in process.stdout or ():
+                printed.append(line)
+                if not CLOSING.match(line):  # the sum is said once, by the outer tools/test
+                    print(f"{release}: {line}", end="", flush=True)
+        except BaseException:
+            process.terminate()  # and with it, by --kill-child, everything in there
+            raise
+    return _read_sum(release, "".join(printed), process.returncode)
+
+
+def other_release() -> Report:
+    """The core of the tests on the release that this machine is not."""
+    other = next(release for release in RELEASES if release != own_release())
+    return run_on(other, CORE_PARTS, CORE_E2E)
+
+
+def _read_sum(release: str, printed: str, status: int) -> Report:
+    closing = CLOSING.findall(printed)
+    if not closing:
+        return Report(failed=1, failures=[f"tools/test on {release} ended without a sum (exit status {status})"])
+    passed, failed, skipped = (int(number or 0) for number in closing[-1])
+    failures = [line for line in printed.splitlines() if line.startswith("FAILED ")]
+    if status != 0 and not failed:
+        failed, failures = 1, [f"tools/test on {release}: exit status {status}"]
+    return Report(passed, failed, skipped, failures)
