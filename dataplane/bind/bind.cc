@@ -179,8 +179,8 @@ void add_mac(Stray& stray, Context& context) {
         stray.options = cookie_options(stray.offered, h.ipv6, context.snapshot->cookie_key);
         stray.mac = context.cookie_macs.add(cookie_tuple(h.tuple, h.seq), stray.options);
     } else if (h.flags & kAck) {
-        stray.mac =
-            context.cookie_macs.add(cookie_tuple(h.tuple, h.seq - 1), static_cast<uint8_t>(h.ack - 1));
+        stray.mac = context.cookie_macs.add(cookie_tuple(h.tuple, h.seq.back(1)),
+                                            static_cast<uint8_t>(h.ack.back(1).value()));
     }
 }
 

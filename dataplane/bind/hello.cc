@@ -89,7 +89,7 @@ void give_up(Burst& burst, uint32_t slot, Context& context) {
     pend_hold(burst, slot, Reason::steer_incomplete, context);
 }
 
-void start_hold(Burst& burst, Packet& packet, uint32_t first_seq, uint16_t bound, uint32_t wanted,
+void start_hold(Burst& burst, Packet& packet, Seq first_seq, uint16_t bound, uint32_t wanted,
                 Context& context) {
     const uint32_t slot = open_hold(packet, first_seq, context);
     if (slot == kNone) {
@@ -107,7 +107,8 @@ void start_hold(Burst& burst, Packet& packet, uint32_t first_seq, uint16_t bound
 void abandon(Packet& packet, uint32_t slot, Context& context) {
     packet.decide(Action::drop, Reason::drop_rst_cookie);
     const Hold& hold = context.holds_table.at(slot);
-    if (packet.h.seq - hold.base > kHelloMax) return;  // out of the window: not the client's (RFC 5961)
+    const int64_t at = packet.h.seq - hold.base;
+    if (at < 0 || at > kHelloMax) return;  // out of the window: not the client's (RFC 5961)
     if (hold.phase != HoldPhase::deciding) drop_hold(slot, Reason::drop_rst_cookie, context);
 }
 
@@ -118,7 +119,9 @@ void wait_behind(Packet& packet, AddResult result) {
             return packet.decide(Action::hold, Reason::hello_rest);
         case AddResult::duplicate:
             return packet.decide(Action::drop, Reason::drop_duplicate);
-        case AddResult::too_far:
+        case AddResult::out_of_window:
+            return packet.decide(Action::drop, Reason::drop_out_of_window);
+        case AddResult::too_many:
         case AddResult::no_segment:  // nothing is given up: TCP sends this segment again
             return packet.decide(Action::drop, Reason::drop_no_memory);
     }
@@ -128,11 +131,13 @@ void wait_behind(Packet& packet, AddResult result) {
 void not_kept(Burst& burst, Packet& packet, uint32_t slot, AddResult result, Context& context) {
     const uint16_t bound = context.holds_table.at(slot).bound;
     if (bound != 0) {
-        if (result != AddResult::duplicate) stop_reading(slot, context);
+        if (result == AddResult::too_many || result == AddResult::no_segment) stop_reading(slot, context);
         return packet.forward_to(bound, Reason::flow);
     }
     // A copy says no more than silence does: the client does not know what we have.
     if (result == AddResult::duplicate) return packet.decide(Action::drop, Reason::drop_duplicate);
+    // Our SYN-ACK's window reaches less far than the table: not the client's, and nothing ends for it.
+    if (result == AddResult::out_of_window) return packet.decide(Action::drop, Reason::drop_out_of_window);
     const bool full = result == AddResult::no_segment;
     packet.follows = burst.hello_count;
     pend_hold(burst, slot, full ? Reason::steer_hold_full : Reason::steer_too_long, context);
@@ -153,7 +158,7 @@ void first_data(Burst& burst, Packet& packet, uint16_t bound, Context& context) 
     if (result.status == HelloStatus::complete) describe(pending, hello, context);
 }
 
-void overtaking_segment(Burst& burst, Packet& packet, uint32_t first_seq, Context& context) {
+void overtaking_segment(Burst& burst, Packet& packet, Seq first_seq, Context& context) {
     start_hold(burst, packet, first_seq, 0, 1, context);
 }
 

@@ -13,7 +13,7 @@ namespace keyrail::bind {
 void first_data(Burst& burst, Packet& packet, uint16_t bound, Context& context);
 
 /// A segment that has overtaken the first data of its connection, which begins at `first_seq`.
-void overtaking_segment(Burst& burst, Packet& packet, uint32_t first_seq, Context& context);
+void overtaking_segment(Burst& burst, Packet& packet, Seq first_seq, Context& context);
 
 /// A later segment of a connection in hold `slot`.
 void further_segment(Burst& burst, Packet& packet, uint32_t slot, Context& context);

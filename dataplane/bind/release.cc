@@ -27,7 +27,7 @@ bool make_room(uint32_t spared, Context& context) {
     return true;
 }
 
-uint32_t open(const Packet& packet, uint32_t first_seq, Context& context) {
+uint32_t open(const Packet& packet, Seq first_seq, Context& context) {
     return context.holds_table.open(packet.hash, packet.h.tuple, packet.service, first_seq, context.clock.us);
 }
 
@@ -38,7 +38,7 @@ AddResult add_if_room(uint32_t slot, const Packet& packet, Context& context) {
     return context.holds_table.add(slot, packet.mbuf, packet.h.seq, packet.payload(), fin);
 }
 
-uint32_t open_hold(const Packet& packet, uint32_t first_seq, Context& context) {
+uint32_t open_hold(const Packet& packet, Seq first_seq, Context& context) {
     uint32_t slot = open(packet, first_seq, context);
     if (slot == kNone && make_room(kNone, context)) slot = open(packet, first_seq, context);
     if (slot == kNone || add_segment(slot, packet, context) == AddResult::added) return slot;

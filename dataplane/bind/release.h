@@ -9,7 +9,7 @@ namespace keyrail::bind {
 
 /// A hold for the packet's connection, whose stream begins at `first_seq`, the packet in it; kNone when
 /// nothing can make room for it.
-uint32_t open_hold(const Packet& packet, uint32_t first_seq, Context& context);
+uint32_t open_hold(const Packet& packet, Seq first_seq, Context& context);
 
 /// Puts a segment into its hold. The table's memory is bounded: where there is none left, the oldest
 /// incomplete hello of others goes on without its name.

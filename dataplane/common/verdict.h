@@ -69,6 +69,7 @@ enum class Action : uint8_t {
     X(drop_tx_full, "transmit queue full")                                                          \
     X(drop_punt_full, "the kernel's queue is full")                                                 \
     X(drop_handoff_full, "the other worker's queue is full")                                        \
+    X(drop_out_of_window, "segment outside of the window of a connection that no blade has yet")    \
     X(drop_duplicate, "copy of a held segment")
 
 enum class Reason : uint8_t {

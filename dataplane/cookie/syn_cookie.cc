@@ -49,7 +49,7 @@ constexpr Shape kUsual{false, true, true, true};
     header.count(write_ip(ip, shape, h.tuple));
     header.put(uint32_t{h.tuple.destination_port} << 16 | h.tuple.source_port);
     header.put(isn);
-    header.put(h.seq + 1);
+    header.put((h.seq + 1).value());
     header.put(shape.words() << 28 | (kSyn | kAck) << 16 | KR_COOKIE_WINDOW);
     header.put_raw(0);  // checksum, urgent pointer
     write_options(header, shape, tsval, echo_raw);
@@ -84,7 +84,7 @@ uint16_t write_syn_ack(std::span<uint8_t> frame, const Headers& h, const SynOpti
 }
 
 Acknowledgement::Acknowledgement(std::span<const uint8_t> frame, const Headers& h)
-    : isn_(h.ack - 1), ipv6_(h.ipv6) {
+    : isn_(h.ack.back(1).value()), ipv6_(h.ipv6) {
     const std::span<const uint8_t> options = tcp_options(frame, h);
     if (options.size() == 12 && load32_raw(options.data()) == kTimestampsAlone) {
         timestamp_ = true;
@@ -105,15 +105,15 @@ uint32_t Acknowledgement::full_segment() const {
     return mss - (timestamp_ ? kTimestampSpace : 0);
 }
 
-std::optional<uint32_t> overtaken_seq(std::span<const uint8_t> frame, const Headers& h,
-                                      std::span<const kr_cookie_key, 2> keys) {
+std::optional<Seq> overtaken_seq(std::span<const uint8_t> frame, const Headers& h,
+                                 std::span<const kr_cookie_key, 2> keys) {
     constexpr uint32_t kBefore = 9;  // the others of an initial window, RFC 6928
     const Acknowledgement acknowledgement(frame, h);
     const std::array<uint32_t, 2> sizes = {h.payload_size, acknowledgement.full_segment()};
-    const auto start = [&](uint32_t i) { return h.seq - (i % kBefore + 1) * sizes[i / kBefore]; };
+    const auto start = [&](uint32_t i) { return h.seq.back((i % kBefore + 1) * sizes[i / kBefore]); };
     CookieMacs macs;
     for (uint32_t i = 0; i < sizes.size() * kBefore; i++)
-        macs.add(cookie_tuple(h.tuple, start(i) - 1), acknowledgement.options());
+        macs.add(cookie_tuple(h.tuple, start(i).back(1)), acknowledgement.options());
     macs.make(keys);
     for (uint16_t i = 0; i < sizes.size() * kBefore; i++)
         if (acknowledgement.carries(macs[i], keys)) return start(i);

@@ -64,11 +64,11 @@ inline uint8_t cookie_options(const SynOptions& syn, bool ipv6, uint8_t key_id) 
 }
 
 /// What the cookie's MAC is over, beside the option byte.
-inline kr_cookie_tuple cookie_tuple(const Tuple& t, uint32_t client_isn) {
+inline kr_cookie_tuple cookie_tuple(const Tuple& t, Seq client_isn) {
     kr_cookie_tuple tuple;
     std::memcpy(&tuple.word[0], t.source.data(), 16);
     std::memcpy(&tuple.word[2], t.destination.data(), 16);
-    tuple.word[4] = kr_cookie_last(client_isn, t.source_port, t.destination_port);
+    tuple.word[4] = kr_cookie_last(client_isn.value(), t.source_port, t.destination_port);
     return tuple;
 }
 
@@ -105,7 +105,7 @@ class Acknowledgement {
 /// cookie's MAC is over the client's ISN, which only the first segment names; but clients fill their
 /// segments, so that a later one lies a few times its own size, or the size that the cookie says, behind it.
 /// nullopt: no such start fits.
-std::optional<uint32_t> overtaken_seq(std::span<const uint8_t> frame, const Headers& h,
-                                      std::span<const kr_cookie_key, 2> keys);
+std::optional<Seq> overtaken_seq(std::span<const uint8_t> frame, const Headers& h,
+                                 std::span<const kr_cookie_key, 2> keys);
 
 }  // namespace keyrail

@@ -5,12 +5,6 @@
 #include <bit>
 
 namespace keyrail {
-namespace {
-
-/// Sequence numbers wrap: distance from a to b, negative when b is before a (RFC 9293 section 3.4).
-int32_t distance(uint32_t a, uint32_t b) { return static_cast<int32_t>(b - a); }
-
-}  // namespace
 
 HoldTable::HoldTable(uint32_t holds, uint32_t segments)
     : holds_(holds),
@@ -31,7 +25,7 @@ uint32_t HoldTable::find(uint64_t hash, const Tuple& tuple) const {
     return slot;
 }
 
-uint32_t HoldTable::open(uint64_t hash, const Tuple& tuple, uint16_t service, uint32_t base,
+uint32_t HoldTable::open(uint64_t hash, const Tuple& tuple, uint16_t service, Seq base,
                          uint64_t deadline_us) {
     const uint32_t slot = free_hold_;
     if (slot == kNone) return kNone;
@@ -64,19 +58,19 @@ uint32_t HoldTable::oldest(uint32_t spared) const {
 
 /// The link behind which the stream bytes [start, end) belong: right behind the edge when they touch what is
 /// there without a gap, else among the later ones by where they start. nullptr: another segment has them all.
-uint32_t* HoldTable::place_for(Hold& hold, int32_t start, int32_t end) {
-    const auto covers = [&](const Segment& s, int32_t from) { return from <= start && end <= from + s.size; };
+uint32_t* HoldTable::place_for(Hold& hold, int64_t start, int64_t end) {
+    const auto covers = [&](const Segment& s, int64_t from) { return from <= start && end <= from + s.size; };
     uint32_t* link = hold.edge == kNone ? &hold.first : &segments_[hold.edge].next;
-    if (start <= static_cast<int32_t>(hold.reached)) return link;
+    if (start <= hold.reached) return link;
     if (hold.last != hold.edge) {  // mostly it is the latest
         Segment& s = segments_[hold.last];
-        const int32_t from = distance(hold.base, s.seq);
+        const int64_t from = s.seq - hold.base;
         if (covers(s, from)) return nullptr;
         if (from <= start) return &s.next;
     }
     for (; *link != kNone; link = &segments_[*link].next) {
         const Segment& s = segments_[*link];
-        const int32_t from = distance(hold.base, s.seq);
+        const int64_t from = s.seq - hold.base;
         if (covers(s, from)) return nullptr;
         if (from > start) break;
     }
@@ -86,24 +80,23 @@ uint32_t* HoldTable::place_for(Hold& hold, int32_t start, int32_t end) {
 void HoldTable::advance(Hold& hold) {
     uint32_t s = hold.edge == kNone ? hold.first : segments_[hold.edge].next;
     for (; s != kNone; s = segments_[s].next) {
-        const int32_t start = distance(hold.base, segments_[s].seq), end = start + segments_[s].size;
-        if (start > static_cast<int32_t>(hold.reached)) return;
-        hold.reached = std::max(hold.reached, static_cast<uint32_t>(std::max(end, 0)));
+        const int64_t start = segments_[s].seq - hold.base, end = start + segments_[s].size;
+        if (start > hold.reached) return;
+        if (end > hold.reached) hold.reached = static_cast<uint32_t>(end);
         hold.edge = s;
     }
 }
 
-AddResult HoldTable::add(uint32_t slot, rte_mbuf* mbuf, uint32_t seq, Bytes payload, bool fin) {
+AddResult HoldTable::add(uint32_t slot, rte_mbuf* mbuf, Seq seq, Bytes payload, bool fin) {
     Hold& hold = holds_[slot];
-    const int32_t start = distance(hold.base, seq);
-    const int32_t end = start + static_cast<int32_t>(payload.size());
-    constexpr auto kReach = static_cast<int32_t>(kHelloMax);
-    if (end > kReach || start < -kReach) return AddResult::too_far;
+    const int64_t start = seq - hold.base, end = start + static_cast<int64_t>(payload.size());
+    constexpr int64_t kReach = kHelloMax;
+    if (end > kReach || start < -kReach) return AddResult::out_of_window;
     const bool new_fin = fin && !hold.fin;
-    if (end <= static_cast<int32_t>(hold.reached) && !new_fin) return AddResult::duplicate;
+    if (end <= hold.reached && !new_fin) return AddResult::duplicate;
     uint32_t* link = place_for(hold, start, end);
     if (link == nullptr && !new_fin) return AddResult::duplicate;
-    if (hold.segments == kHoldSegments) return AddResult::too_far;
+    if (hold.segments == kHoldSegments) return AddResult::too_many;
     const uint32_t fresh = free_segment_;
     if (fresh == kNone) return AddResult::no_segment;
     if (link == nullptr) link = &segments_[hold.last].next;
@@ -128,7 +121,7 @@ Bytes HoldTable::assemble(uint32_t slot, std::span<uint8_t> out) const {
     for (uint32_t s = hold.first; reached < std::min<size_t>(hold.reached, out.size());
          s = segments_[s].next) {
         const Segment& segment = segments_[s];
-        const int32_t skip = static_cast<int32_t>(reached) - distance(hold.base, segment.seq);
+        const int64_t skip = int64_t{reached} - (segment.seq - hold.base);
         if (skip >= segment.size) continue;
         const size_t n = std::min<size_t>(segment.size - static_cast<size_t>(skip), out.size() - reached);
         std::copy_n(segment.payload + skip, n, out.begin() + reached);

@@ -35,7 +35,7 @@ struct Hold {
     uint64_t hash = 0;
     uint64_t deadline_us = 0;
     uint64_t limit_us = 0;    // collecting: the deadline is never later
-    uint32_t base = 0;        // sequence number of the stream's first byte
+    Seq base;                 // of the stream's first byte
     uint32_t wanted = 0;      // stream bytes that the parser needs at least
     uint32_t reached = 0;     // stream bytes that are there without a gap
     uint32_t first = kNone;   // segments in stream order
@@ -57,9 +57,10 @@ struct Hold {
 
 enum class AddResult : uint8_t {
     added,
-    duplicate,   // brings no new byte
-    too_far,     // outside of what a hello may have: bytes or segments
-    no_segment,  // none left in the table
+    duplicate,      // brings no new byte
+    out_of_window,  // not within kHelloMax bytes of the stream's beginning
+    too_many,       // the hold has kHoldSegments already
+    no_segment,     // none left in the table
 };
 
 /// One client's segments in one hold: a hello of kHelloDefault bytes cut to 16-byte segments.
@@ -72,14 +73,14 @@ class HoldTable {
 
     [[nodiscard]] uint32_t find(uint64_t hash, const Tuple& tuple) const;  // slot or kNone
     /// A free slot, entered under this connection; kNone when all are in use.
-    uint32_t open(uint64_t hash, const Tuple& tuple, uint16_t service, uint32_t base, uint64_t deadline_us);
+    uint32_t open(uint64_t hash, const Tuple& tuple, uint16_t service, Seq base, uint64_t deadline_us);
     [[nodiscard]] Hold& at(uint32_t slot) { return holds_[slot]; }
     /// The one that has been collecting longest, but for `spared`; kNone when there is none.
     [[nodiscard]] uint32_t oldest(uint32_t spared = kNone) const;
 
     /// `payload` points into the mbuf, which the table owns from `added` on. A FIN counts even without
     /// payload.
-    AddResult add(uint32_t slot, rte_mbuf* mbuf, uint32_t seq, Bytes payload, bool fin);
+    AddResult add(uint32_t slot, rte_mbuf* mbuf, Seq seq, Bytes payload, bool fin);
     /// Copies what is there without a gap to `out` (or as much as fits); a hello in one segment is given as a
     /// view.
     Bytes assemble(uint32_t slot, std::span<uint8_t> out) const;
@@ -139,7 +140,7 @@ class HoldTable {
     struct Segment {
         rte_mbuf* mbuf;
         const uint8_t* payload;
-        uint32_t seq;
+        Seq seq;
         uint32_t next;
         uint16_t size;
         bool sent;
@@ -147,7 +148,7 @@ class HoldTable {
     static constexpr uint64_t kTickUs = 256;
     static constexpr size_t kWheel = 1024;
 
-    uint32_t* place_for(Hold& hold, int32_t start, int32_t end);
+    uint32_t* place_for(Hold& hold, int64_t start, int64_t end);
     void advance(Hold& hold);
     void close(uint32_t slot);
     void wheel_insert(uint32_t slot);

@@ -12,10 +12,10 @@ namespace keyrail::replay {
 
 struct Stream {
     Tuple tuple;
-    uint32_t start = 0;  // sequence number of its first byte, or of the first that the capture has
-    uint32_t fin = 0;    // where it ends
+    Seq start;  // of its first byte, or of the first that the capture has
+    Seq fin;    // where it ends
     bool finished = false;
-    uint32_t next = 0;    // sequence number of the first byte that was not looked at
+    Seq next;             // of the first byte that was not looked at
     uint32_t skip = 0;    // bytes from there to the next TLS record
     bool in_tls = false;  // next + skip is where a TLS record begins; else only a segment's start may be one
     uint32_t hold = kNone;  // segments that wait for more, in the pipeline's hold table

@@ -8,23 +8,24 @@
 namespace keyrail::replay {
 namespace {
 
-int32_t distance(uint32_t a, uint32_t b) { return static_cast<int32_t>(b - a); }
+/// No capture misses so much of a connection that goes on.
+constexpr int64_t kFar = 1 << 30;
 
 /// The hold table passes the mbufs that it is given on, and never looks into them.
 rte_mbuf* as_mbuf(Piece* piece) { return reinterpret_cast<rte_mbuf*>(piece); }
 Piece* as_piece(rte_mbuf* mbuf) { return reinterpret_cast<Piece*>(mbuf); }
 
-uint32_t end_of(const Piece& piece) { return piece.seq + static_cast<uint32_t>(piece.bytes.size()); }
+Seq end_of(const Piece& piece) { return piece.seq + static_cast<uint32_t>(piece.bytes.size()); }
 
 Tuple reversed(const Tuple& tuple) {
     return {tuple.destination, tuple.source, tuple.destination_port, tuple.source_port};
 }
 
 /// Who brought the bytes before `end`.
-Origin origin_of(const Pieces& pieces, uint32_t end) {
+Origin origin_of(const Pieces& pieces, Seq end) {
     Origin origin;
     for (const auto& piece : pieces) {
-        if (distance(piece->seq, end) <= 0) continue;
+        if (!piece->seq.before(end)) continue;
         origin.frame = std::max(origin.frame, piece->frame);
         origin.segments++;
     }
@@ -32,7 +33,7 @@ Origin origin_of(const Pieces& pieces, uint32_t end) {
 }
 
 /// A gap stays, or the stream is another one: the next hello may begin where the next segment does.
-void lose_track(Stream& stream, uint32_t next) {
+void lose_track(Stream& stream, Seq next) {
     stream.next = next;
     stream.skip = 0;
     stream.in_tls = false;
@@ -51,7 +52,7 @@ Stream* Tcp::find(const Tuple& tuple) {
     return at == by_tuple_.end() ? nullptr : &*at->second;
 }
 
-Stream& Tcp::open(const Tuple& tuple, uint32_t start) {
+Stream& Tcp::open(const Tuple& tuple, Seq start) {
     if (streams_.size() == most_streams_) {
         give_up_all(&streams_.front(), "table of connections full");
         by_tuple_.erase(streams_.front().tuple);
@@ -80,7 +81,7 @@ void Tcp::segment(uint64_t frame, const Headers& headers, Bytes payload, uint32_
         return give_up_all(find(reversed(headers.tuple)), kClosed);
     }
     const bool syn = headers.flags & kSyn;
-    const uint32_t seq = headers.seq + (syn ? 1 : 0);
+    const Seq seq = headers.seq + (syn ? 1 : 0);
     if (stream == nullptr && payload.empty() && !syn) return;
     if (stream == nullptr) stream = &open(headers.tuple, seq);
     streams_.splice(streams_.end(), streams_, by_tuple_.at(headers.tuple));
@@ -89,13 +90,13 @@ void Tcp::segment(uint64_t frame, const Headers& headers, Bytes payload, uint32_
         *stream = {.tuple = headers.tuple, .start = seq, .next = seq};
     }
     accept(*stream, frame, seq, payload);
-    const uint32_t end = seq + static_cast<uint32_t>(payload.size());
+    const Seq end = seq + static_cast<uint32_t>(payload.size());
     if (lost > 0) {
         give_up_all(stream, "frame cut short by the capture");
         if (stream->next == end && stream->skip >= lost) {
             stream->skip -= lost;
             stream->next += lost;
-        } else if (distance(stream->next, end + lost) > 0) {
+        } else if (stream->next.before(end + lost)) {
             lose_track(*stream, end + lost);
         }
     }
@@ -113,11 +114,11 @@ void Tcp::finish() {
 }
 
 /// Bytes of the stream: read at once where they are the next ones, else kept.
-void Tcp::accept(Stream& stream, uint64_t frame, uint32_t seq, Bytes bytes) {
-    const int32_t ahead = distance(stream.next, seq);
-    const auto size = static_cast<int32_t>(bytes.size());
-    if (ahead + size <= 0) return;  // sent again
-    if (ahead > 0 && static_cast<uint32_t>(ahead) <= stream.skip) {
+void Tcp::accept(Stream& stream, uint64_t frame, Seq seq, Bytes bytes) {
+    const int64_t ahead = seq - stream.next, end = ahead + static_cast<int64_t>(bytes.size());
+    if (end <= 0) return;      // sent again
+    if (ahead > kFar) return;  // a stranger's
+    if (ahead > 0 && ahead <= stream.skip) {
         // A gap in what would be skipped anyway.
         stream.skip -= static_cast<uint32_t>(ahead);
         stream.next = seq;
@@ -125,7 +126,7 @@ void Tcp::accept(Stream& stream, uint64_t frame, uint32_t seq, Bytes bytes) {
         accept(stream, frame, seq, bytes);
         return accept(stream, std::move(pieces));
     }
-    if (stream.hold == kNone && ahead > 0 && ahead + size > static_cast<int32_t>(kHelloMax)) {
+    if (stream.hold == kNone && ahead > 0 && end > kHelloMax) {
         lose_track(stream, seq);  // no hold reaches that far
         return read(stream, frame, bytes);
     }
@@ -159,7 +160,8 @@ void Tcp::read_hold(Stream& stream) {
         return;
     }
     Pieces pieces = take_hold(stream);
-    take(stream, step, end_of(*pieces.front()) - stream.next, origin_of(pieces, stream.next + step.bytes));
+    take(stream, step, static_cast<uint32_t>(end_of(*pieces.front()) - stream.next),
+         origin_of(pieces, stream.next + step.bytes));
     accept(stream, std::move(pieces));
 }
 
@@ -181,7 +183,7 @@ void Tcp::report(const Stream& stream, uint32_t bytes, const HelloResult& result
 }
 
 /// Keeps a segment until the stream has `wanted` bytes without a gap.
-void Tcp::keep(Stream& stream, uint64_t frame, uint32_t seq, Bytes bytes, uint32_t wanted) {
+void Tcp::keep(Stream& stream, uint64_t frame, Seq seq, Bytes bytes, uint32_t wanted) {
     if (stream.hold == kNone) {
         if (holds_.in_use() == holds_.capacity()) make_room();
         stream.hold = holds_.open(HashTuple()(stream.tuple), stream.tuple, 0, stream.next, 0);
@@ -194,8 +196,11 @@ void Tcp::keep(Stream& stream, uint64_t frame, uint32_t seq, Bytes bytes, uint32
             return;
         case AddResult::duplicate:
             return;
-        case AddResult::too_far:
+        case AddResult::out_of_window:
             give_up(stream, "gap never filled");
+            break;
+        case AddResult::too_many:
+            give_up(stream, "in more segments than a hold may have");
             break;
         case AddResult::no_segment:
             make_room();
@@ -229,7 +234,7 @@ void Tcp::give_up(Stream& stream, std::string_view why) {
         report(stream, reached, step.result, origin_of(pieces, stream.next + reached),
                gap ? "gap never filled" : why);
     lose_track(stream, stream.next + reached);
-    std::erase_if(pieces, [&](const auto& piece) { return distance(stream.next, end_of(*piece)) <= 0; });
+    std::erase_if(pieces, [&](const auto& piece) { return !stream.next.before(end_of(*piece)); });
     if (!pieces.empty()) stream.next = pieces.front()->seq;
     accept(stream, std::move(pieces));
 }

@@ -30,7 +30,7 @@ struct Found {
 /// A segment's payload, kept until its stream can be read.
 struct Piece {
     uint64_t frame;
-    uint32_t seq;
+    Seq seq;
     std::vector<uint8_t> bytes;
 };
 using Pieces = std::vector<std::unique_ptr<Piece>>;
@@ -70,11 +70,11 @@ class Tcp {
     using Streams = std::list<Stream>;  // the latest one used last
 
     Stream* find(const Tuple& tuple);
-    Stream& open(const Tuple& tuple, uint32_t start);
-    void accept(Stream& stream, uint64_t frame, uint32_t seq, Bytes bytes);
+    Stream& open(const Tuple& tuple, Seq start);
+    void accept(Stream& stream, uint64_t frame, Seq seq, Bytes bytes);
     void accept(Stream& stream, Pieces pieces);
     void read(Stream& stream, uint64_t frame, Bytes bytes);
-    void keep(Stream& stream, uint64_t frame, uint32_t seq, Bytes bytes, uint32_t wanted);
+    void keep(Stream& stream, uint64_t frame, Seq seq, Bytes bytes, uint32_t wanted);
     void read_hold(Stream& stream);
     Pieces take_hold(Stream& stream);
     uint32_t take(Stream& stream, const Step& step, uint32_t to_next_segment, Origin origin);

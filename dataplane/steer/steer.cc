@@ -184,7 +184,9 @@ void follow(Packet& packet, const PendingHello& hello, Context& context) {
             return packet.decide(Action::hold, Reason::hello_rest);
         case AddResult::duplicate:
             return packet.decide(Action::drop, Reason::drop_duplicate);
-        case AddResult::too_far:
+        case AddResult::out_of_window:
+            return packet.decide(Action::drop, Reason::drop_out_of_window);
+        case AddResult::too_many:
         case AddResult::no_segment:
             return packet.decide(Action::drop, Reason::drop_no_memory);
     }

@@ -8,6 +8,8 @@
 #include <cstring>
 #include <span>
 
+#include "dataplane/wire/seq.h"
+
 namespace keyrail {
 
 /// Big-endian loads; the caller has checked the bounds.
@@ -71,7 +73,7 @@ struct Headers {
     uint16_t l4 = 0;            // offset of the TCP header
     uint16_t payload = 0;       // offset of the TCP payload
     uint16_t payload_size = 0;  // by the IP length, so Ethernet padding is not in it
-    uint32_t seq = 0, ack = 0;
+    Seq seq, ack;
     Tuple tuple;
     bool operator==(const Headers&) const = default;
 

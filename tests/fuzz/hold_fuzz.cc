@@ -20,6 +20,8 @@ namespace {
 constexpr size_t kClients = 4;
 constexpr uint32_t kFirstSeq = 5001;  // of Client
 constexpr uint16_t kFirstPort = 41000;
+constexpr uint32_t kStray = 8;  // bytes
+constexpr uint8_t kStrayByte = 0xee;
 
 void require(bool what) {
     if (!what) __builtin_trap();
@@ -62,10 +64,19 @@ struct Sender {
         reset |= (flags & kRst) != 0;
         return client.segment(cut(stream, offset, offset + size), offset, flags).frame();
     }
+    /// Not the client's: anywhere on the circle of sequence numbers but where its stream is.
+    Frame stray(uint32_t offset, uint8_t flags) {
+        const auto streams_end = static_cast<uint32_t>(stream.size());
+        if (Seq(offset).before(streams_end) && Seq(0u).back(kStray).before(offset))
+            offset += streams_end + kStray;
+        return client.segment(std::vector<uint8_t>(kStray, kStrayByte), offset, flags).frame();
+    }
     void arrived(const Headers& h, const Frame& frame) {
-        const uint32_t offset = h.seq - kFirstSeq;
+        const int64_t offset = h.seq - kFirstSeq;
         if (h.payload_size == 0) return;
-        require(offset + h.payload_size <= stream.size());
+        const bool strange = offset < 0 || offset >= static_cast<int64_t>(stream.size());
+        if (strange) return require(h.payload_size == kStray && frame[h.payload] == kStrayByte);
+        require(offset + h.payload_size <= static_cast<int64_t>(stream.size()));
         require(std::equal(frame.begin() + h.payload, frame.begin() + h.payload + h.payload_size,
                            stream.begin() + offset));
         require(reset || offset == 0 || got[0]);
@@ -119,6 +130,11 @@ struct Play {
                                       sender.segment(offset + size, size, kAck | kUrg)});
             case 6:
                 return set_down(code[1] & 1);
+            case 7:  // the rest of the circle
+                if (!sender.sent[0]) return;
+                return harness.burst(
+                    kFront, {sender.stray(uint32_t{code[1]} << 24 | uint32_t{code[2]} << 16 | code[3],
+                                          code[3] & 1 ? kAck | kFin : kAck)});
             default:
                 return harness.burst(kFront, {sender.segment(offset, size, kAck)});
         }

@@ -371,7 +371,7 @@ void Client::syn() {
     const Headers h = parse_headers(replies[0]);
     ASSERT_EQ(h.flags, kSyn | kAck);
     ASSERT_EQ(h.ack, base_.seq + 1);
-    cookie = h.seq;
+    cookie = h.seq.value();
     tsval = load32(&replies[0][h.l4 + 28u]);  // MSS, SACK, then the timestamp's value
 }
 

@@ -39,7 +39,7 @@ class Segments : public testing::Test {
     void collect() {
         for (const Frame& frame : harness.wire(kBack)) {
             const Headers h = parse_headers(frame);
-            const uint32_t offset = h.seq - first_seq;
+            const auto offset = static_cast<uint32_t>(h.seq - first_seq);
             blades.insert(destination(frame).back());
             frames_out++;
             if (offset > stream.size()) continue;  // behind a gap
@@ -120,14 +120,17 @@ const Network kNetworks[] = {
     {"fin_on_the_last",
      [](Frames p, const Client& c) {
          const Headers h = parse_headers(p.back());
-         p.back() =
-             c.segment({p.back().begin() + h.payload, p.back().end()}, h.seq - 5001, kAck | kFin).frame();
+         p.back() = c.segment({p.back().begin() + h.payload, p.back().end()},
+                              static_cast<uint32_t>(h.seq - 5001), kAck | kFin)
+                        .frame();
          return p;
      }},
     {"fin_before_the_last",
      [](Frames p, const Client& c) {
          const Headers h = parse_headers(p.back());
-         return with(p, p.size() - 1, c.segment({}, h.seq - 5001 + h.payload_size, kAck | kFin).frame());
+         return with(
+             p, p.size() - 1,
+             c.segment({}, static_cast<uint32_t>(h.seq - 5001) + h.payload_size, kAck | kFin).frame());
      }},
     {"reset_that_is_not_the_clients",
      [](Frames p, const Client& c) { return with(p, 2, c.segment({}, 1u << 20, kRst | kAck).frame()); },
@@ -151,7 +154,7 @@ TEST_P(Arrives, AndGoesHomeInOrder) {
     const auto out = harness.wire(kBack);
     for (const Frame& frame : out) {
         const Headers h = parse_headers(frame);
-        const uint32_t offset = h.seq - first_seq;
+        const auto offset = static_cast<uint32_t>(h.seq - first_seq);
         if (offset > hello.size()) continue;  // early data, out of order as it came
         ASSERT_LE(offset, stream.size());
         stream.resize(offset);
@@ -168,6 +171,50 @@ TEST_P(Arrives, AndGoesHomeInOrder) {
 
 INSTANTIATE_TEST_SUITE_P(Table, Arrives, testing::ValuesIn(kNetworks),
                          [](const auto& row) { return std::string(row.param.name); });
+
+// --- what is not the client's
+
+/// Segments at places of the circle of sequence numbers where the client cannot be: a blade never gets them
+/// with a hold, nothing waits for them, and the hello is read as if they had not come.
+TEST_F(Segments, NothingFarAheadOrBehindIsHeld) {
+    const std::vector<uint32_t> far = {0x7ffffff8, 0x7ffffffc, 0x7fffffff, 0x80000000,     0x80000001,
+                                       0xc0000000, 1u << 20,   1u << 17,   0u - (1u << 17)};
+    send({piece(0)});
+    uint64_t sent = 0;
+    for (const uint32_t offset : far) {
+        for (const int flags : {kAck | kPsh, kAck | kFin, kAck | kUrg, kAck | kRst}) {
+            send({client.segment({1, 2, 3, 4, 5, 6, 7, 8}, offset, static_cast<uint8_t>(flags)).frame()});
+            EXPECT_EQ(harness.held(), 1u) << std::hex << offset;
+            EXPECT_EQ(frames_out, 0u) << std::hex << offset;
+            sent++;
+        }
+    }
+    EXPECT_EQ(harness.count(Reason::drop_out_of_window), sent - far.size()) << "all but the RSTs";
+    for (size_t i = 1; i < pieces(); i++) send({piece(i)});
+    EXPECT_EQ(stream, hello);
+    EXPECT_EQ(harness.count(Reason::steer_home), 1u);
+    EXPECT_EQ(frames_out, pieces());
+}
+
+/// Where a blade has the connection, its kernel judges them; they come there as they were sent, and reading
+/// goes on.
+TEST_F(Segments, NothingFarAwayEndsReadingInPassing) {
+    send({piece(0)});
+    wait(11'000);  // a blade gets it
+    ASSERT_EQ(frames_out, 1u);
+    for (const uint32_t offset : {0x7ffffffcu, 0x80000000u, 1u << 20}) {
+        const Frame stray = client.segment({1, 2, 3, 4, 5, 6, 7, 8}, offset, kAck | kFin).frame();
+        harness.burst(kFront, {stray});
+        const auto out = harness.wire(kBack);
+        ASSERT_EQ(out.size(), 1u);
+        EXPECT_EQ(behind_macs(out[0]), behind_macs(stray));
+    }
+    for (size_t i = 1; i < pieces(); i++) send({piece(i)});
+    for (const MoveAsk& ask : harness.asks()) harness.answer(ask, true);
+    collect();
+    EXPECT_EQ(stream, hello);
+    EXPECT_EQ(harness.count(Reason::steer_move) + harness.count(Reason::steer_home), 1u);
+}
 
 // --- it does not: the prefix goes on, the rest is read in passing, the session comes after
 
@@ -319,10 +366,14 @@ TEST_F(Segments, ResetWhileItIsReadInPassing) {
     EXPECT_EQ(harness.context().holds_table.kept_segments(), 0u);
 }
 
+/// The window of our SYN-ACK is 64 240 bytes: not the client's, and so it ends nothing.
 TEST_F(Segments, TooFarAhead) {
     send({piece(0), client.data({1, 2, 3}, 70'000)});
-    EXPECT_EQ(frames_out, 2u) << "what is held goes on, and this behind it";
-    EXPECT_EQ(harness.count(Reason::steer_too_long), 1u);
+    EXPECT_EQ(frames_out, 0u);
+    EXPECT_EQ(harness.count(Reason::drop_out_of_window), 1u);
+    for (size_t i = 1; i < pieces(); i++) send({piece(i)});
+    EXPECT_EQ(stream, hello);
+    EXPECT_EQ(harness.count(Reason::steer_home), 1u);
     EXPECT_EQ(harness.context().holds_table.in_use(), 0u);
 }
 

@@ -25,7 +25,7 @@ inline uint16_t answer_syn(std::span<uint8_t> frame, const Headers& h, const Coo
 inline bool cookie_acknowledged(std::span<const uint8_t> frame, const Headers& h, const CookieKeys& keys) {
     const Acknowledgement acknowledgement(frame, h);
     CookieMacs macs;
-    const uint16_t mac = macs.add(cookie_tuple(h.tuple, h.seq - 1), acknowledgement.options());
+    const uint16_t mac = macs.add(cookie_tuple(h.tuple, h.seq.back(1)), acknowledgement.options());
     macs.make(keys);
     return acknowledgement.carries(macs[mac], keys);
 }

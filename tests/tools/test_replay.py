@@ -66,6 +66,18 @@ def test_a_gap_too_wide_to_wait_behind(tmp_path: Path) -> None:
     assert [(line["complete"], line["sni"]) for line in lines] == [(True, "www.keyrail.test")]
 
 
+@pytest.mark.parametrize("flags", [ACK, ACK | FIN])
+@pytest.mark.parametrize("ahead", [2**31 - 8, 2**31 - 1, 2**31, 2**31 + 1, 3 * 2**30])
+def test_a_segment_far_away_on_the_circle_of_sequence_numbers(tmp_path: Path, ahead: int, flags: int) -> None:
+    """No connection goes on a gigabyte further: it is not of this one, and costs it nothing."""
+    hello, start = client_hello(), 1000
+    [first, second] = segments(hello, [(0, 100), (100, len(hello))])
+    frames = [ethernet(packet(b"", start - 1, SYN)), first, ethernet(packet(b"x" * 8, start + ahead, flags)), second]
+    lines = replay(write(tmp_path / "far.pcap", frames))
+    assert [(line["complete"], line["sni"], line["hello_bytes"]) for line in lines] == [
+        (True, "www.keyrail.test", len(hello))]
+
+
 def test_a_line_says_what_the_hello_says(tmp_path: Path) -> None:
     hello = client_hello()
     [line] = replay(write(tmp_path / "a", [ethernet(packet(b"", 999, SYN)), ethernet(packet(hello, 1000))]))

@@ -86,11 +86,12 @@ TEST_F(HoldTest, FinKeepsItsPlace) {
 
 TEST_F(HoldTest, BoundedInBytesSegmentsAndHolds) {
     const uint32_t slot = open(1);
-    const auto at = [&](uint32_t offset) {
-        return table.add(slot, mbuf(1), kBase + offset, Bytes(stream).first(1), false);
-    };
-    EXPECT_EQ(at(kHelloMax), AddResult::too_far);
-    EXPECT_EQ(at(0x80000000u), AddResult::too_far);
+    for (const uint32_t far :
+         {kHelloMax, 0x7ffffffcu, 0x7fffffffu, 0x80000000u, 0x80000001u, 0u - kHelloMax - 1})
+        for (const bool fin : {false, true})
+            EXPECT_EQ(table.add(slot, mbuf(1), kBase + far, Bytes(stream).first(8), fin),
+                      AddResult::out_of_window)
+                << far;
     for (uint32_t i = 0; i < 64; i++) ASSERT_EQ(add(slot, 2 * i, 1, i), AddResult::added);
     EXPECT_EQ(add(slot, 200, 1), AddResult::no_segment);
     for (uint64_t hash = 2; hash <= 4; hash++) EXPECT_NE(open(hash), kNone);
@@ -108,7 +109,7 @@ TEST_F(HoldTest, OneClientCannotTakeEverything) {
     uint32_t added = 0;
     for (; result == AddResult::added; added++)
         result = big.add(slot, mbuf(1), kBase + 2 * added, Bytes(stream).first(1), false);
-    EXPECT_EQ(result, AddResult::too_far);
+    EXPECT_EQ(result, AddResult::too_many);
     EXPECT_EQ(added, kHoldSegments + 1u);
 }
 

@@ -95,8 +95,8 @@ struct Answer {
     [[nodiscard]] Frame reply(bool timestamps, std::vector<uint8_t> payload = {}) const {
         TcpSegment s = syn;
         s.flags = kAck;
-        s.seq = h.ack;
-        s.ack = h.seq + 1;
+        s.seq = h.ack.value();
+        s.ack = (h.seq + 1).value();
         s.options = timestamps ? test::timestamp_option(78, options().tsval()) : std::vector<uint8_t>{};
         s.payload = std::move(payload);
         return s.frame();
@@ -128,7 +128,7 @@ TEST_P(SynCookie, AnswersAndRecognisesItsAnswer) {
     EXPECT_TRUE(test::tcp_checksum_good(answer.frame));
     EXPECT_TRUE(test::ip_checksum_good(answer.frame));
     const uint64_t classes = answer.h.ipv6 ? KR_COOKIE_MSS6 : KR_COOKIE_MSS4;
-    EXPECT_EQ(classes >> (16 * (answer.h.seq >> KR_COOKIE_MSS_SHIFT & 3)) & 0xffff, GetParam().mss);
+    EXPECT_EQ(classes >> (16 * (answer.h.seq.value() >> KR_COOKIE_MSS_SHIFT & 3)) & 0xffff, GetParam().mss);
     EXPECT_EQ(answer.options().timestamp, GetParam().timestamps);
     EXPECT_TRUE(acknowledged(answer.reply(GetParam().timestamps)));
     EXPECT_TRUE(acknowledged(answer.reply(GetParam().timestamps, {1, 2, 3})));
@@ -175,7 +175,7 @@ INSTANTIATE_TEST_SUITE_P(
 
 TEST(SynCookie, KeyIdSelectsTheKey) {
     const Answer answer(syn_with(test::linux_syn_options()), 1);
-    EXPECT_TRUE(answer.h.seq & KR_COOKIE_KEY_ID);
+    EXPECT_TRUE(answer.h.seq.value() & KR_COOKIE_KEY_ID);
     EXPECT_TRUE(acknowledged(answer.reply(true), 1));
 }
 

@@ -69,10 +69,10 @@ Say Client::again() const {
     return Say::nothing;
 }
 
-uint32_t Client::seq(Say say, const Lengths& lengths) const {
+Seq Client::seq(Say say, const Lengths& lengths) const {
     switch (say) {
         case Say::syn:
-            return own_ - 1;
+            return own_.back(1);
         case Say::request:
             return own_ + lengths.hello;
         case Say::fin:
@@ -90,7 +90,7 @@ uint32_t Client::seq(Say say, const Lengths& lengths) const {
 Step Blade::opened(const Segment& segment) {
     if (segment.flags & kSyn) {
         constexpr uint32_t kSpread = 2654435761;  // any initial sequence number would do
-        begin(segment.seq * kSpread + 1, segment.seq + 1, segment.tsval);
+        begin(segment.seq.value() * kSpread + 1, segment.seq + 1, segment.tsval);
         state_ = State::open;
         return {Say::syn_ack};
     }
@@ -142,10 +142,10 @@ Say Blade::again() const {
     }
 }
 
-uint32_t Blade::seq(Say say, const Lengths& lengths) const {
+Seq Blade::seq(Say say, const Lengths& lengths) const {
     switch (say) {
         case Say::syn_ack:
-            return own_ - 1;
+            return own_.back(1);
         case Say::response:
             return own_ + lengths.flight;
         case Say::fin:

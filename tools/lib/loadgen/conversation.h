@@ -28,7 +28,7 @@ struct Lengths {
 struct Segment {
     uint8_t flags = 0;  // TcpFlag
     uint16_t size = 0;  // of the payload
-    uint32_t seq = 0, ack = 0;
+    Seq seq, ack;
     uint32_t tsval = 0;  // RFC 7323; 0 when it has none
 
     [[nodiscard]] bool empty() const { return size == 0 && !(flags & kFin); }
@@ -58,28 +58,28 @@ struct Step {
 /// What both sides keep of TCP: sequence numbers, and the other's clock to echo.
 class Stream {
   public:
-    [[nodiscard]] uint32_t next_expected() const { return next_; }
+    [[nodiscard]] Seq next_expected() const { return next_; }
     [[nodiscard]] uint32_t echo() const { return echo_; }
 
   protected:
     enum class Place : uint8_t { in_order, duplicate, gap };
     Place place(const Segment& segment) {
-        const auto ahead = static_cast<int32_t>(segment.seq - next_);
+        const int64_t ahead = segment.seq - next_;
         if (ahead != 0) return ahead < 0 ? Place::duplicate : Place::gap;
         next_ += segment.size + (segment.flags & kFin ? 1 : 0);
         echo_ = segment.tsval;
         return Place::in_order;
     }
-    void begin(uint32_t own, uint32_t peers, uint32_t tsval) {
+    void begin(Seq own, Seq peers, uint32_t tsval) {
         own_ = own;
         first_ = next_ = peers;
         echo_ = tsval;
     }
-    [[nodiscard]] uint32_t received() const { return next_ - first_; }
+    [[nodiscard]] int64_t received() const { return next_ - first_; }
 
-    uint32_t own_ = 0;    // our first byte's sequence number
-    uint32_t first_ = 0;  // theirs
-    uint32_t next_ = 0;
+    Seq own_;    // our first byte
+    Seq first_;  // theirs
+    Seq next_;
     uint32_t echo_ = 0;
 };
 
@@ -89,7 +89,7 @@ class Client : public Stream {
     enum class State : uint8_t { idle, syn, hello, request, fin };
 
     /// The next thing to say is Say::syn.
-    void start(uint32_t isn) {
+    void start(Seq isn) {
         begin(isn + 1, 0, 0);
         state_ = State::syn;
     }
@@ -100,7 +100,7 @@ class Client : public Stream {
     /// What to say again when no answer comes.
     [[nodiscard]] Say again() const;
     /// Sequence number of what is said; of ack_and_hello, both have the same.
-    [[nodiscard]] uint32_t seq(Say say, const Lengths& lengths) const;
+    [[nodiscard]] Seq seq(Say say, const Lengths& lengths) const;
 
   private:
     State state_ = State::idle;
@@ -114,7 +114,7 @@ class Blade : public Stream {
     Step receive(const Segment& segment, const Lengths& lengths, bool accepts);
 
     [[nodiscard]] State state() const { return state_; }
-    [[nodiscard]] uint32_t seq(Say say, const Lengths& lengths) const;
+    [[nodiscard]] Seq seq(Say say, const Lengths& lengths) const;
 
   private:
     Step opened(const Segment& segment);

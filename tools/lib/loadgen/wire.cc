@@ -42,8 +42,8 @@ uint16_t write_frame(uint8_t* out, const Path& path, const Segment& segment, uin
     HeaderWriter tcp(out + kTcp);
     tcp.count(write_ipv4(out + kIp, path.source, path.destination, size) + payload.sum);
     tcp.put(uint32_t{path.source_port} << 16 | path.destination_port);
-    tcp.put(segment.seq);
-    tcp.put(segment.ack);
+    tcp.put(segment.seq.value());
+    tcp.put(segment.ack.value());
     tcp.put(header / 4 << 28 | uint32_t{segment.flags} << 16 | kWindow);
     tcp.put_raw(0);  // checksum, urgent pointer
     syn ? write_syn_options(tcp, segment.tsval, tsecr) : write_options(tcp, segment.tsval, tsecr);
