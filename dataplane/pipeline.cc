@@ -31,7 +31,7 @@ void hand_over(Packet& packet, Context& context) {
     context.stats.count(packet.reason);
 }
 
-void finish(Packet& packet, uint8_t port, Context& context) {
+void finish(Packet& packet, Context& context) {
     switch (packet.action) {
         case Action::forward:
             return forward(packet, context);
@@ -42,10 +42,10 @@ void finish(Packet& packet, uint8_t port, Context& context) {
         case Action::handoff:
             return hand_over(packet, context);
         case Action::reply:
-            context.tx.send(port, packet.mbuf);
+            context.tx.send(packet.port, packet.mbuf);
             break;
         case Action::punt:
-            context.tx.punt(port, packet.mbuf);
+            context.tx.punt(packet.port, packet.mbuf);
             break;
     }
     context.stats.count(packet.reason);
@@ -58,7 +58,7 @@ void run_pipeline(Burst& burst, Context& context) {
     parse::process(burst, context);
     bind::process(burst, context);
     steer::process(burst, context);
-    for (Packet& packet : burst.all()) finish(packet, burst.port, context);
+    for (Packet& packet : burst.all()) finish(packet, context);
 }
 
 void run_timers(Burst& burst, Context& context) {

@@ -86,14 +86,16 @@ struct Worker::Impl {
     }
 
     /// Stage `rx`, second half: the mbufs of one burst, their data on its way into the cache.
-    void process(rte_mbuf* const* mbufs, uint16_t count, uint8_t port) {
-        burst.port = port;
+    /// `port_of(mbuf)`: where each came from.
+    template <typename PortOf>
+    void process(rte_mbuf* const* mbufs, uint16_t count, PortOf port_of) {
         burst.count = count;
         for (uint16_t i = 0; i < count; i++) {
             Packet& packet = burst.packets[i];
             packet.mbuf = mbufs[i];
             packet.data = rte_pktmbuf_mtod(mbufs[i], uint8_t*);
             packet.size = mbufs[i]->data_len;
+            packet.port = port_of(*mbufs[i]);
             rte_prefetch0(packet.data);
         }
         run_pipeline(burst, *context);
@@ -106,7 +108,7 @@ struct Worker::Impl {
         const uint16_t count = rte_eth_rx_burst(wire.device, context->worker, mbufs.data(), kBurst);
         if (count == 0) return false;
         context->stats.rx.add(count);
-        process(mbufs.data(), count, port);
+        process(mbufs.data(), count, [port](const rte_mbuf&) { return port; });
         return true;
     }
 
@@ -131,15 +133,9 @@ struct Worker::Impl {
         const unsigned count =
             rte_ring_dequeue_burst(ring, reinterpret_cast<void**>(mbufs.data()), kBurst, nullptr);
         if (count == 0) return false;
-        process(mbufs.data(), static_cast<uint16_t>(count), front_port(mbufs[0]->port));
+        process(mbufs.data(), static_cast<uint16_t>(count),
+                [this](const rte_mbuf& mbuf) { return context->ports.index_of(mbuf.port); });
         return true;
-    }
-
-    [[nodiscard]] uint8_t front_port(uint16_t device) const {
-        const auto& list = context->ports.list;
-        for (size_t i = 0; i < list.size(); i++)
-            if (list[i].device == device) return static_cast<uint8_t>(i);
-        return 0;
     }
 
     bool poll_answers() {

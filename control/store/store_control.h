@@ -7,16 +7,10 @@
 #include <cstdint>
 #include <string_view>
 
+#include "dataplane/common/ids.h"
 #include "dataplane/common/session_name.h"
 
 namespace keyrail {
-
-/// What names a service within the store, where a string has no place. Never 0, which means "not known".
-constexpr uint64_t service_id(std::string_view name) {
-    uint64_t hash = 0xcbf29ce484222325;  // FNV-1a
-    for (const char c : name) hash = (hash ^ static_cast<uint8_t>(c)) * 0x100000001b3;
-    return hash != 0 ? hash : 1;
-}
 
 /// What one service wants of its sessions. The defaults are the strictest.
 struct SessionPolicy {

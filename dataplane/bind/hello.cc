@@ -32,11 +32,11 @@ PendingHello& pend_packet(Burst& burst, Packet& packet, uint16_t bound, Reason u
     return pending;
 }
 
-/// All that is in the hold is.
-PendingHello& pend_hold(Burst& burst, uint32_t slot, Reason unnamed, Context& context) {
+/// All that is in the hold is. `service`: of its connection, in the snapshot of this burst.
+PendingHello& pend_hold(Burst& burst, uint32_t slot, uint16_t service, Reason unnamed, Context& context) {
     Hold& hold = context.holds_table.at(slot);
     hold.phase = HoldPhase::deciding;
-    PendingHello& pending = pend(burst, hold.hash, hold.service, hold.bound, unnamed, context);
+    PendingHello& pending = pend(burst, hold.hash, service, hold.bound, unnamed, context);
     pending.hold = slot;
     return pending;
 }
@@ -83,10 +83,33 @@ void keep(Packet& packet, uint32_t slot, Context& context) {
 }
 
 /// Nothing came for too long: steered with what is known, and read on.
-void give_up(Burst& burst, uint32_t slot, Context& context) {
-    Hold& hold = context.holds_table.at(slot);
-    hold.read_on = true;
-    pend_hold(burst, slot, Reason::steer_incomplete, context);
+void give_up(Burst& burst, uint32_t slot, uint16_t service, Context& context) {
+    context.holds_table.at(slot).read_on = true;
+    pend_hold(burst, slot, service, Reason::steer_incomplete, context);
+}
+
+/// Its session was to move to a blade that may not have the client any more. Steered anew, without the
+/// session: it has waited long enough.
+void steer_anew(Burst& burst, uint32_t slot, uint16_t service, Context& context) {
+    context.holds_table.stop_moving(slot);
+    ClientHello hello;
+    const Bytes stream = context.holds_table.assemble(slot, context.stream);
+    const HelloResult result = read(stream, service, context, hello);
+    PendingHello& pending = pend_hold(burst, slot, service, Reason::steer_move_failed, context);
+    if (result.status == HelloStatus::complete) describe(pending, hello, context);
+    pending.name_count = 0;
+}
+
+/// The timer of a hold that no blade has yet, and for which none is chosen.
+void time_is_up(Burst& burst, uint32_t slot, Context& context) {
+    constexpr uint64_t kMomentUs = 1000;
+    const Hold& hold = context.holds_table.at(slot);
+    const uint16_t service = context.service_at(hold.tuple);
+    if (service == kNoService) return drop_hold(slot, Reason::drop_service_gone, context);
+    if (burst.hello_count == kBurst)  // more than fits: in a moment
+        return context.holds_table.set_deadline(slot, context.clock.us + kMomentUs);
+    if (hold.phase == HoldPhase::moving) return steer_anew(burst, slot, service, context);
+    give_up(burst, slot, service, context);
 }
 
 void start_hold(Burst& burst, Packet& packet, Seq first_seq, uint16_t bound, uint32_t wanted,
@@ -140,7 +163,7 @@ void not_kept(Burst& burst, Packet& packet, uint32_t slot, AddResult result, Con
     if (result == AddResult::out_of_window) return packet.decide(Action::drop, Reason::drop_out_of_window);
     const bool full = result == AddResult::no_segment;
     packet.follows = burst.hello_count;
-    pend_hold(burst, slot, full ? Reason::steer_hold_full : Reason::steer_too_long, context);
+    pend_hold(burst, slot, packet.service, full ? Reason::steer_hold_full : Reason::steer_too_long, context);
 }
 
 }  // namespace
@@ -172,13 +195,14 @@ void further_segment(Burst& burst, Packet& packet, uint32_t slot, Context& conte
     if (added != AddResult::added) return not_kept(burst, packet, slot, added, context);
     if (hold.reached < hold.wanted) return keep(packet, slot, context);
     ClientHello hello;
-    const HelloResult result = read(table.assemble(slot, context.stream), hold.service, context, hello);
+    const HelloResult result = read(table.assemble(slot, context.stream), packet.service, context, hello);
     if (result.status == HelloStatus::need_more) {
         hold.wanted = result.offset;
         return keep(packet, slot, context);
     }
     packet.decide(Action::hold, Reason::hello_rest);
-    PendingHello& pending = pend_hold(burst, slot, unnamed_reason(result.status, hello), context);
+    PendingHello& pending =
+        pend_hold(burst, slot, packet.service, unnamed_reason(result.status, hello), context);
     if (result.status == HelloStatus::complete) describe(pending, hello, context);
 }
 
@@ -188,15 +212,13 @@ bool follows_pending(const Burst& burst, Packet& packet) {
 }
 
 void expire(Burst& burst, Context& context) {
-    constexpr uint64_t kMomentUs = 1000;
     context.holds_table.expire(context.clock.us, [&](uint32_t slot) {
         const Hold& hold = context.holds_table.at(slot);
         if (hold.phase == HoldPhase::deciding) return;
-        if (hold.phase == HoldPhase::moving)
-            return release(slot, hold.target, Reason::steer_move_late, context);
-        if (hold.bound != 0) return stop_reading(slot, context);
-        if (burst.hello_count < kBurst) return give_up(burst, slot, context);
-        context.holds_table.set_deadline(slot, context.clock.us + kMomentUs);  // more than fits: in a moment
+        const bool moving = hold.phase == HoldPhase::moving;
+        if (moving && end_move(slot, hold.target, Reason::steer_move_late, context)) return;
+        if (!moving && hold.bound != 0) return stop_reading(slot, context);
+        time_is_up(burst, slot, context);
     });
 }
 

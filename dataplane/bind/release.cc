@@ -16,10 +16,12 @@ bool make_room(uint32_t spared, Context& context) {
     const uint32_t slot = context.holds_table.oldest(spared);
     if (slot == kNone) return false;
     const Hold& hold = context.holds_table.at(slot);
-    const Maglev& ring = context.pool(hold.service).ring;
+    const uint16_t service = context.service_at(hold.tuple);
     if (hold.bound != 0) {
         stop_reading(slot, context);
-    } else if (ring.empty()) {
+    } else if (service == kNoService) {
+        drop_hold(slot, Reason::drop_service_gone, context);
+    } else if (const Maglev& ring = context.pool(service).ring; ring.empty()) {
         drop_hold(slot, Reason::drop_no_blade, context);
     } else {
         release(slot, ring.at(hold.hash), Reason::steer_hold_full, context);
@@ -28,7 +30,15 @@ bool make_room(uint32_t spared, Context& context) {
 }
 
 uint32_t open(const Packet& packet, Seq first_seq, Context& context) {
-    return context.holds_table.open(packet.hash, packet.h.tuple, packet.service, first_seq, context.clock.us);
+    return context.holds_table.open(packet.hash, packet.h.tuple, first_seq, context.clock.us);
+}
+
+/// May the connection go there, by the tables of now?
+bool may_go_to(uint16_t blade, const Hold& hold, const Context& context) {
+    if (context.snapshot->blades[blade].state <= BladeState::down) return false;
+    if (hold.bound != 0) return blade == hold.bound;
+    const uint16_t service = context.service_at(hold.tuple);
+    return service != kNoService && context.service(service).has_member(blade);
 }
 
 }  // namespace
@@ -74,6 +84,20 @@ void release(uint32_t slot, uint16_t blade, Reason reason, Context& context) {
         if (sent) return rte_pktmbuf_free(mbuf);
         send(mbuf);
     });
+}
+
+bool end_move(uint32_t slot, uint16_t blade, Reason reason, Context& context) {
+    Hold& hold = context.holds_table.at(slot);
+    if (may_go_to(blade, hold, context)) {
+        release(slot, blade, reason, context);
+    } else if (hold.bound != 0) {
+        drop_hold(slot, Reason::drop_no_blade, context);
+    } else {
+        hold.target = 0;
+        context.holds_table.set_deadline(slot, context.clock.us);
+        return false;
+    }
+    return true;
 }
 
 void read_on(uint32_t slot, uint16_t blade, Context& context) {

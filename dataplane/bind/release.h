@@ -21,6 +21,10 @@ AddResult add_if_room(uint32_t slot, const Packet& packet, Context& context);
 /// segment. A hello that is to be read on stays for that.
 void release(uint32_t slot, uint16_t blade, Reason reason, Context& context);
 
+/// The move that a hold waits for has ended, or its time has: it is released to `blade`. False: by the tables
+/// of now its connection may not go there; the timers will steer it anew.
+bool end_move(uint32_t slot, uint16_t blade, Reason reason, Context& context);
+
 /// From now on the hello in the hold is read in passing, on its way to the blade that has the connection.
 void read_on(uint32_t slot, uint16_t blade, Context& context);
 /// The end of that without a session name: frees the slot; the blade has all segments already.

@@ -3,11 +3,21 @@
 #pragma once
 
 #include <cstdint>
+#include <string_view>
 
 namespace keyrail {
 
 /// Blades are named by the operator: their id is in session names and messages. 0 is no blade.
 inline constexpr uint16_t kBladeIdMin = 1;
 inline constexpr uint16_t kBladeIdMax = 4095;
+
+/// What names a service where a string has no place: made of its name, so the same service has the same id in
+/// every snapshot, store and process, and no other one ever gets it. Never 0, which means "not known".
+using ServiceId = uint64_t;
+constexpr ServiceId service_id(std::string_view name) {
+    uint64_t hash = 0xcbf29ce484222325;  // FNV-1a
+    for (const char c : name) hash = (hash ^ static_cast<uint8_t>(c)) * 0x100000001b3;
+    return hash != 0 ? hash : 1;
+}
 
 }  // namespace keyrail

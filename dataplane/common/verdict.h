@@ -64,6 +64,7 @@ enum class Action : uint8_t {
     X(drop_fragment, "IP fragment for a service")                                                   \
     X(drop_icmp_unowned, "ICMP error about a connection that no blade has")                         \
     X(drop_no_blade, "no blade of the pool is up")                                                  \
+    X(drop_service_gone, "held segment of a service that is no longer configured")                  \
     X(drop_blade_unresolved, "the blade's MAC is not known")                                        \
     X(drop_no_memory, "no mbuf or hold segment left")                                               \
     X(drop_tx_full, "transmit queue full")                                                          \

@@ -24,6 +24,7 @@ struct Packet {
     rte_mbuf* mbuf;
     uint8_t* data;  // first byte of the Ethernet header
     uint16_t size;  // of the frame
+    uint8_t port;   // index into Ports: where it came from
     Action action;
     Reason reason;
     bool decided;      // action and reason are final
@@ -78,9 +79,9 @@ struct PendingHello {
     uint8_t older = 0;    // in Burst's index
 };
 
+/// All of its packets came from ports of one role.
 class Burst {
   public:
-    uint8_t port = 0;  // index into Ports: where all of them came from
     uint16_t count = 0;
     uint16_t hello_count = 0;
     std::array<Packet, kBurst> packets;

@@ -73,6 +73,11 @@ struct Context {
     std::array<uint8_t, kHelloMax> scratch;  // a hello gathered from several records
 
     [[nodiscard]] const Service& service(uint16_t index) const { return snapshot->services[index]; }
+    /// The service of a connection that outlived a burst. kNoService: nobody serves that address and port any
+    /// more.
+    [[nodiscard]] uint16_t service_at(const Tuple& tuple) const {
+        return snapshot->find(tuple.destination, tuple.destination_port);
+    }
     /// The pool of a service where nothing is known of the content asked for.
     [[nodiscard]] const Pool& pool(uint16_t service_index) const {
         return snapshot->pools[service(service_index).pool];

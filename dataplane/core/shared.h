@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <random>
 
+#include "dataplane/common/ids.h"
 #include "dataplane/common/session_name.h"
 #include "dataplane/profile/profile.h"
 #include "dataplane/tables/next_hop.h"
@@ -28,7 +29,7 @@ struct MoveAsk {
     uint64_t move_id;  // worker index << 56 | hold slot and its generation; opaque to everyone else
     SessionName name;
     uint16_t from, to;
-    uint16_t service;      // index into Snapshot::services
+    ServiceId service;     // the control thread may have another snapshot when it looks
     uint16_t tls_version;  // 0x0303 or 0x0304
     uint32_t budget_us;
 };

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <iterator>
 
 #include "dataplane/core/names.h"
 #include "link.pb.h"
@@ -127,17 +128,24 @@ Result<uint16_t> pool_of(const google::protobuf::RepeatedField<uint32_t>& ids, S
     return index;
 }
 
+void use_pool(Service& service, const Pool& pool) {
+    service.served |= !pool.ring.empty();
+    std::vector<uint16_t> members;
+    std::ranges::set_union(service.members, pool.blades, std::back_inserter(members));
+    service.members = std::move(members);
+}
+
 Result<void> add_pools(const link::Service& message, Snapshot& snapshot, Service& service) {
     const auto pool = pool_of(message.blade_ids(), snapshot, service.name);
     if (!pool) return tl::make_unexpected(pool.error());
     service.pool = *pool;
-    service.served = !snapshot.pools[*pool].ring.empty();
+    use_pool(service, snapshot.pools[*pool]);
     for (const link::Route& route : message.routes()) {
         const auto to = pool_of(route.blade_ids(), snapshot, service.name);
         if (!to) return tl::make_unexpected(to.error());
         if (const auto added = service.routes.add(route.server_name(), route.alpn(), *to); !added)
             return fail("service {}: {}", service.name, added.error().message);
-        service.served |= !snapshot.pools[*to].ring.empty();
+        use_pool(service, snapshot.pools[*to]);
     }
     return {};
 }
@@ -145,6 +153,7 @@ Result<void> add_pools(const link::Service& message, Snapshot& snapshot, Service
 Result<Service> make_service(const link::Service& message, Snapshot& snapshot) {
     Service service;
     service.name = message.name();
+    service.id = service_id(service.name);
     service.by_session = message.steering() == link::STEER_SESSION;
     service.late = message.binding() == link::BIND_LATE;
     if (message.port() < 1 || message.port() > UINT16_MAX)
@@ -171,12 +180,17 @@ Snapshot::~Snapshot() {
 }
 
 /// Where the service at this VIP and port is, or is to be.
-Snapshot::Slot* Snapshot::slot(const Address& address, uint16_t port) {
+Snapshot::Slot* Snapshot::slot(const Address& address, uint32_t port) {
     const Slot wanted(address, port);
     for (size_t i = wanted.hash();; i++) {
         Slot& s = slots_[i & (slots_.size() - 1)];
         if (s.service == kNoService || s.is_at(wanted)) return &s;
     }
+}
+
+const Service* Snapshot::service(ServiceId id) const {
+    const auto found = std::ranges::lower_bound(ids_, id, {}, &std::pair<ServiceId, uint16_t>::first);
+    return found != ids_.end() && found->first == id ? &services[found->second] : nullptr;
 }
 
 uint16_t Snapshot::ticket_blade(Bytes key_name) const {
@@ -208,14 +222,19 @@ Result<std::unique_ptr<Snapshot>> Snapshot::build(const link::Snapshot& message)
             Slot* place = snapshot->slot(*address, service->port);
             if (place->service != kNoService)
                 return fail("service {}: its address and port are another service's", service->name);
-            for (const uint16_t port : {service->port, uint16_t{0}}) {
+            for (const uint32_t port : {uint32_t{service->port}, kAnyPort}) {
                 Slot& at = *snapshot->slot(*address, port);
                 at = Slot(*address, port);
                 at.service = index;
             }
         }
+        snapshot->ids_.emplace_back(service->id, index);
         snapshot->services.push_back(std::move(*service));
     }
+    std::ranges::sort(snapshot->ids_);
+    const auto twice = std::ranges::adjacent_find(snapshot->ids_, {}, &std::pair<ServiceId, uint16_t>::first);
+    if (twice != snapshot->ids_.end())
+        return fail("service {} is there twice", snapshot->services[twice->second].name);
     return snapshot;
 }
 

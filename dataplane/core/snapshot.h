@@ -1,8 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // The immutable tables that control publishes to the workers: services, pools, blades, keys, Maglev rings.
 // Built and checked whole from a link.Snapshot message; swapped in by one pointer; freed after RCU.
+//
+// Indices into services and pools count in one snapshot only, that is within one burst. What outlives a burst
+// names a service by its address and port or by its id, and a blade by its id, and looks again: all of them
+// may be gone.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <memory>
@@ -10,6 +15,7 @@
 #include <vector>
 
 #include "dataplane/common/cookie.h"
+#include "dataplane/common/ids.h"
 #include "dataplane/common/result.h"
 #include "dataplane/common/session_name.h"
 #include "dataplane/tables/content_routes.h"
@@ -39,6 +45,7 @@ struct Pool {
 
 struct Service {
     std::string name;
+    ServiceId id = 0;
     bool by_session = true;  // by session names; false: Maglev of the tuple
     bool late = true;        // by_session: the blade is chosen after the ClientHello; false: at the SYN
     uint16_t port = 0;       // host order
@@ -48,9 +55,11 @@ struct Service {
     uint32_t hello_limit = kHelloDefault;  // bytes, record headers included
     uint16_t pool = 0;                     // index into Snapshot::pools: of hellos that match no route
     ContentRoutes routes;
-    bool content_moves = true;  // a session is moved to where the content is
-    bool served = false;        // one of its pools has a blade for new clients
+    bool content_moves = true;      // a session is moved to where the content is
+    bool served = false;            // one of its pools has a blade for new clients
+    std::vector<uint16_t> members;  // blades of all its pools, ascending
 
+    [[nodiscard]] bool has_member(uint16_t blade) const { return std::ranges::binary_search(members, blade); }
     [[nodiscard]] uint32_t hold_budget(uint16_t tls_version) const {
         return hold_budget_us[tls_version == 0x0304];
     }
@@ -87,14 +96,16 @@ struct Snapshot {
     ~Snapshot();  // wipes the keys
 
     /// The service at this VIP and port, or kNoService.
-    [[nodiscard]] uint16_t find(const Address& address, uint16_t port) const {
+    [[nodiscard]] uint16_t find(const Address& address, uint32_t port) const {
         const Slot wanted(address, port);
         for (size_t i = wanted.hash();; i++) {
             const Slot& s = slots_[i & (slots_.size() - 1)];
             if (s.service == kNoService || s.is_at(wanted)) return s.service;
         }
     }
-    [[nodiscard]] bool is_vip(const Address& address) const { return find(address, 0) != kNoService; }
+    [[nodiscard]] bool is_vip(const Address& address) const { return find(address, kAnyPort) != kNoService; }
+    /// nullptr: there is no such service any more.
+    [[nodiscard]] const Service* service(ServiceId id) const;
     /// The blade that can open tickets with this key name; 0: unknown, or no key name at all.
     [[nodiscard]] uint16_t ticket_blade(Bytes key_name) const;
 
@@ -102,14 +113,15 @@ struct Snapshot {
     static Result<std::unique_ptr<Snapshot>> build(const link::Snapshot& message);
 
   private:
+    static constexpr uint32_t kAnyPort = 1u << 16;  // such a slot says only that the address is a VIP
     /// 32 bytes, two a cache line; compared as three words.
     struct alignas(32) Slot {
         std::array<uint64_t, 2> address{};
-        uint16_t port = 0;              // 0: the slot says only that the address is a VIP
+        uint32_t port = 0;
         uint16_t service = kNoService;  // kNoService: free
 
         Slot() = default;
-        Slot(const Address& at, uint16_t at_port) : port(at_port) {
+        Slot(const Address& at, uint32_t at_port) : port(at_port) {
             std::memcpy(address.data(), at.data(), sizeof at);
         }
         [[nodiscard]] bool is_at(const Slot& other) const {
@@ -123,7 +135,8 @@ struct Snapshot {
             return static_cast<uint64_t>(product >> 64) ^ static_cast<uint64_t>(product);
         }
     };
-    Slot* slot(const Address& address, uint16_t port);
+    Slot* slot(const Address& address, uint32_t port);
+    std::vector<std::pair<ServiceId, uint16_t>> ids_;  // ascending; index into services
     std::vector<Slot> slots_;  // open addressing, a power of two, at most half full; never empty
 };
 

@@ -25,8 +25,7 @@ uint32_t HoldTable::find(uint64_t hash, const Tuple& tuple) const {
     return slot;
 }
 
-uint32_t HoldTable::open(uint64_t hash, const Tuple& tuple, uint16_t service, Seq base,
-                         uint64_t deadline_us) {
+uint32_t HoldTable::open(uint64_t hash, const Tuple& tuple, Seq base, uint64_t deadline_us) {
     const uint32_t slot = free_hold_;
     if (slot == kNone) return kNone;
     Hold& hold = holds_[slot];
@@ -36,15 +35,12 @@ uint32_t HoldTable::open(uint64_t hash, const Tuple& tuple, uint16_t service, Se
     hold.generation = generation;
     hold.tuple = tuple;
     hold.hash = hash;
-    hold.service = service;
     hold.base = base;
     hold.deadline_us = deadline_us;
     hold.phase = HoldPhase::collecting;
     hold.next_in_bucket = std::exchange(buckets_[bucket(hash)], slot);
     wheel_insert(slot);
-    hold.age_previous = age_tail_;
-    (age_tail_ == kNone ? age_head_ : holds_[age_tail_].age_next) = slot;
-    age_tail_ = slot;
+    age_insert(slot);
     in_use_++;
     return slot;
 }
@@ -143,6 +139,11 @@ void HoldTable::start_moving(uint32_t slot, uint16_t target, uint64_t deadline_u
     set_deadline(slot, deadline_us);
 }
 
+void HoldTable::stop_moving(uint32_t slot) {
+    holds_[slot].phase = HoldPhase::collecting;
+    age_insert(slot);
+}
+
 void HoldTable::close(uint32_t slot) {
     Hold& hold = holds_[slot];
     for (uint32_t s = hold.first; s != kNone;) {
@@ -182,6 +183,13 @@ void HoldTable::wheel_remove(uint32_t slot) {
         wheel_[hold.deadline_us / kTickUs % kWheel] = hold.wheel_next;
     }
     if (hold.wheel_next != kNone) holds_[hold.wheel_next].wheel_previous = hold.wheel_previous;
+}
+
+void HoldTable::age_insert(uint32_t slot) {
+    holds_[slot].age_next = kNone;
+    holds_[slot].age_previous = age_tail_;
+    (age_tail_ == kNone ? age_head_ : holds_[age_tail_].age_next) = slot;
+    age_tail_ = slot;
 }
 
 void HoldTable::age_remove(uint32_t slot) {

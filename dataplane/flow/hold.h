@@ -31,7 +31,7 @@ enum class HoldPhase : uint8_t {
 };
 
 struct Hold {
-    Tuple tuple;
+    Tuple tuple;  // its destination names the service, in whatever snapshot is the current one
     uint64_t hash = 0;
     uint64_t deadline_us = 0;
     uint64_t limit_us = 0;    // collecting: the deadline is never later
@@ -43,7 +43,6 @@ struct Hold {
     uint32_t last = kNone;    // the last one
     uint32_t generation = 0;  // tells a late answer from the next user of the slot
     uint16_t segments = 0;
-    uint16_t service = 0;
     uint16_t bound = 0;    // the blade that has the connection already, 0 = none
     uint16_t target = 0;   // moving: the blade that the client goes to
     bool fin = false;      // one of the segments has it
@@ -73,7 +72,7 @@ class HoldTable {
 
     [[nodiscard]] uint32_t find(uint64_t hash, const Tuple& tuple) const;  // slot or kNone
     /// A free slot, entered under this connection; kNone when all are in use.
-    uint32_t open(uint64_t hash, const Tuple& tuple, uint16_t service, Seq base, uint64_t deadline_us);
+    uint32_t open(uint64_t hash, const Tuple& tuple, Seq base, uint64_t deadline_us);
     [[nodiscard]] Hold& at(uint32_t slot) { return holds_[slot]; }
     /// The one that has been collecting longest, but for `spared`; kNone when there is none.
     [[nodiscard]] uint32_t oldest(uint32_t spared = kNone) const;
@@ -88,6 +87,8 @@ class HoldTable {
     void set_deadline(uint32_t slot, uint64_t deadline_us);
     /// The hello is complete, its session moves to `target`. Now nothing but time ends the hold.
     void start_moving(uint32_t slot, uint16_t target, uint64_t deadline_us);
+    /// Its session does not come, or not to a place that the client may go to: collecting again.
+    void stop_moving(uint32_t slot);
     /// The segment added last was forwarded at once.
     void latest_sent() {
         segments_[latest_].sent = true;
@@ -153,6 +154,7 @@ class HoldTable {
     void close(uint32_t slot);
     void wheel_insert(uint32_t slot);
     void wheel_remove(uint32_t slot);
+    void age_insert(uint32_t slot);
     void age_remove(uint32_t slot);
     [[nodiscard]] size_t bucket(uint64_t hash) const { return hash & (buckets_.size() - 1); }
 

@@ -35,6 +35,13 @@ struct Port {
 struct Ports {
     std::vector<Port> list;
     rte_mempool* pool = nullptr;
+
+    /// The port with this DPDK device (rte_mbuf::port); the first one if there is none.
+    [[nodiscard]] uint8_t index_of(uint16_t device) const {
+        for (size_t i = 0; i < list.size(); i++)
+            if (list[i].device == device) return static_cast<uint8_t>(i);
+        return 0;
+    }
 };
 
 /// Makes the devices that the profile names, gives each its TAP with the same MAC, starts them.

@@ -79,6 +79,7 @@ struct ControlLink::Impl {
     Result<void> apply(const link::MovedEntries& message);
     Result<void> set_moved(const link::MovedEntry& entry);
     void apply(const link::MoveOutcome& message);
+    void answer_worker(const MoveAnswer& answer);
     void send_stats(uint64_t request);
     void on_asks();
     void ask(const MoveAsk& ask);
@@ -251,8 +252,12 @@ void ControlLink::Impl::apply(const link::MoveOutcome& message) {
             answer.moved = 1;
         }
     }
-    // A full ring means a worker that stands still; its hold ends by its own budget.
-    rte_ring_enqueue_elem(parts.shared.answers[worker], &answer, sizeof answer);
+    answer_worker(answer);
+}
+
+/// A full ring means a worker that stands still; its hold ends by its own budget.
+void ControlLink::Impl::answer_worker(const MoveAnswer& answer) {
+    rte_ring_enqueue_elem(parts.shared.answers[answer.move_id >> kWorkerShift], &answer, sizeof answer);
 }
 
 void ControlLink::Impl::send_stats(uint64_t request) {
@@ -279,15 +284,17 @@ void ControlLink::Impl::on_asks() {
 
 void ControlLink::Impl::ask(const MoveAsk& ask) {
     const Snapshot* snapshot = parts.shared.snapshot.load();
-    if (!peer || snapshot == nullptr || ask.service >= snapshot->services.size())
-        return;  // the hold budget ends it
+    if (!peer || snapshot == nullptr) return;  // the hold budget ends it
+    const Service* service = snapshot->service(ask.service);
+    if (service == nullptr)
+        return answer_worker({.move_id = ask.move_id, .holder = 0, .moved = 0, .unused = {}});
     link::FromDataplane message;
     auto& request = *message.mutable_move_request();
     request.set_move_id(ask.move_id);
     request.set_name(ask.name.data(), ask.name.size());
     request.set_from(ask.from);
     request.set_to(ask.to);
-    request.set_service(snapshot->services[ask.service].name);
+    request.set_service(service->name);
     request.set_tls_version(ask.tls_version);
     request.set_budget_us(ask.budget_us);
     // A keyraild that is behind gets no more to do; this hold, too, ends by its budget.

@@ -72,7 +72,7 @@ uint16_t service_of(Packet& packet, Services& services, const Snapshot& snapshot
 
 /// Workers on ports that do not spread flows themselves hand over what is not theirs.
 void from_front(Burst& burst, const Context& context) {
-    const bool sharing = context.shared.workers > 1 && !context.ports.list[burst.port].rss;
+    const bool sharing = context.shared.workers > 1 && !context.ports.list[burst.packets[0].port].rss;
     Services services(*context.snapshot);
     for (Packet& packet : burst.all()) {
         read(packet);
@@ -100,8 +100,9 @@ void all_to_kernel(Burst& burst) {
 }  // namespace
 
 void process(Burst& burst, Context& context) {
+    if (burst.count == 0) return;
     if (context.snapshot == nullptr) return all_to_kernel(burst);
-    const bool front = context.ports.list[burst.port].role == PortRole::front;
+    const bool front = context.ports.list[burst.packets[0].port].role == PortRole::front;
     front ? from_front(burst, context) : from_back(burst, context);
 }
 

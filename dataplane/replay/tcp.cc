@@ -186,7 +186,7 @@ void Tcp::report(const Stream& stream, uint32_t bytes, const HelloResult& result
 void Tcp::keep(Stream& stream, uint64_t frame, Seq seq, Bytes bytes, uint32_t wanted) {
     if (stream.hold == kNone) {
         if (holds_.in_use() == holds_.capacity()) make_room();
-        stream.hold = holds_.open(HashTuple()(stream.tuple), stream.tuple, 0, stream.next, 0);
+        stream.hold = holds_.open(HashTuple()(stream.tuple), stream.tuple, stream.next, 0);
         holds_.at(stream.hold).wanted = wanted;
     }
     auto piece = std::make_unique<Piece>(Piece{frame, seq, {bytes.begin(), bytes.end()}});

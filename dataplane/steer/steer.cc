@@ -87,16 +87,17 @@ bool start_move(PendingHello& hello, const Holder& holder, uint16_t to, Burst& b
     const uint32_t slot = hold_for(hello, burst, context);
     if (slot == kNone) return false;
     const Hold& hold = context.holds_table.at(slot);
-    const uint32_t budget = context.service(hello.service).hold_budget(hello.tls_version);
+    const Service& service = context.service(hello.service);
+    const uint32_t budget = service.hold_budget(hello.tls_version);
     hello.hold = slot;
     hello.packet = kNone;
-    const MoveAsk question{make_move_id(context.worker, slot, hold.generation),
-                           hello.names[holder.name],
-                           holder.blade,
-                           to,
-                           hello.service,
-                           hello.tls_version,
-                           budget};
+    const MoveAsk question{.move_id = make_move_id(context.worker, slot, hold.generation),
+                           .name = hello.names[holder.name],
+                           .from = holder.blade,
+                           .to = to,
+                           .service = service.id,
+                           .tls_version = hello.tls_version,
+                           .budget_us = budget};
     if (!ask(question, context)) return false;
     context.holds_table.start_moving(slot, to, context.clock.us + budget);
     hello.moving = true;
@@ -216,8 +217,8 @@ void move_answered(const MoveAnswer& answer, Context& context) {
     // drain): that blade asks for it itself, and a third one would reset the connection.
     const bool may_follow = hold.bound == 0 || hold.bound == answer.holder;
     const bool there = answer.moved && answer.holder != 0 && may_follow;
-    bind::release(slot, there ? answer.holder : hold.target,
-                  there ? Reason::steer_move : Reason::steer_move_failed, context);
+    bind::end_move(slot, there ? answer.holder : hold.target,
+                   there ? Reason::steer_move : Reason::steer_move_failed, context);
 }
 
 }  // namespace keyrail::steer

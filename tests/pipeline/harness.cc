@@ -31,7 +31,7 @@ const std::string kNameKeyBytes(16, 'k');
 struct Bench {
     rte_mempool* pool = nullptr;
     Ports ports;
-    std::array<rte_ring*, 2> wires{}, kernels{};
+    std::array<rte_ring*, kPorts> wires{}, kernels{};
     rte_ring *asks = nullptr, *handoff = nullptr;
     std::unique_ptr<Routes> routes;
 
@@ -42,16 +42,16 @@ struct Bench {
         if (const auto started = start_eal(profile, "keyrail-test-" + std::to_string(getpid())); !started)
             throw std::runtime_error(started.error().message);
         pool = rte_pktmbuf_pool_create("pool", 4096, 256, 0, RTE_MBUF_DEFAULT_BUF_SIZE, SOCKET_ID_ANY);
-        for (uint8_t i = 0; i < 2; i++) {
-            const std::string name = i == kFront ? "front" : "back";
+        for (uint8_t i = 0; i < kPorts; i++) {
+            const std::string name = std::array{"front", "back", "front2"}[i];
             const uint16_t wire = device(name + "-wire", wires[i]),
                            kernel = device(name + "-tap", kernels[i]);
             Port port{};
             port.name = name;
-            port.role = i == kFront ? PortRole::front : PortRole::back;
+            port.role = i == kBack ? PortRole::back : PortRole::front;
             port.device = wire;
             port.kernel = kernel;
-            port.mac = i == kFront ? kFrontMac : MacAddress{0x02, 0, 0, 0, 0, 0xb0};
+            port.mac = i == kFront ? kFrontMac : MacAddress{0x02, 0, 0, 0, 0, static_cast<uint8_t>(0xaf + i)};
             port.queues = port.tx_queues = port.kernel_queues = 1;
             ports.list.push_back(port);
         }
@@ -86,7 +86,9 @@ struct Bench {
     }
 };
 
-link::Snapshot message(const Scene& scene) {
+}  // namespace
+
+link::Snapshot snapshot_of(const Scene& scene) {
     link::Snapshot m;
     auto* cookie = m.add_cookie_keys();
     cookie->set_key(std::string(reinterpret_cast<const char*>(&kCookieKey), sizeof kCookieKey));
@@ -142,6 +144,8 @@ link::Snapshot message(const Scene& scene) {
     return m;
 }
 
+namespace {
+
 std::unique_ptr<FlowTable::Bucket[], void (*)(void*)> make_buckets(size_t count) {
     constexpr size_t kHugePage = 2u << 20;
     const size_t size = (count * sizeof(FlowTable::Bucket) + kHugePage - 1) / kHugePage * kHugePage;
@@ -185,7 +189,7 @@ Harness::Harness(const Scene& scene)
 
 Harness::~Harness() {
     context_->holds_table.clear([](rte_mbuf* mbuf, bool) { rte_pktmbuf_free(mbuf); });
-    for (const uint8_t port : {kFront, kBack}) {
+    for (const uint8_t port : {kFront, kBack, kFront2}) {
         wire(port);
         kernel(port);
     }
@@ -194,8 +198,10 @@ Harness::~Harness() {
     EXPECT_EQ(mbufs_in_use(), 0u) << "mbufs leaked";
 }
 
-void Harness::set_blades(const Scene& scene) {
-    auto built = Snapshot::build(message(scene));
+void Harness::set_blades(const Scene& scene) { publish(snapshot_of(scene)); }
+
+void Harness::publish(const link::Snapshot& message) {
+    auto built = Snapshot::build(message);
     ASSERT_TRUE(built) << built.error().message;
     snapshot_ = std::move(*built);
     shared_.snapshot = snapshot_.get();
@@ -215,20 +221,30 @@ void Harness::route_by_vlans(const std::string& client, const std::vector<uint16
 
 void Harness::load(uint8_t port, const std::vector<Frame>& frames) {
     if (frames.size() > kBurst) throw std::length_error("more than a burst");
-    burst_->port = port;
     burst_->count = static_cast<uint16_t>(frames.size());
-    for (size_t i = 0; i < frames.size(); i++) {
-        rte_mbuf* mbuf = rte_pktmbuf_alloc(Bench::get().pool);
-        if (mbuf == nullptr) throw std::bad_alloc();
-        std::memcpy(rte_pktmbuf_append(mbuf, static_cast<uint16_t>(frames[i].size())), frames[i].data(),
-                    frames[i].size());
-        mbuf->port = ports_.list[port].device;
-        Packet& packet = burst_->packets[i];
-        packet.mbuf = mbuf;
-        packet.data = rte_pktmbuf_mtod(mbuf, uint8_t*);
-        packet.size = mbuf->data_len;
-    }
+    for (uint16_t i = 0; i < frames.size(); i++) put(i, port, frames[i]);
     context_->stats.rx.add(frames.size());
+}
+
+void Harness::put(uint16_t place, uint8_t port, const Frame& frame) {
+    rte_mbuf* mbuf = rte_pktmbuf_alloc(Bench::get().pool);
+    if (mbuf == nullptr) throw std::bad_alloc();
+    std::memcpy(rte_pktmbuf_append(mbuf, static_cast<uint16_t>(frame.size())), frame.data(), frame.size());
+    mbuf->port = ports_.list[port].device;
+    Packet& packet = burst_->packets[place];
+    packet.mbuf = mbuf;
+    packet.data = rte_pktmbuf_mtod(mbuf, uint8_t*);
+    packet.size = mbuf->data_len;
+    packet.port = ports_.index_of(mbuf->port);
+}
+
+void Harness::mixed_burst(const std::vector<std::pair<uint8_t, Frame>>& frames) {
+    if (frames.size() > kBurst) throw std::length_error("more than a burst");
+    burst_->count = static_cast<uint16_t>(frames.size());
+    for (uint16_t i = 0; i < frames.size(); i++) put(i, frames[i].first, frames[i].second);
+    context_->stats.rx.add(frames.size());
+    run_pipeline(*burst_, *context_);
+    context_->tx.flush();
 }
 
 void Harness::burst(uint8_t port, const std::vector<Frame>& frames) {
@@ -354,9 +370,11 @@ std::vector<uint8_t> hello_of(uint16_t blade, int version) {
     return client_hello({.max_version = version, .name = Harness::name(blade)});
 }
 
-Client::Client(Harness& harness, uint16_t port, bool ipv6) : harness_(harness) {
-    base_.source = ipv6 ? "2001:db8:1::10" : "192.0.2.10";
-    base_.destination = ipv6 ? kVip6 : kVip4;
+Client::Client(Harness& harness, uint16_t port, bool ipv6) : Client(harness, port, ipv6 ? kVip6 : kVip4) {}
+
+Client::Client(Harness& harness, uint16_t port, const std::string& vip) : harness_(harness) {
+    base_.source = vip.find(':') != std::string::npos ? "2001:db8:1::10" : "192.0.2.10";
+    base_.destination = vip;
     base_.source_port = port;
     base_.seq = 5000;
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Runs the real pipeline on real mbufs: two ports whose wires and kernel ends are DPDK ring devices, so that
-// a test puts a burst in and looks at what came out where. No huge pages, no root, no threads.
+// Runs the real pipeline on real mbufs: three ports whose wires and kernel ends are DPDK ring devices, so
+// that a test puts a burst in and looks at what came out where. No huge pages, no root, no threads.
 #pragma once
 
 #include <memory>
@@ -13,9 +13,16 @@
 
 struct rte_ring;
 
+namespace keyrail {
+namespace link {
+class Snapshot;
+}
+}  // namespace keyrail
+
 namespace keyrail::test {
 
-inline constexpr uint8_t kFront = 0, kBack = 1;  // indices into Ports
+inline constexpr uint8_t kFront = 0, kBack = 1, kFront2 = 2;  // indices into Ports
+inline constexpr uint8_t kPorts = 3;
 inline constexpr kr_cookie_key kCookieKey = {0x1111, 0x2222};
 inline const std::string kVip4 = "198.51.100.1", kVip6 = "2001:db8:100::1";
 
@@ -49,6 +56,8 @@ class Harness {
 
     /// One burst, all from `port`.
     void burst(uint8_t port, const std::vector<Frame>& frames);
+    /// One burst of what another worker handed over: packets from several front ports.
+    void mixed_burst(const std::vector<std::pair<uint8_t, Frame>>& frames);
     /// The same for benchmarks: how many TSC ticks the pipeline took, its transmit queues included; what came
     /// out is freed.
     uint64_t timed_burst(uint8_t port, const std::vector<Frame>& frames);
@@ -67,6 +76,8 @@ class Harness {
     /// The session has gone to another blade meanwhile, by another move.
     void answer_elsewhere(const MoveAsk& ask, uint16_t holder);
     void set_blades(const Scene& scene);
+    /// A new snapshot, in place of the one before, which is freed.
+    void publish(const link::Snapshot& message);
     /// This client is reached through the front port by these VLANs.
     void route_by_vlans(const std::string& client, const std::vector<uint16_t>& vlans);
 
@@ -85,6 +96,7 @@ class Harness {
   private:
     std::vector<Frame> drain(rte_ring* ring);
     void load(uint8_t port, const std::vector<Frame>& frames);
+    void put(uint16_t place, uint8_t port, const Frame& frame);
 
     Shared shared_;
     Ports ports_;
@@ -97,6 +109,8 @@ class Harness {
     Scene scene_;
 };
 
+/// What keyraild would send for a scene.
+link::Snapshot snapshot_of(const Scene& scene);
 MacAddress destination(const Frame& frame);
 /// Everything behind the Ethernet addresses: what must never change.
 Frame behind_macs(const Frame& frame);
@@ -108,6 +122,7 @@ std::vector<uint8_t> hello_of(uint16_t blade, int version = 0x0304);
 class Client {
   public:
     Client(Harness& harness, uint16_t port, bool ipv6 = false);
+    Client(Harness& harness, uint16_t port, const std::string& vip);
     void syn();  // sends the SYN, reads the SYN-ACK
     [[nodiscard]] TcpSegment segment(std::vector<uint8_t> payload = {}, uint32_t offset = 0,
                                      uint8_t flags = kAck) const;

@@ -24,7 +24,7 @@ struct HoldTest : testing::Test {
     }();
 
     uint32_t open(uint64_t hash = 1, uint64_t deadline = 1000) {
-        return table.open(hash, {}, 0, kBase, deadline);
+        return table.open(hash, {}, kBase, deadline);
     }
     AddResult add(uint32_t slot, uint32_t from, uint32_t size, uintptr_t id = 1, bool fin = false) {
         return table.add(slot, mbuf(id), kBase + from, Bytes(stream).subspan(from, size), fin);
@@ -104,7 +104,7 @@ TEST_F(HoldTest, BoundedInBytesSegmentsAndHolds) {
 
 TEST_F(HoldTest, OneClientCannotTakeEverything) {
     HoldTable big(1, 2 * kHoldSegments);
-    const uint32_t slot = big.open(1, {}, 0, kBase, 1000);
+    const uint32_t slot = big.open(1, {}, kBase, 1000);
     AddResult result = AddResult::added;
     uint32_t added = 0;
     for (; result == AddResult::added; added++)
@@ -153,7 +153,7 @@ TEST_F(HoldTest, FindsByTupleNotByHashAlone) {
     const uint32_t slot = open(9);
     EXPECT_EQ(table.find(9, {}), slot);
     EXPECT_EQ(table.find(9, other), kNone);
-    const uint32_t second = table.open(9, other, 0, kBase, 1000);
+    const uint32_t second = table.open(9, other, kBase, 1000);
     EXPECT_EQ(table.find(9, other), second);
     release(slot);
     EXPECT_EQ(table.find(9, {}), kNone);

@@ -250,7 +250,7 @@ TEST_F(ControlLinkTest, PassesOnAsksAndOutcomes) {
                 .name = name_of('m'),
                 .from = 3,
                 .to = 4,
-                .service = 0,
+                .service = service_id("www"),
                 .tls_version = 0x0304,
                 .budget_us = 20'000};
     ASSERT_EQ(rte_ring_enqueue_elem(shared_.asks[0], &ask, sizeof ask), 0);
