@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The packet path on one page: rx -> parse -> bind -> steer -> rewrite -> tx, side exits punt, hold, handoff
-// and drop.
+// The packet path on one page: rx -> parse -> bind -> steer -> settle -> egress -> tx, side exits punt, hold,
+// handoff and drop.
 #pragma once
 
 #include "dataplane/core/burst.h"

@@ -16,8 +16,8 @@
 #include <algorithm>
 #include <bit>
 
+#include "dataplane/bind/settle.h"
 #include "dataplane/pipeline.h"
-#include "dataplane/steer/steer.h"
 
 namespace keyrail {
 namespace {
@@ -143,7 +143,7 @@ struct Worker::Impl {
         bool any = false;
         rte_ring* ring = context->shared.answers[context->worker];
         while (rte_ring_dequeue_elem(ring, &answer, sizeof answer) == 0) {
-            steer::move_answered(answer, *context);
+            settle::move_answered(answer, *context);
             any = true;
         }
         return any;

@@ -6,8 +6,8 @@
 #include <algorithm>
 
 #include "dataplane/bind/bind.h"
-#include "dataplane/bind/hello_reason.h"
 #include "dataplane/bind/release.h"
+#include "dataplane/core/hello_reason.h"
 
 namespace keyrail::bind {
 namespace {
@@ -16,10 +16,10 @@ namespace {
 PendingHello& pend(Burst& burst, uint64_t hash, uint16_t service, uint16_t bound, Reason unnamed,
                    const Context& context) {
     PendingHello& pending = burst.add_hello(hash);
-    pending.service = service;
-    pending.pool = context.service(service).pool;
-    pending.bound = bound;
-    pending.unnamed = unnamed;
+    pending.facts.service = service;
+    pending.facts.pool = context.service(service).pool;
+    pending.facts.bound = bound;
+    pending.facts.unnamed = unnamed;
     return pending;
 }
 
@@ -42,13 +42,13 @@ PendingHello& pend_hold(Burst& burst, uint32_t slot, uint16_t service, Reason un
 }
 
 /// Takes from a hello what steering needs: spans into the packet would not survive the burst.
-void describe(PendingHello& pending, const ClientHello& hello, const Context& context) {
-    const Service& service = context.service(pending.service);
-    pending.pool = service.routes.find(hello).value_or(service.pool);
-    pending.name_count = static_cast<uint8_t>(session_names(hello, pending.names));
-    pending.tls_version = hello.has_psk ? 0x0304 : 0x0303;
+void describe(HelloFacts& facts, const ClientHello& hello, const Context& context) {
+    const Service& service = context.service(facts.service);
+    facts.pool = service.routes.find(hello).value_or(service.pool);
+    facts.name_count = static_cast<uint8_t>(session_names(hello, facts.names));
+    facts.tls_version = hello.has_psk ? 0x0304 : 0x0303;
     if (!context.snapshot->ticket_keys.empty())
-        pending.opener = context.snapshot->ticket_blade(hello.ticket_key_name());
+        facts.opener = context.snapshot->ticket_blade(hello.ticket_key_name());
 }
 
 /// As long as a client goes on sending, its hello is not given up. One that falls silent has either lost a
@@ -96,8 +96,8 @@ void steer_anew(Burst& burst, uint32_t slot, uint16_t service, Context& context)
     const Bytes stream = context.holds_table.assemble(slot, context.stream);
     const HelloResult result = read(stream, service, context, hello);
     PendingHello& pending = pend_hold(burst, slot, service, Reason::steer_move_failed, context);
-    if (result.status == HelloStatus::complete) describe(pending, hello, context);
-    pending.name_count = 0;
+    if (result.status == HelloStatus::complete) describe(pending.facts, hello, context);
+    pending.facts.name_count = 0;
 }
 
 /// The timer of a hold that no blade has yet, and for which none is chosen.
@@ -135,21 +135,6 @@ void abandon(Packet& packet, uint32_t slot, Context& context) {
     if (hold.phase != HoldPhase::deciding) drop_hold(slot, Reason::drop_rst_cookie, context);
 }
 
-/// The hello is complete, only its session is not where it shall be: whatever comes waits behind it.
-void wait_behind(Packet& packet, AddResult result) {
-    switch (result) {
-        case AddResult::added:
-            return packet.decide(Action::hold, Reason::hello_rest);
-        case AddResult::duplicate:
-            return packet.decide(Action::drop, Reason::drop_duplicate);
-        case AddResult::out_of_window:
-            return packet.decide(Action::drop, Reason::drop_out_of_window);
-        case AddResult::too_many:
-        case AddResult::no_segment:  // nothing is given up: TCP sends this segment again
-            return packet.decide(Action::drop, Reason::drop_no_memory);
-    }
-}
-
 /// A segment that brings no new byte of an incomplete hello, or cannot be kept.
 void not_kept(Burst& burst, Packet& packet, uint32_t slot, AddResult result, Context& context) {
     const uint16_t bound = context.holds_table.at(slot).bound;
@@ -178,7 +163,7 @@ void first_data(Burst& burst, Packet& packet, uint16_t bound, Context& context) 
     if (result.status == HelloStatus::need_more)
         return start_hold(burst, packet, packet.h.seq, bound, result.offset, context);
     PendingHello& pending = pend_packet(burst, packet, bound, unnamed_reason(result.status, hello), context);
-    if (result.status == HelloStatus::complete) describe(pending, hello, context);
+    if (result.status == HelloStatus::complete) describe(pending.facts, hello, context);
 }
 
 void overtaking_segment(Burst& burst, Packet& packet, Seq first_seq, Context& context) {
@@ -203,7 +188,7 @@ void further_segment(Burst& burst, Packet& packet, uint32_t slot, Context& conte
     packet.decide(Action::hold, Reason::hello_rest);
     PendingHello& pending =
         pend_hold(burst, slot, packet.service, unnamed_reason(result.status, hello), context);
-    if (result.status == HelloStatus::complete) describe(pending, hello, context);
+    if (result.status == HelloStatus::complete) describe(pending.facts, hello, context);
 }
 
 bool follows_pending(const Burst& burst, Packet& packet) {

@@ -3,7 +3,7 @@
 
 #include <rte_mbuf.h>
 
-#include "dataplane/rewrite/l2.h"
+#include "dataplane/rewrite/egress.h"
 
 namespace keyrail::bind {
 namespace {
@@ -48,6 +48,20 @@ AddResult add_if_room(uint32_t slot, const Packet& packet, Context& context) {
     return context.holds_table.add(slot, packet.mbuf, packet.h.seq, packet.payload(), fin);
 }
 
+void wait_behind(Packet& packet, AddResult result) {
+    switch (result) {
+        case AddResult::added:
+            return packet.decide(Action::hold, Reason::hello_rest);
+        case AddResult::duplicate:
+            return packet.decide(Action::drop, Reason::drop_duplicate);
+        case AddResult::out_of_window:
+            return packet.decide(Action::drop, Reason::drop_out_of_window);
+        case AddResult::too_many:
+        case AddResult::no_segment:  // nothing is given up: TCP sends this segment again
+            return packet.decide(Action::drop, Reason::drop_no_memory);
+    }
+}
+
 uint32_t open_hold(const Packet& packet, Seq first_seq, Context& context) {
     uint32_t slot = open(packet, first_seq, context);
     if (slot == kNone && make_room(kNone, context)) slot = open(packet, first_seq, context);
@@ -66,10 +80,9 @@ void release(uint32_t slot, uint16_t blade, Reason reason, Context& context) {
     const Hold& hold = context.holds_table.at(slot);
     const NextHop hop = context.shared.blade_hop[blade].load();
     const auto send = [&](rte_mbuf* mbuf) {
-        if (!hop.known()) return context.tx.drop(mbuf, Reason::drop_blade_unresolved);
-        if (!rewrite_l2(mbuf, hop, context)) return context.tx.drop(mbuf, Reason::drop_no_memory);
-        context.tx.send(hop.port(), mbuf);
-        context.stats.count(std::exchange(reason, Reason::hello_rest));
+        auto* ethernet = rte_pktmbuf_mtod(mbuf, uint8_t*);
+        egress::forward(mbuf, ethernet, is_tag(ethernet + 12), hop, std::exchange(reason, Reason::hello_rest),
+                        context);
     };
     if (hold.bound == 0) context.stats.blade_flows[blade].add();
     if (hold.read_on) {

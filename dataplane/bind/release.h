@@ -16,6 +16,9 @@ uint32_t open_hold(const Packet& packet, Seq first_seq, Context& context);
 AddResult add_segment(uint32_t slot, const Packet& packet, Context& context);
 /// The same, but nobody has to make room.
 AddResult add_if_room(uint32_t slot, const Packet& packet, Context& context);
+/// The hello is complete, only its session is not where it shall be: whatever comes waits behind it.
+/// `result`: of adding this packet.
+void wait_behind(Packet& packet, AddResult result);
 
 /// Sends what a hold has to `blade` in stream order and binds the flow to it. `reason` counts the first
 /// segment. A hello that is to be read on stays for that.

@@ -20,4 +20,26 @@ constexpr ServiceId service_id(std::string_view name) {
     return hash != 0 ? hash : 1;
 }
 
+/// What a move is asked and answered by: which worker waits, in which slot of its hold table, and for the
+/// how-manieth user of that slot, so that a late answer is told from the next user's. Opaque to everyone but
+/// keyrail-dp.
+class MoveId {
+  public:
+    static constexpr uint32_t kGenerations = 1u << 24;
+
+    explicit constexpr MoveId(uint64_t number) : number_(number) {}
+    constexpr MoveId(uint16_t worker, uint32_t generation, uint32_t slot)
+        : number_(uint64_t{worker} << 56 | uint64_t{generation % kGenerations} << 32 | slot) {}
+
+    [[nodiscard]] constexpr uint64_t number() const { return number_; }
+    [[nodiscard]] constexpr uint32_t worker() const { return static_cast<uint32_t>(number_ >> 56); }
+    [[nodiscard]] constexpr uint32_t generation() const {
+        return static_cast<uint32_t>(number_ >> 32) % kGenerations;
+    }
+    [[nodiscard]] constexpr uint32_t slot() const { return static_cast<uint32_t>(number_); }
+
+  private:
+    uint64_t number_;
+};
+
 }  // namespace keyrail

@@ -9,9 +9,9 @@
 #include <utility>
 
 #include "dataplane/common/verdict.h"
+#include "dataplane/core/hello_facts.h"
 #include "dataplane/flow/hold.h"
 #include "dataplane/tables/next_hop.h"
-#include "dataplane/wire/client_hello.h"
 #include "dataplane/wire/headers.h"
 
 struct rte_mbuf;
@@ -49,33 +49,15 @@ struct Packet {
     }
 };
 
-/// Who has the session, and by which of the hello's names.
-struct Holder {
-    uint16_t blade = 0;  // 0: nobody that we know of
-    uint8_t name = 0;
-    bool moved = false;  // not its home
-};
-
 /// The start of a client's stream, complete enough to pick a blade. It lies in one packet of this burst or in
-/// a hold.
+/// a hold. `bind` makes it, `steer` decides, `settle` carries that out.
 struct PendingHello {
     uint32_t packet = kNone;  // index into Burst::packets
     uint32_t hold = kNone;    // slot of the hold table
-    uint64_t hash = 0;
-    uint16_t service = 0;
-    uint16_t pool = 0;  // index into Snapshot::pools: blades that have the content asked for
-    uint16_t tls_version = 0;
-    uint16_t bound = 0;   // the blade that has the connection already; 0: the client may go to any
-    uint16_t opener = 0;  // the blade that can open the foreign ticket it shows; 0: none that we know of
-    Reason unnamed = Reason::steer_new;  // reason if no name of it is ours
-    uint8_t name_count = 0;
-    std::array<SessionName, kMaxNames> names;
-    std::array<uint16_t, kMaxNames> homes;  // by NameDecrypter
+    HelloFacts facts;
     Holder holder;
-    // the decision
-    uint16_t blade = 0;
-    Reason reason = Reason::steer_new;
-    bool moving = false;  // in hold `hold` until the move is acknowledged
+    Decision decision;
+    bool moving = false;  // settled: in hold `hold` until the move is acknowledged
     uint8_t older = 0;    // in Burst's index
 };
 
@@ -96,14 +78,14 @@ class Burst {
     /// A new one, to be filled in where it lies: copies of it would be a tenth of its cost.
     PendingHello& add_hello(uint64_t hash) {
         PendingHello& hello = *new (&hellos[hello_count++]) PendingHello;
-        hello.hash = hash;
+        hello.facts.hash = hash;
         hello.older = std::exchange(newest_[hash % newest_.size()], static_cast<uint8_t>(hello_count));
         return hello;
     }
     /// The hello of this connection that lies in a packet of this burst, or kNone.
     [[nodiscard]] uint32_t hello_in_packet(uint64_t hash) const {
         for (unsigned i = newest_[hash % newest_.size()]; i != 0; i = hellos[i - 1].older)
-            if (hellos[i - 1].hash == hash && hellos[i - 1].packet != kNone) return i - 1;
+            if (hellos[i - 1].facts.hash == hash && hellos[i - 1].packet != kNone) return i - 1;
         return kNone;
     }
 

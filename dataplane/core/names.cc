@@ -77,7 +77,8 @@ Result<std::unique_ptr<NameDecrypter>> NameDecrypter::create() {
 
 void NameDecrypter::decrypt(std::span<PendingHello> hellos, const Snapshot& snapshot, WorkerStats& stats) {
     std::bitset<256> generations;
-    for (PendingHello& hello : hellos) {
+    for (PendingHello& pending : hellos) {
+        HelloFacts& hello = pending.facts;
         hello.homes.fill(0);
         for (size_t i = 0; i < hello.name_count; i++)
             if (snapshot.name_keys[hello.names[i][0]]) generations.set(hello.names[i][0]);
@@ -85,7 +86,8 @@ void NameDecrypter::decrypt(std::span<PendingHello> hellos, const Snapshot& snap
     // Nearly always one generation, two while a rotation lasts: this loop is not the cost.
     for (size_t g = generations._Find_first(); g < generations.size(); g = generations._Find_next(g)) {
         size_t count = 0;
-        for (PendingHello& hello : hellos) {
+        for (PendingHello& pending : hellos) {
+            HelloFacts& hello = pending.facts;
             for (size_t i = 0; i < hello.name_count; i++) {
                 if (hello.names[i][0] != g) continue;
                 std::memcpy(&impl_->blocks[count * kNameBlockSize], &hello.names[i][kNameBlockOffset],

@@ -26,7 +26,7 @@ class MovedTable;
 
 /// worker -> control thread: please have this session moved. Sent as an element of Shared::asks.
 struct MoveAsk {
-    uint64_t move_id;  // worker index << 56 | hold slot and its generation; opaque to everyone else
+    uint64_t move_id;  // MoveId
     SessionName name;
     uint16_t from, to;
     ServiceId service;     // the control thread may have another snapshot when it looks

@@ -31,4 +31,9 @@ class FlowHash {
     uint64_t key_;
 };
 
+/// Which worker owns a flow: by bits of the hash that do not choose its bucket.
+inline uint16_t owner_of(uint64_t hash, uint16_t workers) {
+    return static_cast<uint16_t>((hash >> 48) % workers);
+}
+
 }  // namespace keyrail

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <bit>
 
+#include "dataplane/common/ids.h"
+
 namespace keyrail {
 
 HoldTable::HoldTable(uint32_t holds, uint32_t segments)
@@ -30,7 +32,7 @@ uint32_t HoldTable::open(uint64_t hash, const Tuple& tuple, Seq base, uint64_t d
     if (slot == kNone) return kNone;
     Hold& hold = holds_[slot];
     free_hold_ = hold.next_in_bucket;
-    const uint32_t generation = (hold.generation + 1) & 0xffffff;
+    const uint32_t generation = (hold.generation + 1) % MoveId::kGenerations;
     hold = {};
     hold.generation = generation;
     hold.tuple = tuple;

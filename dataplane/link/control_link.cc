@@ -23,8 +23,7 @@
 namespace keyrail {
 namespace {
 
-constexpr int kPacketsPerTurn = 64;    // then the other descriptors get their turn
-constexpr unsigned kWorkerShift = 56;  // MoveAsk::move_id
+constexpr int kPacketsPerTurn = 64;  // then the other descriptors get their turn
 
 uint32_t unix_now() { return static_cast<uint32_t>(std::time(nullptr)); }
 
@@ -236,7 +235,7 @@ Result<void> ControlLink::Impl::apply(const link::MovedEntries& message) {
 }
 
 void ControlLink::Impl::apply(const link::MoveOutcome& message) {
-    const uint64_t worker = message.move_id() >> kWorkerShift;
+    const uint32_t worker = MoveId(message.move_id()).worker();
     if (worker >= parts.workers.size()) {
         SPDLOG_WARN("move outcome for worker {}, which does not exist", worker);
         return;
@@ -257,7 +256,7 @@ void ControlLink::Impl::apply(const link::MoveOutcome& message) {
 
 /// A full ring means a worker that stands still; its hold ends by its own budget.
 void ControlLink::Impl::answer_worker(const MoveAnswer& answer) {
-    rte_ring_enqueue_elem(parts.shared.answers[answer.move_id >> kWorkerShift], &answer, sizeof answer);
+    rte_ring_enqueue_elem(parts.shared.answers[MoveId(answer.move_id).worker()], &answer, sizeof answer);
 }
 
 void ControlLink::Impl::send_stats(uint64_t request) {

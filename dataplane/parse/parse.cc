@@ -82,7 +82,7 @@ void from_front(Burst& burst, const Context& context) {
             continue;
         }
         packet.hash = context.flow_hash(packet.h);
-        if (sharing && owner(packet.hash, context.shared.workers) != context.worker)
+        if (sharing && owner_of(packet.hash, context.shared.workers) != context.worker)
             packet.decide(Action::handoff, Reason::handed_over);
         else
             context.flows.prefetch(packet.hash);

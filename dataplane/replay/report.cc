@@ -8,7 +8,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
-#include "dataplane/bind/hello_reason.h"
+#include "dataplane/core/hello_reason.h"
 
 namespace keyrail::replay {
 namespace {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Stage `steer`: picks the blade of every ClientHello of the burst (DESIGN.md section 6), and asks for moves.
+// Stage `steer`: decides about every ClientHello of the burst. It changes nothing but their decisions.
 #pragma once
 
 #include "dataplane/core/burst.h"
@@ -8,8 +8,5 @@
 namespace keyrail::steer {
 
 void process(Burst& burst, Context& context);
-
-/// An answer of the control plane about a session that a hold waits for. Late ones are ignored.
-void move_answered(const MoveAnswer& answer, Context& context);
 
 }  // namespace keyrail::steer

@@ -15,9 +15,9 @@
 
 #include <algorithm>
 
+#include "dataplane/bind/settle.h"
 #include "dataplane/io/eal.h"
 #include "dataplane/pipeline.h"
-#include "dataplane/steer/steer.h"
 #include "dataplane/tables/moved_table.h"
 #include "link.pb.h"
 #include "tests/support/hellos.h"
@@ -313,13 +313,13 @@ std::vector<MoveAsk> Harness::asks() {
 
 void Harness::answer(const MoveAsk& ask, bool moved) {
     if (moved) moved_->set(ask.name, ask.to, context_->clock.unix_s + 100, context_->clock.unix_s);
-    steer::move_answered({ask.move_id, moved ? ask.to : uint16_t{0}, moved, {}}, *context_);
+    settle::move_answered({ask.move_id, moved ? ask.to : uint16_t{0}, moved, {}}, *context_);
     context_->tx.flush();
 }
 
 void Harness::answer_elsewhere(const MoveAsk& ask, uint16_t holder) {
     moved_->set(ask.name, holder, context_->clock.unix_s + 100, context_->clock.unix_s);
-    steer::move_answered({ask.move_id, holder, 1, {}}, *context_);
+    settle::move_answered({ask.move_id, holder, 1, {}}, *context_);
     context_->tx.flush();
 }
 

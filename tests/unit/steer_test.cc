@@ -127,19 +127,19 @@ TEST(Names, AWholeBurstInOneJobPerGeneration) {
     ASSERT_TRUE(decrypter);
     std::vector<PendingHello> hellos(100);
     for (uint16_t i = 0; i < hellos.size(); i++) {
-        hellos[i].name_count = 2;
-        hellos[i].names[0] = make_name(static_cast<uint16_t>(i + 1), 1, kKeyA, static_cast<uint8_t>(i));
-        hellos[i].names[1].fill(static_cast<uint8_t>(i));  // random legacy id
+        hellos[i].facts.name_count = 2;
+        hellos[i].facts.names[0] = make_name(static_cast<uint16_t>(i + 1), 1, kKeyA, static_cast<uint8_t>(i));
+        hellos[i].facts.names[1].fill(static_cast<uint8_t>(i));  // random legacy id
     }
-    hellos[50].names[0] = make_name(4095, 2, kKeyB, 1);
-    hellos[51].names[0] = make_name(51, 1, kKeyB, 1);  // forged with the wrong key
-    hellos[52].names[0] = make_name(52, 9, kKeyA, 1);  // a generation that nobody knows
+    hellos[50].facts.names[0] = make_name(4095, 2, kKeyB, 1);
+    hellos[51].facts.names[0] = make_name(51, 1, kKeyB, 1);  // forged with the wrong key
+    hellos[52].facts.names[0] = make_name(52, 9, kKeyA, 1);  // a generation that nobody knows
     WorkerStats* stats = new WorkerStats;
     (*decrypter)->decrypt(hellos, **snapshot, *stats);
     for (uint16_t i = 0; i < hellos.size(); i++) {
         const uint16_t expected = i == 50 ? 4095 : i == 51 || i == 52 ? 0 : static_cast<uint16_t>(i + 1);
-        EXPECT_EQ(hellos[i].homes[0], expected) << i;
-        EXPECT_EQ(hellos[i].homes[1], 0) << i;
+        EXPECT_EQ(hellos[i].facts.homes[0], expected) << i;
+        EXPECT_EQ(hellos[i].facts.homes[1], 0) << i;
     }
     EXPECT_EQ(stats->name_jobs.get(), 2u) << "one for each generation that occurs";
     delete stats;

@@ -37,9 +37,9 @@ ARROWS: Arrows = {
     "dataplane/parse": _dataplane("common", "wire", "core"),
     "dataplane/rewrite": _dataplane("common", "wire", "core"),
     "dataplane/bind": _dataplane("common", "wire", "cookie", "flow", "core", "rewrite"),
-    "dataplane/steer": _dataplane("common", "wire", "tables", "core", "bind"),
+    "dataplane/steer": _dataplane("common", "wire", "tables", "core"),
     "dataplane/link": _dataplane("common", "tables", "profile", "io", "core"),
-    "dataplane/replay": _dataplane("common", "wire", "flow", "core", "bind"),
+    "dataplane/replay": _dataplane("common", "wire", "flow", "core", "steer"),
     "dataplane": _dataplane("common", "tables", "profile", "io", "core", "parse", "rewrite", "bind", "steer", "link"),
 
     "control/accept": SHARED,

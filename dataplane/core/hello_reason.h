@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Stage `bind`: the reason by which a hello is steered when none of its names is ours.
+// The reason by which a hello is steered when none of its names is ours.
 #pragma once
 
 #include "dataplane/common/verdict.h"

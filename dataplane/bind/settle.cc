@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "dataplane/bind/settle.h"
+
+#include <rte_ring_elem.h>
+
+#include "dataplane/bind/release.h"
+
+namespace keyrail::settle {
+namespace {
+
+/// The hello must wait in a hold. One that came in a single packet gets its hold here.
+uint32_t hold_for(const PendingHello& hello, Burst& burst, Context& context) {
+    if (hello.hold != kNone) return hello.hold;
+    Packet& packet = burst.packets[hello.packet];
+    const uint32_t slot = bind::open_hold(packet, packet.h.seq, context);
+    if (slot == kNone) return kNone;
+    context.holds_table.at(slot).bound = hello.facts.bound;
+    packet.decide(Action::hold, Reason::hello_rest);
+    return slot;
+}
+
+/// Puts the question to the control thread. False when its queue is full.
+bool ask(MoveAsk question, Context& context) {
+    rte_ring* ring = context.shared.asks[context.worker];
+    if (rte_ring_enqueue_elem(ring, &question, sizeof question) != 0) return false;
+    context.stats.moves_asked.add();
+    context.wake_control = true;
+    return true;
+}
+
+/// Asks for the move and parks the hello. False: it cannot be parked or asked for; it goes on at once.
+bool start_move(PendingHello& hello, Burst& burst, Context& context) {
+    const uint32_t slot = hold_for(hello, burst, context);
+    if (slot == kNone) return false;
+    const Hold& hold = context.holds_table.at(slot);
+    const HelloFacts& facts = hello.facts;
+    const Service& service = context.service(facts.service);
+    const uint32_t budget = service.hold_budget(facts.tls_version);
+    hello.hold = slot;
+    hello.packet = kNone;
+    const MoveAsk question{.move_id = MoveId(context.worker, hold.generation, slot).number(),
+                           .name = facts.names[hello.holder.name],
+                           .from = hello.holder.blade,
+                           .to = hello.decision.blade,
+                           .service = service.id,
+                           .tls_version = facts.tls_version,
+                           .budget_us = budget};
+    if (!ask(question, context)) return false;
+    context.holds_table.start_moving(slot, hello.decision.blade, context.clock.us + budget);
+    hello.moving = true;
+    return true;
+}
+
+/// The hello's own segments.
+void settle_hello(PendingHello& hello, Burst& burst, Context& context) {
+    const auto [blade, reason, move] = hello.decision;
+    if (move && start_move(hello, burst, context)) return;
+    if (hello.hold != kNone) {
+        if (blade != 0) return bind::release(hello.hold, blade, reason, context);
+        return bind::drop_hold(hello.hold, reason, context);
+    }
+    Packet& packet = burst.packets[hello.packet];
+    if (blade == 0) return packet.decide(Action::drop, reason);
+    packet.forward_to(blade, reason);
+    Flow* flow = context.flows.insert(hello.facts.hash, blade, context.clock.ticks);
+    flow->closed = (packet.h.flags & kFin) != 0;
+    context.stats.blade_flows[blade].add();
+}
+
+/// Later packets of the same connection in the same burst.
+void settle_follower(Packet& packet, const PendingHello& hello, Context& context) {
+    const Decision& decision = hello.decision;
+    if (decision.blade == 0) return packet.decide(Action::drop, decision.reason);
+    if (!hello.moving) return packet.forward_to(decision.blade, Reason::hello_rest);
+    bind::wait_behind(packet, bind::add_if_room(hello.hold, packet, context));
+}
+
+}  // namespace
+
+void process(Burst& burst, Context& context) {
+    if (burst.hello_count == 0) return;
+    for (PendingHello& hello : burst.pending()) settle_hello(hello, burst, context);
+    for (Packet& packet : burst.all())
+        if (!packet.decided) settle_follower(packet, burst.hellos[packet.follows], context);
+}
+
+void move_answered(const MoveAnswer& answer, Context& context) {
+    const MoveId id(answer.move_id);
+    if (id.slot() >= context.holds_table.capacity()) return;
+    const Hold& hold = context.holds_table.at(id.slot());
+    if (hold.phase != HoldPhase::moving || hold.generation != id.generation())
+        return;  // its budget was spent
+    // A connection that a blade has stays there, though its session may have gone elsewhere meanwhile (with a
+    // drain): that blade asks for it itself, and a third one would reset the connection.
+    const bool may_follow = hold.bound == 0 || hold.bound == answer.holder;
+    const bool there = answer.moved && answer.holder != 0 && may_follow;
+    bind::end_move(id.slot(), there ? answer.holder : hold.target,
+                   there ? Reason::steer_move : Reason::steer_move_failed, context);
+}
+
+}  // namespace keyrail::settle

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "dataplane/steer/decide.h"
+
+#include <algorithm>
+#include <cstring>
+#include <optional>
+
+namespace keyrail::steer {
+namespace {
+
+bool in_pool(const Pool& pool, uint16_t blade) { return std::ranges::binary_search(pool.blades, blade); }
+
+/// A quarter of the scale: a smaller difference is noise, and whoever follows noise starves a blade.
+constexpr uint32_t kLoadMargin = 16384;
+
+/// Maglev's first candidate, or its second where that is clearly less loaded.
+uint16_t pick(const Maglev& ring, uint64_t hash, const Snapshot& snapshot) {
+    const uint16_t a = ring.at(hash), b = ring.second(hash);
+    return snapshot.blades[b].load + kLoadMargin < snapshot.blades[a].load ? b : a;
+}
+
+uint64_t name_hash(const SessionName& name) {  // its tail is random: no hashing needed
+    uint64_t hash = 0;
+    std::memcpy(&hash, &name[kSessionNameSize - sizeof hash], sizeof hash);
+    return hash;
+}
+
+/// All that a decision is made of.
+struct Question {
+    const HelloFacts& hello;
+    const Snapshot& snapshot;
+    const Holder& holder;
+    bool control_up;
+
+    [[nodiscard]] const Service& service() const { return snapshot.services[hello.service]; }
+    [[nodiscard]] const Pool& pool() const { return snapshot.pools[hello.pool]; }
+};
+
+/// Why the session of this hello cannot leave its holder; nullopt: it can be asked for.
+std::optional<Reason> immovable(const Question& q) {
+    if (!q.service().content_moves && !in_pool(q.pool(), q.holder.blade)) return Reason::steer_content;
+    if (q.service().hold_budget(q.hello.tls_version) == 0) return Reason::steer_not_worth;
+    if (!q.control_up) return Reason::steer_no_control;
+    return std::nullopt;
+}
+
+/// The blade for a client whose session is with the holder, or with nobody: then who can open its ticket.
+uint16_t choose(const Question& q) {
+    const auto& [hello, snapshot, holder, control_up] = q;
+    if (hello.bound != 0) return hello.bound;
+    const uint16_t has_keys = holder.blade != 0 ? holder.blade : hello.opener;
+    const BladeState state =
+        in_pool(q.pool(), has_keys) ? snapshot.blades[has_keys].state : BladeState::unknown;
+    if (state == BladeState::up) return has_keys;
+    const Maglev& ring = q.pool().ring;
+    if (ring.empty()) return 0;
+    // By the name, not the connection: a client that opens six connections at once gets one move, to one
+    // blade.
+    const uint64_t hash = holder.blade != 0 ? name_hash(hello.names[holder.name]) : hello.hash;
+    const uint16_t other = pick(ring, hash, snapshot);
+    if (state >= snapshot.blades[other].state) return has_keys;  // nobody is better off
+    // A full handshake elsewhere would cost the chassis more than a resumption on a blade that is full.
+    if (state == BladeState::overloaded && (holder.blade == 0 || immovable(q))) return has_keys;
+    return other;
+}
+
+/// The client goes to another blade than its session's holder.
+Decision away_from_holder(const Question& q, uint16_t blade) {
+    const bool holder_down = q.snapshot.blades[q.holder.blade].state <= BladeState::down;
+    if (holder_down && !q.service().repository) return {blade, Reason::steer_holder_down};
+    if (const auto why = immovable(q)) return {blade, *why};
+    return {blade, Reason::steer_hold_full, true};
+}
+
+}  // namespace
+
+Holder home_of(const HelloFacts& hello) {
+    for (uint8_t i = 0; i < hello.name_count; i++)
+        if (hello.homes[i] != 0) return {hello.homes[i], i, false};
+    return {};
+}
+
+Decision decide(const HelloFacts& hello, const Snapshot& snapshot, const Holder& holder, bool control_up) {
+    const Question q{hello, snapshot, holder, control_up};
+    const uint16_t blade = choose(q);
+    if (blade == 0) return {0, Reason::drop_no_blade};
+    if (holder.blade == 0) return {blade, blade == hello.opener ? Reason::steer_ticket : hello.unnamed};
+    if (blade == holder.blade) return {blade, holder.moved ? Reason::steer_moved : Reason::steer_home};
+    return away_from_holder(q, blade);
+}
+
+}  // namespace keyrail::steer

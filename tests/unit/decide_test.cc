@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+// The decision about a ClientHello, as a table: what is known of it and of the blades in, blade and reason
+// out.
+#include "dataplane/steer/decide.h"
+
+#include <gtest/gtest.h>
+
+#include "link.pb.h"
+
+namespace keyrail {
+namespace {
+
+using steer::decide;
+
+struct Blades {
+    link::BladeState one = link::BLADE_UP, two = link::BLADE_UP;
+};
+
+/// Blades 1 and 2 are the service's; blade 3 is up, and of another pool.
+link::Snapshot message(const Blades& blades) {
+    link::Snapshot m;
+    auto* cookie = m.add_cookie_keys();
+    cookie->set_key(std::string(16, 'c'));
+    cookie->set_current(true);
+    const auto add = [&](uint32_t id, link::BladeState state) {
+        auto* blade = m.add_blades();
+        blade->set_id(id);
+        blade->set_address(std::string({10, 77, 0, static_cast<char>(id)}));
+        blade->set_state(state);
+    };
+    add(1, blades.one);
+    add(2, blades.two);
+    add(3, link::BLADE_UP);
+    auto* service = m.add_services();
+    service->set_name("www");
+    service->set_port(443);
+    service->add_addresses(std::string({10, 0, 0, 1}));
+    service->add_blade_ids(1);
+    service->add_blade_ids(2);
+    service->set_hold_budget_us(20'000);
+    service->set_hold_budget_tls13_us(20'000);
+    service->set_content_moves(true);
+    return m;
+}
+
+class Decide : public testing::Test {
+  protected:
+    HelloFacts hello{.hash = 12345, .tls_version = 0x0304, .unnamed = Reason::steer_foreign, .name_count = 1};
+    link::Snapshot described = message({});
+    bool control_up = true;
+
+    Decide() { hello.names[0].fill(7); }
+    Decision for_holder(uint16_t blade, bool moved = false) {
+        const auto snapshot = Snapshot::build(described);
+        EXPECT_TRUE(snapshot);
+        return decide(hello, **snapshot, {.blade = blade, .moved = moved}, control_up);
+    }
+    void blades(const Blades& states) {
+        const auto services = described.services();
+        described = message(states);
+        *described.mutable_services() = services;
+    }
+    link::Service& service() { return *described.mutable_services(0); }
+    static void expect(const Decision& got, std::vector<uint16_t> blades, Reason reason, bool move = false) {
+        EXPECT_NE(std::ranges::find(blades, got.blade), blades.end()) << got.blade;
+        EXPECT_EQ(got.reason, reason) << kReasonTexts[static_cast<size_t>(got.reason)].name;
+        EXPECT_EQ(got.move, move);
+    }
+};
+
+TEST_F(Decide, ToTheHolder) {
+    expect(for_holder(1), {1}, Reason::steer_home);
+    expect(for_holder(2, true), {2}, Reason::steer_moved);
+}
+
+TEST_F(Decide, WithoutASession) { expect(for_holder(0), {1, 2}, Reason::steer_foreign); }
+
+TEST_F(Decide, WithATicketThatABladeCanOpen) {
+    hello.opener = 2;
+    expect(for_holder(0), {2}, Reason::steer_ticket);
+    blades({.two = link::BLADE_DOWN});
+    expect(for_holder(0), {1}, Reason::steer_foreign);
+}
+
+TEST_F(Decide, TheHolderTakesNothingNew) {
+    blades({.one = link::BLADE_DRAINING});
+    expect(for_holder(1), {2}, Reason::steer_hold_full, true);
+}
+
+TEST_F(Decide, NobodyCouldMoveIt) {
+    blades({.one = link::BLADE_DRAINING});
+    control_up = false;
+    expect(for_holder(1), {2}, Reason::steer_no_control);
+}
+
+TEST_F(Decide, AMoveIsNotWorthIt) {
+    blades({.one = link::BLADE_DRAINING});
+    service().set_hold_budget_tls13_us(0);
+    expect(for_holder(1), {2}, Reason::steer_not_worth);
+    hello.tls_version = 0x0303;
+    expect(for_holder(1), {2}, Reason::steer_hold_full, true);
+}
+
+TEST_F(Decide, AFullBladeKeepsASessionThatCannotLeave) {
+    blades({.one = link::BLADE_OVERLOADED});
+    expect(for_holder(1), {2}, Reason::steer_hold_full, true);
+    control_up = false;
+    expect(for_holder(1), {1}, Reason::steer_home);
+}
+
+TEST_F(Decide, TheContentIsElsewhere) {
+    expect(for_holder(3), {1, 2}, Reason::steer_hold_full, true);
+    service().set_content_moves(false);
+    expect(for_holder(3), {1, 2}, Reason::steer_content);
+}
+
+TEST_F(Decide, TheHolderIsDown) {
+    blades({.one = link::BLADE_DOWN});
+    expect(for_holder(1), {2}, Reason::steer_holder_down);
+    service().set_repository(true);
+    expect(for_holder(1), {2}, Reason::steer_hold_full, true);
+}
+
+TEST_F(Decide, TheHolderIsNotConfiguredAnyMore) { expect(for_holder(77), {1, 2}, Reason::steer_holder_down); }
+
+TEST_F(Decide, AConnectionThatABladeHasStaysThere) {
+    hello.bound = 2;
+    expect(for_holder(1), {2}, Reason::steer_hold_full, true);
+    expect(for_holder(2), {2}, Reason::steer_home);
+}
+
+TEST_F(Decide, NoBladeIsUp) {
+    blades({.one = link::BLADE_DOWN, .two = link::BLADE_DOWN});
+    expect(for_holder(1), {0}, Reason::drop_no_blade);
+}
+
+TEST(HomeOf, TheFirstNameOfOurs) {
+    HelloFacts hello{.name_count = 3};
+    hello.homes = {0, 5, 6, 0};
+    EXPECT_EQ(steer::home_of(hello).blade, 5);
+    EXPECT_EQ(steer::home_of(hello).name, 1);
+    hello.homes.fill(0);
+    EXPECT_EQ(steer::home_of(hello).blade, 0);
+}
+
+}  // namespace
+}  // namespace keyrail
