@@ -74,11 +74,11 @@ struct ControlLink::Impl {
     void take(size_t size);
     void dispatch(link::ToDataplane& message);
     Result<void> apply(link::Snapshot& message);
-    void follow(const link::Snapshot& message);
+    void sync_kernel(const link::Snapshot& message);
     Result<void> apply(const link::MovedEntries& message);
     Result<void> set_moved(const link::MovedEntry& entry);
     void apply(const link::MoveOutcome& message);
-    void answer_worker(const MoveAnswer& answer);
+    void answer_worker(MoveAnswer answer);
     void send_stats(uint64_t request);
     void on_asks();
     void ask(const MoveAsk& ask);
@@ -189,16 +189,16 @@ void ControlLink::Impl::dispatch(link::ToDataplane& message) {
 Result<void> ControlLink::Impl::apply(link::Snapshot& message) {
     auto built = Snapshot::build(message);
     if (!built) return tl::make_unexpected(built.error());
+    sync_kernel(message);  // first: no worker may know a blade by a new address, and send to the old one
     const Snapshot* before = parts.shared.snapshot.exchange(built->release(), std::memory_order_acq_rel);
     rte_rcu_qsbr_synchronize(parts.shared.rcu, RTE_QSBR_THRID_INVALID);
     delete before;
-    follow(message);
     SPDLOG_INFO("snapshot {}: {} services, {} blades", message.generation(), message.services_size(),
                 message.blades_size());
     return {};
 }
 
-void ControlLink::Impl::follow(const link::Snapshot& message) {
+void ControlLink::Impl::sync_kernel(const link::Snapshot& message) {
     if (parts.kernel == nullptr) return;
     std::vector<BladeAddress> blades;
     for (const link::Blade& blade : message.blades()) {
@@ -255,7 +255,7 @@ void ControlLink::Impl::apply(const link::MoveOutcome& message) {
 }
 
 /// A full ring means a worker that stands still; its hold ends by its own budget.
-void ControlLink::Impl::answer_worker(const MoveAnswer& answer) {
+void ControlLink::Impl::answer_worker(MoveAnswer answer) {
     rte_ring_enqueue_elem(parts.shared.answers[MoveId(answer.move_id).worker()], &answer, sizeof answer);
 }
 

@@ -406,11 +406,8 @@ void KernelRoutes::set_blades(std::span<const BladeAddress> blades) {
             impl_->blades.push_back({blade.id, blade.address, {}});
         }
     }
-    for (const Impl::Blade& old : before) {
-        const bool still =
-            std::ranges::any_of(blades, [&](const BladeAddress& blade) { return blade.id == old.id; });
-        if (!still) impl_->shared.blade_hop[old.id].store({});
-    }
+    // Gone, or another machine under the same id: nothing may go to the old one any more.
+    for (const Impl::Blade& old : before) impl_->shared.blade_hop[old.id].store({});
     impl_->place_blades();  // holds the new ones first: a neighbour that two entries share is not lost in
                             // between
     for (const Impl::Blade& old : before) {

@@ -245,6 +245,22 @@ TEST_F(KernelRoutesTest, BladesAreResolvedAndFollowed) {
     EXPECT_EQ(blade(6), "");
 }
 
+/// Its id stands for another machine now: nothing goes to the old one, wherever the new one is.
+TEST_F(KernelRoutesTest, ABladeGetsAnotherAddress) {
+    ip("neigh replace 10.77.0.15 lladdr 02:00:00:00:00:15 dev back nud reachable");
+    ip("neigh replace 10.77.0.16 lladdr 02:00:00:00:00:16 dev back nud reachable");
+    start();
+    blades({{5, "10.77.0.15"}, {6, "10.77.0.16"}});
+    EXPECT_TRUE(reaches([&] { return blade(5) == "15@1" && blade(6) == "16@1"; }));
+    blades({{5, "10.77.0.16"}, {6, "172.16.0.1"}});  // the other's; and one that no port is connected to
+    EXPECT_TRUE(reaches([&] { return blade(5) == "16@1"; }));
+    EXPECT_EQ(blade(6), "");
+    blades({{5, "10.77.0.17"}});  // not resolved yet
+    EXPECT_EQ(blade(5), "");
+    ip("neigh replace 10.77.0.17 lladdr 02:00:00:00:00:17 dev back nud reachable");
+    EXPECT_TRUE(reaches([&] { return blade(5) == "17@1"; }));
+}
+
 /// The kernel takes NTF_USE as a wish to resolve it anew, and forgets that an entry was permanent.
 TEST_F(KernelRoutesTest, ABladeWithAPermanentNeighbourKeepsIt) {
     ip("neigh replace 10.77.0.11 lladdr 02:00:00:00:00:0b dev back nud permanent");
