@@ -7,7 +7,7 @@
 
 #include "dataplane/bind/bind.h"
 #include "dataplane/bind/release.h"
-#include "dataplane/core/hello_reason.h"
+#include "dataplane/core/describe.h"
 
 namespace keyrail::bind {
 namespace {
@@ -39,16 +39,6 @@ PendingHello& pend_hold(Burst& burst, uint32_t slot, uint16_t service, Reason un
     PendingHello& pending = pend(burst, hold.hash, service, hold.bound, unnamed, context);
     pending.hold = slot;
     return pending;
-}
-
-/// Takes from a hello what steering needs: spans into the packet would not survive the burst.
-void describe(HelloFacts& facts, const ClientHello& hello, const Context& context) {
-    const Service& service = context.service(facts.service);
-    facts.pool = service.routes.find(hello).value_or(service.pool);
-    facts.name_count = static_cast<uint8_t>(session_names(hello, facts.names));
-    facts.tls_version = hello.has_psk ? 0x0304 : 0x0303;
-    if (!context.snapshot->ticket_keys.empty())
-        facts.opener = context.snapshot->ticket_blade(hello.ticket_key_name());
 }
 
 /// As long as a client goes on sending, its hello is not given up. One that falls silent has either lost a
@@ -96,7 +86,7 @@ void steer_anew(Burst& burst, uint32_t slot, uint16_t service, Context& context)
     const Bytes stream = context.holds_table.assemble(slot, context.stream);
     const HelloResult result = read(stream, service, context, hello);
     PendingHello& pending = pend_hold(burst, slot, service, Reason::steer_move_failed, context);
-    if (result.status == HelloStatus::complete) describe(pending.facts, hello, context);
+    if (result.status == HelloStatus::complete) describe(pending.facts, hello, *context.snapshot);
     pending.facts.name_count = 0;
 }
 
@@ -163,7 +153,7 @@ void first_data(Burst& burst, Packet& packet, uint16_t bound, Context& context) 
     if (result.status == HelloStatus::need_more)
         return start_hold(burst, packet, packet.h.seq, bound, result.offset, context);
     PendingHello& pending = pend_packet(burst, packet, bound, unnamed_reason(result.status, hello), context);
-    if (result.status == HelloStatus::complete) describe(pending.facts, hello, context);
+    if (result.status == HelloStatus::complete) describe(pending.facts, hello, *context.snapshot);
 }
 
 void overtaking_segment(Burst& burst, Packet& packet, Seq first_seq, Context& context) {
@@ -188,7 +178,7 @@ void further_segment(Burst& burst, Packet& packet, uint32_t slot, Context& conte
     packet.decide(Action::hold, Reason::hello_rest);
     PendingHello& pending =
         pend_hold(burst, slot, packet.service, unnamed_reason(result.status, hello), context);
-    if (result.status == HelloStatus::complete) describe(pending.facts, hello, context);
+    if (result.status == HelloStatus::complete) describe(pending.facts, hello, *context.snapshot);
 }
 
 bool follows_pending(const Burst& burst, Packet& packet) {

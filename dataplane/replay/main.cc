@@ -18,24 +18,31 @@ namespace {
 struct Options {
     std::string file;
     std::vector<uint16_t> ports;  // of the server; none: any
+    std::string snapshot;         // file; "": none
 };
 
-int complain(const Options& options, const std::string& text) {
-    fmt::print(stderr, "keyrail-replay: {}: {}\n", options.file, text);
+int complain(const std::string& text) {
+    fmt::print(stderr, "keyrail-replay: {}\n", text);
     return 1;
 }
 
 int replay(const Options& options) {
     auto capture = Capture::open(options.file);
-    if (!capture) return complain(options, capture.error().message);
+    if (!capture) return complain(fmt::format("{}: {}", options.file, capture.error().message));
+    std::optional<Steering> steering;
+    if (!options.snapshot.empty()) {
+        auto opened = Steering::open(options.snapshot);
+        if (!opened) return complain(opened.error().message);
+        steering = std::move(*opened);
+    }
     Tcp tcp([&](const Found& found) {
         const auto& ports = options.ports;
         if (!ports.empty() && std::ranges::find(ports, found.tuple.destination_port) == ports.end()) return;
-        fmt::print("{}\n", json_line(found));
+        fmt::print("{}\n", json_line(found, steering ? steering->decide(found) : std::nullopt));
     });
     while (const auto frame = capture->next()) tcp.frame(*frame);
     tcp.finish();
-    return capture->error().empty() ? 0 : complain(options, capture->error());
+    return capture->error().empty() ? 0 : complain(fmt::format("{}: {}", options.file, capture->error()));
 }
 
 int run(int argc, char** argv) {
@@ -44,6 +51,8 @@ int run(int argc, char** argv) {
                  "tools/replay"};
     app.add_option("FILE", options.file, "capture: pcap or pcapng")->required();
     app.add_option("--port", options.ports, "only hellos to this TCP port; may be repeated");
+    app.add_option("--snapshot", options.snapshot,
+                   "say how this snapshot steers each hello (link.proto's Snapshot, text format)");
     try {
         app.parse(argc, argv);
     } catch (const CLI::ParseError& error) {

@@ -8,7 +8,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
-#include "dataplane/core/hello_reason.h"
+#include "dataplane/core/describe.h"
 
 namespace keyrail::replay {
 namespace {
@@ -46,12 +46,12 @@ std::string version_name(uint16_t version) {
 }
 
 /// What a service with the usual limits makes of it; here it was read whatever its length.
-std::string_view verdict(const Found& found) {
+Reason usual_reason(const Found& found) {
     constexpr HelloLimits kUsual;
     const HelloResult& result = found.result;
     const bool too_long = result.size > kUsual.bytes || result.records > kUsual.records;
     const HelloStatus status = too_long ? HelloStatus::too_long : result.status;
-    return kReasonTexts[static_cast<size_t>(unnamed_reason(status, found.hello))].name;
+    return unnamed_reason(status, found.hello);
 }
 
 std::string reason(const Found& found) {
@@ -62,7 +62,7 @@ std::string reason(const Found& found) {
 
 }  // namespace
 
-std::string json_line(const Found& found) {
+std::string json_line(const Found& found, const std::optional<Steered>& steered) {
     const ClientHello& hello = found.hello;
     Json alpn = Json::array(), identities = Json::array();
     each_alpn_protocol(hello, [&](Bytes protocol) { alpn.push_back(text(protocol)); });
@@ -82,8 +82,10 @@ std::string json_line(const Found& found) {
         {"hello_bytes", found.bytes},
         {"segments", found.segments},
         {"records", found.result.records},
-        {"verdict", verdict(found)},
+        {"verdict", kReasonTexts[static_cast<size_t>(steered ? steered->reason : usual_reason(found))].name},
     };
+    if (steered && steered->blade != 0) line["blade"] = steered->blade;
+    if (steered && steered->move_from != 0) line["move_from"] = steered->move_from;
     if (const std::string why = reason(found); !why.empty()) line["reason"] = why;
     return line.dump(-1, ' ', false, Json::error_handler_t::replace);
 }

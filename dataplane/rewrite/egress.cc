@@ -6,7 +6,7 @@
 namespace keyrail::egress {
 namespace {
 
-void forward(Packet& packet, Context& context) {
+void send_on(Packet& packet, Context& context) {
     const NextHop hop = packet.blade != 0 ? context.shared.blade_hop[packet.blade].load() : packet.hop;
     forward(packet.mbuf, packet.data, packet.h.l3 != kEthernetSize, hop, packet.reason, context);
 }
@@ -22,7 +22,7 @@ void hand_over(Packet& packet, Context& context) {
 void leave(Packet& packet, Context& context) {
     switch (packet.action) {
         case Action::forward:
-            return forward(packet, context);
+            return send_on(packet, context);
         case Action::drop:
             return context.tx.drop(packet.mbuf, packet.reason);
         case Action::hold:

@@ -58,6 +58,44 @@ def segments(hello: bytes, cuts: Sequence[tuple[int, int]], start: int = 1000) -
     return [ethernet(packet(hello[begin:end], start + begin)) for begin, end in cuts]
 
 
+SNAPSHOT = r"""
+cookie_keys { key: "0123456789abcdef" current: true }
+blades { id: 1 address: "\012\115\000\001" state: BLADE_UP }
+blades { id: 2 address: "\012\115\000\002" state: BLADE_UP }
+services {
+  name: "www" port: 443 addresses: "\306\063\144\001" blade_ids: 1 blade_ids: 2 hello_limit: 400
+  routes { server_name: "gone.keyrail.test" }
+}
+services { name: "plain" port: 8443 addresses: "\306\063\144\001" blade_ids: 1 steering: STEER_TUPLE }
+"""
+
+
+def test_a_snapshot_decides_as_the_dispatcher_does(tmp_path: Path) -> None:
+    file = tmp_path / "snapshot"
+    file.write_text(SNAPSHOT)
+    new, gone = client_hello(), client_hello("gone.keyrail.test")
+    long = client_hello("a" * 60 + ".test")
+    ports = {"new": (1, 443), "gone": (2, 443), "other": (3, 80), "plain": (4, 8443)}
+    assert len(new) <= 400
+    frames = [ethernet(packet(hello, 1000, ports=ports[which]))
+              for which, hello in (("new", new), ("gone", gone), ("other", new), ("plain", new))]
+    lines = replay("--snapshot", file, write(tmp_path / "four.pcap", frames))
+    assert [line["verdict"] for line in lines] == ["steer_new", "drop_no_blade", "steer_new", "steer_tuple"]
+    file.write_text(SNAPSHOT.replace("hello_limit: 400", f"hello_limit: {len(long) - 1}"))
+    lines = replay("--snapshot", file, write(tmp_path / "long.pcap", [ethernet(packet(long, 1000))]))
+    assert [line["verdict"] for line in lines] == ["steer_too_long"]
+
+
+def test_a_snapshot_that_is_none(tmp_path: Path) -> None:
+    capture = write(tmp_path / "one.pcap", [ethernet(packet(client_hello(), 1000))])
+    file = tmp_path / "snapshot"
+    assert replay("--snapshot", file, capture, status=1) == []
+    file.write_text("services {")
+    assert replay("--snapshot", file, capture, status=1) == []
+    file.write_text('services { name: "www" }')
+    assert replay("--snapshot", file, capture, status=1) == []
+
+
 def test_a_gap_too_wide_to_wait_behind(tmp_path: Path) -> None:
     """The segment begins where it could be held, and ends where it could not (found by fuzzing: a crash)."""
     hello, start, most = client_hello(), 1000, 64 * 1024
