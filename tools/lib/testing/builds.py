@@ -9,6 +9,7 @@ from common import build, instrumented
 from common.paths import ROOT, build_dir
 from common.shell import ToolError, run, tail
 from fuzzing import campaign, targets
+from testing import end_to_end
 from testing.report import Report, from_junit
 
 FUZZ_SECONDS = 10
@@ -44,10 +45,14 @@ def meson_tests(directory: Path, *chosen: str, variables: dict[str, str] | None 
 
 
 def sanitizers() -> Report:
-    """The unit tests once more, under AddressSanitizer and UndefinedBehaviorSanitizer."""
+    """The tests of pure logic, of the packet path and of tools/replay once more, under AddressSanitizer and
+    UndefinedBehaviorSanitizer."""
     directory = instrumented.configured()
-    build.compile_all(directory, _test_targets(directory, ROOT / "tests/unit"))
-    return meson_tests(directory, "--suite", "unit", variables=instrumented.ENVIRONMENT)
+    programs = [*_test_targets(directory, ROOT / "tests/unit"), *_test_targets(directory, ROOT / "tests/pipeline")]
+    build.compile_all(directory, [*programs, "dataplane/keyrail-replay"])
+    report = meson_tests(directory, "--suite", "unit", "--suite", "pipeline", variables=instrumented.ENVIRONMENT)
+    report.add(end_to_end.replay({**instrumented.ENVIRONMENT, "KR_BUILD": str(directory)}))
+    return report
 
 
 def fuzz() -> Report:

@@ -31,14 +31,20 @@ def tools() -> Report:
     return _pytest(ROOT / "tests/tools")
 
 
-def _pytest(folder: Path, *words: str) -> Report:
-    environment = {name: value for name, value in os.environ.items() if name not in CLEARED}
+def replay(variables: dict[str, str]) -> Report:
+    """tools/replay alone, of a build that `variables` name."""
+    return _pytest(ROOT / "tests/tools/test_replay.py", variables=variables)
+
+
+def _pytest(what: Path, *words: str, variables: dict[str, str] | None = None) -> Report:
+    kept = {name: value for name, value in os.environ.items() if name not in CLEARED}
+    environment = {**kept, **(variables or {})}
     with tempfile.TemporaryDirectory(prefix="keyrail-test-") as scratch:
         log = Path(scratch) / "junit.xml"
         # Straight to our own output: the test names are the progress.
         code = subprocess.run(
             ["/usr/bin/python3", "-B", "-m", "pytest", "-v", "--no-header", "--tb=short", "-p", "no:cacheprovider",
-             "--color=no", "--durations=8", f"--junitxml={log}", f"--rootdir={ROOT / 'tests'}", *words, folder],
+             "--color=no", "--durations=8", f"--junitxml={log}", f"--rootdir={ROOT / 'tests'}", *words, what],
             env={**environment, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}, check=False).returncode
         if not log.exists():
             return Report(failed=1, failures=[f"pytest could not start (exit status {code})"])
