@@ -47,14 +47,14 @@ bool begins_hello(Bytes bytes) {
            bytes[kRecordHeader] == kClientHello;
 }
 
-Step HelloFinder::look(Stream& stream, Bytes bytes) {
+Step HelloFinder::next_step(Stream& stream, Bytes bytes) {
     if (stream.skip > 0) {
         const auto n = static_cast<uint32_t>(std::min<size_t>(stream.skip, bytes.size()));
         stream.skip -= n;
         return {Step::skip, n};
     }
     if (const uint32_t line = stream.in_tls ? 0 : proxy_line(bytes); line > 0) return {Step::skip, line};
-    if (stream.in_tls && !bytes.empty() && starts_like_sslv2(bytes)) return look_at_record(stream, bytes);
+    if (stream.in_tls && !bytes.empty() && starts_like_sslv2(bytes)) return pass_record(stream, bytes);
     const HelloResult result = parse_client_hello(bytes, scratch_, kLimits, hello_);
     const bool doubtful = stream.in_tls && is_doubtful(result, hello_);
     switch (result.status) {
@@ -72,14 +72,14 @@ Step HelloFinder::look(Stream& stream, Bytes bytes) {
                 return {Step::hello, result.size, result};
             }
             if (!begins_hello(bytes)) break;
-            const Step behind = look_at_record(stream, bytes);
+            const Step behind = pass_record(stream, bytes);
             return {Step::refused, behind.kind == Step::skip ? behind.bytes : 0, result};
     }
-    return look_at_record(stream, bytes);
+    return pass_record(stream, bytes);
 }
 
 /// Not a ClientHello: past its header, then, if it is a record at all.
-Step HelloFinder::look_at_record(Stream& stream, Bytes bytes) {
+Step HelloFinder::pass_record(Stream& stream, Bytes bytes) {
     stream.in_tls = may_be_record(bytes);
     if (!stream.in_tls) return {Step::segment};
     if (bytes.size() < kRecordHeader) return {Step::more, kRecordHeader};

@@ -37,11 +37,11 @@ struct Step {
 class HelloFinder {
   public:
     /// Looks at `bytes`, which begin at stream.next. `hello()` is what was read of a ClientHello.
-    Step look(Stream& stream, Bytes bytes);
+    Step next_step(Stream& stream, Bytes bytes);
     [[nodiscard]] const ClientHello& hello() const { return hello_; }
 
   private:
-    Step look_at_record(Stream& stream, Bytes bytes);
+    Step pass_record(Stream& stream, Bytes bytes);
 
     ClientHello hello_;
     std::array<uint8_t, kHelloMax> scratch_;

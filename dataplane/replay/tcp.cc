@@ -143,7 +143,7 @@ void Tcp::accept(Stream& stream, Pieces pieces) {
 /// Bytes at stream.next, all from one segment.
 void Tcp::read(Stream& stream, uint64_t frame, Bytes bytes) {
     while (!bytes.empty()) {
-        const Step step = finder_.look(stream, bytes);
+        const Step step = finder_.next_step(stream, bytes);
         if (step.kind == Step::more) return keep(stream, frame, stream.next, bytes, step.bytes);
         bytes = bytes.subspan(take(stream, step, static_cast<uint32_t>(bytes.size()), {frame, 1}));
     }
@@ -154,7 +154,7 @@ void Tcp::read_hold(Stream& stream) {
     if (stream.hold == kNone) return;
     Hold& hold = holds_.at(stream.hold);
     if (hold.reached < hold.wanted) return;
-    const Step step = finder_.look(stream, holds_.assemble(stream.hold, buffer_));
+    const Step step = finder_.next_step(stream, holds_.assemble(stream.hold, buffer_));
     if (step.kind == Step::more) {
         hold.wanted = step.bytes;
         return;
@@ -227,7 +227,7 @@ void Tcp::give_up(Stream& stream, std::string_view why) {
     const Bytes bytes = holds_.assemble(stream.hold, buffer_);
     const auto reached = static_cast<uint32_t>(bytes.size());
     const bool hello = begins_hello(bytes);
-    const Step step = finder_.look(stream, bytes);
+    const Step step = finder_.next_step(stream, bytes);
     Pieces pieces = take_hold(stream);
     const bool gap = end_of(*pieces.back()) != stream.next + reached;
     if (hello && step.kind == Step::more)

@@ -83,9 +83,9 @@ Result<std::unique_ptr<Routes>> Routes::create(uint32_t max_routes, rte_rcu_qsbr
 }
 
 void Routes::lookup4(std::span<const uint32_t> addresses, std::span<NextHop> hops) const {
-    constexpr size_t kMost = 64;
-    std::array<uint32_t, kMost> host;
-    std::array<uint64_t, kMost> ids;
+    constexpr size_t kMaxBurst = 64;
+    std::array<uint32_t, kMaxBurst> host;
+    std::array<uint64_t, kMaxBurst> ids;
     for (size_t i = 0; i < addresses.size(); i++) host[i] = ntohl(addresses[i]);
     rte_fib_lookup_bulk(impl_->v4.reader(), host.data(), ids.data(), static_cast<int>(addresses.size()));
     for (size_t i = 0; i < addresses.size(); i++) hops[i] = impl_->hops[ids[i]].load();

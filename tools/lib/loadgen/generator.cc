@@ -48,7 +48,7 @@ void Generator::start_due() {
     }
 }
 
-void Generator::end_interval(const std::function<void(const Interval&)>& tell) {
+void Generator::end_interval(const std::function<void(const Interval&)>& on_interval) {
     const Histogram lives = clients_.take_lives();
     const Counts& now = report_.counts;
     const double seconds = static_cast<double>(clock_.tsc - begin_) / hz_;
@@ -62,7 +62,7 @@ void Generator::end_interval(const std::function<void(const Interval&)>& tell) {
     at_last_interval_ = now;
     if (interval.seconds < options_.seconds / kIntervals / 2) return;  // that was the warm-up
     report_.intervals.push_back(interval);
-    tell(interval);
+    on_interval(interval);
 }
 
 bool Generator::turn(bool starting) {
@@ -75,7 +75,8 @@ bool Generator::turn(bool starting) {
     return worked;
 }
 
-Report Generator::run(const std::atomic<bool>& stop, const std::function<void(const Interval&)>& tell) {
+Report Generator::run(const std::atomic<bool>& stop,
+                      const std::function<void(const Interval&)>& on_interval) {
     read_clock();
     begin_ = clock_.tsc;
     window_ = {begin_ + ticks(options_.warm_up), begin_ + ticks(options_.warm_up + options_.seconds)};
@@ -87,7 +88,7 @@ Report Generator::run(const std::atomic<bool>& stop, const std::function<void(co
         read_clock();
         if (worked) busy += clock_.tsc - before;
         if (clock_.tsc >= next && next <= window_.to) {
-            end_interval(tell);
+            end_interval(on_interval);
             next += step;
         }
         worked = turn(starting);

@@ -16,9 +16,9 @@ class Generator {
     /// All of these outlive it.
     Generator(const Options& options, const Script& script, Port& front, Port& back, rte_mempool* pool);
 
-    /// Runs until the time is over and the last connections have ended, or `stop`. `tell` hears of each
-    /// interval.
-    Report run(const std::atomic<bool>& stop, const std::function<void(const Interval&)>& tell);
+    /// Runs until the time is over and the last connections have ended, or `stop`. `on_interval` hears of
+    /// each interval.
+    Report run(const std::atomic<bool>& stop, const std::function<void(const Interval&)>& on_interval);
 
   private:
     [[nodiscard]] uint64_t ticks(double seconds) const;
@@ -27,7 +27,7 @@ class Generator {
     /// One turn of the loop. True: something had come.
     bool turn(bool starting);
     Report finished(double busy);
-    void end_interval(const std::function<void(const Interval&)>& tell);
+    void end_interval(const std::function<void(const Interval&)>& on_interval);
 
     const Options& options_;
     Port &front_, &back_;

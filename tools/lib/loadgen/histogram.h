@@ -15,7 +15,7 @@ namespace keyrail::loadgen {
 class Histogram {
   public:
     void record(uint64_t value) {
-        counts_[index(std::min(value, kMost))]++;
+        counts_[index(std::min(value, kMaxValue))]++;
         count_++;
         max_ = std::max(max_, value);
     }
@@ -35,7 +35,7 @@ class Histogram {
 
   private:
     static constexpr unsigned kBits = 6;
-    static constexpr uint64_t kMost = (uint64_t{1} << 40) - 1;  // in ns: 18 minutes
+    static constexpr uint64_t kMaxValue = (uint64_t{1} << 40) - 1;  // in ns: 18 minutes
     static constexpr size_t kSteps = (40 - kBits + 1) << kBits;
 
     /// Values below 2^7 have a step each; above, a step holds all that agree in their first seven bits.

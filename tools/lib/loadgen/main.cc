@@ -71,7 +71,7 @@ void describe(CLI::App& app, Arguments& a) {
         ->check(CLI::Range(1, 65536))
         ->capture_default_str();
     app.add_option("--clients", a.options.clients, "client addresses from 100.64.0.0/10, a power of two")
-        ->check(CLI::Range(1u, Numbering::kClientsMost))
+        ->check(CLI::Range(1u, Numbering::kMaxClients))
         ->capture_default_str();
     app.add_option("--connections", a.options.connections, "connections at once, at most")
         ->check(CLI::Range(1, 1 << 22))
@@ -182,7 +182,7 @@ struct Pool {
     ~Pool() { rte_mempool_free(mbufs); }
 };
 
-void tell(const Interval& i) {
+void print_interval(const Interval& i) {
     fmt::print(stderr,
                "keyrail-loadgen: {:.1f} s: {} completed, {} failed, life p50 {:.1f} us, p99 {:.1f} us\n",
                i.seconds, i.completed, i.failed, static_cast<double>(i.p50_ns) / 1000,
@@ -218,7 +218,7 @@ Result<int> measure(const Arguments& a, const Script& script) {
     if (auto linked = wait_linked(**front, **back, a.wait); !linked)
         return tl::make_unexpected(linked.error());
     const auto generator = std::make_unique<Generator>(a.options, script, **front, **back, pool.mbufs);
-    const Report report = generator->run(stopping, tell);
+    const Report report = generator->run(stopping, print_interval);
     auto written = write_report(a, report);
     close_ports(*front, *back);
     if (!written) return tl::make_unexpected(written.error());

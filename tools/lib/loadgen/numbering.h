@@ -14,7 +14,7 @@ namespace keyrail::loadgen {
 class Numbering {
   public:
     static constexpr uint32_t kNetwork = 0x64400000;  // 100.64.0.0/10: shared address space, RFC 6598
-    static constexpr uint32_t kClientsMost = 1u << 22;
+    static constexpr uint32_t kMaxClients = 1u << 22;
     static constexpr uint16_t kFirstPort = 0x8000;
     static constexpr unsigned kPortBits = 15;
 
