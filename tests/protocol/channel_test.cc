@@ -265,7 +265,6 @@ TEST_F(ChannelTest, GoneWhileReceiving) {
 }
 
 // --- who is let in
-// -------------------------------------------------------------------------------------------------
 
 TEST_F(ChannelTest, WrongIdentity) {
     EXPECT_FALSE(connect(chassis.tls("blade-1"), Identity::of_blade(2)));
@@ -383,7 +382,6 @@ TEST_F(ChannelTest, PortInUse) {
 }
 
 // --- what is sent
-// --------------------------------------------------------------------------------------------------
 
 struct BadBytes {
     const char* what;
@@ -431,7 +429,6 @@ TEST_F(ChannelTest, RandomBytesNeverCrash) {
 }
 
 // --- files
-// ---------------------------------------------------------------------------------------------------------
 
 TEST_F(ChannelTest, FilesThatDoNotFit) {
     const auto error = [](const TlsFiles& files) {

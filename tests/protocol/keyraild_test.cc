@@ -20,7 +20,6 @@ using ::testing::SizeIs;
 class Keyraild : public KeyraildBench {};
 
 // --- what it publishes
-// ---------------------------------------------------------------------------------------------
 
 TEST_F(Keyraild, PublishesAsSoonAsAllHaveReported) {
     const auto begin = std::chrono::steady_clock::now();
@@ -78,7 +77,6 @@ TEST_F(Keyraild, GarbageFromTheDataplaneMakesANewLink) {
 }
 
 // --- health
-// --------------------------------------------------------------------------------------------------------
 
 TEST_F(Keyraild, AServerThatDies) {
     start_whole();
@@ -142,7 +140,6 @@ TEST_F(Keyraild, TheNewestConnectionOfAnAgentCounts) {
 }
 
 // --- moves
-// ---------------------------------------------------------------------------------------------------------
 
 TEST_F(Keyraild, AMove) {
     start_whole();
@@ -282,7 +279,6 @@ TEST_F(Keyraild, WhereASessionIs) {
 }
 
 // --- the operator
-// --------------------------------------------------------------------------------------------------
 
 TEST_F(Keyraild, DrainAndResume) {
     start_whole();
@@ -370,7 +366,6 @@ TEST_F(Keyraild, AGoodConfigurationIsApplied) {
 }
 
 // --- restarts
-// ------------------------------------------------------------------------------------------------------
 
 TEST_F(Keyraild, KillAndRestart) {
     start_whole();

@@ -33,7 +33,6 @@ bool answered(RealChassis& chassis, uint64_t move) {
 using Clock = std::chrono::steady_clock;
 
 // --- the kill matrix
-// ------------------------------------------------------------------------------------------------
 
 enum class Victim { holder, target, keyraild };
 struct Step {
@@ -127,7 +126,6 @@ TEST_F(KillMatrixTest, NeverTwoHoldersAndItGoesOn) {
 }
 
 // --- drain, pull, purge
-// ----------------------------------------------------------------------------------------------------------
 
 class ChassisTest : public ::testing::Test {
   protected:

@@ -49,7 +49,6 @@ class Folder {
 };
 
 // --- configuration
-// ------------------------------------------------------------------------------------------
 
 constexpr const char* kGood = R"([blade]
 id = 3
@@ -129,7 +128,6 @@ TEST_F(AgentConfigTest, NamesEveryMistakeWithItsLine) {
 }
 
 // --- assignment
-// ---------------------------------------------------------------------------------------------
 
 chassis::Keys good_keys() {
     chassis::Keys keys;
@@ -256,7 +254,6 @@ TEST(Assignment, RefusesNonsenseWhole) {
 }
 
 // --- records
-// --------------------------------------------------------------------------------------------------
 
 ServedServices www() {
     ServedServices served;
@@ -340,7 +337,6 @@ TEST(Records, WhatCannotBeIsRefused) {
 }
 
 // --- the rest
-// -------------------------------------------------------------------------------------------------
 
 TEST(KernelChecks, SaysWhatToSet) {
     const Folder proc;

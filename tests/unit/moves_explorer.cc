@@ -230,7 +230,6 @@ struct Explorer::Impl {
 };
 
 // --- what a message does
-// --------------------------------------------------------------------------------------------
 
 void Explorer::Impl::to_agent(World& world, size_t self, const chassis::Envelope& message) {
     if (message.has_order()) world.movers[self]->order(message.order(), kNow);
@@ -260,7 +259,6 @@ void Explorer::Impl::deliver(World& world, size_t wire, bool there, const chassi
 }
 
 // --- what breaks, and comes back
-// ------------------------------------------------------------------------------------
 
 void Explorer::Impl::break_wire(World& world, size_t wire) {
     if (!world.wires[wire].open) return;
@@ -302,7 +300,6 @@ void Explorer::Impl::crash_keyraild(World& world) {
 }
 
 // --- every step from a state
-// ----------------------------------------------------------------------------------------
 
 /// `what` is asked only on the way to something wrong.
 template <typename What, typename Make>
@@ -415,7 +412,6 @@ void Explorer::Impl::explore(const World& world) {
 }
 
 // --- what must hold
-// -------------------------------------------------------------------------------------------------
 
 bool Explorer::Impl::quiet(const World& world) {
     for (const Wire& wire : world.wires)
