@@ -288,6 +288,28 @@ TEST_F(ControlLinkTest, PassesOnAsksAndOutcomes) {
     EXPECT_NE(rte_ring_dequeue_elem(shared_.answers[0], &answer, sizeof answer), 0);
 }
 
+/// A snapshot came between the worker's question and the control thread's look at it.
+TEST_F(ControlLinkTest, AMoveForAServiceThatIsGoneEndsAtOnce) {
+    const auto client = connect();
+    ASSERT_TRUE(client->ask(snapshot_message(1)).has_accepted());
+    MoveAsk ask{.move_id = 77,
+                .name = name_of('m'),
+                .from = 3,
+                .to = 4,
+                .service = service_id("gone"),
+                .tls_version = 0x0304,
+                .budget_us = 20'000};
+    ASSERT_EQ(rte_ring_enqueue_elem(shared_.asks[0], &ask, sizeof ask), 0);
+    ASSERT_EQ(eventfd_write(wake_.get(), 1), 0);
+    MoveAnswer answer{};
+    int left = 500;
+    while (rte_ring_dequeue_elem(shared_.answers[0], &answer, sizeof answer) != 0 && --left > 0)
+        usleep(10'000);
+    ASSERT_GT(left, 0) << "nobody answered";
+    EXPECT_EQ(answer.move_id, 77u);
+    EXPECT_EQ(answer.moved, 0);
+}
+
 TEST_F(ControlLinkTest, ReportsCounters) {
     const auto client = connect();
     ASSERT_TRUE(client->ask(snapshot_message(6)).has_accepted());
