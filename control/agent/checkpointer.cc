@@ -32,7 +32,7 @@ std::string sealing_context(const chassis::SessionState& state) {
     return context + state.service();
 }
 
-void Checkpointer::look() {
+void Checkpointer::poll() {
     std::vector<Store::Change> changes;
     const uint64_t lost = store_.changes(journal_, changes);
     for (const Store::Change& change : changes) (change.gone ? gone_ : changed_).push_back(change.name);

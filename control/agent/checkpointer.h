@@ -31,7 +31,7 @@ class Checkpointer {
         : store_(store), served_(served), sealed_(sealed), keys_(keys) {}
 
     /// Reads the journal. Call it often, connected or not.
-    void look();
+    void poll();
     /// A new connection to keyraild: it is told of everything that is here.
     void start_over();
     /// The next message for keyraild; false: there is nothing to tell. What it says is taken as told.

@@ -49,7 +49,7 @@ std::optional<Mover::Outcome> Mover::advance(Task& task, Time now) {
         if (now < task.patience) return std::nullopt;
         return Outcome{chassis::NOT_FOUND, ""};
     }
-    if (links_.connected(task.to)) return send(task, now);
+    if (host_.connected(task.to)) return send(task, now);
     if (now < task.deadline) return std::nullopt;
     return Outcome{chassis::UNREACHABLE, "the agent of the target cannot be reached"};
 }
@@ -65,12 +65,12 @@ std::optional<Mover::Outcome> Mover::send(Task& task, Time now) {
     }
     task.record = record;
     task.deadline = std::max(task.deadline, now + kAckTimeout);
-    const uint64_t number = links_.transfer_number();
+    const uint64_t number = host_.transfer_number();
     chassis::Envelope message;
     message.set_request(number);
     message.mutable_transfer()->set_order_id(task.order_id);
     to_message(*record, served_, wall_clock_ms(), *message.mutable_transfer()->mutable_record());
-    if (auto sent = links_.send(task.to, std::move(message)); !sent)
+    if (auto sent = host_.send(task.to, std::move(message)); !sent)
         return put_back(task, chassis::UNREACHABLE, sent.error().message);
     sent_.emplace(number, task);
     return std::nullopt;
@@ -120,7 +120,7 @@ void Mover::lost(uint16_t blade) {
     });
 }
 
-void Mover::look(Time now) {
+void Mover::poll(Time now) {
     std::erase_if(waiting_, [&](Task& task) {
         const auto outcome = advance(task, now);
         if (outcome) finish(task, *outcome);
@@ -154,7 +154,7 @@ void Mover::tell(uint64_t order_id, const Outcome& outcome) {
     done.set_result(outcome.result);
     done.set_reason(outcome.reason);
     done.set_expires_ms(outcome.expires_ms);
-    links_.report(std::move(done));
+    host_.report(std::move(done));
 }
 
 void Mover::forget() {

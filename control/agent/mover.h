@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The holder's side of a move: order -> take -> Transfer -> acknowledgement (DESIGN.md section 7). A state
-// machine without sockets, timers or threads: events and the time come in, messages go out by MoverLinks.
+// machine without sockets, timers or threads: events and the time come in, messages go out by MoverHost.
 //
 // At most once: the record is taken out of the store before it is sent, and from then on it is put back only
 // when it was not sent, or when the target says that it did not take it. Otherwise it is destroyed.
@@ -25,9 +25,9 @@ struct Inspect;
 }
 
 /// What a Mover asks of its agent.
-class MoverLinks {
+class MoverHost {
   public:
-    virtual ~MoverLinks() = default;
+    virtual ~MoverHost() = default;
     /// A connection to this blade's agent is open.
     [[nodiscard]] virtual bool connected(uint16_t blade) const = 0;
     /// Queues a message to it, which is wiped; an error: nothing was queued.
@@ -46,12 +46,12 @@ class Mover {
     /// than none, and keyraild counts an order as lost after 5 s.
     static constexpr std::chrono::milliseconds kAckTimeout{2000};
     static constexpr std::chrono::milliseconds kLongestBudget{4000};
-    /// How often to look() while somebody is waiting().
+    /// How often to poll() while somebody is waiting().
     static constexpr std::chrono::microseconds kStep{500};
 
     /// All outlive this. A copy uses the same ones.
-    Mover(Store& store, const ServedServices& served, MoverLinks& links)
-        : store_(store), served_(served), links_(links) {}
+    Mover(Store& store, const ServedServices& served, MoverHost& host)
+        : store_(store), served_(served), host_(host) {}
 
     /// Carries the order out. One that comes again is answered as before, and not carried out again.
     void order(const chassis::Order& order, Time now);
@@ -63,7 +63,7 @@ class Mover {
     void lost(uint16_t blade);
     /// Goes on with what waits, gives up what has waited too long. Call it every kStep while waiting(), and
     /// every 100 ms or so otherwise.
-    void look(Time now);
+    void poll(Time now);
     /// Orders wait for their session, or for a connection.
     [[nodiscard]] bool waiting() const { return !waiting_.empty(); }
 
@@ -101,7 +101,7 @@ class Mover {
 
     Store& store_;
     const ServedServices& served_;
-    MoverLinks& links_;
+    MoverHost& host_;
     std::vector<Task> waiting_;
     std::map<uint64_t, Task> sent_;                      // by request number
     std::map<uint64_t, std::optional<Outcome>> orders_;  // by order id; nullopt: under way

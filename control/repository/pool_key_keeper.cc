@@ -80,7 +80,7 @@ void PoolKeyKeeper::ask(const Id& id, bool make, const std::vector<uint16_t>& ab
     send(blade, std::move(message));
 }
 
-void PoolKeyKeeper::look(const SealedService& service, const Members& members, uint64_t now_ms,
+void PoolKeyKeeper::poll(const SealedService& service, const Members& members, uint64_t now_ms,
                          const Send& send) {
     drop_old(service, now_ms);
     std::vector<uint16_t> here;
@@ -106,9 +106,9 @@ void PoolKeyKeeper::look(const SealedService& service, const Members& members, u
     if (!fresh) ask({service.name, newest + 1}, true, here, all, now_ms, send);
 }
 
-void PoolKeyKeeper::look(std::span<const SealedService> services, const Members& members, uint64_t now_ms,
+void PoolKeyKeeper::poll(std::span<const SealedService> services, const Members& members, uint64_t now_ms,
                          const Send& send) {
-    for (const SealedService& service : services) look(service, members, now_ms, send);
+    for (const SealedService& service : services) poll(service, members, now_ms, send);
 }
 
 bool PoolKeyKeeper::add(uint16_t blade, const chassis::PoolKeys& answer, uint64_t now_ms) {

@@ -46,13 +46,13 @@ class PoolKeyKeeper {
     Result<void> load();
 
     /// Asks for what is missing, drops what nobody needs any more. Call it often.
-    void look(std::span<const SealedService> services, const Members& members, uint64_t now_ms,
+    void poll(std::span<const SealedService> services, const Members& members, uint64_t now_ms,
               const Send& send);
     /// A member's answer. False: it was not asked for.
     bool add(uint16_t blade, const chassis::PoolKeys& answer, uint64_t now_ms);
     /// All keys of one recipient; `members` that lack nothing get exactly these.
     [[nodiscard]] chassis::PoolKeys keys_of(const std::string& recipient) const;
-    /// A new key for every service at the next look(): `recipient` was revoked and never gets another one.
+    /// A new key for every service at the next poll(): `recipient` was revoked and never gets another one.
     void revoke(const std::string& recipient);
     /// Changes with what keys_of() says.
     [[nodiscard]] uint64_t version() const { return version_; }
@@ -70,7 +70,7 @@ class PoolKeyKeeper {
     };
     using Id = std::pair<std::string, uint32_t>;  // service, generation
 
-    void look(const SealedService& service, const Members& members, uint64_t now_ms, const Send& send);
+    void poll(const SealedService& service, const Members& members, uint64_t now_ms, const Send& send);
     void ask(const Id& id, bool make, const std::vector<uint16_t>& able,
              const std::vector<std::string>& lacking, uint64_t now_ms, const Send& send);
     void drop_old(const SealedService& service, uint64_t now_ms);

@@ -29,7 +29,7 @@ class Keeper : public ::testing::Test {
         size_t asked = 0;
         for (std::optional<std::pair<uint16_t, chassis::WrapPoolKey>> question; asked < 100; asked++) {
             question.reset();
-            keeper_.look(services_, members_, now_, [&](uint16_t blade, chassis::Envelope message) {
+            keeper_.poll(services_, members_, now_, [&](uint16_t blade, chassis::Envelope message) {
                 question = {blade, message.wrap_pool_key()};
             });
             if (!question) break;
@@ -112,7 +112,7 @@ TEST_F(Keeper, TakesOnlyWhatItAskedFor) {
 TEST_F(Keeper, WhoIsNotAskedDoesNotSpoilAnothersAnswer) {
     connect(1), connect(2);
     std::optional<std::pair<uint16_t, chassis::WrapPoolKey>> question;
-    keeper_.look(services_, members_, now_, [&](uint16_t blade, const chassis::Envelope& message) {
+    keeper_.poll(services_, members_, now_, [&](uint16_t blade, const chassis::Envelope& message) {
         question = {blade, message.wrap_pool_key()};
     });
     ASSERT_TRUE(question);
@@ -143,7 +143,7 @@ TEST_F(Keeper, WhoIsRevokedNeverSeesTheNextKey) {
     PoolKeyKeeper restarted(directory_.path() / "pool_keys");  // before it came to a new key
     ASSERT_TRUE(restarted.load());
     bool asked = false;
-    restarted.look(services_, members_, now_, [&](uint16_t, const chassis::Envelope& message) {
+    restarted.poll(services_, members_, now_, [&](uint16_t, const chassis::Envelope& message) {
         asked = message.wrap_pool_key().make() && message.wrap_pool_key().certificates_size() == 1;
     });
     EXPECT_TRUE(asked);

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/agent/announcer.h"
+
+#include "chassis.pb.h"
+#include "control/agent/kernel_checks.h"
+
+#ifndef KEYRAIL_VERSION
+#define KEYRAIL_VERSION "unknown"
+#endif
+
+namespace keyrail {
+
+namespace {
+constexpr size_t kAnnounceBatch = 2000;  // about 100 KB
+}
+
+chassis::Envelope Announcer::hello() const {
+    chassis::Envelope message;
+    chassis::AgentHello& hello = *message.mutable_agent_hello();
+    hello.set_version(KEYRAIL_VERSION);
+    hello.set_kernel(kernel_release());
+    hello.set_accept_program(late_binding_.attached());
+    hello.set_agent_address(config_.listen.text());
+    for (const std::string& problem : late_binding_.problems()) hello.add_problems(problem);
+    return message;
+}
+
+asio::awaitable<bool> Announcer::announce(ChannelPtr channel) const {
+    (void)channel->send(hello());  // a broken channel shows in receive()
+    Store::Cursor cursor;
+    for (bool first = true; first || !cursor.done(); first = false) {
+        chassis::Envelope message;
+        message.mutable_announce()->set_reset(first);
+        for (const SessionInfo& info : store_.list(cursor, Store::Which::kMovedIn, kAnnounceBatch)) {
+            auto& held = *message.mutable_announce()->add_held();
+            held.set_name(info.name.data(), info.name.size());
+            held.set_expires_ms(info.expires_ms);
+        }
+        (void)channel->send(std::move(message));
+        co_await channel->room();
+        if (!channel->is_open()) co_return false;
+    }
+    co_return true;
+}
+
+}  // namespace keyrail
