@@ -4,7 +4,6 @@
 
 #include "control/cli/api_client.h"
 #include "control/cli/table.h"
-#include "dataplane/common/verdict.h"
 
 namespace keyrail::cli {
 
@@ -20,10 +19,9 @@ void show_packets(const json& stats) {
     fmt::print("flows      {}, moved-table entries {}, snapshot {}\n\n", number("flows"),
                number("moved_entries"), number("snapshot_generation"));
     Table reasons({"COUNT", "REASON", "MEANING"});
-    for (const ReasonText& reason : kReasonTexts) {
-        const uint64_t count = stats["reasons"].value(std::string(reason.name), uint64_t{0});
-        if (count != 0)
-            reasons.add({std::to_string(count), std::string(reason.name), std::string(reason.text)});
+    for (const json& counter : stats["counters"]) {
+        const uint64_t count = stats["reasons"].value(counter["name"].get<std::string>(), uint64_t{0});
+        if (count != 0) reasons.add({std::to_string(count), counter["name"], counter["meaning"]});
     }
     reasons.print();
 }

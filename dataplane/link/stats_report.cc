@@ -3,6 +3,7 @@
 
 #include <rte_ethdev.h>
 
+#include "dataplane/common/counters.h"
 #include "dataplane/core/snapshot.h"
 #include "dataplane/tables/moved_table.h"
 
@@ -16,15 +17,7 @@ void report_worker(uint32_t index, const WorkerStats& stats, link::WorkerStats& 
         entry.set_name(std::string(name));
         entry.set_value(counter.get());
     };
-    add("rx", stats.rx);
-    add("tx", stats.tx);
-    add("punt", stats.punt);
-    add("held", stats.held);
-    add("flows", stats.flows);
-    add("holds", stats.holds);
-    add("moves_asked", stats.moves_asked);
-    add("name_jobs", stats.name_jobs);
-    add("name_blocks", stats.name_blocks);
+    for (const WorkerCounter& counter : kWorkerCounters) add(counter.text.name, stats.*counter.value);
     for (size_t i = 0; i < kReasons; ++i) add(kReasonTexts[i].name, stats.reasons[i]);
 }
 

@@ -10,7 +10,8 @@
 #include <utility>
 #include <vector>
 
-#include "control/daemon/api/stats_report.h"
+#include "control/daemon/moves/move_counters.h"
+#include "dataplane/common/counters.h"
 #include "dataplane/common/verdict.h"
 
 namespace keyrail {
@@ -124,20 +125,21 @@ void add_blades(Exposition& out, const json& blades) {
               {"blade_store_bytes", "Memory that they take", "/store_bytes"}});
 }
 
-/// Counters of workers that are gauges: they go up and down.
-bool is_gauge(std::string_view name) { return name == "held" || name == "flows" || name == "holds"; }
+/// "packets taken from ports and TAPs"
+std::string help_of(const CounterText& counter) {
+    return fmt::format("{} {}", counter.unit, counter.meaning);
+}
 
 /// What workers count beside reasons, one family for each.
 void add_worker_counters(Exposition& out, const json& workers) {
-    if (workers.empty()) return;
-    for (const auto& [name, first] : workers[0]["counters"].items()) {
-        if (is_reason(name)) continue;
-        if (is_gauge(name))
-            out.gauge(fmt::format("worker_{}", name), fmt::format("Of a worker, now: {}", name));
-        else
-            out.counter(fmt::format("worker_{}_total", name), fmt::format("Of a worker: {}", name));
+    for (const WorkerCounter& counter : kWorkerCounters) {
+        const auto& [name, kind, unit, meaning] = counter.text;
+        const std::string help = fmt::format("Of a worker: {}", help_of(counter.text));
+        kind == CounterKind::gauge ? out.gauge(fmt::format("worker_{}", name), help)
+                                   : out.counter(fmt::format("worker_{}_total", name), help);
         for (const json& worker : workers)
-            out.sample(worker["counters"].value(name, json()), {{"worker", text_of(worker["worker"])}});
+            out.sample(worker["counters"].value(std::string(name), json()),
+                       {{"worker", text_of(worker["worker"])}});
     }
 }
 
@@ -170,22 +172,18 @@ void add_packets(Exposition& out, const json& stats) {
 
 void add_moves(Exposition& out, const json& moves) {
     out.counter("moves_total", "Moves of sessions by how they ended");
-    for (const char* result : {"moved", "not_found", "refused", "lost", "unreachable"})
+    for (size_t i = 0; i < kMoveResults; i++) {
+        const char* const result = text_of(static_cast<MoveResult>(i));
         out.sample(moves[result], {{"result", result}});
+    }
     out.gauge("move_seconds", "From the order of a move to its acknowledgement");
     for (const auto& [key, quantile] : {std::pair{"p50_us", "0.5"}, {"p99_us", "0.99"}})
         out.sample(moves[key].get<double>() / 1e6, {{"quantile", quantile}});
     out.gauge("moves_under_way", "Ordered and not yet acknowledged");
     out.sample(moves["under_way"]);
-    constexpr std::array kOthers = {
-        std::pair{"asked", "Moves that were wanted"},
-        std::pair{"refused_not_authorised", "Of these, by a blade that does not serve the session's service"},
-        std::pair{"joined", "Of these, sessions that were under way already"},
-        std::pair{"ordered", "Of these, orders given to holders"},
-        std::pair{"late", "Acknowledged when the hold budget was spent"}};
-    for (const auto& [key, help] : kOthers) {
-        out.counter(fmt::format("moves_{}_total", key), help);
-        out.sample(moves[key]);
+    for (const MoveCounter& counter : kMoveCounters) {
+        out.counter(fmt::format("moves_{}_total", counter.text.name), help_of(counter.text));
+        out.sample(moves[std::string(counter.text.name)]);
     }
 }
 

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "control/daemon/moves/move_counters.h"
+#include "dataplane/common/counters.h"
 #include "dataplane/common/verdict.h"
 #include "link.pb.h"
 
@@ -15,6 +17,25 @@ using nlohmann::json;
 namespace {
 
 constexpr std::array<std::string_view, 4> kTotals = {"rx", "tx", "punt", "held"};
+
+bool is_reason(std::string_view name) {
+    return std::ranges::find(kReasonTexts, name, &ReasonText::name) != kReasonTexts.end();
+}
+
+json text_report(const CounterText& counter) {
+    return {{"name", counter.name},
+            {"kind", counter.kind == CounterKind::gauge ? "gauge" : "total"},
+            {"unit", counter.unit},
+            {"meaning", counter.meaning}};
+}
+
+json counter_texts() {
+    json texts = json::array();
+    for (const ReasonText& reason : kReasonTexts)
+        texts.push_back(text_report({reason.name, CounterKind::total, "packets", reason.text}));
+    for (const WorkerCounter& counter : kWorkerCounters) texts.push_back(text_report(counter.text));
+    return texts;
+}
 
 uint64_t drops_of(const std::map<std::string, uint64_t>& counters) {
     uint64_t drops = 0;
@@ -46,10 +67,6 @@ json cost_report(const MeanCost& cost, uint64_t count) {
 
 }  // namespace
 
-bool is_reason(std::string_view name) {
-    return std::ranges::find(kReasonTexts, name, &ReasonText::name) != kReasonTexts.end();
-}
-
 json stats_report(const link::Stats& stats, const Config& config) {
     std::map<std::string, uint64_t> sums;
     json report = {{"uptime_s", stats.uptime_s()},
@@ -79,6 +96,7 @@ json stats_report(const link::Stats& stats, const Config& config) {
     report["flows"] = stats.flows();
     report["reasons"] = std::move(reasons);
     report["other"] = std::move(others);
+    report["counters"] = counter_texts();
     for (const auto& port : stats.ports()) report["ports"].push_back(port_report(port));
     for (const auto& blade : stats.blades()) {
         const auto known = config.blades.find(static_cast<uint16_t>(blade.id()));
@@ -92,12 +110,9 @@ json stats_report(const link::Stats& stats, const Config& config) {
 
 json moves_report(const Orders& orders) {
     const MoveCounters& counters = orders.counters();
-    json report = {{"asked", counters.asked},
-                   {"joined", counters.joined},
-                   {"ordered", counters.ordered},
-                   {"late", counters.late},
-                   {"refused_not_authorised", counters.not_authorised},
-                   {"under_way", orders.under_way()}};
+    json report = {{"under_way", orders.under_way()}};
+    for (const MoveCounter& counter : kMoveCounters)
+        report[std::string(counter.text.name)] = counters.*counter.value;
     for (size_t i = 0; i < kMoveResults; i++)
         report[text_of(static_cast<MoveResult>(i))] = counters.results[i];
     report["p50_us"] = counters.duration.quantile(0.50).count();

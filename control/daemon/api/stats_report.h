@@ -3,7 +3,6 @@
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>
-#include <string_view>
 
 #include "control/daemon/config/config.h"
 #include "control/daemon/moves/economics.h"
@@ -15,10 +14,8 @@ namespace link {
 class Stats;
 }
 
-/// A worker's counter of this name counts packets by what became of them.
-[[nodiscard]] bool is_reason(std::string_view name);
-
-/// {rx, tx, punt, held, drops, conserved, flows, reasons, workers, ports, blades, moved_entries, …}
+/// {rx, tx, punt, held, drops, conserved, flows, reasons, workers, ports, blades, moved_entries, counters, …}
+/// counters: [{name, kind, unit, meaning}], the reasons first, in the order in which people read them.
 /// conserved: rx == tx + punt + held + drops (dataplane/common/verdict.h).
 nlohmann::json stats_report(const link::Stats& stats, const Config& config);
 

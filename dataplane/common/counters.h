@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+// What each counter counts, said once: the messages to keyraild, the API's JSON, Prometheus and the
+// operator's command take names, kinds and words from these tables. (Reasons, which are counters too:
+// verdict.h.)
+#pragma once
+
+#include <array>
+#include <string_view>
+
+#include "dataplane/common/stats.h"
+
+namespace keyrail {
+
+enum class CounterKind : uint8_t {
+    total,  // only goes up
+    gauge,  // goes up and down
+};
+
+struct CounterText {
+    std::string_view name;
+    CounterKind kind = CounterKind::total;
+    std::string_view unit, meaning;
+};
+
+struct WorkerCounter {
+    CounterText text;
+    Counter WorkerStats::* value;
+};
+
+inline constexpr std::array kWorkerCounters = {
+    WorkerCounter{{"rx", CounterKind::total, "packets", "taken from ports and TAPs"}, &WorkerStats::rx},
+    WorkerCounter{{"tx", CounterKind::total, "packets", "put on ports"}, &WorkerStats::tx},
+    WorkerCounter{{"punt", CounterKind::total, "packets", "given to TAPs: for the kernel"},
+                  &WorkerStats::punt},
+    WorkerCounter{{"held", CounterKind::gauge, "packets", "segments in the hold table"}, &WorkerStats::held},
+    WorkerCounter{{"flows", CounterKind::gauge, "flows", "entries of the flow table in use"},
+                  &WorkerStats::flows},
+    WorkerCounter{{"holds", CounterKind::gauge, "connections", "whose ClientHello is held"},
+                  &WorkerStats::holds},
+    WorkerCounter{{"moves_asked", CounterKind::total, "moves", "asked of keyraild"},
+                  &WorkerStats::moves_asked},
+    WorkerCounter{{"name_jobs", CounterKind::total, "jobs", "of ipsec-mb, each for the names of a burst"},
+                  &WorkerStats::name_jobs},
+    WorkerCounter{{"name_blocks", CounterKind::total, "names", "decrypted"}, &WorkerStats::name_blocks},
+};
+
+}  // namespace keyrail
