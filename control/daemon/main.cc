@@ -113,7 +113,7 @@ int main(int argc, char** argv) {
     }
     if (!checked.empty()) return check(checked);
     if (config.empty()) {
-        fmt::print(stderr, "keyraild: say --config FILE, or --check FILE\n");
+        fmt::print(stderr, "keyraild: give --config FILE, or --check FILE\n");
         return 2;
     }
     if (verbose) spdlog::set_level(spdlog::level::debug);

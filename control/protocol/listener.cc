@@ -75,7 +75,6 @@ asio::awaitable<void> Listener::Impl::accept_all([[maybe_unused]] std::shared_pt
 
 Listener::Listener(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Listener::~Listener() { close(); }
-void Listener::use(TlsContext tls) { impl_->tls = std::move(tls); }
 
 uint16_t Listener::port() const {
     asio::error_code ignored;

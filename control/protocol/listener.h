@@ -27,8 +27,6 @@ class Listener {
     Listener(const Listener&) = delete;
     Listener& operator=(const Listener&) = delete;
 
-    /// Certificates for connections from now on.
-    void use(TlsContext tls);
     /// The bound port, also where `at` said 0.
     [[nodiscard]] uint16_t port() const;
     /// Takes no more connections; running sessions are their owner's.

@@ -172,13 +172,18 @@ Result<TlsContext> TlsContext::pinned(const Fingerprint& ca) {
     return TlsContext(state);
 }
 
-Result<void> TlsContext::reload(const TlsFiles& files) {
+Result<TlsContext> TlsContext::prepare(const TlsFiles& files) const {
     auto next = load(files);
-    if (!next) return tl::make_unexpected(next.error());
-    if (next->self() != self())
+    if (next && next->self() != self())
         return fail("{}: is the certificate of {}, no longer of {}", files.certificate.string(),
                     next->self().text(), self().text());
-    *state_ = std::move(*next->state_);
+    return next;
+}
+
+Result<void> TlsContext::reload(const TlsFiles& files) {
+    auto next = prepare(files);
+    if (!next) return tl::make_unexpected(next.error());
+    use(std::move(*next));
     return {};
 }
 

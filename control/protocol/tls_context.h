@@ -46,7 +46,11 @@ class TlsContext {
     /// For one that has no certificate yet: whom it connects to must show a chain to this CA.
     static Result<TlsContext> pinned(const Fingerprint& ca);
 
-    /// The same files with other contents: for connections from now on. On an error nothing has changed.
+    /// A context from these files that may take the place of this one: it names the same identity.
+    [[nodiscard]] Result<TlsContext> prepare(const TlsFiles& files) const;
+    /// What prepare() made, for connections from now on. Cannot fail.
+    void use(TlsContext prepared) { *state_ = std::move(*prepared.state_); }
+    /// Both in one. On an error nothing has changed.
     Result<void> reload(const TlsFiles& files);
 
     /// Who we are, by our own certificate; a stranger, when pinned.

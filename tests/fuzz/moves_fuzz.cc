@@ -18,7 +18,7 @@ namespace {
 constexpr NameKeys::Key kKey = {1, 2, 3};
 constexpr size_t kSessions = 8;
 
-class Links : public MovesLinks, public MoverLinks {
+class Links : public MoveHost, public MoverHost {
   public:
     explicit Links(const NameKeys& names) : names_(names) {}
     [[nodiscard]] std::optional<uint16_t> home(const SessionName& name) const override {
@@ -33,7 +33,7 @@ class Links : public MovesLinks, public MoverLinks {
     [[nodiscard]] const LatestState* latest(const SessionName&) const override { return nullptr; }
     [[nodiscard]] bool dead(uint16_t blade) const override { return blade == 2; }
     [[nodiscard]] bool keeps(const std::string& service) const override { return service == "www"; }
-    void restore(const MoveOrder&) override {}
+    bool restore(const MoveOrder&) override { return true; }
     void report(chassis::MoveDone) override {}
     uint64_t transfer_number() override { return ++transfers_; }
 
@@ -42,15 +42,20 @@ class Links : public MovesLinks, public MoverLinks {
     uint64_t transfers_ = 0;
 };
 
+ConfigPtr config_of_three() {
+    Config config;
+    for (const uint16_t id : {uint16_t{0}, uint16_t{1}, uint16_t{2}}) config.blades[id].id = id;
+    auto& service = config.services.emplace_back();
+    service.name = "www";
+    service.blades = {0, 1, 2};
+    return std::make_shared<const Config>(std::move(config));
+}
+
 struct World {
     World() {
         spdlog::set_level(spdlog::level::off);
         names.set(0, kKey);
         served.add("www", 443);
-        for (const uint16_t id : {uint16_t{0}, uint16_t{1}, uint16_t{2}}) config.blades[id].id = id;
-        auto& service = config.services.emplace_back();
-        service.name = "www";
-        service.blades = {0, 1, 2};
         receiver.configure({0, 2});
         SessionRecord record;
         for (uint8_t i = 0; i < kSessions; i++) {
@@ -83,7 +88,7 @@ struct World {
         if (message.has_announce()) moves.announce(from, message.announce());
         if (message.has_pull()) moves.pull(from, message.request(), message.pull(), now);
         if (message.has_query()) now += std::chrono::milliseconds(message.request() % 10'000);  // time passes
-        mover.look(now);
+        mover.poll(now);
         moves.tick(now);
     }
     /// Whatever it is, a repetition of it gets the same answer and changes nothing.
@@ -98,9 +103,8 @@ struct World {
     std::array<SessionName, kSessions> sessions;
     NameKeys names;
     ServedServices served;
-    Config config;
     Links links{names};
-    Moves moves{config, links, 1};
+    Moves moves{config_of_three(), links, 1};
     Mover mover{*store, served, links};
     Receiver receiver{*store, served, 1, names, [](const SessionName&, chassis::MoveDone) {}};
     Mover::Time now{std::chrono::hours(1)};

@@ -18,7 +18,7 @@ namespace {
 constexpr uint8_t kSessions = 8, kBlades = 3;
 constexpr uint64_t kNow = 1'700'000'000'000;
 
-class Links : public CheckpointLinks {
+class Links : public CheckpointHost {
   public:
     Links() {
         for (uint16_t blade = 0; blade < kBlades; blade++)
@@ -37,25 +37,26 @@ class Links : public CheckpointLinks {
         return name[1] % 4 == 3 ? std::nullopt : std::optional<uint16_t>(name[1] % 4);
     }
     [[nodiscard]] bool under_way(const SessionName& name) const override { return name[1] % 5 == 4; }
+    void not_restored(uint64_t) override {}
 
   private:
     PoolKeyKeeper::Members members_;
 };
 
 /// Nothing is written: without a directory it would be where the fuzzer runs.
-Config nowhere() {
+ConfigPtr nowhere() {
     Config config;
     config.state_dir = "/nonexistent";
-    return config;
+    auto& service = config.services.emplace_back();
+    service.name = "www";
+    service.blades = {0, 1, 2};
+    service.repository = RepositoryKind::lmdb;  // not open: what would go there is dropped
+    return std::make_shared<const Config>(std::move(config));
 }
 
 struct World {
     World() {
         spdlog::set_level(spdlog::level::off);
-        auto& service = config.services.emplace_back();
-        service.name = "www";
-        service.blades = {0, 1, 2};
-        service.repository = RepositoryKind::lmdb;  // not open: what would go there is dropped
         served.add("www", 443);
         SessionRecord record;
         for (uint8_t i = 0; i < kSessions; i++) {
@@ -97,10 +98,9 @@ struct World {
 
     testing::TempStore store{1 << 20};
     ServedServices served;
-    Config config = nowhere();  // before what keeps the path of its files
     Links links;
     asio::io_context io;
-    Checkpoints checkpoints{io.get_executor(), config, links};
+    Checkpoints checkpoints{io.get_executor(), nowhere(), links};
     uint64_t now = kNow;
 };
 

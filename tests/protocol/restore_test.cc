@@ -155,6 +155,28 @@ TEST_F(Restore, TheHolderHasItNoMore) {
     require([&] { return repository("waiting") == 0; }, "all is written");
 }
 
+/// Blade 2 serves nothing of the service but a route's content.
+class RestoreToARoute : public Restore {
+  protected:
+    RestoreToARoute() {
+        std::string config = good_config();
+        const std::string both = "blades = [1, 2]";
+        config.replace(config.find(both), both.size(),
+                       "blades = [1]\n[[pool]]\nname = \"extra\"\nblades = [2]");
+        write_config(config +
+                     "repository = \"lmdb\"\n[[service.route]]\nsni = \"extra.example.com\"\npool = "
+                     "\"extra\"\n");
+    }
+};
+
+TEST_F(RestoreToARoute, ABladeOfARoutesPoolIsAMember) {
+    start_all();
+    const SessionName name = put_session(1);
+    real_agents.erase(1);
+    EXPECT_EQ(move(name, 1, 2), link::MOVED);
+    EXPECT_TRUE(stores[2]->contains(name));
+}
+
 TEST_F(Restore, WhatWasUsedUpIsNotRestored) {
     start_all();
     const SessionName name = put_session(1);

@@ -12,7 +12,7 @@ namespace {
 using namespace std::chrono_literals;
 
 /// A blade with sessions; moves end when the test says so.
-class DrainsTest : public ::testing::Test, public DrainsLinks {
+class DrainsTest : public ::testing::Test, public DrainHost {
   protected:
     bool list(uint16_t, uint64_t cursor, uint32_t most) override {
         asked = agent_there;

@@ -26,11 +26,21 @@ std::string name_of_body(const chassis::Envelope& message) {
     return chassis::Envelope::descriptor()->FindFieldByNumber(message.body_case())->name();
 }
 
+ConfigPtr config_of_two() {
+    Config config;
+    for (const uint16_t blade : {uint16_t{1}, uint16_t{2}}) config.blades[blade].id = blade;
+    auto& service = config.services.emplace_back();
+    service.name = "www";
+    service.port = 443;
+    service.blades = {1, 2};
+    return std::make_shared<const Config>(std::move(config));
+}
+
 }  // namespace
 
 /// What the state machines talk to: it acts on the world that is being stepped. The stores are real; what is
 /// in them is put there before each step, and noted after it.
-class Environment : public MovesLinks {
+class Environment : public MoveHost {
   public:
     explicit Environment(Mistake mistake_in) : mistake(mistake_in) {
         names.set(0, kKey);
@@ -43,11 +53,6 @@ class Environment : public MovesLinks {
         record.digest = {};
         record.created_ms = record.authenticated_ms = wall_clock_ms();
         record.expires_ms = wall_clock_ms() + 3'600'000;
-        for (const uint16_t blade : {uint16_t{1}, uint16_t{2}}) config.blades[blade].id = blade;
-        auto& service = config.services.emplace_back();
-        service.name = "www";
-        service.port = 443;
-        service.blades = {1, 2};
     }
 
     // --- keyraild's ---
@@ -67,10 +72,10 @@ class Environment : public MovesLinks {
     [[nodiscard]] const LatestState* latest(const SessionName&) const override { return nullptr; }
     [[nodiscard]] bool dead(uint16_t) const override { return false; }
     [[nodiscard]] bool keeps(const std::string&) const override { return false; }
-    void restore(const MoveOrder&) override {}
+    bool restore(const MoveOrder&) override { return false; }
 
     // --- an agent's ---
-    struct Agent : MoverLinks {
+    struct Agent : MoverHost {
         Environment* environment = nullptr;
         size_t self = 0;
         [[nodiscard]] bool connected(uint16_t) const override {
@@ -118,7 +123,7 @@ class Environment : public MovesLinks {
 
     Mistake mistake;
     World* now = nullptr;
-    Config config;
+    ConfigPtr config = config_of_two();
     NameKeys names;
     ServedServices served;
     const SessionName name = name_at(kKey, 0, 1, 7);
@@ -158,7 +163,8 @@ struct Inspect {
     }
     void add_moves(const Moves& moves, const SessionName& name) {
         for (const auto& [id, pending] : moves.orders_.orders_) {
-            add('p', id, pending.order.from, pending.order.to, pending.told);
+            add('p', id, pending.order.from, pending.order.to, static_cast<int>(pending.order.source),
+                pending.told);
             for (const Waiter& waiter : pending.waiters) add(waiter.id);
         }
         const auto entry = moves.directory_.find(name, 0);
@@ -274,7 +280,7 @@ void Explorer::Impl::break_wire(World& world, size_t wire) {
 /// As the agent does: the orders of the old connection are forgotten, what is not at its home is announced.
 void Explorer::Impl::connect(World& world, size_t wire) {
     world.wires[wire].open = true;
-    if (wire >= 2) return world.movers[wire - 2]->look(kNow);
+    if (wire >= 2) return world.movers[wire - 2]->poll(kNow);
     world.movers[wire]->forget();
     auto& announce = *world.wires[wire].back.emplace_back().mutable_announce();
     announce.set_reset(true);
@@ -379,7 +385,7 @@ void Explorer::Impl::other_steps(const World& world) {
     for (size_t i = 0; i < 2; i++) {
         step(world, what("no longer waits: agent", i + 1), [&](World& next) {
             next.troubled |= next.movers[i]->under_way() > 0;
-            next.movers[i]->look(kMuchLater);
+            next.movers[i]->poll(kMuchLater);
         });
         if (world.left.crashes > 0)
             step(world, what("dies: agent", i + 1), [&](World& next) {

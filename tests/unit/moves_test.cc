@@ -18,7 +18,7 @@ using ::testing::IsEmpty;
 constexpr Moves::Time kNow{hours(1)};
 
 /// Every blade is there; the first byte of a name says whose it is.
-class Links : public MovesLinks {
+class Links : public MoveHost {
   public:
     [[nodiscard]] std::optional<uint16_t> home(const SessionName& name) const override {
         return static_cast<uint16_t>(bytes_of(name)[0]);
@@ -38,7 +38,7 @@ class Links : public MovesLinks {
     [[nodiscard]] const LatestState* latest(const SessionName&) const override { return known; }
     [[nodiscard]] bool dead(uint16_t) const override { return false; }
     [[nodiscard]] bool keeps(const std::string&) const override { return false; }
-    void restore(const MoveOrder&) override {}
+    bool restore(const MoveOrder&) override { return false; }
 
     std::vector<std::pair<uint16_t, chassis::Order>> orders;
     std::vector<MoveResult> drains;
@@ -48,12 +48,13 @@ class Links : public MovesLinks {
 
 class MovesTest : public ::testing::Test {
   protected:
-    MovesTest() {
+    static ConfigPtr config() {
         for (const uint16_t id : {uint16_t{1}, uint16_t{2}, uint16_t{3}}) config.blades[id].id = id;
         auto& service = config.services.emplace_back();
         service.name = "www";
         service.port = 443;
         service.blades = {1, 2, 3};
+        return std::make_shared<const Config>(std::move(config));
     }
     static SessionName name_of(uint8_t home) {
         SessionName name{};
@@ -76,9 +77,8 @@ class MovesTest : public ::testing::Test {
         moves.done(static_cast<uint16_t>(links.orders[order].second.to()), message, kNow);
     }
 
-    Config config;
     Links links;
-    Moves moves{config, links, 1};
+    Moves moves{config(), links, 1};
 };
 
 TEST_F(MovesTest, ADrainMovesWhatIsThere) {

@@ -40,6 +40,28 @@ TEST_F(OrdersTest, Moved) {
     EXPECT_NEAR(static_cast<double>(orders.counters().duration.quantile(0.5).count()), 300, 20);
 }
 
+TEST_F(OrdersTest, FromARepositoryTheTargetSaysAll) {
+    const auto order = orders.ask(wish(7), now);
+    orders.from_repository(order->id);
+    const MoveOrder* const asked = orders.find(order->id);
+    ASSERT_TRUE(asked);
+    EXPECT_EQ(asked->source, MoveSource::repository);
+    EXPECT_EQ(asked->from, 1u) << "whose session it was";
+    EXPECT_THAT(orders.holder_gone(1), IsEmpty()) << "the holder has no more to say";
+    EXPECT_FALSE(orders.done(order->id, 1, MoveResult::not_found, now));
+    const auto done = orders.done(order->id, 2, MoveResult::refused, now);
+    ASSERT_TRUE(done);
+    EXPECT_EQ(done->result, MoveResult::refused);
+}
+
+TEST_F(OrdersTest, FromARepositoryToABladeThatGoes) {
+    const auto order = orders.ask(wish(7), now);
+    orders.from_repository(order->id);
+    const auto gone = orders.holder_gone(2);
+    ASSERT_EQ(gone.size(), 1u);
+    EXPECT_EQ(gone[0].result, MoveResult::unreachable);
+}
+
 TEST_F(OrdersTest, DuplicatesJoin) {
     const auto order = orders.ask(wish(7), now);
     EXPECT_FALSE(orders.ask(wish(8), now));

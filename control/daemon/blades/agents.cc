@@ -10,7 +10,6 @@
 
 #include "chassis.pb.h"
 #include "control/protocol/channel.h"
-#include "control/protocol/listener.h"
 #include "control/protocol/replies.h"
 
 namespace keyrail {
@@ -65,7 +64,6 @@ struct Agents::Impl : std::enable_shared_from_this<Agents::Impl> {
     void watch_one(uint16_t blade, Watched& state);
     void alive(uint16_t blade, Watched& state);
     void dispatch(uint16_t blade, const ChannelPtr& channel, const chassis::Envelope& message);
-    Result<void> listen(const Config& config, const TlsContext& tls);
 };
 
 void Agents::Impl::dispatch(uint16_t blade, const ChannelPtr& channel, const chassis::Envelope& message) {
@@ -204,27 +202,6 @@ asio::awaitable<void> Agents::Impl::watch_all([[maybe_unused]] std::shared_ptr<I
     }
 }
 
-Result<void> Agents::Impl::listen(const Config& config, const TlsContext& tls) {
-    if (listener && listens_at == config.listen) {
-        listener->use(tls);
-        return {};
-    }
-    const std::weak_ptr<Impl> weak = shared_from_this();
-    auto opened = Listener::open(
-        executor, tls, config.listen,
-        [weak](ChannelPtr channel) -> asio::awaitable<void> {
-            if (const auto self = weak.lock()) co_await self->serve(self, std::move(channel));
-        },
-        [](const Error& error) { spdlog::warn("agents: not let in: {}", error.message); },
-        Strangers::admitted);
-    if (!opened) return tl::make_unexpected(opened.error());
-    if (listener) listener->close();
-    listener = *opened;
-    listens_at = config.listen;
-    spdlog::info("agents: listening on {}", listens_at.text());
-    return {};
-}
-
 Agents::Agents(asio::any_io_executor executor, AgentEvents events)
     : impl_(std::make_shared<Impl>(std::move(executor), std::move(events))) {
     asio::co_spawn(impl_->executor, impl_->watch_all(impl_), asio::detached);
@@ -240,8 +217,27 @@ void Agents::stop() {
     impl_->watched.clear();
 }
 
-Result<void> Agents::configure(const Config& config, const TlsContext& tls) {
-    if (auto listening = impl_->listen(config, tls); !listening) return listening;
+Result<Agents::Prepared> Agents::prepare(const Config& next, const TlsContext& tls) const {
+    if (impl_->listener && impl_->listens_at == next.listen) return Prepared{};
+    const std::weak_ptr<Impl> weak = impl_;
+    auto opened = Listener::open(
+        impl_->executor, tls, next.listen,
+        [weak](ChannelPtr channel) -> asio::awaitable<void> {
+            if (const auto self = weak.lock()) co_await self->serve(self, std::move(channel));
+        },
+        [](const Error& error) { spdlog::warn("agents: not let in: {}", error.message); },
+        Strangers::admitted);
+    if (!opened) return tl::make_unexpected(opened.error());
+    return Prepared{*opened, next.listen};
+}
+
+void Agents::commit(const Config& config, Prepared prepared) {
+    if (prepared.listener) {
+        if (impl_->listener) impl_->listener->close();
+        impl_->listener = std::move(prepared.listener);
+        impl_->listens_at = prepared.at;
+        spdlog::info("agents: listening on {}", prepared.at.text());
+    }
     impl_->blades.clear();
     for (const auto& [id, blade] : config.blades) impl_->blades.emplace(id, blade.agent);
     for (auto& [blade, state] : impl_->watched) {
@@ -250,7 +246,6 @@ Result<void> Agents::configure(const Config& config, const TlsContext& tls) {
         impl_->events.lost(blade);
     }
     std::erase_if(impl_->watched, [&](const auto& entry) { return !impl_->blades.contains(entry.first); });
-    return {};
 }
 
 bool Agents::connected(uint16_t blade) const {

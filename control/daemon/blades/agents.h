@@ -13,6 +13,7 @@
 
 #include "control/daemon/config/config.h"
 #include "control/protocol/channel.h"
+#include "control/protocol/listener.h"
 #include "dataplane/common/result.h"
 
 namespace keyrail {
@@ -53,9 +54,15 @@ class Agents {
     Agents(const Agents&) = delete;
     Agents& operator=(const Agents&) = delete;
 
-    /// Listens where the config says (the old listener stays when that fails), with these certificates; drops
-    /// the agents that are not to be let in any more.
-    Result<void> configure(const Config& config, const TlsContext& tls);
+    /// A listener where the configuration says, with these certificates; empty when it is the one in use.
+    struct Prepared {
+        std::shared_ptr<Listener> listener;
+        HostPort at;
+    };
+    [[nodiscard]] Result<Prepared> prepare(const Config& next, const TlsContext& tls) const;
+    /// Takes it into use, and drops the agents that are not to be let in any more: `refusal` is asked of
+    /// each. Cannot fail.
+    void commit(const Config& config, Prepared prepared);
     void stop();
 
     [[nodiscard]] bool connected(uint16_t blade) const;

@@ -3,7 +3,7 @@
 
 namespace keyrail {
 
-std::optional<Continuance::Stage> Continuance::news(const Blade& blade, uint64_t now_ms) {
+std::optional<Continuance::Stage> Continuance::pending_update(const Blade& blade, uint64_t now_ms) {
     const bool until_deadline = blade.draining && blade.drain.deadline_ms != 0;
     const Stage now{until_deadline, until_deadline && blade.drain.deadline_ms <= now_ms};
     const auto [told, fresh] = told_.try_emplace(blade.config.id, now);

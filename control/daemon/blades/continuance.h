@@ -20,7 +20,7 @@ class Continuance {
     };
 
     /// What this blade's agent is to be told now; nullopt: it knows.
-    std::optional<Stage> news(const Blade& blade, uint64_t now_ms);
+    std::optional<Stage> pending_update(const Blade& blade, uint64_t now_ms);
     /// Its agent is gone: whoever comes is told anew.
     void forget(uint16_t blade) { told_.erase(blade); }
 

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <memory>
 #include <optional>
 #include <set>
 #include <string>
@@ -60,7 +61,7 @@ struct ServiceConfig {
     std::vector<IpAddress> addresses;  // VIPs
     uint16_t port = 0;
     std::string pool;              // where no route matches
-    std::vector<uint16_t> blades;  // of that pool, ascending
+    std::vector<uint16_t> blades;  // of that pool, ascending; who may hold sessions: has_member()
     std::vector<RouteConfig> routes;
     bool content_moves = true;  // a session is moved to where the content is; false: full handshake there
     bool by_session = true;     // steering = "session"; false: "tuple"
@@ -116,6 +117,9 @@ struct Config {
     uint64_t lmdb_bytes = 1ULL << 30;
     RedisOptions redis;  // without nodes: there is none
 };
+
+/// One configuration, shared by all parts and never changed: a reload puts another one in its place.
+using ConfigPtr = std::shared_ptr<const Config>;
 
 /// Gives every service the blades of its pool, after a change of `pools`.
 void assign_pools(Config& config);

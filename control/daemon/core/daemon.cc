@@ -5,6 +5,7 @@
 #include <fmt/ranges.h>
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <asio/post.hpp>
 
 #include "chassis.pb.h"
@@ -22,15 +23,15 @@ constexpr uint64_t kTicksPerRotationStep = 3;
 
 Daemon::Daemon(asio::io_context& io, Config config, TlsContext tls, Secrets secrets)
     : io_(io),
-      file_(std::move(config)),
+      file_(std::make_shared<const Config>(std::move(config))),
       config_(file_),
       tls_(std::move(tls)),
       secrets_(std::move(secrets)),
-      enrolment_(config_.state_dir / "enrolment.json"),
+      enrolment_(config_->state_dir / "enrolment.json"),
       certifier_(config_, enrolment_),
-      blades_(config_.state_dir / "blades.json"),
+      blades_(config_->state_dir / "blades.json"),
       agents_(io.get_executor(), agent_events()),
-      dataplane_(io.get_executor(), config_.dataplane,
+      dataplane_(io.get_executor(), config_->dataplane,
                  {[this] {
                       if (!settled_) return;
                       publish();
@@ -38,22 +39,21 @@ Daemon::Daemon(asio::io_context& io, Config config, TlsContext tls, Secrets secr
                   },
                   [this](const link::MoveRequest& request) { moves_.request(request, Clock::now()); }}),
       moves_(config_, *this, unix_ms() * 1000),
-      draining_(io.get_executor(), config_, blades_, agents_, moves_),
+      draining_(io.get_executor(), blades_, agents_, moves_),
       checkpoints_(io.get_executor(), config_, *this),
-      settle_timer_(io),
-      tick_timer_(io),
-      wakefulness_(io, config_.stay_awake) {}
+      settle_timer_(io.get_executor()),
+      tick_timer_(io.get_executor()),
+      wakefulness_(io, config_->stay_awake) {}
 
 Result<void> Daemon::start() {
     if (auto loaded = blades_.load(); !loaded) return loaded;
     if (auto loaded = enrolment_.load(); !loaded) return loaded;
     if (auto loaded = checkpoints_.load(); !loaded) return loaded;
-    if (auto applied = apply(file_); !applied) return applied;
+    auto prepared = prepare(file_, Certificates::kept);
+    if (!prepared) return tl::make_unexpected(prepared.error());
+    commit(std::move(*prepared));
     dataplane_.start();
-    settle_timer_.expires_after(kSettle);
-    settle_timer_.async_wait([this](const asio::error_code& error) {
-        if (!error) settle();
-    });
+    settle_timer_.after(kSettle, [this] { settle(); });
     tick();
     return {};
 }
@@ -77,10 +77,7 @@ void Daemon::tick() {
     tell_continuance();
     if (ticks_ % kTicksPerCertificateCheck == 0) certifier_.keep_own(tls_);
     if (ticks_++ % kTicksPerRotationStep == 0) step_rotation();
-    tick_timer_.expires_after(Moves::kTick);
-    tick_timer_.async_wait([this](const asio::error_code& error) {
-        if (!error) tick();
-    });
+    tick_timer_.after(Moves::kTick, [this] { tick(); });
 }
 
 // --- agents
@@ -145,7 +142,7 @@ void Daemon::on_message(uint16_t blade, const chassis::Envelope& message) {
 
 void Daemon::send_keys(uint16_t blade) {
     chassis::Envelope envelope;
-    *envelope.mutable_keys() = make_keys(config_, secrets_, blade);
+    *envelope.mutable_keys() = make_keys(*config_, secrets_, blade);
     envelope.mutable_keys()->set_version(keys_version_);
     if (auto sent = agents_.send(blade, std::move(envelope)); !sent)
         spdlog::warn("agents: {}", sent.error().message);
@@ -167,21 +164,21 @@ void Daemon::drained(uint16_t blade, MoveResult result) { draining_.moved(blade,
 
 void Daemon::tell_continuance() {
     for (const auto& [id, blade] : blades_.all()) {
-        const auto news = blade.connected ? continuance_.news(blade, unix_ms()) : std::nullopt;
-        if (!news) continue;
+        const auto update = blade.connected ? continuance_.pending_update(blade, unix_ms()) : std::nullopt;
+        if (!update) continue;
         chassis::Envelope envelope;
-        envelope.mutable_drain()->set_renew_tickets(news->renew_tickets);
-        envelope.mutable_drain()->set_close_idle(news->close_idle);
+        envelope.mutable_drain()->set_renew_tickets(update->renew_tickets);
+        envelope.mutable_drain()->set_close_idle(update->close_idle);
         if (auto sent = agents_.send(id, std::move(envelope)); !sent) continuance_.forget(id);
     }
 }
 
-void Daemon::restore(const MoveOrder& order) {
-    checkpoints_.restore(order.name, order.service, order.to, order.id, [this, id = order.id](bool sent) {
-        if (!sent) moves_.not_restored(id, Clock::now());
-    });
+bool Daemon::restore(const MoveOrder& order) {
     wakefulness_.needed();
+    return checkpoints_.restore(order);
 }
+
+void Daemon::not_restored(uint64_t order_id) { moves_.not_restored(order_id, Clock::now()); }
 
 // --- the snapshot
 // --------------------------------------------------------------------------------------------------
@@ -208,7 +205,7 @@ void Daemon::settle() {
 void Daemon::publish() {
     generation_ = std::max(generation_, dataplane_.peer().generation) + 1;
     link::ToDataplane message;
-    *message.mutable_snapshot() = make_snapshot(config_, secrets_, blades_, economics_);
+    *message.mutable_snapshot() = make_snapshot(*config_, secrets_, blades_, economics_);
     message.mutable_snapshot()->set_generation(generation_);
     std::vector<std::string> states;
     for (const auto& [id, blade] : blades_.all())
@@ -224,7 +221,7 @@ Result<void> Daemon::set_draining(uint16_t blade, std::optional<DrainOptions> op
     if (auto set = blades_.set_draining(blade, options); !set) return set;
     spdlog::info("operator: blade {} {}", blade,
                  options ? fmt::format("drains, {} sessions per second", options->rate) : "resumes");
-    draining_.follow();
+    draining_.sync();
     changed();
     return {};
 }
@@ -237,44 +234,87 @@ void Daemon::purge(const SessionName* name) {
         checkpoints_.clear();
 }
 
+namespace {
+
+/// What is made once, at the start.
+Result<void> check_fixed(const Config& now, const Config& next) {
+    const auto same = [&](bool equal, const char* key) -> Result<void> {
+        if (equal) return {};
+        return fail("{}: {} cannot change while keyraild runs; restart it", now.file.string(), key);
+    };
+    auto checked = same(next.run_dir == now.run_dir, "run_dir");
+    if (checked) checked = same(next.state_dir == now.state_dir, "state_dir");
+    if (checked) checked = same(next.dataplane == now.dataplane, "dataplane");
+    if (checked) checked = same(next.metrics == now.metrics, "metrics");
+    if (checked) checked = same(next.busy_poll == now.busy_poll, "busy_poll");
+    const bool has_lmdb =
+        std::ranges::count(now.services, RepositoryKind::lmdb, &ServiceConfig::repository) != 0;
+    if (checked) checked = same(!has_lmdb || next.lmdb_bytes == now.lmdb_bytes, "size_mb of [lmdb]");
+    return checked;
+}
+
+}  // namespace
+
 Result<void> Daemon::reload() {
-    auto next = check_config(config_.file);
+    auto next = check_config(config_->file);
     if (!next) return fail("{}", fmt::join(next.error(), "\n"));
-    if (next->run_dir != config_.run_dir || next->state_dir != config_.state_dir ||
-        next->dataplane != config_.dataplane || next->metrics != config_.metrics)
-        return fail(
-            "{}: run_dir, state_dir, dataplane and metrics cannot change while keyraild runs; restart it",
-            config_.file.string());
-    if (auto loaded = tls_.reload(next->tls); !loaded) return loaded;
-    if (auto applied = apply(std::move(*next)); !applied) return applied;
-    spdlog::info("configuration {} applied", config_.file.string());
+    if (auto fixed = check_fixed(*config_, *next); !fixed) return fixed;
+    auto prepared = prepare(std::make_shared<const Config>(std::move(*next)), Certificates::read_again);
+    if (!prepared) return tl::make_unexpected(prepared.error());
+    commit(std::move(*prepared));
+    spdlog::info("configuration {} applied", config_->file.string());
     return {};
 }
 
-/// What the file says and who was enrolled or revoked, together, and who must hear of it.
-Result<void> Daemon::apply(Config file) {
-    Config merged = file;
-    for (const std::string& problem : enrolment_.merge(merged)) spdlog::warn("enrolment: {}", problem);
-    if (auto opened = checkpoints_.configure(merged); !opened) return opened;
-    std::swap(config_, merged);  // refusal() goes by it
-    if (auto listening = agents_.configure(config_, tls_); !listening) {
-        std::swap(config_, merged);
-        return listening;
-    }
-    file_ = std::move(file);
-    blades_.configure(config_);
-    economics_.configure(config_);
-    wakefulness_.configure(config_.stay_awake);
-    moves_.configured();
-    draining_.follow();
-    tell_keys();
+Result<void> Daemon::enrolment_changed() {
+    auto prepared = prepare(file_, Certificates::kept);
+    if (!prepared) return tl::make_unexpected(prepared.error());
+    commit(std::move(*prepared));
     return {};
+}
+
+/// The repositories come last: to open one makes files.
+Result<Daemon::Prepared> Daemon::prepare(ConfigPtr file, Certificates certificates) const {
+    Prepared prepared;
+    Config merged = *file;
+    prepared.problems = enrolment_.merge(merged);
+    prepared.file = std::move(file);
+    prepared.config = std::make_shared<const Config>(std::move(merged));
+    if (certificates == Certificates::read_again) {
+        auto loaded = tls_.prepare(prepared.config->tls);
+        if (!loaded) return tl::make_unexpected(loaded.error());
+        prepared.tls = std::move(*loaded);
+    }
+    auto listener = agents_.prepare(*prepared.config, tls_);
+    if (!listener) return tl::make_unexpected(listener.error());
+    prepared.listener = std::move(*listener);
+    auto repositories = checkpoints_.prepare(*prepared.config);
+    if (!repositories) return tl::make_unexpected(repositories.error());
+    prepared.repositories = std::move(*repositories);
+    return prepared;
+}
+
+/// What the file says and who was enrolled or revoked, together, and who must hear of it.
+void Daemon::commit(Prepared prepared) {
+    for (const std::string& problem : prepared.problems) spdlog::warn("enrolment: {}", problem);
+    file_ = std::move(prepared.file);
+    config_ = std::move(prepared.config);  // refusal() goes by it
+    if (prepared.tls) tls_.use(std::move(*prepared.tls));
+    certifier_.configure(config_);
+    checkpoints_.commit(config_, std::move(prepared.repositories));
+    agents_.commit(*config_, std::move(prepared.listener));
+    blades_.configure(*config_);
+    economics_.configure(*config_);
+    wakefulness_.configure(config_->stay_awake);
+    moves_.configure(config_);
+    draining_.sync();
+    tell_keys();
 }
 
 /// Everybody who goes by keys, addresses and peers hears of them anew.
 void Daemon::tell_keys() {
     keys_version_++;
-    for (const auto& [id, blade] : config_.blades)
+    for (const auto& [id, blade] : config_->blades)
         if (agents_.connected(id)) send_keys(id);
     changed();
 }

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// Daemon: keyraild put together. Desired state comes from the configuration and the operator; what is comes
-// from the agents; both meet in the snapshot that the dataplane gets. One thread runs everything but the
-// API's HTTP parsing.
+// Daemon: keyraild put together. Desired state comes from the configuration and the operator, actual state
+// comes from the agents; both meet in the snapshot that the dataplane gets. One thread runs everything but
+// the API's HTTP parsing.
 #pragma once
 
 #include <asio/io_context.hpp>
-#include <asio/steady_timer.hpp>
 #include <filesystem>
 #include <memory>
+#include <optional>
 
 #include "control/daemon/blades/agents.h"
 #include "control/daemon/blades/blades.h"
@@ -21,12 +21,13 @@
 #include "control/daemon/moves/draining.h"
 #include "control/daemon/moves/economics.h"
 #include "control/daemon/moves/moves.h"
+#include "control/protocol/timer.h"
 #include "control/protocol/tls_context.h"
 #include "control/protocol/wakefulness.h"
 
 namespace keyrail {
 
-class Daemon : private CheckpointLinks, private MovesLinks {
+class Daemon : private CheckpointHost, private MoveHost {
   public:
     /// After a restart the agents get this long to come back before the first snapshot says who is up,
     /// and the first directory what is where: keyrail-dp goes on with its last ones, so that blades that were
@@ -41,7 +42,8 @@ class Daemon : private CheckpointLinks, private MovesLinks {
     Result<void> start();
     void stop();
 
-    /// Reads the configuration file again and applies it; on an error nothing has changed.
+    /// Reads the configuration file again and applies it; on an error nothing has changed. SIGHUP and the API
+    /// both come here.
     Result<void> reload();
 
     /// nullopt: the blade takes new clients again.
@@ -59,7 +61,7 @@ class Daemon : private CheckpointLinks, private MovesLinks {
     /// Who does not have the latest keys yet.
     [[nodiscard]] std::vector<std::string> waits_for_keys() const;
 
-    [[nodiscard]] const Config& config() const { return config_; }
+    [[nodiscard]] const Config& config() const { return *config_; }
     [[nodiscard]] const Secrets& secrets() const { return secrets_; }
     [[nodiscard]] const Blades& blades() const { return blades_; }
     [[nodiscard]] const Enrolment& enrolment() const { return enrolment_; }
@@ -74,7 +76,21 @@ class Daemon : private CheckpointLinks, private MovesLinks {
     [[nodiscard]] std::chrono::seconds uptime() const;
 
   private:
-    Result<void> apply(Config file);
+    /// Everything of a configuration that can fail, done beside what runs. Destroyed without a commit() it
+    /// leaves nothing behind.
+    struct Prepared {
+        ConfigPtr file, config;
+        std::vector<std::string> problems;  // what was enrolled and does not fit
+        std::optional<TlsContext> tls;      // the files were read again
+        Agents::Prepared listener;
+        Repositories::Prepared repositories;
+    };
+    enum class Certificates : uint8_t { kept, read_again };
+    [[nodiscard]] Result<Prepared> prepare(ConfigPtr file, Certificates certificates) const;
+    /// Puts it in force, and tells everybody who must hear of it. Cannot fail.
+    void commit(Prepared prepared);
+    /// The same file with another enrolment.
+    Result<void> enrolment_changed();
     void tell_keys();
     void step_rotation();
     [[nodiscard]] std::string refusal(uint16_t blade, const CertificateInfo& certificate) const;
@@ -109,11 +125,12 @@ class Daemon : private CheckpointLinks, private MovesLinks {
     [[nodiscard]] bool keeps(const std::string& service) const override {
         return checkpoints_.keeps(service);
     }
-    void restore(const MoveOrder& order) override;
+    bool restore(const MoveOrder& order) override;
+    void not_restored(uint64_t order_id) override;
 
     asio::io_context& io_;
-    Config file_;    // what the configuration file says
-    Config config_;  // what holds: with who was enrolled, without who was revoked
+    ConfigPtr file_;    // what the configuration file says
+    ConfigPtr config_;  // what holds: with who was enrolled, without who was revoked
     TlsContext tls_;
     Secrets secrets_;
     KeyRotation rotation_{secrets_};
@@ -128,7 +145,7 @@ class Daemon : private CheckpointLinks, private MovesLinks {
     Continuance continuance_;
     Checkpoints checkpoints_;
     PoolKeyKeeper::Members members_;  // whose agents are connected
-    asio::steady_timer settle_timer_, tick_timer_;
+    Timer settle_timer_, tick_timer_;
     Wakefulness wakefulness_;  // while moves are ordered
     bool settled_ = false, publishing_ = false;
     uint64_t generation_ = 0, ticks_ = 0;

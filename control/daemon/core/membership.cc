@@ -11,8 +11,8 @@
 namespace keyrail {
 
 std::string Daemon::refusal(uint16_t blade, const CertificateInfo& certificate) const {
-    const auto found = config_.blades.find(blade);
-    if (found == config_.blades.end())
+    const auto found = config_->blades.find(blade);
+    if (found == config_->blades.end())
         return enrolment_.revoked(blade) ? "it was revoked" : "it is no configured blade";
     const CertificateSet& good = found->second.certificates;
     if (!good || good->contains(certificate.serial)) return "";
@@ -27,25 +27,25 @@ chassis::CertificateReply Daemon::certify(const Channel& from, const chassis::Ce
     // Not at once: this may end the connection by which the answer goes.
     if (reply.refused().empty())
         asio::post(io_, [this] {
-            if (auto applied = apply(file_); !applied)
+            if (auto applied = enrolment_changed(); !applied)
                 spdlog::error("enrolment: {}", applied.error().message);
         });
     return reply;
 }
 
 Result<std::string> Daemon::invite(const Enrolment::Wish& wish) {
-    if (config_.listen.address.is_any())
+    if (config_->listen.address.is_any())
         return fail("a token must say where keyraild is, and 'listen' in {} is {}; write an address there",
-                    config_.file.string(), config_.listen.text());
-    const auto ca = pki::fingerprint_of_file(config_.tls.ca);
+                    config_->file.string(), config_->listen.text());
+    const auto ca = pki::fingerprint_of_file(config_->tls.ca);
     if (!ca) return tl::make_unexpected(ca.error());
-    auto secret = enrolment_.invite(wish, file_, std::chrono::system_clock::now());
+    auto secret = enrolment_.invite(wish, *file_, std::chrono::system_clock::now());
     if (!secret) return secret;
     spdlog::info("operator: blade {} may be enrolled for {} s", wish.id, wish.valid.count());
-    if (auto applied = apply(file_); !applied) return tl::make_unexpected(applied.error());
+    if (auto applied = enrolment_changed(); !applied) return tl::make_unexpected(applied.error());
     JoinToken token;
     token.blade = wish.id;
-    token.control = config_.listen;
+    token.control = config_->listen;
     token.ca = *ca;
     token.secret = std::move(*secret);
     return token.text();
@@ -57,7 +57,7 @@ Result<void> Daemon::revoke(uint16_t blade) {
         checkpoints_.revoke(member->second.recipient);
     spdlog::warn("operator: blade {} is revoked", blade);
     const auto rotated = secrets_.rotate(std::chrono::system_clock::now());  // it knew them
-    if (auto applied = apply(file_); !applied) return applied;
+    if (auto applied = enrolment_changed(); !applied) return applied;
     if (!rotated)
         return fail(
             "blade {} is revoked, but the keys that it knew are not replaced: {}; run: keyrail "
@@ -90,8 +90,8 @@ std::vector<std::string> Daemon::waits_for_keys() const {
 }
 
 void Daemon::step_rotation() {
-    KeyRotation::Situation situation{config_.name_key_lifetime, {}, {}};
-    for (const ServiceConfig& service : config_.services)
+    KeyRotation::Situation situation{config_->name_key_lifetime, {}, {}};
+    for (const ServiceConfig& service : config_->services)
         situation.longest_session = std::max(situation.longest_session, service.session_lifetime);
     if (secrets_.coming()) situation.waits_for = waits_for_keys();
     if (rotation_.tick(std::chrono::system_clock::now(), situation)) tell_keys();

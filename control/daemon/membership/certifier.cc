@@ -43,8 +43,8 @@ chassis::CertificateReply Certifier::join(const std::string& from,
                                           const chassis::CertificateRequest& request) {
     const auto blade = enrolment_.check(request.token_secret(), system_clock::now());
     if (!blade) return refuse(from, blade.error().message);
-    const auto configured = config_.blades.find(*blade);
-    if (configured == config_.blades.end())
+    const auto configured = config_->blades.find(*blade);
+    if (configured == config_->blades.end())
         return refuse(from, fmt::format("blade {} is not configured any more", *blade));
     const auto issued = issue(*blade, request);
     if (!issued) return refuse(from, issued.error().message);
@@ -60,21 +60,21 @@ chassis::CertificateReply Certifier::renew(uint16_t blade, const std::string& sh
     if (!issued) return refuse(from, issued.error().message);
     if (auto kept = enrolment_.renew(blade, shown, issued->info.serial); !kept)
         return refuse(from, kept.error().message);
-    return grant(from, config_.blades.at(blade), *issued);
+    return grant(from, config_->blades.at(blade), *issued);
 }
 
 void Certifier::keep_own(TlsContext& tls) const {
     if (!tls.certificate().due(system_clock::now())) return;
     const auto renewed = [&]() -> Result<void> {
-        const auto request = pki::make_request(config_.tls.key);
+        const auto request = pki::make_request(config_->tls.key);
         if (!request) return tl::make_unexpected(request.error());
         const auto issued = pki::certify_request(ca(), *request, Identity::control(),
                                                  pki::Validity::from_now(pki::kRenewedLifetime));
         if (!issued) return tl::make_unexpected(issued.error());
-        if (const auto written = pki::write_certificate(config_.tls.certificate, issued->certificate);
+        if (const auto written = pki::write_certificate(config_->tls.certificate, issued->certificate);
             !written)
             return tl::make_unexpected(written.error());
-        return tls.reload(config_.tls);
+        return tls.reload(config_->tls);
     }();
     const std::string until = fmt::format("{:%Y-%m-%d}", tls.certificate().until);
     if (renewed)

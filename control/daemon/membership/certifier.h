@@ -18,7 +18,9 @@ class CertificateRequest;
 
 class Certifier {
   public:
-    Certifier(const Config& config, Enrolment& enrolment) : config_(config), enrolment_(enrolment) {}
+    /// `enrolment` outlives this.
+    Certifier(ConfigPtr config, Enrolment& enrolment) : config_(std::move(config)), enrolment_(enrolment) {}
+    void configure(ConfigPtr config) { config_ = std::move(config); }
 
     /// `from`: who asks, for the log. The blades' good certificates may have changed afterwards.
     chassis::CertificateReply join(const std::string& from, const chassis::CertificateRequest& request);
@@ -30,10 +32,10 @@ class Certifier {
     void keep_own(TlsContext& tls) const;
 
   private:
-    [[nodiscard]] pki::CaFiles ca() const { return {config_.tls.ca, config_.ca_key}; }
+    [[nodiscard]] pki::CaFiles ca() const { return {config_->tls.ca, config_->ca_key}; }
     Result<pki::Issued> issue(uint16_t blade, const chassis::CertificateRequest& request) const;
 
-    const Config& config_;
+    ConfigPtr config_;
     Enrolment& enrolment_;
 };
 

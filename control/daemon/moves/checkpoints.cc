@@ -4,11 +4,9 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
-#include <asio/post.hpp>
 #include <nlohmann/json.hpp>
 
 #include "control/daemon/moves/moves.h"
-#include "control/repository/lmdb_repository.h"
 #include "dataplane/common/name_bytes.h"
 
 namespace keyrail {
@@ -29,57 +27,29 @@ bool read_state(const chassis::SessionState& message, SessionName& name, LatestS
     return true;
 }
 
-const char* text_of(RepositoryKind kind) {
-    constexpr std::array<const char*, 3> kTexts = {"none", "lmdb", "redis"};
-    return kTexts[static_cast<size_t>(kind)];
-}
-
-nlohmann::json report_of(const RepositoryStats& stats) {
-    return {{"up", stats.up},         {"problem", stats.problem}, {"waiting", stats.waiting},
-            {"stored", stats.stored}, {"removed", stats.removed}, {"taken", stats.taken},
-            {"missed", stats.missed}, {"lost", stats.lost},       {"failures", stats.failures}};
-}
-
 }  // namespace
 
-Checkpoints::Checkpoints(asio::any_io_executor executor, const Config& config, CheckpointLinks& links)
-    : executor_(std::move(executor)),
-      config_(config),
-      links_(links),
-      keeper_(config.state_dir / "pool_keys") {}
+Checkpoints::Checkpoints(asio::any_io_executor executor, ConfigPtr config, CheckpointHost& host)
+    : config_(std::move(config)),
+      host_(host),
+      keeper_(config_->state_dir / "pool_keys"),
+      repositories_(std::move(executor)) {}
 
-Result<void> Checkpoints::configure(const Config& next) {
-    const auto named = [&](RepositoryKind kind) {
-        return std::ranges::count(next.services, kind, &ServiceConfig::repository) != 0;
-    };
-    std::unique_ptr<Repository> lmdb, redis;
-    if (named(RepositoryKind::lmdb) && queue_of(RepositoryKind::lmdb) == nullptr) {
-        auto opened = open_lmdb_repository({next.state_dir / "repository", next.lmdb_bytes});
-        if (!opened) return tl::make_unexpected(opened.error());
-        lmdb = std::move(*opened);
-    }
-    if (named(RepositoryKind::redis) &&
-        (queue_of(RepositoryKind::redis) == nullptr || next.redis != redis_)) {
-        auto opened = open_redis_repository(next.redis);
-        if (!opened) return tl::make_unexpected(opened.error());
-        redis = std::move(*opened);
-        redis_ = next.redis;
-    }
-    if (lmdb) queues_[RepositoryKind::lmdb] = std::make_unique<RepositoryQueue>(executor_, std::move(lmdb));
-    if (redis)
-        queues_[RepositoryKind::redis] = std::make_unique<RepositoryQueue>(executor_, std::move(redis));
-    std::erase_if(queues_, [&](const auto& entry) { return !named(entry.first); });
-    return {};
-}
-
-RepositoryQueue* Checkpoints::queue_of(RepositoryKind kind) const {
-    const auto found = queues_.find(kind);
-    return found == queues_.end() ? nullptr : found->second.get();
+void Checkpoints::commit(ConfigPtr config, Repositories::Prepared prepared) {
+    config_ = std::move(config);
+    repositories_.commit(std::move(prepared));
 }
 
 const ServiceConfig* Checkpoints::service_named(const std::string& name) const {
-    const auto found = std::ranges::find(config_.services, name, &ServiceConfig::name);
-    return found == config_.services.end() ? nullptr : &*found;
+    const auto found = std::ranges::find(config_->services, name, &ServiceConfig::name);
+    return found == config_->services.end() ? nullptr : &*found;
+}
+
+RepositoryQueue* Checkpoints::repository_of(const std::string& service) const {
+    if (const ServiceConfig* const known = service_named(service))
+        return repositories_.find(known->repository);
+    const auto& all = repositories_.all();
+    return all.empty() || !service.empty() ? nullptr : all.begin()->second.get();
 }
 
 // --- what agents tell
@@ -88,12 +58,12 @@ const ServiceConfig* Checkpoints::service_named(const std::string& name) const {
 void Checkpoints::change(const chassis::SessionState& state, const SessionName& name,
                          const LatestState& latest) {
     if (latest.gone) {
-        for (const auto& [kind, queue] : queues_) queue->change({name, 0, ""});
+        for (const auto& [kind, queue] : repositories_.all()) queue->change({name, 0, ""});
         return;
     }
     const ServiceConfig* const service = state.sealed().empty() ? nullptr : service_named(state.service());
     if (service == nullptr) return;
-    if (RepositoryQueue* const queue = queue_of(service->repository))
+    if (RepositoryQueue* const queue = repositories_.find(service->repository))
         queue->change({name, state.expires_ms(), state.SerializeAsString()});
 }
 
@@ -104,7 +74,7 @@ void Checkpoints::report(uint16_t blade, const chassis::SessionState& state) {
     LatestState latest;
     if (!read_state(state, name, latest)) return;
     counters_.reported++;
-    const bool elsewhere = links_.holder(name).value_or(blade) != blade;
+    const bool elsewhere = host_.holder(name).value_or(blade) != blade;
     if (elsewhere && latest.gone) return;  // not its to say
     const uint64_t expires = state.expires_ms() != 0 ? state.expires_ms() : unix_ms() + kUnknownLifetimeMs;
     const Latest::Told told = elsewhere ? Latest::Told{Latest::Verdict::stale, std::nullopt}
@@ -136,7 +106,7 @@ bool Checkpoints::is_copy(uint16_t blade, const chassis::SessionState& state) co
     SessionName name;
     LatestState held;
     if (!read_state(state, name, held)) return false;
-    return links_.holder(name) != blade || latest_.judge(name, held) == Latest::Verdict::stale;
+    return host_.holder(name) != blade || latest_.judge(name, held) == Latest::Verdict::stale;
 }
 
 /// What is under way is looked at again when it has arrived.
@@ -146,7 +116,7 @@ void Checkpoints::tell_stale() {
         chassis::Stale now;
         for (chassis::SessionState& state : *stale.mutable_sessions()) {
             const auto name = name_from(state.name());
-            if (name && links_.under_way(*name))
+            if (name && host_.under_way(*name))
                 *later[blade].add_sessions() = std::move(state);
             else if (is_copy(blade, state))
                 *now.add_sessions() = std::move(state);
@@ -156,7 +126,7 @@ void Checkpoints::tell_stale() {
             chassis::Envelope message;
             for (int i = begin; i < std::min(begin + kMostStale, stale.sessions_size()); i++)
                 *message.mutable_stale()->add_sessions() = stale.sessions(i);
-            (void)links_.send(blade, std::move(message));  // it tells of them again when it comes back
+            (void)host_.send(blade, std::move(message));  // it tells of them again when it comes back
         }
     }
     stale_ = std::move(later);
@@ -165,7 +135,7 @@ void Checkpoints::tell_stale() {
 void Checkpoints::pool_keys(uint16_t blade, const chassis::PoolKeys& answer) {
     if (!keeper_.add(blade, answer, unix_ms()))
         spdlog::warn("pool keys: blade {} sent some that it was not asked for; they are dropped", blade);
-    hand_out_keys(links_.members());
+    hand_out_keys(host_.members());
 }
 
 /// Each connected blade has exactly the keys that are for it.
@@ -176,21 +146,21 @@ void Checkpoints::hand_out_keys(const PoolKeyKeeper::Members& members) {
         if (handed_out_[blade] == now) continue;
         chassis::Envelope message;
         *message.mutable_pool_keys() = keeper_.keys_of(member.recipient);
-        if (links_.send(blade, std::move(message))) handed_out_[blade] = now;
+        if (host_.send(blade, std::move(message))) handed_out_[blade] = now;
     }
 }
 
 void Checkpoints::tick(uint64_t now_ms) {
     latest_.sweep(now_ms);
     std::vector<SealedService> sealed;
-    for (const ServiceConfig& service : config_.services)
+    for (const ServiceConfig& service : config_->services)
         if (service.repository != RepositoryKind::none)
             sealed.push_back({service.name, static_cast<uint64_t>(service.session_lifetime.count()) * 1000,
                               service.members()});
     if (sealed.empty()) return;
-    const auto members = links_.members();
-    keeper_.look(sealed, members, now_ms, [this](uint16_t blade, chassis::Envelope message) {
-        (void)links_.send(blade, std::move(message));
+    const auto members = host_.members();
+    keeper_.poll(sealed, members, now_ms, [this](uint16_t blade, chassis::Envelope message) {
+        (void)host_.send(blade, std::move(message));
     });
     hand_out_keys(members);
 }
@@ -198,11 +168,7 @@ void Checkpoints::tick(uint64_t now_ms) {
 // --- moves
 // --------------------------------------------------------------------------------------------------------
 
-bool Checkpoints::keeps(const std::string& service) const {
-    if (service.empty()) return !queues_.empty();
-    const ServiceConfig* const known = service_named(service);
-    return known != nullptr && queue_of(known->repository) != nullptr;
-}
+bool Checkpoints::keeps(const std::string& service) const { return repository_of(service) != nullptr; }
 
 bool Checkpoints::send_restored(const std::string& stored, const SessionName& name, uint16_t to,
                                 uint64_t order_id) {
@@ -213,7 +179,7 @@ bool Checkpoints::send_restored(const std::string& stored, const SessionName& na
     const bool good =
         state.ParseFromString(stored) && read_state(state, stored_name, latest) && stored_name == name;
     const ServiceConfig* const service = good ? service_named(state.service()) : nullptr;
-    if (service == nullptr || !std::ranges::binary_search(service->blades, to)) {
+    if (service == nullptr || !service->has_member(to)) {
         spdlog::warn("repository: blade {} asks for a session of '{}', which it does not serve: refused", to,
                      good ? state.service() : "?");
         counters_.refused++;
@@ -225,38 +191,34 @@ bool Checkpoints::send_restored(const std::string& stored, const SessionName& na
         return false;
     }
     message.mutable_restore()->set_order_id(order_id);
-    if (auto sent = links_.send(to, std::move(message)); !sent) return false;
+    if (auto sent = host_.send(to, std::move(message)); !sent) return false;
     counters_.restored++;
     return true;
 }
 
-void Checkpoints::restore(const SessionName& name, const std::string& service, uint16_t to, uint64_t order_id,
-                          std::function<void(bool sent)> done) {
-    const ServiceConfig* const known = service_named(service);
-    RepositoryQueue* const queue = known != nullptr  ? queue_of(known->repository)
-                                   : queues_.empty() ? nullptr
-                                                     : queues_.begin()->second.get();
-    if (queue == nullptr) return asio::post(executor_, [done = std::move(done)] { done(false); });
-    queue->take(name, [this, life = std::weak_ptr(life_), name, to, order_id,
-                       done = std::move(done)](const std::optional<std::string>& stored) {
-        if (!life.expired()) done(stored && send_restored(*stored, name, to, order_id));
+bool Checkpoints::restore(const MoveOrder& order) {
+    RepositoryQueue* const repository = repository_of(order.service);
+    if (repository == nullptr) return false;
+    repository->take(order.name, [this, name = order.name, to = order.to,
+                                  id = order.id](const std::optional<std::string>& stored) {
+        if (!stored || !send_restored(*stored, name, to, id)) host_.not_restored(id);
     });
+    return true;
 }
 
 void Checkpoints::purge(const SessionName& name) {
     latest_.tell(0, name, {0, {}, true}, unix_ms() + kUnknownLifetimeMs);
-    for (const auto& [kind, queue] : queues_) queue->change({name, 0, ""});
+    for (const auto& [kind, queue] : repositories_.all()) queue->change({name, 0, ""});
 }
 
 void Checkpoints::clear() {
-    for (const auto& [kind, queue] : queues_) queue->clear();
+    for (const auto& [kind, queue] : repositories_.all()) queue->clear();
 }
 
 nlohmann::json Checkpoints::report() const {
-    nlohmann::json repositories = nlohmann::json::object();
-    for (const auto& [kind, queue] : queues_) repositories[text_of(kind)] = report_of(queue->stats());
-    return {{"reported", counters_.reported}, {"stale", counters_.stale},   {"restored", counters_.restored},
-            {"refused", counters_.refused},   {"sessions", latest_.size()}, {"repositories", repositories}};
+    return {{"reported", counters_.reported}, {"stale", counters_.stale},
+            {"restored", counters_.restored}, {"refused", counters_.refused},
+            {"sessions", latest_.size()},     {"repositories", repositories_.report()}};
 }
 
 }  // namespace keyrail

@@ -4,7 +4,6 @@
 #pragma once
 
 #include <asio/any_io_executor.hpp>
-#include <functional>
 #include <map>
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
@@ -12,15 +11,16 @@
 
 #include "control/daemon/config/config.h"
 #include "control/daemon/moves/latest.h"
+#include "control/daemon/moves/orders.h"
+#include "control/daemon/moves/repositories.h"
 #include "control/repository/pool_key_keeper.h"
-#include "control/repository/repository_queue.h"
 
 namespace keyrail {
 
 /// What Checkpoints asks of its daemon.
-class CheckpointLinks {
+class CheckpointHost {
   public:
-    virtual ~CheckpointLinks() = default;
+    virtual ~CheckpointHost() = default;
     virtual Result<void> send(uint16_t blade, chassis::Envelope message) = 0;
     /// Of the blades whose agents are connected.
     [[nodiscard]] virtual PoolKeyKeeper::Members members() const = 0;
@@ -28,6 +28,8 @@ class CheckpointLinks {
     [[nodiscard]] virtual std::optional<uint16_t> holder(const SessionName& name) const = 0;
     /// Is it being moved in this moment?
     [[nodiscard]] virtual bool under_way(const SessionName& name) const = 0;
+    /// restore() found nothing, or nothing for that blade.
+    virtual void not_restored(uint64_t order_id) = 0;
 };
 
 struct CheckpointCounters {
@@ -39,11 +41,15 @@ struct CheckpointCounters {
 
 class Checkpoints {
   public:
-    /// Both outlive this.
-    Checkpoints(asio::any_io_executor executor, const Config& config, CheckpointLinks& links);
+    /// `host` outlives this.
+    Checkpoints(asio::any_io_executor executor, ConfigPtr config, CheckpointHost& host);
 
-    /// Opens the repositories that services name now; those that none names any more are closed.
-    Result<void> configure(const Config& next);
+    /// Opens what `next` needs, and changes nothing yet.
+    [[nodiscard]] Result<Repositories::Prepared> prepare(const Config& next) const {
+        return repositories_.prepare(next);
+    }
+    /// Cannot fail.
+    void commit(ConfigPtr config, Repositories::Prepared prepared);
     /// Reads the pool keys.
     Result<void> load() { return keeper_.load(); }
 
@@ -57,10 +63,9 @@ class Checkpoints {
     // --- moves ---
     /// May a session of this service ("": not known) be in a repository?
     [[nodiscard]] bool keeps(const std::string& service) const;
-    /// Takes the session out of its repository and sends it to `to`, which answers the order by MoveDone.
-    /// `done(false)`: it is not there, or not for that blade. Called later, never at once.
-    void restore(const SessionName& name, const std::string& service, uint16_t to, uint64_t order_id,
-                 std::function<void(bool sent)> done);
+    /// Takes the order's session out of its repository and sends it to the target, which answers the order by
+    /// MoveDone; or calls not_restored(), later, never at once. False: there is no repository for it.
+    bool restore(const MoveOrder& order);
     /// Destroyed on purpose: nobody may have it any more.
     void purge(const SessionName& name);
     void clear();
@@ -73,8 +78,9 @@ class Checkpoints {
     [[nodiscard]] nlohmann::json report() const;
 
   private:
-    RepositoryQueue* queue_of(RepositoryKind kind) const;
     [[nodiscard]] const ServiceConfig* service_named(const std::string& name) const;
+    /// Of a service ("": not known); nullptr: it has none.
+    [[nodiscard]] RepositoryQueue* repository_of(const std::string& service) const;
     void change(const chassis::SessionState& state, const SessionName& name, const LatestState& latest);
     bool send_restored(const std::string& stored, const SessionName& name, uint16_t to, uint64_t order_id);
     void report(uint16_t blade, const chassis::SessionState& state);
@@ -82,17 +88,14 @@ class Checkpoints {
     void tell_stale();
     void hand_out_keys(const PoolKeyKeeper::Members& members);
 
-    asio::any_io_executor executor_;
-    const Config& config_;
-    CheckpointLinks& links_;
+    ConfigPtr config_;
+    CheckpointHost& host_;
     Latest latest_;
     PoolKeyKeeper keeper_;
-    std::map<RepositoryKind, std::unique_ptr<RepositoryQueue>> queues_;
-    RedisOptions redis_;                          // as opened
     std::map<uint16_t, chassis::Stale> stale_;    // to be told at the next tick
     std::map<uint16_t, std::string> handed_out_;  // recipient and version of the keys that a blade has
     CheckpointCounters counters_;
-    std::shared_ptr<char> life_ = std::make_shared<char>();
+    Repositories repositories_;  // ended first: their answers come here
 };
 
 }  // namespace keyrail

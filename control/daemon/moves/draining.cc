@@ -11,52 +11,45 @@
 
 namespace keyrail {
 
-Draining::Draining(asio::any_io_executor executor, const Config& config, const Blades& blades, Agents& agents,
-                   Moves& moves)
-    : config_(config), blades_(blades), agents_(agents), moves_(moves), timer_(executor) {}
+Draining::Draining(asio::any_io_executor executor, const Blades& blades, Agents& agents, Moves& moves)
+    : executor_(std::move(executor)), blades_(blades), agents_(agents), moves_(moves), timer_(executor_) {}
 
-void Draining::follow() {
+void Draining::sync() {
     for (const auto& [id, blade] : blades_.all()) {
         if (!blade.draining)
-            drains_.stop(id);
+            drains_->stop(id);
         else
-            drains_.start(id, blade.drain.rate, std::chrono::steady_clock::now());
+            drains_->start(id, blade.drain.rate, std::chrono::steady_clock::now());
     }
-    if (drains_.active() && !std::exchange(ticking_, true)) tick();
+    if (!timer_.running()) tick();
 }
 
-void Draining::stop() {
-    life_.reset();
-    timer_.cancel();
-}
+void Draining::stop() { timer_.cancel(); }
 
 void Draining::tick() {
-    ticking_ = drains_.active();
-    if (!ticking_) return;
-    drains_.tick(std::chrono::steady_clock::now());
-    timer_.expires_after(Drains::kTick);
-    timer_.async_wait([this, weak = std::weak_ptr(life_)](const asio::error_code& error) {
-        if (!error && !weak.expired()) tick();
-    });
+    if (!drains_->active()) return;
+    drains_->tick(std::chrono::steady_clock::now());
+    timer_.after(Drains::kTick, [this] { tick(); });
 }
 
 bool Draining::list(uint16_t blade, uint64_t cursor, uint32_t most) {
     if (!agents_.connected(blade)) return false;
-    asio::co_spawn(timer_.get_executor(), list(std::weak_ptr(life_), blade, cursor, most), asio::detached);
+    asio::co_spawn(executor_, list(drains_, agents_, blade, cursor, most), asio::detached);
     return true;
 }
 
-asio::awaitable<void> Draining::list(std::weak_ptr<char> alive, uint16_t blade, uint64_t cursor,
-                                     uint32_t most) {
+asio::awaitable<void> Draining::list(std::weak_ptr<Drains> weak, Agents& agents, uint16_t blade,
+                                     uint64_t cursor, uint32_t most) {
     chassis::Envelope question;
     question.mutable_list()->set_cursor(cursor);
     question.mutable_list()->set_most(most);
-    const auto answer = co_await agents_.ask(blade, std::move(question), Drains::kPatience);
-    if (!answer || !answer->has_list_reply() || alive.expired()) co_return;
+    const auto answer = co_await agents.ask(blade, std::move(question), Drains::kPatience);
+    const auto drains = weak.lock();
+    if (!drains || !answer || !answer->has_list_reply()) co_return;
     std::deque<Drains::Listed> sessions;
     for (const auto& listed : answer->list_reply().sessions())
         if (const auto name = name_from(listed.name())) sessions.push_back({*name, listed.service()});
-    drains_.listed(blade, answer->list_reply().cursor(), answer->list_reply().done(), std::move(sessions));
+    drains->listed(blade, answer->list_reply().cursor(), answer->list_reply().done(), std::move(sessions));
 }
 
 /// Of two blades that the name picks among those that may have the session, the one with less to do. That

@@ -3,44 +3,43 @@
 #pragma once
 
 #include <asio/any_io_executor.hpp>
-#include <asio/steady_timer.hpp>
 #include <memory>
 
 #include "control/daemon/blades/agents.h"
 #include "control/daemon/blades/blades.h"
 #include "control/daemon/moves/drains.h"
 #include "control/daemon/moves/moves.h"
+#include "control/protocol/timer.h"
 
 namespace keyrail {
 
-class Draining : private DrainsLinks {
+class Draining : private DrainHost {
   public:
     /// All of them outlive this.
-    Draining(asio::any_io_executor executor, const Config& config, const Blades& blades, Agents& agents,
-             Moves& moves);
+    Draining(asio::any_io_executor executor, const Blades& blades, Agents& agents, Moves& moves);
 
     /// Begins what is to be drained and ends what is not, as `blades` says now. Call it after every change.
-    void follow();
+    void sync();
     void stop();
-    void moved(uint16_t blade, MoveResult result) { drains_.moved(blade, result); }
-    [[nodiscard]] const DrainProgress* progress(uint16_t blade) const { return drains_.progress(blade); }
+    void moved(uint16_t blade, MoveResult result) { drains_->moved(blade, result); }
+    [[nodiscard]] const DrainProgress* progress(uint16_t blade) const { return drains_->progress(blade); }
 
   private:
     bool list(uint16_t blade, uint64_t cursor, uint32_t most) override;
     std::optional<uint16_t> target(uint16_t from, const SessionName& name,
                                    const std::string& service) override;
     void move(uint16_t from, uint16_t to, const SessionName& name, const std::string& service) override;
-    asio::awaitable<void> list(std::weak_ptr<char> alive, uint16_t blade, uint64_t cursor, uint32_t most);
+    static asio::awaitable<void> list(std::weak_ptr<Drains> drains, Agents& agents, uint16_t blade,
+                                      uint64_t cursor, uint32_t most);
     void tick();
 
-    const Config& config_;
+    asio::any_io_executor executor_;
     const Blades& blades_;
     Agents& agents_;
     Moves& moves_;
-    Drains drains_{*this};
-    asio::steady_timer timer_;
-    bool ticking_ = false;
-    std::shared_ptr<char> life_ = std::make_shared<char>();
+    std::shared_ptr<Drains> drains_ =
+        std::make_shared<Drains>(static_cast<DrainHost&>(*this));  // a list may come when we are gone
+    Timer timer_;
 };
 
 }  // namespace keyrail

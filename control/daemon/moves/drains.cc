@@ -53,13 +53,13 @@ void Drains::tick(uint16_t blade, Drain& drain, Time now) {
         const Listed session = std::move(drain.waiting.front());
         drain.waiting.pop_front();
         drain.allowance -= 1;
-        const auto to = links_.target(blade, session.name, session.service);
+        const auto to = host_.target(blade, session.name, session.service);
         if (!to) {
             drain.progress.failed++;
             continue;
         }
         drain.under_way++;
-        links_.move(blade, *to, session.name, session.service);
+        host_.move(blade, *to, session.name, session.service);
     }
     if (drain.waiting.size() < kBatch / 2) list(blade, drain, now);
 }
@@ -71,7 +71,7 @@ void Drains::list(uint16_t blade, Drain& drain, Time now) {
         return;
     }
     if (drain.cursor == 0) drain.progress.failed = 0;
-    drain.listing = links_.list(blade, drain.cursor, kBatch);
+    drain.listing = host_.list(blade, drain.cursor, kBatch);
     drain.next_list = now + (drain.listing ? kPatience : kPause);
 }
 

@@ -26,9 +26,9 @@ struct DrainProgress {
 };
 
 /// What Drains asks of the rest of keyraild.
-class DrainsLinks {
+class DrainHost {
   public:
-    virtual ~DrainsLinks() = default;
+    virtual ~DrainHost() = default;
     /// Asks the blade's agent for a batch, which comes by listed(); false: it is away.
     virtual bool list(uint16_t blade, uint64_t cursor, uint32_t most) = 0;
     /// The blade that shall have this session; nullopt: there is none now.
@@ -48,7 +48,7 @@ class Drains {
     static constexpr std::chrono::seconds kPause{1};     // after a pass with failures, or that found nothing
     static constexpr std::chrono::seconds kPatience{3};  // for a list
 
-    explicit Drains(DrainsLinks& links) : links_(links) {}
+    explicit Drains(DrainHost& host) : host_(host) {}
 
     struct Listed {
         SessionName name{};
@@ -81,7 +81,7 @@ class Drains {
     void list(uint16_t blade, Drain& drain, Time now);
     static void end_pass(Drain& drain, Time now);
 
-    DrainsLinks& links_;
+    DrainHost& host_;
     std::map<uint16_t, Drain> drains_;
 };
 

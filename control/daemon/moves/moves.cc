@@ -36,7 +36,7 @@ uint64_t unix_ms() {
 
 std::optional<uint16_t> Moves::holder(const SessionName& name) const {
     if (const auto moved = directory_.find(name, unix_ms())) return moved->holder;
-    return links_.home(name);
+    return host_.home(name);
 }
 
 // --- wishes
@@ -46,7 +46,7 @@ std::optional<uint16_t> Moves::holder(const SessionName& name) const {
 /// served that its holder serves.
 bool Moves::may_move(uint16_t from, uint16_t to, const std::string& service) const {
     bool known = false;
-    for (const ServiceConfig& config : config_.services) {
+    for (const ServiceConfig& config : config_->services) {
         if (!service.empty() && config.name != service) continue;
         known = true;
         const bool there = config.has_member(to);
@@ -56,10 +56,11 @@ bool Moves::may_move(uint16_t from, uint16_t to, const std::string& service) con
 }
 
 std::optional<MoveResult> Moves::refusal(const MoveWish& wish, const std::string& service) const {
-    if (wish.from == wish.to || !config_.blades.contains(wish.from) || !may_move(wish.from, wish.to, service))
+    if (wish.from == wish.to || !config_->blades.contains(wish.from) ||
+        !may_move(wish.from, wish.to, service))
         return MoveResult::refused;
-    const bool has_source = links_.dead(wish.from) ? links_.keeps(service) : links_.connected(wish.from);
-    if (orders_.full() || !has_source || !links_.connected(wish.to)) return MoveResult::unreachable;
+    const bool has_source = host_.dead(wish.from) ? host_.keeps(service) : host_.connected(wish.from);
+    if (orders_.full() || !has_source || !host_.connected(wish.to)) return MoveResult::unreachable;
     return std::nullopt;
 }
 
@@ -75,7 +76,7 @@ void Moves::ask(MoveWish wish, const std::string& service, Time now) {
     }
     wish.service = service;
     const auto order = orders_.ask(wish, now);
-    if (order && !(links_.dead(order->from) && restore(order->id))) give_order(*order, now);
+    if (order && !(host_.dead(order->from) && restore(order->id))) give_order(*order, now);
 }
 
 void Moves::request(const link::MoveRequest& request, Time now) {
@@ -89,8 +90,8 @@ void Moves::request(const link::MoveRequest& request, Time now) {
 }
 
 bool Moves::may_pull(uint16_t from, uint16_t to, const std::string& name) {
-    const auto service = std::ranges::find(config_.services, name, &ServiceConfig::name);
-    if (service == config_.services.end() || !service->has_member(to)) {
+    const auto service = std::ranges::find(config_->services, name, &ServiceConfig::name);
+    if (service == config_->services.end() || !service->has_member(to)) {
         orders_.count_not_authorised();
         spdlog::warn(
             "moves: blade {} asks for a session of service '{}' of blade {}, and does not serve it; refused",
@@ -115,7 +116,7 @@ void Moves::pull(uint16_t blade, uint64_t request, const chassis::Pull& pull, Ti
 
 void Moves::drain(uint16_t from, uint16_t to, const SessionName& name, const std::string& service, Time now) {
     if (holder(name) != from)
-        return links_.drained(from, MoveResult::not_found);  // it left since it was listed
+        return host_.drained(from, MoveResult::not_found);  // it left since it was listed
     ask({{Waiter::Kind::drain, from, 0}, name, from, to, kDrainBudget, ""}, service, now);
 }
 
@@ -126,13 +127,13 @@ void Moves::give_order(const MoveOrder& order, Time now) {
     message.set_name(bytes_of(order.name));
     message.set_to(order.to);
     message.set_budget_us(static_cast<uint32_t>(order.budget.count()));
-    for (const ServiceConfig& service : config_.services)
+    for (const ServiceConfig& service : config_->services)
         if (service.has_member(order.to)) message.add_services(service.name);
-    if (const LatestState* const latest = links_.latest(order.name); latest && !latest->gone) {
+    if (const LatestState* const latest = host_.latest(order.name); latest && !latest->gone) {
         message.set_floor_uses(latest->uses);
         message.set_floor_digest(latest->digest.data(), latest->digest.size());
     }
-    if (const auto sent = links_.send(order.from, std::move(envelope)); !sent) {
+    if (const auto sent = host_.send(order.from, std::move(envelope)); !sent) {
         spdlog::warn("moves: {}", sent.error().message);
         if (const auto ended = orders_.done(order.id, order.from, MoveResult::unreachable, now))
             finished(*ended, 0);
@@ -143,14 +144,14 @@ void Moves::give_order(const MoveOrder& order, Time now) {
 // --------------------------------------------------------------------------------------------------------
 
 void Moves::answer(const Waiter& waiter, MoveResult result, const MovedSession* now) {
-    if (waiter.kind == Waiter::Kind::drain) return links_.drained(waiter.blade, result);
+    if (waiter.kind == Waiter::Kind::drain) return host_.drained(waiter.blade, result);
     if (waiter.kind == Waiter::Kind::pull) {
         chassis::Envelope reply;
         reply.set_request(waiter.id);
         const bool there = result == MoveResult::moved && (!now || now->holder == waiter.blade);
         reply.mutable_pull_reply()->set_result(static_cast<chassis::MoveResult>(
             there || result != MoveResult::moved ? result : MoveResult::not_found));
-        (void)links_.send(waiter.blade, std::move(reply));  // an agent that is gone asks no more
+        (void)host_.send(waiter.blade, std::move(reply));  // an agent that is gone asks no more
         return;
     }
     link::ToDataplane message;
@@ -158,7 +159,7 @@ void Moves::answer(const Waiter& waiter, MoveResult result, const MovedSession* 
     outcome.set_move_id(waiter.id);
     outcome.set_result(static_cast<link::MoveResult>(result));
     if (now) fill(*outcome.mutable_now(), *now);
-    links_.send(std::move(message));
+    host_.send(std::move(message));
 }
 
 void Moves::finished(const FinishedMove& move, uint64_t expires_ms) {
@@ -172,7 +173,7 @@ void Moves::finished(const FinishedMove& move, uint64_t expires_ms) {
     }
     if (expires_ms == 0) expires_ms = unix_ms() + kDefaultLifetimeMs;
     const MovedSession now{move.order.name, move.order.to, expires_ms};
-    if (links_.home(now.name) == now.holder)
+    if (host_.home(now.name) == now.holder)
         directory_.erase(now.name);
     else
         directory_.set(now);
@@ -183,9 +184,8 @@ void Moves::finished(const FinishedMove& move, uint64_t expires_ms) {
 
 bool Moves::restore(uint64_t order_id) {
     const MoveOrder* const order = orders_.find(order_id);
-    if (order == nullptr || order->from == order->to || !links_.keeps(order->service)) return false;
+    if (order == nullptr || order->source == MoveSource::repository || !host_.restore(*order)) return false;
     orders_.from_repository(order_id);
-    links_.restore(*order);
     return true;
 }
 
@@ -221,7 +221,7 @@ void Moves::announce(uint16_t blade, const chassis::Announce& announce) {
     const uint64_t now = unix_ms();
     for (const auto& held : announce.held()) {
         const auto name = name_from(held.name());
-        const auto home = name ? links_.home(*name) : std::nullopt;
+        const auto home = name ? host_.home(*name) : std::nullopt;
         if (home && *home != blade && held.expires_ms() > now)
             directory_.set({*name, blade, held.expires_ms()});
     }
@@ -249,9 +249,10 @@ void Moves::purge(const SessionName* name) {
     directory_changed_ = true;
 }
 
-void Moves::configured() {
+void Moves::configure(ConfigPtr config) {
+    config_ = std::move(config);
     for (const MovedSession& session : directory_.all(unix_ms()))
-        if (!config_.blades.contains(session.holder)) {
+        if (!config_->blades.contains(session.holder)) {
             directory_.erase(session.name);
             directory_changed_ = true;
         }
@@ -272,7 +273,7 @@ void Moves::send_entries(const std::vector<MovedSession>& sessions, bool replace
         batch.set_replace_all(replace && sent == 0);
         for (const size_t end = std::min(sessions.size(), sent + kEntriesPerMessage); sent < end; sent++)
             fill(*batch.add_entries(), sessions[sent]);
-        links_.send(std::move(message));
+        host_.send(std::move(message));
     } while (sent < sessions.size());
 }
 

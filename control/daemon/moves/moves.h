@@ -31,9 +31,9 @@ class ToDataplane;
 }  // namespace link
 
 /// What Moves asks of the rest of keyraild.
-class MovesLinks {
+class MoveHost {
   public:
-    virtual ~MovesLinks() = default;
+    virtual ~MoveHost() = default;
     /// The blade that made this name; nullopt for names that are not ours.
     [[nodiscard]] virtual std::optional<uint16_t> home(const SessionName& name) const = 0;
     [[nodiscard]] virtual bool connected(uint16_t blade) const = 0;
@@ -48,18 +48,19 @@ class MovesLinks {
     [[nodiscard]] virtual bool dead(uint16_t blade) const = 0;
     /// Is there a repository for sessions of this service?
     [[nodiscard]] virtual bool keeps(const std::string& service) const = 0;
-    /// Looks for the order's session, and sends it to the target, which answers the order.
-    virtual void restore(const MoveOrder& order) = 0;
+    /// Begins to look for the order's session. It is sent to the target, which answers the order by MoveDone;
+    /// or not_restored() is called, later. False: there is no repository for it.
+    virtual bool restore(const MoveOrder& order) = 0;
 };
 
-/// State and decisions only: no sockets, no timers. A copy uses the same configuration and links.
+/// State and decisions only: no sockets, no timers. A copy uses the same configuration and host.
 class Moves {
   public:
     using Time = std::chrono::steady_clock::time_point;
-    /// Both outlive this. Orders are numbered from `first_order` on; it must be above those of any keyraild
-    /// that ran before.
-    Moves(const Config& config, MovesLinks& links, uint64_t first_order)
-        : config_(config), links_(links), orders_(first_order) {}
+    /// `host` outlives this. Orders are numbered from `first_order` on; it must be above those of any
+    /// keyraild that ran before.
+    Moves(ConfigPtr config, MoveHost& host, uint64_t first_order)
+        : config_(std::move(config)), host_(host), orders_(first_order) {}
 
     // --- the dataplane ---
     void request(const link::MoveRequest& request, Time now);
@@ -88,7 +89,7 @@ class Moves {
     static constexpr std::chrono::milliseconds kTick{100};
 
     /// Forgets blades that are configured no more.
-    void configured();
+    void configure(ConfigPtr config);
 
     [[nodiscard]] bool may_move(uint16_t from, uint16_t to, const std::string& service) const;
     [[nodiscard]] std::optional<uint16_t> holder(const SessionName& name) const;
@@ -108,8 +109,8 @@ class Moves {
     void send_entries(const std::vector<MovedSession>& sessions, bool replace);
     void answer(const Waiter& waiter, MoveResult result, const MovedSession* now);
 
-    const Config& config_;
-    MovesLinks& links_;
+    ConfigPtr config_;
+    MoveHost& host_;
     Orders orders_;
     Directory directory_;
     /// Moves that the dataplane did not ask for: it is told at the next tick.

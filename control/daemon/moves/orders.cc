@@ -23,7 +23,8 @@ std::optional<MoveOrder> Orders::ask(const MoveWish& wish, Time now) {
         counters_.joined++;
         return std::nullopt;
     }
-    const MoveOrder order{next_id_++, wish.name, wish.from, wish.to, wish.budget, wish.service};
+    const MoveOrder order{next_id_++,  wish.name,    wish.from,         wish.to,
+                          wish.budget, wish.service, MoveSource::holder};
     orders_.emplace(order.id, Pending{order, now, false, {wish.waiter}});
     by_name_.emplace(order.name, order.id);
     counters_.ordered++;
@@ -49,7 +50,7 @@ std::optional<FinishedMove> Orders::done(uint64_t order_id, uint16_t by, MoveRes
     if (found == orders_.end()) return std::nullopt;
     Pending& pending = found->second;
     const bool moved = result == MoveResult::moved;
-    if (by != (moved ? pending.order.to : pending.order.from)) return std::nullopt;
+    if (by != (moved ? pending.order.to : pending.order.answers_for())) return std::nullopt;
     if (moved) {
         const auto took = duration_cast<microseconds>(now - pending.started);
         counters_.duration.add(took);
@@ -67,13 +68,13 @@ const MoveOrder* Orders::find(uint64_t order_id) const {
 
 void Orders::from_repository(uint64_t order_id) {
     if (const auto found = orders_.find(order_id); found != orders_.end())
-        found->second.order.from = found->second.order.to;
+        found->second.order.source = MoveSource::repository;
 }
 
 std::vector<FinishedMove> Orders::holder_gone(uint16_t blade) {
     std::vector<FinishedMove> finished;
     for (auto& [id, pending] : orders_)
-        if (pending.order.from == blade && !pending.told)
+        if (pending.order.answers_for() == blade && !pending.told)
             finished.push_back(finish(pending, MoveResult::unreachable));
     return finished;
 }

@@ -44,12 +44,19 @@ struct MoveWish {
     std::string service;  // "": not known
 };
 
+/// Where the session of an order is taken from.
+enum class MoveSource : uint8_t { holder, repository };
+
 struct MoveOrder {
     uint64_t id = 0;
     SessionName name{};
     uint16_t from = 0, to = 0;
     std::chrono::microseconds budget{};
     std::string service;
+    MoveSource source = MoveSource::holder;
+
+    /// Who says that it failed; that it succeeded, always the target says.
+    [[nodiscard]] uint16_t answers_for() const { return source == MoveSource::holder ? from : to; }
 };
 
 /// An order that came to its end: tell `waiters`.
@@ -89,13 +96,13 @@ class Orders {
     void count_not_authorised() { counters_.not_authorised++; }
 
     /// An agent says how an order ended. `by` must be the one who may say so: the target says MOVED, the
-    /// holder all else; nullopt for anybody else, and for unknown orders. After holder_gone() a late MOVED is
-    /// still taken.
+    /// holder all else (of a session from a repository, the target); nullopt for anybody else, and for
+    /// unknown orders. After holder_gone() a late MOVED is still taken.
     std::optional<FinishedMove> done(uint64_t order_id, uint16_t by, MoveResult result, Time now);
 
     /// The order as it stands; nullptr when it is over, or nobody waits for it any more.
     [[nodiscard]] const MoveOrder* find(uint64_t order_id) const;
-    /// The holder has it no more, the session is looked for in a repository: now the target says how it ends.
+    /// The holder is dead or does not have the session: it is looked for in a repository.
     void from_repository(uint64_t order_id);
 
     /// The holder's agent is gone: nobody knows how its orders will end. Their waiters get UNREACHABLE; the

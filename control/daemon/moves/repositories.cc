@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/daemon/moves/repositories.h"
+
+#include <algorithm>
+#include <array>
+#include <nlohmann/json.hpp>
+
+#include "control/repository/lmdb_repository.h"
+
+namespace keyrail {
+
+namespace {
+
+const char* text_of(RepositoryKind kind) {
+    constexpr std::array<const char*, 3> kTexts = {"none", "lmdb", "redis"};
+    return kTexts[static_cast<size_t>(kind)];
+}
+
+nlohmann::json report_of(const RepositoryStats& stats) {
+    return {{"up", stats.up},         {"problem", stats.problem}, {"waiting", stats.waiting},
+            {"stored", stats.stored}, {"removed", stats.removed}, {"taken", stats.taken},
+            {"missed", stats.missed}, {"lost", stats.lost},       {"failures", stats.failures}};
+}
+
+}  // namespace
+
+Result<Repositories::Prepared> Repositories::prepare(const Config& next) const {
+    Prepared prepared{{}, {}, next.redis};
+    for (const ServiceConfig& service : next.services) prepared.named.insert(service.repository);
+    const auto needs = [&](RepositoryKind kind) {
+        return prepared.named.contains(kind) && find(kind) == nullptr;
+    };
+    const auto take = [&](RepositoryKind kind, Result<std::unique_ptr<Repository>> opened) -> Result<void> {
+        if (!opened) return tl::make_unexpected(opened.error());
+        prepared.opened[kind] = std::make_unique<RepositoryQueue>(executor_, std::move(*opened));
+        return {};
+    };
+    const bool other_redis = prepared.named.contains(RepositoryKind::redis) && next.redis != redis_;
+    if (needs(RepositoryKind::redis) || other_redis)
+        if (auto taken = take(RepositoryKind::redis, open_redis_repository(next.redis)); !taken)
+            return tl::make_unexpected(taken.error());
+    if (needs(RepositoryKind::lmdb)) {
+        const LmdbOptions options{next.state_dir / "repository", next.lmdb_bytes};
+        if (auto taken = take(RepositoryKind::lmdb, open_lmdb_repository(options)); !taken)
+            return tl::make_unexpected(taken.error());
+    }
+    return prepared;
+}
+
+void Repositories::commit(Prepared prepared) {
+    for (auto& [kind, queue] : prepared.opened) queues_[kind] = std::move(queue);
+    std::erase_if(queues_, [&](const auto& entry) { return !prepared.named.contains(entry.first); });
+    redis_ = std::move(prepared.redis);
+}
+
+RepositoryQueue* Repositories::find(RepositoryKind kind) const {
+    const auto found = queues_.find(kind);
+    return found == queues_.end() ? nullptr : found->second.get();
+}
+
+nlohmann::json Repositories::report() const {
+    nlohmann::json report = nlohmann::json::object();
+    for (const auto& [kind, queue] : queues_) report[text_of(kind)] = report_of(queue->stats());
+    return report;
+}
+
+}  // namespace keyrail
