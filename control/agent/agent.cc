@@ -148,7 +148,13 @@ bool Agent::Impl::ask(uint64_t request, const PullRequest& asked) {
 /// Who we are, then which sessions are here though their home is elsewhere, then how we are.
 asio::awaitable<void> Agent::Impl::on_connected(ChannelPtr channel) {
     moves.forget_orders();
-    if (!co_await announcer.announce(channel)) co_return;  // perhaps because the agent ended
+    (void)channel->send(announcer.hello());  // a broken channel shows in receive()
+    Announcer::Walk walk;
+    while (!walk.done()) {
+        (void)channel->send(announcer.next(walk));
+        co_await channel->room();
+        if (!channel->is_open()) co_return;  // perhaps because the agent ended
+    }
     checkpoints.use(channel);
     if (assigned) send_health();
     renewal.retry();

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/agent/announcer.h"
 
-#include "chassis.pb.h"
+#include <utility>
+
 #include "control/agent/kernel_checks.h"
 
 #ifndef KEYRAIL_VERSION
@@ -25,22 +26,15 @@ chassis::Envelope Announcer::hello() const {
     return message;
 }
 
-asio::awaitable<bool> Announcer::announce(ChannelPtr channel) const {
-    (void)channel->send(hello());  // a broken channel shows in receive()
-    Store::Cursor cursor;
-    for (bool first = true; first || !cursor.done(); first = false) {
-        chassis::Envelope message;
-        message.mutable_announce()->set_reset(first);
-        for (const SessionInfo& info : store_.list(cursor, Store::Which::kMovedIn, kAnnounceBatch)) {
-            auto& held = *message.mutable_announce()->add_held();
-            held.set_name(info.name.data(), info.name.size());
-            held.set_expires_ms(info.expires_ms);
-        }
-        (void)channel->send(std::move(message));
-        co_await channel->room();
-        if (!channel->is_open()) co_return false;
+chassis::Envelope Announcer::next(Walk& walk) const {
+    chassis::Envelope message;
+    message.mutable_announce()->set_reset(!std::exchange(walk.begun, true));
+    for (const SessionInfo& info : store_.list(walk.cursor, Store::Which::kMovedIn, kAnnounceBatch)) {
+        auto& held = *message.mutable_announce()->add_held();
+        held.set_name(info.name.data(), info.name.size());
+        held.set_expires_ms(info.expires_ms);
     }
-    co_return true;
+    return message;
 }
 
 }  // namespace keyrail

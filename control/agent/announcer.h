@@ -3,10 +3,8 @@
 // although their home is another blade (Announce). From these keyraild learns its directory again.
 #pragma once
 
-#include <asio/awaitable.hpp>
-
+#include "chassis.pb.h"
 #include "control/agent/late_binding.h"
-#include "control/protocol/channel.h"
 #include "control/store/store.h"
 
 namespace keyrail {
@@ -17,12 +15,19 @@ class Announcer {
     Announcer(const AgentConfig& config, const Store& store, const LateBinding& late_binding)
         : config_(config), store_(store), late_binding_(late_binding) {}
 
-    /// False: the connection broke meanwhile; then this may be gone.
-    asio::awaitable<bool> announce(ChannelPtr channel) const;
-
-  private:
+    /// Who we are.
     [[nodiscard]] chassis::Envelope hello() const;
 
+    /// Position in what is to be announced. Starts at the default value; done() after the last message.
+    struct Walk {
+        Store::Cursor cursor;
+        bool begun = false;
+        [[nodiscard]] bool done() const { return begun && cursor.done(); }
+    };
+    /// The next batch of sessions; the first one also where there is none.
+    [[nodiscard]] chassis::Envelope next(Walk& walk) const;
+
+  private:
     const AgentConfig& config_;
     const Store& store_;
     const LateBinding& late_binding_;

@@ -49,12 +49,13 @@ class Links : public MoveHost {
 class MovesTest : public ::testing::Test {
   protected:
     static ConfigPtr config() {
-        for (const uint16_t id : {uint16_t{1}, uint16_t{2}, uint16_t{3}}) config.blades[id].id = id;
-        auto& service = config.services.emplace_back();
+        Config made;
+        for (const uint16_t id : {uint16_t{1}, uint16_t{2}, uint16_t{3}}) made.blades[id].id = id;
+        auto& service = made.services.emplace_back();
         service.name = "www";
         service.port = 443;
         service.blades = {1, 2, 3};
-        return std::make_shared<const Config>(std::move(config));
+        return std::make_shared<const Config>(std::move(made));
     }
     static SessionName name_of(uint8_t home) {
         SessionName name{};
