@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which failures the soak holds against Keyrail."""
+
+from soak.judge import Outcome, failures
+
+
+def outcome(begin: float, end: float, blade: str = "blade1", error: str = "", answers: int = 1) -> Outcome:
+    return Outcome("download", "198.51.100.1", "1.3", begin, end, blade, answers, error)
+
+
+def test_what_breaks_with_its_server_breaks_natively_too() -> None:
+    broken = outcome(10, 20, error="reset")
+    assert failures([broken, outcome(0, 30)], [outcome(15, 20.5, error="reset")]) == ([], 1)
+
+
+def test_all_else_is_ours() -> None:
+    broken = outcome(10, 20, error="reset")
+    for native in ([], [outcome(0, 30)],  # nothing broke
+                   [outcome(15, 20, "blade2", "reset")],  # another blade
+                   [outcome(15, 40, error="reset")], [outcome(0, 5, error="reset")],  # another time
+                   [outcome(19, 20, error="refused", answers=0)]):  # new ones were refused: there are other blades
+        assert failures([broken], list(native)) == ([broken], 0), native
+
+
+def test_a_handshake_that_breaks_may_have_been_with_any_blade() -> None:
+    broken = outcome(10, 20, blade="", error="closed", answers=0)
+    assert failures([broken], [outcome(15, 20, "blade2", "reset")]) == ([], 1)
+    assert failures([broken], []) == ([broken], 0)
