@@ -21,6 +21,7 @@
 #include "control/agent/restorer.h"
 #include "control/agent/server_watch.h"
 #include "control/agent/store_questions.h"
+#include "control/agent/store_watch.h"
 #include "control/repository/sealer.h"
 #include "dataplane/common/name_bytes.h"
 
@@ -50,6 +51,7 @@ struct Agent::Impl {
 
     // What keyraild assigned, as the parts use it.
     std::optional<Assignment> assigned;
+    uint32_t pull_budget_us = 0;
     NameKeys names;
     ServedServices served;
     std::set<std::string> sealed;  // services with a repository
@@ -59,6 +61,7 @@ struct Agent::Impl {
     PoolKeys pool_keys{tls};
     LateBinding late_binding{config};
     Drainer drainer;
+    StoreWatch store_watch{store, config};
     HealthReport health{store, served};
     Announcer announcer{config, store, late_binding};
     Checkpointer checkpointer{store, served, sealed, pool_keys};
@@ -76,6 +79,8 @@ struct Agent::Impl {
     asio::awaitable<void> on_connected(ChannelPtr channel);
     void on_message(chassis::Envelope& message);
     void assign(const chassis::Keys& keys);
+    void open_pulls();
+    void look_after_store();
     void tell_servers();
     bool ask(uint64_t request, const PullRequest& asked);
     void report(chassis::MoveDone done);
@@ -88,17 +93,14 @@ struct Agent::Impl {
 };
 
 Result<void> Agent::Impl::start() {
+    store_watch.report();
     if (late_binding.pending()) late_binding.attach(nullptr);
     const auto executor = io.get_executor();
     auto watch = ServerWatch::open(executor, [this] { send_health(); });
     if (!watch) return tl::make_unexpected(watch.error());
     servers = *watch;
     if (auto started = moves.start(tls, config.listen); !started) return started;
-    auto pulling =
-        PullServer::open(executor, store, config.store,
-                         [this](uint64_t request, const PullRequest& asked) { return ask(request, asked); });
-    if (!pulling) return tl::make_unexpected(pulling.error());
-    pulls = std::move(*pulling);
+    open_pulls();
     control = std::make_unique<ControlSession>(
         executor, tls, config.control,
         ControlEvents{[this](ChannelPtr channel) { return on_connected(std::move(channel)); },
@@ -108,13 +110,23 @@ Result<void> Agent::Impl::start() {
     return {};
 }
 
+/// Without it servers do not wait for what is not here; it is tried again.
+void Agent::Impl::open_pulls() {
+    auto opened =
+        PullServer::open(io.get_executor(), config.store,
+                         [this](uint64_t request, const PullRequest& asked) { return ask(request, asked); });
+    if (!opened) return spdlog::warn("{}; servers do without it, trying on", opened.error().message);
+    pulls = std::move(*opened);
+    tell_servers();
+}
+
 // --- moves
 
 MoveEvents Agent::Impl::move_events() {
     MoveEvents events;
     // First who waits for it here: keyraild's answer would take a while longer.
     events.stored = [this](const SessionName& name, chassis::MoveDone moved) {
-        pulls->stored(name);
+        if (pulls) pulls->stored(name);
         report(std::move(moved));
     };
     events.ended = [this](chassis::MoveDone done) { report(std::move(done)); };
@@ -189,7 +201,8 @@ void Agent::Impl::on_message(chassis::Envelope& message) {
         case chassis::Envelope::kCertificateReply:
             return renewal.received(message.certificate_reply());
         case chassis::Envelope::kPullReply:
-            return pulls->answered(message.request(), message.pull_reply().result() == chassis::MOVED);
+            if (pulls) pulls->answered(message.request(), message.pull_reply().result() == chassis::MOVED);
+            return;
         default:
             return;  // of a newer keyraild
     }
@@ -206,7 +219,7 @@ void Agent::Impl::assign(const chassis::Keys& keys) {
     for (const auto& [generation, key] : assigned->name_keys) names.set(generation, key);
     served = assigned->served;
     sealed = assigned->sealed;
-    assigned->control.pull_budget_us = std::min(keys.pull_budget_us(), kMostPullUs);
+    pull_budget_us = std::min(keys.pull_budget_us(), kMostPullUs);
     tell_servers();
     late_binding.program(*assigned);
     moves.configure(assigned->peers);
@@ -219,6 +232,8 @@ void Agent::Impl::assign(const chassis::Keys& keys) {
 void Agent::Impl::tell_servers() {
     if (!assigned) return;
     drainer.fill(assigned->control);
+    assigned->control.pull_budget_us = pulls ? pull_budget_us : 0;
+    if (pulls) assigned->control.pull_socket = pulls->number();
     store.set_control(assigned->control);
 }
 
@@ -260,10 +275,18 @@ void Agent::Impl::tick() {
     timer.after(kTick, [this] { tick(); });
 }
 
+void Agent::Impl::look_after_store() {
+    if (!store_watch.look()) return;
+    checkpointer.start_over();
+    tell_servers();
+}
+
 void Agent::Impl::tick_second() {
     health.measure(moves.cost().moves);
     if (assigned) send_health();
     renew_certificate();
+    if (!pulls) open_pulls();
+    look_after_store();
     if (assigned) drainer.tick(assigned->services);
     if (ticks % kTicksPerAttach != 0 || !late_binding.pending()) return;
     late_binding.attach(assigned ? &*assigned : nullptr);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/agent/pull_server.h"
 
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -50,6 +51,7 @@ struct PullServer::Impl {
     Descriptor listener;
     gid_t group;
     Ask ask;
+    std::array<uint8_t, 16> named_by{};
     std::map<uint64_t, Waiting> waiting;  // by request; one per connection at most
     uint64_t last_request = 0;
     size_t connections = 0;
@@ -132,11 +134,14 @@ PullServer::~PullServer() {
     impl_->waiting.clear();
 }
 
-Result<std::unique_ptr<PullServer>> PullServer::open(asio::any_io_executor executor, const Store& store,
+Result<std::unique_ptr<PullServer>> PullServer::open(asio::any_io_executor executor,
                                                      const std::string& store_file, Ask ask) {
     struct stat file{};
     if (::stat(store_file.c_str(), &file) != 0) return fail("{}: {}", store_file, std::strerror(errno));
-    const PullAddress address(store);
+    std::array<uint8_t, 16> number{};
+    if (getrandom(number.data(), number.size(), 0) != static_cast<ssize_t>(number.size()))
+        return fail("getrandom: {}", std::strerror(errno));
+    const PullAddress address(number);
     const int socket = ::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (socket < 0 || ::bind(socket, address.get(), address.size) != 0 || ::listen(socket, 64) != 0) {
         const int why = errno;
@@ -144,9 +149,12 @@ Result<std::unique_ptr<PullServer>> PullServer::open(asio::any_io_executor execu
         return fail("the servers' socket cannot be opened: {}", std::strerror(why));
     }
     const auto impl = std::make_shared<Impl>(executor, socket, file.st_gid, std::move(ask));
+    impl->named_by = number;
     asio::co_spawn(executor, impl->accept_all(impl), asio::detached);
     return std::unique_ptr<PullServer>(new PullServer(impl));
 }
+
+const std::array<uint8_t, 16>& PullServer::number() const { return impl_->named_by; }
 
 void PullServer::stored(const SessionName& name) {
     std::erase_if(impl_->waiting, [&](const auto& entry) {

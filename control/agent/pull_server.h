@@ -21,8 +21,10 @@ class PullServer {
     using Ask = std::function<bool(uint64_t request, const PullRequest& asked)>;
 
     /// Root and the processes of the group of `store_file` may ask: those that may open it.
-    static Result<std::unique_ptr<PullServer>> open(asio::any_io_executor executor, const Store& store,
+    static Result<std::unique_ptr<PullServer>> open(asio::any_io_executor executor,
                                                     const std::string& store_file, Ask ask);
+    /// StoreControl::pull_socket, for those that may.
+    [[nodiscard]] const std::array<uint8_t, 16>& number() const;
     ~PullServer();
     PullServer(const PullServer&) = delete;
     PullServer& operator=(const PullServer&) = delete;

@@ -11,6 +11,7 @@
 #include <new>
 #include <optional>
 
+#include "control/hooks/current_store.h"
 #include "control/hooks/digest.h"
 #include "control/hooks/openssl_calls.h"
 
@@ -38,7 +39,7 @@ bool worth_measuring(const Store& store) {
 
 /// A reusable session was used. Others may do so at the same time: the chain takes all of them in.
 void advance(SSL* ssl, const Connection& connection) {
-    Store& store = *connection.context->store;
+    Store& store = store_of(connection);
     for (int attempt = 0; attempt < 100; attempt++) {
         const auto info = store.peek(connection.name);
         if (!info || store.advance(connection.name, info->uses, chained(info->digest, ssl))) return;
@@ -46,7 +47,7 @@ void advance(SSL* ssl, const Connection& connection) {
 }
 
 void finish(SSL* ssl, Connection& connection) {
-    Store& store = *connection.context->store;
+    Store& store = store_of(connection);
     const bool resumed = openssl().SSL_session_reused(ssl) == 1;
     connection.done = true;
     store.count_handshake(resumed);
@@ -56,7 +57,7 @@ void finish(SSL* ssl, Connection& connection) {
 
 void add_cost(SSL* ssl, const Connection& connection) {
     const auto& calls = openssl();
-    connection.context->store->add_cost(connection.slot, calls.SSL_version(ssl) == TLS1_3_VERSION,
+    store_of(connection).add_cost(connection.slot, calls.SSL_version(ssl) == TLS1_3_VERSION,
                                         calls.SSL_session_reused(ssl) == 1, connection.cpu_ns,
                                         now_ns(CLOCK_MONOTONIC) - connection.began_ns);
 }
@@ -118,24 +119,44 @@ Connection* connection_of(const SSL* ssl) {
     return ready() ? static_cast<Connection*>(openssl().SSL_get_ex_data(ssl, ex_index)) : nullptr;
 }
 
+/// One that was retired and has no successor (yet) refuses everything, which is a miss.
+Store& store_of(const Connection& connection) {
+    Store* const now = current_store();
+    return now != nullptr ? *now : *connection.first_store;
+}
+
 void let_go(Connection& connection) {
     if (connection.taken != nullptr) openssl().SSL_SESSION_free(connection.taken);
     connection.taken = nullptr;
 }
 
+namespace {
+/// A connection that is used again (SSL_clear), without a store now.
+void forget(SSL* ssl) {
+    Connection* known = connection_of(ssl);
+    if (known == nullptr) return;
+    let_go(*known);
+    openssl().SSL_set_ex_data(ssl, ex_index, nullptr);
+    delete known;
+}
+}  // namespace
+
 void become_server(SSL* ssl) {
     const auto& calls = openssl();
     ContextHooks* context = hooks_of(calls.SSL_get_SSL_CTX(ssl));
     if (context == nullptr || context->client_only() || !ready()) return;
+    Store* const store = current_store();
+    if (store == nullptr) return forget(ssl);
+    use_store(calls.SSL_get_SSL_CTX(ssl), *context);
     // On the connection, not on the SSL_CTX: servers use the same kind of SSL_CTX for connections that they
     // make.
     calls.SSL_set_options(ssl, kServerOptions);
     if (Connection* known = connection_of(ssl)) {  // used again after SSL_clear
         let_go(*known);
-        *known = Connection{context};
+        *known = Connection{context, store};
         return;
     }
-    auto* connection = new (std::nothrow) Connection{context};
+    auto* connection = new (std::nothrow) Connection{context, store};
     if (connection != nullptr && calls.SSL_set_ex_data(ssl, ex_index, connection) != 1) delete connection;
 }
 
@@ -144,7 +165,7 @@ uint64_t kept_options(const SSL* ssl) { return connection_of(ssl) != nullptr ? k
 void begin(SSL* ssl, Connection& connection) {
     if (connection.begun) return;
     connection.begun = true;
-    const Store& store = *connection.context->store;
+    const Store& store = store_of(connection);
     const auto place = local_endpoint(ssl);
     connection.port = place ? place->port : 0;
     store.control().read([&](const StoreControl& control) {
@@ -197,7 +218,7 @@ void renew_ticket(SSL* ssl) {
     Connection* connection = connection_of(ssl);
     if (connection == nullptr || connection->ticket_renewed || calls.SSL_is_init_finished(ssl) == 0) return;
     bool wanted = false;
-    connection->context->store->control().read(
+    store_of(*connection).control().read(
         [&](const StoreControl& control) { wanted = control.renew_tickets; });
     if (!wanted || calls.SSL_version(ssl) != TLS1_3_VERSION) return;
     connection->ticket_renewed = true;

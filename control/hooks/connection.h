@@ -16,6 +16,7 @@ struct Connection {
 
     /// Of the SSL_CTX it began with: OpenSSL keeps to that one's callbacks after an SNI switch too.
     ContextHooks* context;
+    Store* first_store;  // there when it began
 
     // From its first step on.
     bool begun = false;
@@ -35,7 +36,10 @@ struct Connection {
     uint64_t began_ns = 0, cpu_ns = 0;
 };
 
-/// The connection becomes a server's: stateful tickets, and early data without OpenSSL's own replay
+/// The store, which may have been replaced since the connection began.
+Store& store_of(const Connection& connection);
+/// The connection becomes a server's, if there is a store now; else OpenSSL does as it would without us. Stateful
+/// tickets, and early data without OpenSSL's own replay
 /// protection (which needs its internal cache): a session that is taken out of the store can be used only
 /// once.
 void become_server(SSL* ssl);

@@ -54,11 +54,15 @@ bool answers(int fd, uint32_t budget_us) {
 bool pull(const Store& store, const SessionName& name, uint16_t tls_version, uint16_t service_slot) {
     constexpr uint32_t kLongest = 1'000'000;  // whatever the shared memory says
     uint32_t budget_us = 0;
-    if (!store.control().read([&](const StoreControl& control) { budget_us = control.pull_budget_us; }) ||
+    std::array<uint8_t, 16> number{};
+    if (!store.control().read([&](const StoreControl& control) {
+            budget_us = control.pull_budget_us;
+            number = control.pull_socket;
+        }) ||
         budget_us == 0 || !is_ours(store, name))
         return false;
     const Socket agent;
-    const PullAddress address(store);
+    const PullAddress address(number);
     if (agent.fd < 0 || connect(agent.fd, address.get(), address.size) != 0 || !is_agent(agent.fd, store))
         return false;
     PullRequest request;

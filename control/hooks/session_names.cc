@@ -67,8 +67,12 @@ thread_local BlockCipher cipher;
 
 }  // namespace
 
+bool make_random_name(SessionName& name) {
+    return openssl().RAND_bytes(name.data(), static_cast<int>(name.size())) == 1;
+}
+
 bool make_session_name(const Store& store, SessionName& name) {
-    if (openssl().RAND_bytes(name.data(), static_cast<int>(name.size())) != 1) return false;
+    if (!make_random_name(name)) return false;
     NameKey key;
     const bool read = store.control().read([&](const StoreControl& control) {
         key.found = control.name_key_count != 0;

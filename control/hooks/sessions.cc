@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "control/hooks/connection.h"
+#include "control/hooks/current_store.h"
 #include "control/hooks/openssl_calls.h"
 #include "control/hooks/pull.h"
 #include "control/hooks/session_codec.h"
@@ -24,7 +25,7 @@ bool store_session(SSL* ssl, SSL_SESSION* session, Connection& connection) {
     if (!encode(session, lineage_from(ssl, connection), connection.policy, wall_clock_ms(), record))
         return false;
     record.port = connection.port;
-    return connection.context->store->put(record) == Store::Put::kStored;
+    return store_of(connection).put(record) == Store::Put::kStored;
 }
 
 /// Early data may be accepted with this session: it was taken out of the store, so nobody can replay it, and
@@ -43,7 +44,7 @@ bool outlived(const SessionRecord& record, const SessionPolicy& policy, uint64_t
 
 SSL_SESSION* fetch(SSL* ssl, const SessionName& name, Connection& connection) {
     const auto& calls = openssl();
-    Store& store = *connection.context->store;
+    Store& store = store_of(connection);
     const auto version = static_cast<uint16_t>(calls.SSL_version(ssl));
     const uint64_t now = wall_clock_ms();
     SessionRecord record;
@@ -93,7 +94,7 @@ int on_new(SSL* ssl, SSL_SESSION* session) {
     // us.
     if (connection != nullptr && store_session(ssl, session, *connection)) return 0;
     const bool theirs =
-        calls.SSL_is_server(ssl) == 0 || calls.SSL_SESSION_get_protocol_version(session) != TLS1_3_VERSION;
+        connection == nullptr || calls.SSL_SESSION_get_protocol_version(session) != TLS1_3_VERSION;
     return theirs && hooks->on_new != nullptr ? hooks->on_new(ssl, session) : 0;
 }
 
@@ -109,7 +110,8 @@ SSL_SESSION* on_get(SSL* ssl, const unsigned char* id, int size, int* copy) {
             return session;
         }
     }
-    if (hooks->on_get == nullptr || openssl().SSL_version(ssl) == TLS1_3_VERSION) return nullptr;
+    const bool theirs = connection == nullptr || openssl().SSL_version(ssl) != TLS1_3_VERSION;
+    if (hooks->on_get == nullptr || !theirs) return nullptr;
     return hooks->on_get(ssl, id, size, copy);
 }
 
@@ -121,7 +123,7 @@ void on_remove(SSL_CTX* context, SSL_SESSION* session) {
     if (size == kSessionNameSize && !hooks->client_only() && !KeepSessions::active()) {
         SessionName name;
         std::memcpy(name.data(), id, name.size());
-        hooks->store->erase(name);
+        if (Store* store = current_store()) store->erase(name);
     }
     if (hooks->on_remove != nullptr) hooks->on_remove(context, session);
 }
@@ -130,9 +132,10 @@ void on_remove(SSL_CTX* context, SSL_SESSION* session) {
 /// allows.
 int on_generate(SSL* ssl, unsigned char* id, unsigned int* size) {
     const auto& calls = openssl();
-    const ContextHooks* hooks = context_of(ssl);
     SessionName name;
-    if (hooks == nullptr || *size < name.size() || !make_session_name(*hooks->store, name)) return 0;
+    const Store* const store = current_store();
+    if (*size < name.size() || !(store != nullptr ? make_session_name(*store, name) : make_random_name(name)))
+        return 0;
     std::memcpy(id, name.data(), name.size());
     *size = static_cast<unsigned int>(name.size());
     Connection* connection = connection_of(ssl);

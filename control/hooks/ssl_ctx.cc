@@ -41,9 +41,7 @@ void attach(SSL_CTX* context) {
     const auto& calls = openssl();
     if (context == nullptr || !ready() || hooks_of(context) != nullptr) return;
     if (calls.SSL_CTX_get_ssl_method(context) == calls.TLS_client_method()) return;
-    Store* store = current_store();
-    if (store == nullptr) return;
-    auto* hooks = new (std::nothrow) ContextHooks{store};
+    auto* hooks = new (std::nothrow) ContextHooks;
     if (hooks == nullptr || calls.SSL_CTX_set_ex_data(context, ex_index, hooks) != 1) {
         delete hooks;
         return;
@@ -52,14 +50,19 @@ void attach(SSL_CTX* context) {
     calls.SSL_CTX_sess_set_get_cb(context, on_get);
     calls.SSL_CTX_sess_set_remove_cb(context, on_remove);
     calls.SSL_CTX_set_generate_session_id(context, on_generate);
-    set_cache_mode(context, *hooks, SSL_SESS_CACHE_SERVER);
+    if (current_store(Look::kNow) != nullptr) use_store(context, *hooks);
+}
+
+void use_store(SSL_CTX* context, ContextHooks& hooks) {
+    if (hooks.stored.exchange(true, std::memory_order_relaxed)) return;
+    set_cache_mode(context, hooks, hooks.cache_mode);
 }
 
 long set_cache_mode(SSL_CTX* context, ContextHooks& hooks, long mode) {
     constexpr long kOurs = SSL_SESS_CACHE_SERVER | SSL_SESS_CACHE_NO_INTERNAL | SSL_SESS_CACHE_NO_AUTO_CLEAR;
     const long before = hooks.cache_mode;
     hooks.cache_mode = mode;
-    const long forced = hooks.client_only() ? mode : kOurs | (mode & SSL_SESS_CACHE_CLIENT);
+    const long forced = hooks.client_only() || !hooks.stored ? mode : kOurs | (mode & SSL_SESS_CACHE_CLIENT);
     openssl().SSL_CTX_ctrl(context, SSL_CTRL_SET_SESS_CACHE_MODE, forced, nullptr);
     return before;
 }

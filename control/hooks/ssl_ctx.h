@@ -5,7 +5,7 @@
 
 #include <openssl/ssl.h>
 
-#include "control/store/store.h"
+#include <atomic>
 
 namespace keyrail::hooks {
 
@@ -13,9 +13,9 @@ using NewCallback = int (*)(SSL*, SSL_SESSION*);
 using GetCallback = SSL_SESSION* (*)(SSL*, const unsigned char*, int, int*);
 using RemoveCallback = void (*)(SSL_CTX*, SSL_SESSION*);
 
-/// A hooked SSL_CTX: the store it uses, and what the application set and believes to be in force.
+/// A hooked SSL_CTX: what the application set and believes to be in force, and is as long as there is no store.
 struct ContextHooks {
-    Store* store;
+    std::atomic<bool> stored{false};  // its sessions go into the store, and nothing else keeps them
     NewCallback on_new = nullptr;
     GetCallback on_get = nullptr;
     RemoveCallback on_remove = nullptr;
@@ -27,12 +27,13 @@ struct ContextHooks {
     }
 };
 
-/// Hooks a new SSL_CTX; a second call for the same one does nothing. Without a store, or for a client's
-/// method, the context stays as it is.
+/// Hooks a new SSL_CTX; a second call for the same one does nothing, nor does one for a client's method.
 void attach(SSL_CTX* context);
 /// nullptr: not hooked.
 ContextHooks* hooks_of(const SSL_CTX* context);
 
+/// There is a store: from now on the application's own cache gets only what that cannot take.
+void use_store(SSL_CTX* context, ContextHooks& hooks);
 /// SSL_CTRL_SET_SESS_CACHE_MODE: returns the application's value before.
 long set_cache_mode(SSL_CTX* context, ContextHooks& hooks, long mode);
 

@@ -1,17 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 // A blade's TLS server asks its agent for a session that it does not have: one request and one reply of plain
-// data over an abstract unix SOCK_SEQPACKET socket (reachable from a chroot). The name of the socket follows
-// from the store's file, so that whoever has the store finds the agent that owns it.
+// data over an abstract unix SOCK_SEQPACKET socket (reachable from a chroot). The socket's name stands in the
+// store's control block, so that whoever has the store finds the agent that owns it, and nobody else can be there
+// before it.
 #pragma once
 
 #include <sys/socket.h>
 #include <sys/un.h>
 
-#include <cstddef>
+#include <array>
 #include <cstdint>
-#include <cstdio>
+#include <string_view>
 
-#include "control/store/store.h"
+#include "dataplane/common/session_name.h"
 
 namespace keyrail {
 
@@ -30,13 +31,16 @@ struct PullReply {
 };
 
 struct PullAddress {
-    explicit PullAddress(const Store& store) {
+    explicit PullAddress(const std::array<uint8_t, 16>& number) {
         address.sun_family = AF_UNIX;
         // A first byte of zero: abstract (unix(7)).
-        const int length = std::snprintf(
-            &address.sun_path[1], sizeof address.sun_path - 1, "keyrail-pull-%llx-%llx",
-            static_cast<unsigned long long>(store.device()), static_cast<unsigned long long>(store.inode()));
-        size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + static_cast<size_t>(length));
+        char* at = &address.sun_path[1];
+        for (const char c : std::string_view("keyrail-pull-")) *at++ = c;
+        for (const uint8_t byte : number) {
+            *at++ = "0123456789abcdef"[byte >> 4];
+            *at++ = "0123456789abcdef"[byte & 15];
+        }
+        size = static_cast<socklen_t>(at - reinterpret_cast<char*>(&address));
     }
     [[nodiscard]] const sockaddr* get() const { return reinterpret_cast<const sockaddr*>(&address); }
 

@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// Operations of the store. store_file.cc makes and maps the file, store_shard.cc keeps the lists.
+// Operations of the store. store_file.cc makes and attaches it, store_shard.cc keeps the lists.
 #include "control/store/store.h"
 
-#include <pthread.h>
 #include <strings.h>
 #include <time.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <cstring>
+#include <deque>
 #include <utility>
 
 #include "control/store/store_shard.h"
@@ -29,26 +28,24 @@ void SessionRecord::wipe() {
     id_context_size = 0;
 }
 
-/// A shard, locked. When the process that held the lock died, the shard is rebuilt first.
+namespace {
+layout::StoreHeader& header_of(uint8_t* base) { return *reinterpret_cast<layout::StoreHeader*>(base); }
+}  // namespace
+
+/// A shard, locked, if it can be had. When the process that held the lock died, the shard is rebuilt first.
 class ShardGuard {
   public:
-    ShardGuard(const Store& store, uint32_t index)
-        : shard_(store.base_ + layout::kHeaderSize + index * store.geometry_.shard_bytes, store.geometry_),
-          buckets_(store.geometry_.buckets) {
-        const int status = pthread_mutex_lock(&shard_.header().mutex);
-        if (status == EOWNERDEAD) {
-            shard_.rebuild();
-            pthread_mutex_consistent(&shard_.header().mutex);
-        }
-        locked_ = status == 0 || status == EOWNERDEAD;
-    }
-    ~ShardGuard() {
-        if (locked_) pthread_mutex_unlock(&shard_.header().mutex);
-    }
-    ShardGuard(const ShardGuard&) = delete;
-    ShardGuard& operator=(const ShardGuard&) = delete;
+    enum class For { kUse, kEmptying };
 
-    explicit operator bool() const { return locked_; }
+    ShardGuard(const Store& store, uint32_t index, For what = For::kUse)
+        : shard_(store.base_ + layout::kHeaderSize + index * store.geometry_.shard_bytes, store.geometry_),
+          buckets_(store.geometry_.buckets),
+          hold_(shard_.header().lock, header_of(store.base_).stuck) {
+        if (hold_.outcome() == LockHold::Outcome::kOwnerDied) shard_.rebuild();
+        open_ = what == For::kEmptying || shard_.header().closed.load(std::memory_order_relaxed) == 0;
+    }
+
+    explicit operator bool() const { return open_ && hold_.outcome() != LockHold::Outcome::kNot; }
     Shard* operator->() { return &shard_; }
     [[nodiscard]] uint32_t bucket(uint64_t hash) const {
         return static_cast<uint32_t>(hash >> 16) & (buckets_ - 1);
@@ -60,12 +57,9 @@ class ShardGuard {
   private:
     Shard shard_;
     uint32_t buckets_;
-    bool locked_ = false;
+    LockHold hold_;
+    bool open_;
 };
-
-namespace {
-layout::StoreHeader& header_of(uint8_t* base) { return *reinterpret_cast<layout::StoreHeader*>(base); }
-}  // namespace
 
 Store::Put Store::put(const SessionRecord& record) {
     if (record.der_size == 0 || record.der_size > kMaxSessionDer || record.id_context_size > kMaxIdContext)
@@ -199,6 +193,10 @@ std::vector<SessionInfo> Store::list(Cursor& cursor, Which which, size_t most) c
 }
 
 void Store::sweep(uint64_t now_ms) {
+    auto& header = header_of(base_);
+    header.retired.store(0, std::memory_order_relaxed);  // whoever wrote something else there
+    header.token = token_;
+    shard_header(sweep_next_).closed.store(0, std::memory_order_relaxed);
     ShardGuard shard(*this, sweep_next_);
     sweep_next_ = (sweep_next_ + 1) & (geometry_.shards - 1);
     if (!shard) return;
@@ -210,6 +208,49 @@ void Store::sweep(uint64_t now_ms) {
         shard->remove(i);
         shard->header().expired.fetch_add(1, std::memory_order_relaxed);
     }
+}
+
+uint32_t Store::shards_held() const {
+    uint32_t held = 0;
+    for (uint32_t i = 0; i < geometry_.shards; i++) held += ShardGuard(*this, i) ? 0 : 1;
+    return held;
+}
+
+layout::ShardHeader& Store::shard_header(uint32_t index) const {
+    return Shard(base_ + layout::kHeaderSize + index * geometry_.shard_bytes, geometry_).header();
+}
+
+bool Store::retired() const { return header_of(base_).retired.load(std::memory_order_acquire) != 0; }
+
+/// Who waits for a shard, or comes later, finds it closed: nobody uses a session here that is there, too. The
+/// oldest goes first of all that share a shard there, for that is the order in which they make room.
+void Store::hand_over(Store& to, Replaced& news) {
+    const uint32_t groups = std::min(geometry_.shards, to.geometry_.shards);
+    for (uint32_t group = 0; group < groups; group++) {
+        std::deque<ShardGuard> shards;
+        for (uint32_t i = group; i < geometry_.shards; i += groups) {
+            shard_header(i).closed.store(1);
+            if (shards.emplace_back(*this, i, ShardGuard::For::kEmptying)) continue;
+            news.shards_held++;
+            shards.pop_back();
+        }
+        SessionRecord record;
+        for (uint64_t left = uint64_t{geometry_.chunks} * shards.size(); left > 0; left--) {
+            const auto oldest = std::ranges::min_element(
+                shards, {}, [](ShardGuard& shard) { return shard->oldest_ms().value_or(UINT64_MAX); });
+            if (oldest == shards.end() || !(*oldest)->take_oldest(record)) break;
+            if (to.put(record) == Put::kStored) news.carried++;
+            record.wipe();
+        }
+        for (ShardGuard& shard : shards) shard->wipe();
+    }
+    const uint64_t evicted = to.stats().evicted;
+    news.lost = std::min(evicted, news.carried);
+    news.carried -= news.lost;
+    StoreControl control;
+    if (header_of(base_).control.read([&](const StoreControl& last) { control = last; }))
+        to.set_control(control);
+    explicit_bzero(&control, sizeof control);
 }
 
 void Store::count_handshake(bool resumed) {

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// The blade's session store: TLS sessions in a file on tmpfs that the agent makes and that every TLS server
-// process of the blade maps (through libkeyrail-tls.so). Bounded; the oldest session goes first when it is
-// full.
+// The blade's session store: TLS sessions in shared memory that the agent makes and that every TLS server process
+// of the blade attaches (through libkeyrail-tls.so). Bounded; the oldest session goes first when it is full. A
+// small file says which memory it is (System V shared memory, shmat(2): nobody can make it smaller, unlike a file;
+// it needs no descriptor and no path, so that a server in a chroot finds its successor; and it lives exactly as
+// long as the agent or a server process has it).
 //
-// Any process may be killed at any moment: a shard whose lock holder died is rebuilt from its committed
-// records. Every operation is thread-safe and fork-safe. Times are unix milliseconds; sizes are bytes.
+// Any process may be killed, stopped or taken over at any moment: a shard whose lock holder died is rebuilt from
+// its committed records, and one whose holder does not give it back is done without. Every operation is
+// thread-safe and fork-safe. Times are unix milliseconds; sizes are bytes.
 #pragma once
 
 #include <array>
@@ -22,12 +25,18 @@
 
 namespace keyrail {
 
+namespace layout {
+struct ShardHeader;
+}
+
 inline constexpr size_t kMaxSessionDer = 8192;
 inline constexpr size_t kMaxIdContext = 32;  // SSL_MAX_SID_CTX_LENGTH
 inline constexpr const char* kDefaultStorePath = "/dev/shm/keyrail/store";
 
 /// SHA-256, chained over every handshake made with a session: tells its latest record from an older copy.
 using SessionDigest = std::array<uint8_t, 32>;
+/// Which store it is: random, of its own for each.
+using StoreToken = std::array<uint8_t, 16>;
 
 /// What may be said of a session without its secrets.
 struct SessionInfo {
@@ -78,7 +87,7 @@ struct StoreStats {
     uint64_t resumed = 0, full = 0;  // handshakes
 };
 
-/// How the file is divided; from its size alone, never read back from the shared memory.
+/// How the store is divided; from its size alone, never read back from the shared memory.
 struct StoreGeometry {
     uint32_t shards = 0;
     uint32_t chunks = 0, buckets = 0;  // per shard
@@ -99,13 +108,30 @@ class Store {
     };
     enum class Which { kAll, kMovedIn };
 
-    /// The agent's side: re-attaches to the file at `path` when it is a store of this layout and size, else
-    /// puts a new, empty one in its place. Locks the pages and keeps a second agent out. `warning` is set
-    /// when locking was refused (RLIMIT_MEMLOCK): the store works, but could be swapped out.
+    /// What became of a store that had to make room for a new one (another size, another layout).
+    struct Replaced {
+        uint64_t old_bytes = 0;
+        bool readable = false;  // else it was of another release, and its sessions are lost
+        uint64_t carried = 0, lost = 0;
+        uint32_t shards_held = 0;  // by a process that did not give them back: their sessions are lost
+    };
+
+    /// The agent's side: re-attaches to the store that the file at `path` names when it is of this layout and
+    /// size. Else makes a new one, takes the sessions over as far as they fit, and tells the servers in the old
+    /// one's memory where to go. Keeps a second agent out. `warning` is set when the memory could not be locked
+    /// (RLIMIT_MEMLOCK): the store works, but could be swapped out. `group` may use the store, beside its owner.
     static Result<Store> create(const std::string& path, uint64_t size_bytes, const std::string& group,
                                 std::string* warning);
+    /// The agent's side, when shards are held by a process that does not give them back: a new store in place of
+    /// this one, as create() makes it. On failure this one goes on.
+    Result<void> renew(const std::string& path, const std::string& group);
     /// The hooks' side.
     static Result<Store> open(const std::string& path);
+    /// The store that took this one's place.
+    [[nodiscard]] Result<Store> successor() const;
+    /// It is not to be used any more: servers go on with successor(), or with what the file names.
+    [[nodiscard]] bool retired() const;
+    [[nodiscard]] const std::optional<Replaced>& replaced() const { return replaced_; }
 
     Store(Store&& other) noexcept;
     Store& operator=(Store&& other) noexcept;
@@ -156,29 +182,27 @@ class Store {
     /// What the agent tells the servers, read in place.
     [[nodiscard]] const Published<StoreControl>& control() const;
 
-    /// Device and inode of the mapped file: another inode at the same path means that the agent made a new
-    /// store.
-    [[nodiscard]] uint64_t inode() const { return inode_; }
-    [[nodiscard]] uint64_t device() const { return device_; }
-    /// Whose file it is: the agent's user.
+    [[nodiscard]] const StoreToken& token() const { return token_; }
+    /// Whose memory it is: the agent's user.
     [[nodiscard]] uint32_t owner() const { return owner_; }
+    /// Shards that cannot be used now: a process holds them and does not give them back. Looks at every lock.
+    [[nodiscard]] uint32_t shards_held() const;
 
   private:
     friend class ShardGuard;
+    friend class StoreMaker;
     Store() = default;
-    void unmap();
-    void identify(uint64_t device, uint64_t inode, uint32_t owner) {
-        device_ = device;
-        inode_ = inode;
-        owner_ = owner;
-    }
+    void detach();
+    [[nodiscard]] layout::ShardHeader& shard_header(uint32_t index) const;
+    void hand_over(Store& to, Replaced& news);
 
     uint8_t* base_ = nullptr;
     uint64_t size_ = 0;
     StoreGeometry geometry_;
-    uint64_t inode_ = 0, device_ = 0;
+    StoreToken token_{};
     uint32_t owner_ = 0;
-    int lock_fd_ = -1;  // agent only: holds the file lock
+    int lock_fd_ = -1;  // agent only: the file, locked
+    std::optional<Replaced> replaced_;
     uint32_t sweep_next_ = 0;
 };
 

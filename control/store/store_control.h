@@ -56,6 +56,9 @@ struct StoreControl {
     uint16_t blade_id = 0;
     /// Asked of the agent on a miss of a name of ours; 0: never.
     uint32_t pull_budget_us = 0;
+    /// Names the agent's socket for that (pull.h): another random number at each start, for a name that can be
+    /// foreseen could be bound by any local user before the agent.
+    std::array<uint8_t, 16> pull_socket{};
     /// Each live TLS 1.3 connection is to get one fresh ticket.
     bool renew_tickets = false;
     /// Names are made with the first; the others still open names. None: names are random.
@@ -67,10 +70,14 @@ struct StoreControl {
     uint16_t endpoint_count = 0;
     std::array<ServiceEndpoint, kMostEndpoints> endpoints{};
 
+    [[nodiscard]] static uint16_t bounded(const volatile uint16_t& shared) {
+        const uint16_t slot = shared;  // one fetch: what is checked is what is used
+        return slot < kMostServices ? slot : 0;
+    }
     /// Slot of the service there; 0 when there is none. Bounded whatever the counts say.
     [[nodiscard]] uint16_t slot_of(const ServiceEndpoint& place) const {
         for (uint16_t i = 0; i < endpoint_count && i < kMostEndpoints; i++)
-            if (endpoints[i].same_place(place) && endpoints[i].slot < kMostServices) return endpoints[i].slot;
+            if (endpoints[i].same_place(place)) return bounded(endpoints[i].slot);
         return 0;
     }
 };

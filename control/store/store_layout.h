@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Layout of the store's shared-memory file. Everything in it may have been written by a process that was
-// killed in the middle, or by a hostile server worker: indexes and lengths are checked each time they are
-// read.
+// Layout of the store's shared memory. Everything in it may have been written by a process that was killed in the
+// middle, or by a hostile server worker, also while it is being read: indexes and lengths are fetched once, and
+// checked each time.
 //
 //   StoreHeader, in whole pages | then per shard: ShardHeader, bucket heads, scratch, journal, chunks
 //
@@ -9,8 +9,6 @@
 // state says kHead until it says something else; lists and counters are only caches of that and can be
 // rebuilt.
 #pragma once
-
-#include <pthread.h>
 
 #include <array>
 #include <atomic>
@@ -20,11 +18,12 @@
 #include <optional>
 
 #include "control/store/store.h"
+#include "control/store/store_lock.h"
 
 namespace keyrail::layout {
 
 inline constexpr uint64_t kMagic = 0x315453'4c52594bULL;  // "KYRLST1"
-inline constexpr uint32_t kVersion = 4;
+inline constexpr uint32_t kVersion = 5;
 inline constexpr uint32_t kNone = UINT32_MAX;
 // Whole cache lines; a session without client certificate (126 to 172 B) fits one chunk.
 inline constexpr size_t kChunkSize = 384;
@@ -70,7 +69,8 @@ struct JournalEntry {
 };
 
 struct alignas(64) ShardHeader {
-    pthread_mutex_t mutex;  // process-shared, robust
+    LockWord lock;
+    std::atomic<uint32_t> closed;  // to servers: the store has a successor
     uint32_t free_first, free_count;
     uint32_t oldest, newest;
     uint64_t sessions, used_chunks;
@@ -88,9 +88,15 @@ struct alignas(64) CostCells {
 };
 
 struct StoreHeader {
+    // Every version begins with these, so that a server of any release learns that its store has a successor.
     uint64_t magic;
     uint32_t version, chunk_size;
-    uint64_t file_size;
+    uint64_t size;
+    StoreToken token;
+    std::atomic<uint32_t> retired;  // 0: the agent uses it; 1: it has a successor
+    std::atomic<int32_t> successor;  // its shmid
+    StoreToken successor_token;
+    alignas(64) LockWord stuck;  // see LockHold
     alignas(64) Published<StoreControl> control;
     std::array<CostCells, StoreControl::kMostServices> costs;
     struct alignas(64) {
@@ -102,9 +108,26 @@ struct StoreHeader {
 };
 inline constexpr size_t kHeaderSize = (sizeof(StoreHeader) + 4095) & ~size_t{4095};
 
-inline constexpr uint64_t kMinimumSize = 1 << 20;
+inline constexpr uint64_t kMinimumSize = 1 << 20, kMaximumSize = uint64_t{1} << 36;
 
-/// How a file of `size` bytes is divided.
+/// What stands in the store's file: which shared memory it is.
+struct StoreReference {
+    uint64_t magic;
+    int32_t shmid;
+    uint32_t reserved;
+    uint64_t size;
+    StoreToken token;
+};
+static_assert(sizeof(StoreReference) == 40);
+inline constexpr uint64_t kReferenceMagic = 0x314552'4c52594bULL;  // "KYRLRE1"
+
+/// One fetch: what is checked is what is used, whatever others write meanwhile.
+template <typename T>
+T once(const T& shared) {
+    return *const_cast<const volatile T*>(&shared);
+}
+
+/// How `size` bytes are divided.
 constexpr StoreGeometry geometry_of(uint64_t size) {
     StoreGeometry g;
     const uint64_t wanted = size >> 18;  // shards of about 256 KiB, but no more than 64 of them

@@ -2,6 +2,7 @@
 #include "control/store/store_shard.h"
 
 #include <strings.h>
+#include <sys/mman.h>
 
 #include <algorithm>
 #include <cstring>
@@ -11,6 +12,7 @@ namespace keyrail {
 using layout::Chunk;
 using layout::Head;
 using layout::kNone;
+using layout::once;
 
 namespace {
 
@@ -56,20 +58,20 @@ uint32_t Shard::bucket_of(const SessionName& name) const {
 }
 
 uint32_t Shard::find(const SessionName& name, uint32_t bucket) {
-    uint32_t index = buckets_[bucket];
+    uint32_t index = once(buckets_[bucket]);
     for (uint32_t steps = 0; index != kNone; steps++) {
         if (!valid(index) || state(index) != layout::kHead || steps > geometry_.chunks) {
             rebuild();
             return kNone;
         }
         if (chunk(index).head.name == name) return index;
-        index = chunk(index).head.hash_next;
+        index = once(chunk(index).head.hash_next);
     }
     return kNone;
 }
 
 uint32_t Shard::pop_free() {
-    const uint32_t index = header_->free_first;
+    const uint32_t index = once(header_->free_first);
     if (!valid(index) || state(index) != layout::kFree) return kNone;
     header_->free_first = chunk(index).next;
     header_->free_count--;
@@ -87,7 +89,7 @@ void Shard::push_free(uint32_t index) {
 
 bool Shard::reserve(uint32_t count) {
     for (uint32_t steps = 0; header_->free_count < count; steps++) {
-        const uint32_t oldest = header_->oldest;
+        const uint32_t oldest = once(header_->oldest);
         if (!valid(oldest) || state(oldest) != layout::kHead || steps > geometry_.chunks) return false;
         remove(oldest);
         bump(header_->evicted);
@@ -149,7 +151,7 @@ void Shard::write(uint32_t index, const SessionRecord& record) {
     size_t size = std::min(rest.size(), head.der.size());
     std::memcpy(head.der.data(), rest.data(), size);
     rest = rest.subspan(size);
-    for (uint32_t next = first.next; !rest.empty() && valid(next); next = chunk(next).next) {
+    for (uint32_t next = once(first.next); !rest.empty() && valid(next); next = once(chunk(next).next)) {
         size = std::min(rest.size(), layout::kPartBytes);
         std::memcpy(chunk(next).bytes.data(), rest.data(), size);
         chunk(next).state.store(layout::kPart, std::memory_order_relaxed);
@@ -160,12 +162,13 @@ void Shard::write(uint32_t index, const SessionRecord& record) {
 
 void Shard::link(uint32_t index, uint32_t bucket) {
     Head& head = chunk(index).head;
-    head.hash_next = buckets_[bucket];
+    head.hash_next = once(buckets_[bucket]);
     buckets_[bucket] = index;
-    head.older = header_->newest;
+    const uint32_t newest = once(header_->newest);
+    head.older = newest;
     head.newer = kNone;
-    if (valid(header_->newest)) {
-        chunk(header_->newest).head.newer = index;
+    if (valid(newest)) {
+        chunk(newest).head.newer = index;
     } else {
         header_->oldest = index;
     }
@@ -175,11 +178,13 @@ void Shard::link(uint32_t index, uint32_t bucket) {
 
 bool Shard::unlink(uint32_t index) {
     const Head& head = chunk(index).head;
-    const uint32_t hash_next = head.hash_next, older = head.older, newer = head.newer;
+    const uint32_t hash_next = once(head.hash_next), older = once(head.older), newer = once(head.newer);
     uint32_t* slot = &buckets_[bucket_of(head.name)];
-    for (uint32_t steps = 0; *slot != index; steps++) {
-        if (!valid(*slot) || steps > geometry_.chunks) return false;
-        slot = &chunk(*slot).head.hash_next;
+    uint32_t at = once(*slot);
+    for (uint32_t steps = 0; at != index; steps++) {
+        if (!valid(at) || steps > geometry_.chunks) return false;
+        slot = &chunk(at).head.hash_next;
+        at = once(*slot);
     }
     *slot = hash_next;
     if ((older != kNone && !valid(older)) || (newer != kNone && !valid(newer))) return false;
@@ -190,12 +195,12 @@ bool Shard::unlink(uint32_t index) {
 }
 
 void Shard::release(uint32_t index) {
-    uint32_t next = chunk(index).next;
+    uint32_t next = once(chunk(index).next);
     push_free(index);
     for (uint32_t part = 1; part <= kMaxParts && valid(next); part++) {
         const Chunk& piece = chunk(next);
         if (state(next) != layout::kPart || piece.owner != index || piece.part != part) break;
-        const uint32_t after = piece.next;
+        const uint32_t after = once(piece.next);
         push_free(next);
         next = after;
     }
@@ -210,9 +215,27 @@ void Shard::remove(uint32_t index) {
     release(index);
 }
 
+std::optional<uint64_t> Shard::oldest_ms() const {
+    const uint32_t oldest = once(header_->oldest);
+    if (!valid(oldest) || state(oldest) != layout::kHead) return std::nullopt;
+    return once(chunk(oldest).head.created_ms);
+}
+
+bool Shard::take_oldest(SessionRecord& out) {
+    for (uint32_t steps = 0; steps <= geometry_.chunks; steps++) {
+        const uint32_t oldest = once(header_->oldest);
+        if (!valid(oldest) || state(oldest) != layout::kHead) return false;
+        const bool whole = read(oldest, out);
+        if (!whole) continue;
+        remove(oldest);
+        return true;
+    }
+    return false;
+}
+
 void Shard::info(uint32_t index, SessionInfo& out) const {
     const Head& head = chunk(index).head;
-    const uint8_t flags = head.flags;
+    const uint8_t flags = once(head.flags);
     out.name = head.name;
     out.tls_version = head.tls_version;
     out.port = head.port;
@@ -239,9 +262,8 @@ bool Shard::advance(uint32_t index, uint32_t uses_before, const SessionDigest& d
 bool Shard::read(uint32_t index, SessionRecord& out) {
     info(index, out);
     const Chunk& first = chunk(index);
-    // Lengths are fetched once: the memory is shared with processes that need not be honest.
-    const uint16_t der_size = first.head.der_size;
-    const uint8_t id_context_size = first.head.id_context_size;
+    const uint16_t der_size = once(first.head.der_size);
+    const uint8_t id_context_size = once(first.head.id_context_size);
     if (der_size > kMaxSessionDer || id_context_size > kMaxIdContext) {
         remove(index);
         return false;
@@ -250,7 +272,7 @@ bool Shard::read(uint32_t index, SessionRecord& out) {
     std::memcpy(out.id_context.data(), first.head.id_context.data(), id_context_size);
     size_t done = std::min<size_t>(der_size, layout::kHeadBytes);
     std::memcpy(out.der.data(), first.head.der.data(), done);
-    uint32_t next = first.next;
+    uint32_t next = once(first.next);
     for (uint32_t part = 1; done < der_size; part++) {
         if (!valid(next) || state(next) != layout::kPart || chunk(next).owner != index ||
             chunk(next).part != part) {
@@ -260,28 +282,28 @@ bool Shard::read(uint32_t index, SessionRecord& out) {
         const size_t size = std::min<size_t>(der_size - done, layout::kPartBytes);
         std::memcpy(out.der.data() + done, chunk(next).bytes.data(), size);
         done += size;
-        next = chunk(next).next;
+        next = once(chunk(next).next);
     }
     out.der_size = der_size;
     return true;
 }
 
 bool Shard::claim(uint32_t head) {
-    const uint16_t der_size = chunk(head).head.der_size;
+    const uint16_t der_size = once(chunk(head).head.der_size);
     if (der_size > kMaxSessionDer || chunk(head).head.id_context_size > kMaxIdContext) return false;
     const uint32_t count = chunks_for(der_size);
-    uint32_t next = chunk(head).next;
+    uint32_t next = once(chunk(head).next);
     for (uint32_t part = 1; part < count; part++) {
         if (!valid(next) || state(next) != layout::kPart || chunk(next).owner != head ||
             chunk(next).part != part || scratch_[next] != 0)
             return false;
-        next = chunk(next).next;
+        next = once(chunk(next).next);
     }
     scratch_[head] = 1;
-    next = chunk(head).next;
+    next = once(chunk(head).next);
     for (uint32_t part = 1; part < count && valid(next); part++) {
         scratch_[next] = 1;
-        next = chunk(next).next;
+        next = once(chunk(next).next);
     }
     return true;
 }
@@ -312,12 +334,20 @@ void Shard::rebuild() {
     header_->oldest = header_->newest = kNone;
     header_->sessions = 0;
     for (uint32_t i = 0; i < heads; i++) {
-        const uint32_t index = scratch_[i];
+        const uint32_t index = once(scratch_[i]);
         if (!valid(index)) continue;
-        header_->serial = std::max(header_->serial, chunk(index).head.serial);
+        header_->serial = std::max(once(header_->serial), once(chunk(index).head.serial));
         link(index, bucket_of(chunk(index).head.name));
     }
     bump(header_->rebuilt);
+}
+
+void Shard::wipe() {
+    explicit_bzero(journal_, geometry_.journal * sizeof *journal_);
+    explicit_bzero(chunks_, geometry_.chunks * sizeof *chunks_);
+    const auto begin = (reinterpret_cast<uintptr_t>(chunks_) + 4095) & ~uintptr_t{4095};
+    const auto end = reinterpret_cast<uintptr_t>(chunks_ + geometry_.chunks) & ~uintptr_t{4095};
+    if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_REMOVE);
 }
 
 void Shard::format() {

@@ -21,6 +21,10 @@ class Shard {
     /// False when the record turns out to be damaged; it is gone then.
     bool read(uint32_t index, SessionRecord& out);
     void remove(uint32_t index);
+    /// When the oldest record was made; nullopt: there is none.
+    [[nodiscard]] std::optional<uint64_t> oldest_ms() const;
+    /// False: there is none left. (One that turns out to be damaged is gone, and the next one is taken.)
+    bool take_oldest(SessionRecord& out);
     void info(uint32_t index, SessionInfo& out) const;
     /// One use more, if it had `uses_before`.
     bool advance(uint32_t index, uint32_t uses_before, const SessionDigest& digest);
@@ -36,6 +40,8 @@ class Shard {
     void rebuild();
     /// First use of fresh memory.
     void format();
+    /// Of a shard that is closed for good: no trace of what was in it is left, and its memory is given back.
+    void wipe();
 
     layout::ShardHeader& header() { return *header_; }
     [[nodiscard]] uint32_t chunk_count() const { return geometry_.chunks; }

@@ -157,7 +157,10 @@ TEST_F(ChassisTest, MovesEverySessionAcrossARestart) {
 
 /// As libkeyrail-tls.so does it when its store has no such session: the agent's answer.
 uint32_t pull(RealChassis& chassis, uint16_t blade, const SessionName& name) {
-    const PullAddress address(chassis.stores.at(blade));
+    std::array<uint8_t, 16> number{};
+    chassis.stores.at(blade).control().read(
+        [&](const StoreControl& control) { number = control.pull_socket; });
+    const PullAddress address(number);
     const int fd = ::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
     EXPECT_EQ(::connect(fd, address.get(), address.size), 0);
     PullRequest request;

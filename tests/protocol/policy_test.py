@@ -152,10 +152,9 @@ def test_handshakes_are_measured(bench: Bench, session: Path, kind: str, version
 @contextlib.contextmanager
 def agent(store: Store, answer: Callable[[bytes], bytes | None], user: int = 0) -> Iterator[list[bytes]]:
     """Listens for the servers of a store; `answer` gets the session's name."""
-    status = store.path.stat()
     asked: list[bytes] = []
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    listener.bind(f"\0keyrail-pull-{status.st_dev:x}-{status.st_ino:x}")
+    listener.bind(f"\0keyrail-pull-{store.pull_socket()}")
     os.seteuid(user)  # listen(2) notes who will be the peer
     listener.listen(64)
     os.seteuid(0)

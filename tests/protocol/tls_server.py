@@ -2,6 +2,7 @@
 """Unmodified TLS servers with the hook library, and `openssl s_client` against them, on loopback."""
 
 import functools
+import hashlib
 import os
 import re
 import signal
@@ -36,15 +37,25 @@ def store_tool(*words: object) -> str:
 class Store:
     """A session store on tmpfs, with a name key unless told otherwise."""
 
-    def __init__(self, directory: Path, name: str, blade: int | None = 1, lifetime_s: int = 7200) -> None:
+    def __init__(self, directory: Path, name: str, blade: int | None = 1, lifetime_s: int = 7200,
+                 group: str | None = None) -> None:
         self.path = directory / name
-        store_tool("create", self.path, 4)
+        self._group = [group] if group else []
+        self.create(4)
         if blade is not None:
             self.control(f"blade={blade}", f"lifetime_s={lifetime_s}")
 
+    def create(self, size_mb: int) -> None:
+        """As an agent that starts; also when there is one already, perhaps of another size."""
+        store_tool("create", self.path, size_mb, *self._group)
+
     def control(self, *words: object) -> None:
         """What an agent tells the servers: see store_tool."""
-        store_tool("control", self.path, f"key=09{NAME_KEY}", *words)
+        store_tool("control", self.path, f"key=09{NAME_KEY}", f"pull_socket={self.pull_socket()}", *words)
+
+    def pull_socket(self) -> str:
+        """The number of the agent's socket, which is named by it."""
+        return hashlib.md5(str(self.path).encode()).hexdigest()
 
     def costs(self) -> list[dict[str, str]]:
         return [dict(word.split("=") for word in line.split()) for line in store_tool("costs", self.path).splitlines()]
@@ -140,8 +151,8 @@ class Bench:
         pem.write_text(Path(f"{pem}.crt").read_text() + Path(f"{pem}.key").read_text())
         pem.chmod(0o644)
 
-    def store(self, name: str, blade: int | None = 1, lifetime_s: int = 7200) -> Store:
-        return Store(self.directory, name, blade, lifetime_s)
+    def store(self, name: str, blade: int | None = 1, lifetime_s: int = 7200, group: str | None = None) -> Store:
+        return Store(self.directory, name, blade, lifetime_s, group)
 
     def close(self) -> None:
         for server in self.servers:

@@ -1,17 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 // A session store by hand, for tests that are not C++:
-//   create PATH MB | fill PATH COUNT PORT SERVICE | control PATH WORD[=VALUE]... | list PATH | stats PATH |
+//   create PATH MB [GROUP] (again: as an agent that starts again) | hold PATH (its locks, until stdin ends) |
+//   fill PATH COUNT PORT SERVICE | control PATH WORD[=VALUE]... | list PATH | stats PATH |
 //   costs PATH | move FROM TO NAME [spent]
 #include <fmt/format.h>
 #include <openssl/evp.h>
+#include <sys/shm.h>
+#include <unistd.h>
 
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
 #include <string>
 #include <vector>
 
-#include "control/store/store.h"
+#include "control/store/store_layout.h"
 #include "tests/support/session_names.h"
 #include "tests/support/temp_store.h"
 
@@ -122,6 +126,10 @@ int control(Store& store, const std::vector<std::string>& words) {
             policy.early_data = true;
         } else if (name == "pull_budget_us") {
             control.pull_budget_us = static_cast<uint32_t>(std::stoul(value));
+        } else if (name == "pull_socket") {
+            const std::vector<uint8_t> bytes = unhex(value);
+            if (bytes.size() != control.pull_socket.size()) return fail_with("a socket's number is 32 hex digits");
+            std::memcpy(control.pull_socket.data(), bytes.data(), bytes.size());
         } else if (name == "renew_tickets") {
             control.renew_tickets = true;
         } else if (name == "group") {
@@ -142,15 +150,48 @@ int control(Store& store, const std::vector<std::string>& words) {
     return 0;
 }
 
+/// A store lives as long as somebody has it: a child has this one as long as its file is there. As a server, for
+/// the tool may be called again as its agent.
+int keep(const std::string& path, Store made) {
+    if (fork() != 0) return 0;
+    for (int fd = 0; fd < 3; fd++) close(fd);
+    setsid();
+    const auto server = Store::open(path);
+    { const Store agent = std::move(made); }
+    while (server && access(path.c_str(), F_OK) == 0) usleep(50'000);
+    return 0;
+}
+
+/// Every lock, as a hostile process of the servers' group would: until the end of stdin.
+int hold(const std::string& path) {
+    layout::StoreReference reference{};
+    std::ifstream(path).read(reinterpret_cast<char*>(&reference), sizeof reference);
+    auto* const base = static_cast<uint8_t*>(shmat(reference.shmid, nullptr, 0));
+    const StoreGeometry geometry = layout::geometry_of(reference.size);
+    const auto set_all = [&](uint32_t value) {
+        for (uint32_t i = 0; i < geometry.shards; i++)
+            reinterpret_cast<layout::ShardHeader*>(base + layout::kHeaderSize + i * geometry.shard_bytes)
+                ->lock.store(value);
+    };
+    set_all(static_cast<uint32_t>(getpid()));
+    fmt::print("{} locks\n", geometry.shards);
+    std::fflush(stdout);
+    while (std::getchar() != EOF) continue;
+    set_all(0);
+    return 0;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
     const std::vector<std::string> words(argv + 1, argv + argc);
     if (words.size() < 2) return fail_with("usage: see the source");
     if (words[0] == "create") {
-        const auto made = Store::create(words[1], std::stoull(words.at(2)) << 20, "", nullptr);
-        return made ? 0 : fail_with(made.error().message);
+        auto made = Store::create(words[1], std::stoull(words.at(2)) << 20, words.size() > 3 ? words[3] : "",
+                                  nullptr);
+        return made ? keep(words[1], std::move(*made)) : fail_with(made.error().message);
     }
+    if (words[0] == "hold") return hold(words[1]);
     auto store = Store::open(words[1]);
     if (!store) return fail_with(store.error().message);
     if (words[0] == "list") return list(*store);

@@ -3,12 +3,16 @@
 #include "control/store/store.h"
 
 #include <fcntl.h>
+#include <grp.h>
 #include <gtest/gtest.h>
 #include <sys/mman.h>
+#include <sys/shm.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <atomic>
+#include <functional>
 #include <initializer_list>
 #include <random>
 #include <set>
@@ -172,9 +176,10 @@ TEST(Store, SurvivesItsAgent) {
     StoreControl control;
     control.blade_id = 3;
     store->set_control(control);
-    const uint64_t inode = store->inode();
+    const StoreToken token = store->token();
     store.reattach();
-    EXPECT_EQ(store->inode(), inode);
+    EXPECT_EQ(store->token(), token);
+    EXPECT_FALSE(store->replaced());
     SessionRecord out;
     EXPECT_TRUE(store->copy(name_of(9), out));
     EXPECT_TRUE(whole(out));
@@ -183,19 +188,145 @@ TEST(Store, SurvivesItsAgent) {
     EXPECT_EQ(blade, 3);
 }
 
-TEST(Store, AnotherSizeMakesANewStoreAndTheOldMappingWorksOn) {
-    TempStore old(4 << 20);
-    put(*old, 1, 100);
-    auto hooks = Store::open(old.path());
-    ASSERT_TRUE(hooks) << hooks.error().message;
-    {
-        const Store gone = std::move(*old);
+// --- another size: the store gets a successor
+
+TEST(StoreSuccessor, ServersFindItWithItsSessions) {
+    TempStore store(4 << 20);
+    for (uint64_t i = 1; i <= 100; i++) put(*store, i, static_cast<uint16_t>(i * 80));
+    StoreControl control;
+    control.blade_id = 3;
+    store->set_control(control);
+    auto server = Store::open(store.path());
+    ASSERT_TRUE(server) << server.error().message;
+    EXPECT_FALSE(server->retired());
+    store.reattach(8 << 20);
+    ASSERT_TRUE(store->replaced());
+    EXPECT_EQ(store->replaced()->carried, 100U);
+    EXPECT_EQ(store->replaced()->lost, 0U);
+    EXPECT_EQ(store->stats().capacity_bytes / (7 << 20), 1U);
+
+    ASSERT_TRUE(server->retired());
+    SessionRecord out;
+    EXPECT_FALSE(server->resume(name_of(2), 0x0303, 5000, out)) << "two stores have it";
+    EXPECT_EQ(server->put(out), Store::Put::kRefused);
+    fill(out, 500, 100);
+    EXPECT_EQ(server->put(out), Store::Put::kUnavailable) << "nobody would find it there";
+    auto now = server->successor();
+    ASSERT_TRUE(now) << now.error().message;
+    EXPECT_EQ(now->token(), store->token());
+    for (uint64_t i = 1; i <= 100; i++) {
+        ASSERT_TRUE(now->take(name_of(i), out)) << i;
+        EXPECT_TRUE(whole(out));
     }
-    auto fresh = Store::create(old.path(), 8 << 20, "", nullptr);
-    ASSERT_TRUE(fresh) << fresh.error().message;
-    EXPECT_FALSE(fresh->contains(name_of(1)));
-    EXPECT_TRUE(hooks->contains(name_of(1)));
-    EXPECT_NE(hooks->inode(), fresh->inode());
+    EXPECT_TRUE(store->control().read([](const StoreControl& found) { EXPECT_EQ(found.blade_id, 3); }));
+}
+
+TEST(StoreSuccessor, TheNewestSessionsFitIntoASmallerOne) {
+    TempStore store(4 << 20);
+    constexpr uint64_t kMany = 8000;  // of 384 B; 1 MB takes about 2500
+    for (uint64_t i = 0; i < kMany; i++) put(*store, i, 150);
+    store.reattach(1 << 20);
+    const uint64_t kept = store->stats().sessions;
+    ASSERT_TRUE(store->replaced());
+    EXPECT_EQ(store->replaced()->carried, kept);
+    EXPECT_EQ(store->replaced()->lost, kMany - kept);
+    EXPECT_GT(kept, 2000U);
+    uint64_t newest = 0;
+    for (uint64_t i = kMany - 1000; i < kMany; i++) newest += store->contains(name_of(i)) ? 1 : 0;
+    EXPECT_GT(newest, 990U);
+}
+
+TEST(StoreSuccessor, NothingIsLeftInTheOldOne) {
+    TempStore store(4 << 20);
+    put(*store, 7, 3000);
+    SessionRecord record;
+    ASSERT_TRUE(store->copy(name_of(7), record));
+    const std::string_view secret(reinterpret_cast<const char*>(record.der.data()), 64);
+    const std::string_view content(reinterpret_cast<const char*>(store.memory()), 4 << 20);
+    ASSERT_NE(content.find(secret), std::string::npos);
+    store.reattach(8 << 20);
+    EXPECT_EQ(content.find(secret), std::string::npos);
+}
+
+TEST(StoreSuccessor, OneOfAnotherLayoutIsLeftEmptyHandedAndSaid) {
+    TempStore store(4 << 20);
+    put(*store, 1, 100);
+    auto server = Store::open(store.path());
+    reinterpret_cast<layout::StoreHeader*>(store.memory())->version++;
+    store.reattach();
+    ASSERT_TRUE(store->replaced());
+    EXPECT_FALSE(store->replaced()->readable);
+    EXPECT_TRUE(server->retired());
+    EXPECT_EQ(server->successor()->token(), store->token());
+}
+
+/// A worker that writes "retired" keeps servers from the store until the agent comes by.
+TEST(StoreSuccessor, OneThatIsNoneIsTakenBack) {
+    TempStore store;
+    put(*store, 2, 100);
+    auto server = Store::open(store.path());
+    auto& header = *reinterpret_cast<layout::StoreHeader*>(store.memory());
+    header.retired.store(1);
+    header.token.fill(9);
+    EXPECT_TRUE(server->retired());
+    EXPECT_FALSE(server->successor());
+    store->sweep(0);
+    EXPECT_FALSE(server->retired());
+    EXPECT_TRUE(Store::open(store.path()));
+    SessionRecord out;
+    EXPECT_TRUE(server->copy(name_of(2), out));
+}
+
+// --- other processes of the servers' group
+
+/// In a child with the rights of a server's worker; true: `what` said so.
+bool as_worker(gid_t group, const std::function<bool()>& what) {
+    const pid_t child = fork();
+    if (child == 0) {
+        const bool dropped = setgroups(0, nullptr) == 0 && setgid(group) == 0 && setuid(65534) == 0;
+        _exit(dropped && what() ? 0 : 1);
+    }
+    int status = 0;
+    waitpid(child, &status, 0);
+    return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+TEST(StoreGuests, UseItAndCannotMakeItSmaller) {
+    if (geteuid() != 0) GTEST_SKIP() << "needs root";
+    char directory[] = "/dev/shm/keyrail-test-XXXXXX";
+    ASSERT_NE(mkdtemp(directory), nullptr);
+    chmod(directory, 0755);
+    const std::string path = std::string(directory) + "/store";
+    const struct group* guests = getgrnam("www-data");
+    auto store = Store::create(path, 4 << 20, "www-data", nullptr);
+    ASSERT_TRUE(store) << store.error().message;
+    put(*store, 2, 100);
+    EXPECT_TRUE(as_worker(guests->gr_gid, [&] {
+        SessionRecord out;
+        auto mine = Store::open(path);
+        return mine && mine->copy(name_of(2), out);
+    })) << "the servers' group may use it";
+    EXPECT_FALSE(as_worker(65534, [&] { return Store::open(path).has_value(); })) << "nobody else may";
+    EXPECT_FALSE(as_worker(guests->gr_gid, [&] { return truncate(path.c_str(), 0) == 0; }));
+    EXPECT_FALSE(as_worker(guests->gr_gid, [&] { return open(path.c_str(), O_RDWR) >= 0; }));
+    layout::StoreReference reference{};
+    std::ifstream(path).read(reinterpret_cast<char*>(&reference), sizeof reference);
+    EXPECT_FALSE(as_worker(guests->gr_gid, [&] {
+        shmid_ds status{};
+        return shmctl(reference.shmid, IPC_STAT, &status) == 0 &&
+               shmctl(reference.shmid, IPC_SET, &status) == 0;
+    }));
+    EXPECT_FALSE(as_worker(guests->gr_gid,
+                           [&] { return shmctl(reference.shmid, SHM_UNLOCK, nullptr) == 0; }));
+    EXPECT_TRUE(as_worker(guests->gr_gid, [&] {  // all that is left: to make it empty
+        void* const base = shmat(reference.shmid, nullptr, 0);
+        return madvise(base, 4 << 20, MADV_REMOVE) == 0;
+    }));
+    SessionRecord out;
+    EXPECT_FALSE(store->copy(name_of(2), out));
+    put(*store, 3, 100);
+    EXPECT_TRUE(store->copy(name_of(3), out));
+    std::filesystem::remove_all(directory);
 }
 
 TEST(Store, OneAgentOnly) {
@@ -214,10 +345,6 @@ TEST(Store, OpenSaysWhatIsWrong) {
         close(fd);
     }
     EXPECT_NE(Store::open(store.path() + "y").error().message.find("layout"), std::string::npos);
-    const auto on_disk = Store::create("/var/tmp/keyrail-test/store", 4 << 20, "", nullptr);
-    ASSERT_FALSE(on_disk);
-    EXPECT_NE(on_disk.error().message.find("tmpfs"), std::string::npos);
-    rmdir("/var/tmp/keyrail-test");
     const auto no_group = Store::create(store.path() + "z", 4 << 20, "no-such-group-here", nullptr);
     ASSERT_FALSE(no_group);
     EXPECT_NE(no_group.error().message.find("server_group"), std::string::npos);
@@ -231,14 +358,10 @@ TEST(Store, FreedSecretsAreWiped) {
     std::memcpy(record.der.data(), kMark.data(), kMark.size());
     std::memcpy(record.der.data() + 2900, kMark.data(), kMark.size());
     ASSERT_EQ(store->put(record), Store::Put::kStored);
-    const int fd = open(store.path().c_str(), O_RDONLY);
-    std::string content(4 << 20, '\0');
-    ASSERT_EQ(pread(fd, content.data(), content.size(), 0), static_cast<ssize_t>(content.size()));
+    const std::string_view content(reinterpret_cast<const char*>(store.memory()), store.size());
     EXPECT_NE(content.find(kMark), std::string::npos);
     EXPECT_TRUE(store->erase(record.name));
-    ASSERT_EQ(pread(fd, content.data(), content.size(), 0), static_cast<ssize_t>(content.size()));
     EXPECT_EQ(content.find(kMark), std::string::npos);
-    close(fd);
 }
 
 TEST(Store, ControlBlockIsReadWhole) {
@@ -321,23 +444,21 @@ TEST(Store, UsesOfAReusableSessionFormOneChain) {
     EXPECT_FALSE(store->advance(name_of(3), 0, second));
 }
 
-/// Scribbles over the mapped file as a hostile server worker could (the mutexes apart): nothing may crash or
+/// Scribbles over all of it, locks and header included, as a hostile server worker could: nothing may crash or
 /// hang.
 TEST(Store, SurvivesGarbage) {
     std::mt19937_64 random(20);
     TempStore store(1 << 20);
-    const int fd = open(store.path().c_str(), O_RDWR);
-    auto* base = static_cast<uint8_t*>(mmap(nullptr, 1 << 20, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0));
-    ASSERT_NE(base, MAP_FAILED);
-    const StoreGeometry geometry = layout::geometry_of(1 << 20);
+    uint8_t* const base = store.memory();
+    const StoreGeometry geometry = layout::geometry_of(store.size());
     for (int round = 0; round < 3000; round++) {
         for (int i = 0; i < 20; i++) put(*store, random() % 4000, static_cast<uint16_t>(1 + random() % 2000));
         for (int i = 0; i < 5; i++) {
-            const uint64_t at =
-                sizeof(pthread_mutex_t) + random() % (geometry.shard_bytes - sizeof(pthread_mutex_t) - 4);
+            const uint64_t at = sizeof(LockWord) + random() % (geometry.shard_bytes - sizeof(LockWord) - 4);
             const auto value = static_cast<uint32_t>(random() % 3 ? random() % 5000 : random());
             std::memcpy(base + layout::kHeaderSize + (random() % geometry.shards) * geometry.shard_bytes + at,
                         &value, sizeof value);
+            std::memcpy(base + random() % (layout::kHeaderSize - 4), &value, sizeof value);
         }
         SessionRecord out;
         for (int i = 0; i < 20; i++) {
@@ -347,10 +468,8 @@ TEST(Store, SurvivesGarbage) {
         }
         Store::Cursor cursor;
         while (!cursor.done()) store->list(cursor, Store::Which::kAll, 500);
-        store->sweep(5000);
+        for (uint32_t i = 0; i < geometry.shards; i++) store->sweep(5000);
     }
-    munmap(base, 1 << 20);
-    close(fd);
 }
 
 // --- the journal
