@@ -54,8 +54,10 @@ SessionPolicy policy_of(const chassis::ServiceOnBlade& service) {
     SessionPolicy policy;
     policy.service = service_id(service.name());
     if (service.session_lifetime_s() != 0) policy.lifetime_s = service.session_lifetime_s();
-    policy.single_use = service.tickets() != chassis::ServiceOnBlade::REUSABLE;
-    policy.early_data = service.early_data() && policy.single_use;
+    policy.tickets = service.tickets() == chassis::ServiceOnBlade::REUSABLE          ? Tickets::kReusable
+                     : service.tickets() == chassis::ServiceOnBlade::EARLY_DATA_ONCE ? Tickets::kEarlyDataOnce
+                                                                                     : Tickets::kSingleUse;
+    policy.early_data = service.early_data() && policy.tickets != Tickets::kReusable;
     policy.has_id_context = !service.id_context().empty();
     if (policy.has_id_context)
         SHA256(reinterpret_cast<const uint8_t*>(service.id_context().data()), service.id_context().size(),

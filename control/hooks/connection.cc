@@ -57,9 +57,10 @@ void finish(SSL* ssl, Connection& connection) {
 
 void add_cost(SSL* ssl, const Connection& connection) {
     const auto& calls = openssl();
-    store_of(connection).add_cost(connection.slot, calls.SSL_version(ssl) == TLS1_3_VERSION,
-                                        calls.SSL_session_reused(ssl) == 1, connection.cpu_ns,
-                                        now_ns(CLOCK_MONOTONIC) - connection.began_ns);
+    store_of(connection)
+        .add_cost(connection.slot, calls.SSL_version(ssl) == TLS1_3_VERSION,
+                  calls.SSL_session_reused(ssl) == 1, connection.cpu_ns,
+                  now_ns(CLOCK_MONOTONIC) - connection.began_ns);
 }
 
 void free_connection(void* parent, void* data, CRYPTO_EX_DATA*, int, long, void*) {
@@ -176,6 +177,9 @@ void begin(SSL* ssl, Connection& connection) {
         connection.slot = Connection::kNoSlot;
         connection.policy.service = 0;
     }
+    // A session that stays opens recordings of none of its connections: each has its own key exchange
+    // (psk_dhe_ke).
+    openssl().SSL_clear_options(ssl, SSL_OP_ALLOW_NO_DHE_KEX);
     if (connection.policy.has_id_context)
         openssl().SSL_set_session_id_context(ssl, connection.policy.id_context.data(),
                                              static_cast<unsigned int>(connection.policy.id_context.size()));
@@ -218,8 +222,9 @@ void renew_ticket(SSL* ssl) {
     Connection* connection = connection_of(ssl);
     if (connection == nullptr || connection->ticket_renewed || calls.SSL_is_init_finished(ssl) == 0) return;
     bool wanted = false;
-    store_of(*connection).control().read(
-        [&](const StoreControl& control) { wanted = control.renew_tickets; });
+    store_of(*connection).control().read([&](const StoreControl& control) {
+        wanted = control.renew_tickets;
+    });
     if (!wanted || calls.SSL_version(ssl) != TLS1_3_VERSION) return;
     connection->ticket_renewed = true;
     calls.SSL_new_session_ticket(ssl);

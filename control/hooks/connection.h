@@ -38,10 +38,9 @@ struct Connection {
 
 /// The store, which may have been replaced since the connection began.
 Store& store_of(const Connection& connection);
-/// The connection becomes a server's, if there is a store now; else OpenSSL does as it would without us. Stateful
-/// tickets, and early data without OpenSSL's own replay
-/// protection (which needs its internal cache): a session that is taken out of the store can be used only
-/// once.
+/// The connection becomes a server's, if there is a store now; else OpenSSL does as it would without us.
+/// Stateful tickets, and early data without OpenSSL's own replay protection (which needs its internal cache):
+/// a session that is taken out of the store can be used only once.
 void become_server(SSL* ssl);
 /// nullptr: not of a hooked server.
 Connection* connection_of(const SSL* ssl);

@@ -70,6 +70,7 @@ namespace keyrail::hooks {
     X(SSL_is_server)                    \
     X(SSL_new_session_ticket)           \
     X(SSL_session_reused)               \
+    X(SSL_set_allow_early_data_cb)      \
     X(SSL_set_ex_data)                  \
     X(SSL_set_max_early_data)           \
     X(SSL_set_options)                  \

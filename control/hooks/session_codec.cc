@@ -37,7 +37,7 @@ bool encode(SSL_SESSION* session, const Lineage& lineage, const SessionPolicy& p
     record.id_context_size = static_cast<uint8_t>(context_size);
 
     record.tls_version = static_cast<uint16_t>(ssl.SSL_SESSION_get_protocol_version(session));
-    record.single_use = policy.single_use && record.tls_version == TLS1_3_VERSION;
+    record.single_use = policy.tickets == Tickets::kSingleUse && record.tls_version == TLS1_3_VERSION;
     record.moved_in = record.early_data_spent = false;
     record.service = policy.service;
     record.uses = lineage.uses;

@@ -28,11 +28,23 @@ bool store_session(SSL* ssl, SSL_SESSION* session, Connection& connection) {
     return store_of(connection).put(record) == Store::Put::kStored;
 }
 
-/// Early data may be accepted with this session: it was taken out of the store, so nobody can replay it, and
-/// no earlier life of it is unaccounted for. If not, the handshake goes on without.
+/// OpenSSL asks this when nothing else speaks against early data. A session that was taken out of the store
+/// has had its only use; of any other one it is noted where the session is, and goes along wherever that
+/// goes.
+int allow_early_data(SSL* ssl, void*) {
+    const Connection* connection = connection_of(ssl);
+    if (connection == nullptr) return 0;
+    return !connection->stays || store_of(*connection).spend_early_data(connection->name) ? 1 : 0;
+}
+
+/// Early data may be accepted with this session: no earlier life of it is unaccounted for. If not, the
+/// handshake goes on without.
 void decide_early_data(SSL* ssl, Connection& connection, const SessionRecord& record) {
     const auto& calls = openssl();
-    if (connection.policy.early_data && record.single_use && !record.early_data_spent) return;
+    calls.SSL_set_allow_early_data_cb(ssl, allow_early_data, nullptr);
+    if (connection.policy.early_data && connection.policy.tickets != Tickets::kReusable &&
+        !record.early_data_spent)
+        return;
     connection.withheld_early_data = calls.SSL_get_max_early_data(ssl);
     calls.SSL_set_max_early_data(ssl, 0);
 }

@@ -13,7 +13,8 @@ using NewCallback = int (*)(SSL*, SSL_SESSION*);
 using GetCallback = SSL_SESSION* (*)(SSL*, const unsigned char*, int, int*);
 using RemoveCallback = void (*)(SSL_CTX*, SSL_SESSION*);
 
-/// A hooked SSL_CTX: what the application set and believes to be in force, and is as long as there is no store.
+/// A hooked SSL_CTX: what the application set and believes to be in force, and is as long as there is no
+/// store.
 struct ContextHooks {
     std::atomic<bool> stored{false};  // its sessions go into the store, and nothing else keeps them
     NewCallback on_new = nullptr;

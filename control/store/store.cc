@@ -103,7 +103,8 @@ bool Store::resume(const SessionName& name, uint16_t tls_version, uint64_t now_m
         shard.count(false);
         return false;
     }
-    if (info.expires_ms <= now_ms) {
+    const bool worn = tls_version == 0x0304 && info.uses >= kMostUses;
+    if (info.expires_ms <= now_ms || worn) {
         shard->remove(index);
         shard->header().expired.fetch_add(1, std::memory_order_relaxed);
         shard.count(false);
@@ -138,6 +139,14 @@ bool Store::erase(const SessionName& name) {
     shard->note(name, true);
     shard->remove(index);
     return true;
+}
+
+bool Store::spend_early_data(const SessionName& name) {
+    const uint64_t hash = name_hash(name);
+    ShardGuard shard(*this, static_cast<uint32_t>(hash) & (geometry_.shards - 1));
+    if (!shard) return false;
+    const uint32_t index = shard->find(name, shard.bucket(hash));
+    return index != kNone && shard->spend_early_data(index);
 }
 
 bool Store::advance(const SessionName& name, uint32_t uses_before, const SessionDigest& digest) {

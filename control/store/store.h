@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// The blade's session store: TLS sessions in shared memory that the agent makes and that every TLS server process
-// of the blade attaches (through libkeyrail-tls.so). Bounded; the oldest session goes first when it is full. A
-// small file says which memory it is (System V shared memory, shmat(2): nobody can make it smaller, unlike a file;
-// it needs no descriptor and no path, so that a server in a chroot finds its successor; and it lives exactly as
-// long as the agent or a server process has it).
+// The blade's session store: TLS sessions in shared memory that the agent makes and that every TLS server
+// process of the blade attaches (through libkeyrail-tls.so). Bounded; the oldest session goes first when it
+// is full. A small file says which memory it is (System V shared memory, shmat(2): nobody can make it
+// smaller, unlike a file; it needs no descriptor and no path, so that a server in a chroot finds its
+// successor; and it lives exactly as long as the agent or a server process has it).
 //
-// Any process may be killed, stopped or taken over at any moment: a shard whose lock holder died is rebuilt from
-// its committed records, and one whose holder does not give it back is done without. Every operation is
+// Any process may be killed, stopped or taken over at any moment: a shard whose lock holder died is rebuilt
+// from its committed records, and one whose holder does not give it back is done without. Every operation is
 // thread-safe and fork-safe. Times are unix milliseconds; sizes are bytes.
 #pragma once
 
@@ -30,7 +30,8 @@ struct ShardHeader;
 }
 
 inline constexpr size_t kMaxSessionDer = 8192;
-inline constexpr size_t kMaxIdContext = 32;  // SSL_MAX_SID_CTX_LENGTH
+inline constexpr size_t kMaxIdContext = 32;    // SSL_MAX_SID_CTX_LENGTH
+inline constexpr uint32_t kMostUses = 65'536;  // of one full handshake, where tickets are not single-use
 inline constexpr const char* kDefaultStorePath = "/dev/shm/keyrail/store";
 
 /// SHA-256, chained over every handshake made with a session: tells its latest record from an older copy.
@@ -44,9 +45,10 @@ struct SessionInfo {
     uint16_t tls_version = 0;  // 0x0303, 0x0304
     uint16_t port = 0;         // service port, 0 when not known
     bool single_use = false;
-    bool moved_in = false;          // its home is another blade
-    bool early_data_spent = false;  // from the repository: resumed, but never with early data
-    uint32_t uses = 0;              // resumptions since the full handshake
+    bool moved_in = false;  // its home is another blade
+    bool early_data_spent =
+        false;          // resumed, but never with early data: it had some, or is from the repository
+    uint32_t uses = 0;  // resumptions since the full handshake
     uint64_t created_ms = 0;
     uint64_t authenticated_ms = 0;  // when the full handshake was made
     uint64_t expires_ms = 0;
@@ -117,13 +119,14 @@ class Store {
     };
 
     /// The agent's side: re-attaches to the store that the file at `path` names when it is of this layout and
-    /// size. Else makes a new one, takes the sessions over as far as they fit, and tells the servers in the old
-    /// one's memory where to go. Keeps a second agent out. `warning` is set when the memory could not be locked
-    /// (RLIMIT_MEMLOCK): the store works, but could be swapped out. `group` may use the store, beside its owner.
+    /// size. Else makes a new one, takes the sessions over as far as they fit, and tells the servers in the
+    /// old one's memory where to go. Keeps a second agent out. `warning` is set when the memory could not be
+    /// locked (RLIMIT_MEMLOCK): the store works, but could be swapped out. `group` may use the store, beside
+    /// its owner.
     static Result<Store> create(const std::string& path, uint64_t size_bytes, const std::string& group,
                                 std::string* warning);
-    /// The agent's side, when shards are held by a process that does not give them back: a new store in place of
-    /// this one, as create() makes it. On failure this one goes on.
+    /// The agent's side, when shards are held by a process that does not give them back: a new store in place
+    /// of this one, as create() makes it. On failure this one goes on.
     Result<void> renew(const std::string& path, const std::string& group);
     /// The hooks' side.
     static Result<Store> open(const std::string& path);
@@ -145,12 +148,15 @@ class Store {
     bool take(const SessionName& name, SessionRecord& out);
     bool copy(const SessionName& name, SessionRecord& out);
     /// What a TLS server does with a name that a client offers: a single-use session is taken, a reusable one
-    /// is copied; one that is expired is destroyed; one of another TLS version stays. True: `out` is to be
-    /// resumed.
+    /// is copied (no more than kMostUses times in TLS 1.3, counted from the full handshake); one that is
+    /// expired is destroyed; one of another TLS version stays. True: `out` is to be resumed.
     bool resume(const SessionName& name, uint16_t tls_version, uint64_t now_ms, SessionRecord& out);
     [[nodiscard]] std::optional<SessionInfo> peek(const SessionName& name) const;
     [[nodiscard]] bool contains(const SessionName& name) const { return peek(name).has_value(); }
     bool erase(const SessionName& name);
+    /// Early data of this session may be accepted: true once, wherever it goes. From then on the record says
+    /// so.
+    bool spend_early_data(const SessionName& name);
     /// A handshake was made with the session and it stays: one use more, and a new digest. False: it is gone,
     /// or was used otherwise since it had `uses_before`.
     bool advance(const SessionName& name, uint32_t uses_before, const SessionDigest& digest);

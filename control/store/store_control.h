@@ -12,12 +12,20 @@
 
 namespace keyrail {
 
+/// How often a ticket of TLS 1.3 resumes, at its one holder; the strictest first. (A TLS 1.2 session is
+/// always reusable: its name never changes.)
+enum class Tickets : uint8_t {
+    kSingleUse,      // once; its early data, too, therefore
+    kEarlyDataOnce,  // as often as one server would allow; its early data once
+    kReusable,       // likewise; and no early data
+};
+
 /// What one service wants of its sessions. The defaults are the strictest.
 struct SessionPolicy {
     uint64_t service = 0;        // service_id(); 0: not known
     uint32_t lifetime_s = 7200;  // longest time from the full handshake to the last resumption
-    bool single_use = true;      // TLS 1.3; a TLS 1.2 session cannot be, its name never changes
-    bool early_data = false;     // 0-RTT, of single-use sessions only: that is its replay protection
+    Tickets tickets = Tickets::kSingleUse;
+    bool early_data = false;  // 0-RTT; never of reusable tickets
     bool has_id_context = false;
     std::array<uint8_t, 32> id_context{};  // in place of the application's own, if it has one
 };
@@ -27,7 +35,7 @@ constexpr SessionPolicy stricter(const SessionPolicy& a, const SessionPolicy& b)
     SessionPolicy out;
     out.service = a.service == b.service ? a.service : 0;
     out.lifetime_s = a.lifetime_s < b.lifetime_s ? a.lifetime_s : b.lifetime_s;
-    out.single_use = a.single_use || b.single_use;
+    out.tickets = a.tickets < b.tickets ? a.tickets : b.tickets;
     out.early_data = a.early_data && b.early_data;
     return out;
 }
@@ -56,8 +64,8 @@ struct StoreControl {
     uint16_t blade_id = 0;
     /// Asked of the agent on a miss of a name of ours; 0: never.
     uint32_t pull_budget_us = 0;
-    /// Names the agent's socket for that (pull.h): another random number at each start, for a name that can be
-    /// foreseen could be bound by any local user before the agent.
+    /// Names the agent's socket for that (pull.h): another random number at each start, for a name that can
+    /// be foreseen could be bound by any local user before the agent.
     std::array<uint8_t, 16> pull_socket{};
     /// Each live TLS 1.3 connection is to get one fresh ticket.
     bool renew_tickets = false;

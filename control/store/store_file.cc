@@ -55,7 +55,7 @@ Result<void> prepare_directory(const std::string& path) {
     const std::string directory = slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
     if (mkdir(directory.c_str(), 0755) != 0 && errno != EEXIST)
         return broken(path, "mkdir " + directory, errno);
-    struct stat st {};
+    struct stat st{};
     if (::stat(directory.c_str(), &st) != 0) return broken(path, "stat " + directory, errno);
     if (st.st_uid != geteuid() || ((st.st_mode & 022) && !(st.st_mode & S_ISVTX)))
         return broken(path, "directory " + directory +
@@ -63,16 +63,15 @@ Result<void> prepare_directory(const std::string& path) {
     return {};
 }
 
-/// The agent's file, locked, so that there is no second agent. A file of another kind (a store of a release that
-/// kept it in a file, which servers may still have mapped) makes room for a new one.
+/// The agent's file, locked, so that there is no second agent. A file of another kind (a store of a release
+/// that kept it in a file, which servers may still have mapped) makes room for a new one.
 Result<Descriptor> lock_file(const std::string& path) {
     for (int attempt = 0; attempt < 2; attempt++) {
         Descriptor fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
         if (fd.get() < 0) return broken(path, "open", errno);
         if (flock(fd.get(), LOCK_EX | LOCK_NB) != 0)
-            return broken(path,
-                          "another agent uses it; stop that one first, or give this one its own store");
-        struct stat st {};
+            return broken(path, "another agent uses it; stop that one first, or give this one its own store");
+        struct stat st{};
         if (fstat(fd.get(), &st) != 0) return broken(path, "stat", errno);
         if (st.st_uid == geteuid() && st.st_size <= static_cast<off_t>(sizeof(StoreReference))) return fd;
         if (unlink(path.c_str()) != 0) return broken(path, "unlink", errno);
@@ -120,12 +119,15 @@ class StoreMaker {
   public:
     /// Fresh memory, all zeroes and really there: no SIGBUS in a web server later.
     static Result<StoreMaker> allocate(const std::string& path, uint64_t size, std::string* warning);
-    /// What `reference` names, if `owner` made it, it is that store, and it is of this layout or `any_layout`.
+    /// What `reference` names, if `owner` made it, it is that store, and it is of this layout or
+    /// `any_layout`.
     static Result<StoreMaker> attach(const std::string& path, const StoreReference& reference, uid_t owner,
                                      bool any_layout = false);
 
     StoreMaker(StoreMaker&& other) noexcept
-        : shmid_(other.shmid_), base_(std::exchange(other.base_, nullptr)), size_(other.size_),
+        : shmid_(other.shmid_),
+          base_(std::exchange(other.base_, nullptr)),
+          size_(other.size_),
           owner_(other.owner_) {}
     StoreMaker(const StoreMaker&) = delete;
     StoreMaker& operator=(const StoreMaker&) = delete;
@@ -141,8 +143,8 @@ class StoreMaker {
     }
     Store finish();
     /// A new store that the agent's file names from now on, and that has what was in the one `before`.
-    static Result<Store> make(const std::string& path, int file, uint64_t size, gid_t group, StoreMaker* before,
-                              std::string* warning);
+    static Result<Store> make(const std::string& path, int file, uint64_t size, gid_t group,
+                              StoreMaker* before, std::string* warning);
 
   private:
     Result<void> format(const std::string& path);
@@ -250,7 +252,8 @@ Result<Store> Store::create(const std::string& path, uint64_t size_bytes, const 
     if (!gid) return tl::make_unexpected(gid.error());
     auto file = lock_file(path);
     if (!file) return tl::make_unexpected(file.error());
-    if (auto shared = share_file(path, file->get(), *gid); !shared) return tl::make_unexpected(shared.error());
+    if (auto shared = share_file(path, file->get(), *gid); !shared)
+        return tl::make_unexpected(shared.error());
 
     const auto named = read_reference(path, file->get());
     auto before = named ? StoreMaker::attach(path, *named, geteuid(), true)
@@ -283,7 +286,7 @@ Result<void> Store::renew(const std::string& path, const std::string& group) {
 Result<Store> Store::open(const std::string& path) {
     const Descriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
     if (fd.get() < 0) return broken(path, "open", errno);
-    struct stat st {};
+    struct stat st{};
     if (fstat(fd.get(), &st) != 0) return broken(path, "stat", errno);
     if (!S_ISREG(st.st_mode) || (st.st_mode & 022) != 0) return broken(path, "is not the file of an agent");
     const auto reference = read_reference(path, fd.get());

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Layout of the store's shared memory. Everything in it may have been written by a process that was killed in the
-// middle, or by a hostile server worker, also while it is being read: indexes and lengths are fetched once, and
-// checked each time.
+// Layout of the store's shared memory. Everything in it may have been written by a process that was killed in
+// the middle, or by a hostile server worker, also while it is being read: indexes and lengths are fetched
+// once, and checked each time.
 //
 //   StoreHeader, in whole pages | then per shard: ShardHeader, bucket heads, scratch, journal, chunks
 //
@@ -93,7 +93,7 @@ struct StoreHeader {
     uint32_t version, chunk_size;
     uint64_t size;
     StoreToken token;
-    std::atomic<uint32_t> retired;  // 0: the agent uses it; 1: it has a successor
+    std::atomic<uint32_t> retired;   // 0: the agent uses it; 1: it has a successor
     std::atomic<int32_t> successor;  // its shmid
     StoreToken successor_token;
     alignas(64) LockWord stuck;  // see LockHold

@@ -45,8 +45,8 @@ const Thread& self() {
     return thread;
 }
 
-/// Should this thread die, the kernel looks at the lock behind `entry`, and frees it if the thread holds it. libc
-/// has that for a lock which is being taken; here it stays until the lock is given back.
+/// Should this thread die, the kernel looks at the lock behind `entry`, and frees it if the thread holds it.
+/// libc has that for a lock which is being taken; here it stays until the lock is given back.
 void* exchange_pending(const Thread& thread, void* entry) {
     robust_list* volatile& pending = thread.robust->list_op_pending;
     void* const before = pending;

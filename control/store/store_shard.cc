@@ -259,6 +259,13 @@ bool Shard::advance(uint32_t index, uint32_t uses_before, const SessionDigest& d
     return true;
 }
 
+bool Shard::spend_early_data(uint32_t index) {
+    Head& head = chunk(index).head;
+    const uint8_t flags = once(head.flags);
+    head.flags = flags | layout::kEarlyDataSpent;
+    return (flags & layout::kEarlyDataSpent) == 0;
+}
+
 bool Shard::read(uint32_t index, SessionRecord& out) {
     info(index, out);
     const Chunk& first = chunk(index);

@@ -28,6 +28,8 @@ class Shard {
     void info(uint32_t index, SessionInfo& out) const;
     /// One use more, if it had `uses_before`.
     bool advance(uint32_t index, uint32_t uses_before, const SessionDigest& digest);
+    /// False: it was spent already.
+    bool spend_early_data(uint32_t index);
     [[nodiscard]] bool is_head(uint32_t index) const { return state(index) == layout::kHead; }
 
     /// Into the journal, before it happens.

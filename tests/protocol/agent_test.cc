@@ -6,15 +6,20 @@
 #include <gtest/gtest.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstddef>
+#include <fstream>
+#include <set>
 
 #include "control/agent/name_keys.h"
 #include "control/store/store.h"
 #include "tests/support/agent_names.h"
 #include "tests/support/fake_control.h"
 #include "tests/support/session_names.h"
+#include "tests/support/store_memory.h"
 #include "tests/support/temp_store.h"
 
 namespace keyrail {
@@ -59,7 +64,7 @@ class AgentTest : public ::testing::Test {
         config.interface = "lo";
         config.tls = chassis.files("blade-" + std::to_string(id));
         config.store = store_path(id);
-        config.store_bytes = 4 << 20;
+        config.store_bytes = store_bytes;
         config.accept_program = false;
         auto agent = Agent::start(io, config);
         ASSERT_TRUE(agent) << agent.error().message;
@@ -135,6 +140,7 @@ class AgentTest : public ::testing::Test {
         return found;
     }
 
+    uint64_t store_bytes = 4 << 20;
     asio::io_context io{1};
     TestChassis chassis;
     std::unique_ptr<FakeEnd> control;
@@ -485,6 +491,93 @@ TEST_F(AgentTest, RestartedAgentHasItsSessions) {
     ready({1});
     order(7, name, 1, 2);
     EXPECT_EQ(done(2, 7).result(), chassis::MOVED);
+}
+
+TEST_F(AgentTest, AStoreOfAnotherSizeHasTheSessions) {
+    start(1);
+    start(2);
+    ready({1, 2});
+    const SessionName name = name_at(1, 1);
+    put(1, name);
+    const auto server = Store::open(store_path(1));
+    agents.erase(1);
+    run_until(io, [] { return false; }, 20);
+    control->received.clear();
+    store_bytes = 8 << 20;
+    start(1);
+    EXPECT_TRUE(server->retired());
+    ready({1});
+    order(7, name, 1, 2);
+    EXPECT_EQ(done(2, 7).result(), chassis::MOVED);
+}
+
+/// The abstract names of the servers' sockets that are bound on this machine.
+std::set<std::string> pull_sockets() {
+    std::set<std::string> found;
+    std::ifstream table("/proc/net/unix");
+    for (std::string line; std::getline(table, line);)
+        if (const auto at = line.find("@keyrail-pull-"); at != std::string::npos)
+            found.insert(line.substr(at + 1));
+    return found;
+}
+
+/// Any user of the machine may bind an abstract name that nobody has.
+TEST_F(AgentTest, StartsThoughSomebodyTookItsSocketsName) {
+    const std::set<std::string> before = pull_sockets();
+    start(1);
+    ready({1});
+    std::set<std::string> names = pull_sockets();
+    std::erase_if(names, [&](const std::string& name) { return before.contains(name); });
+    ASSERT_FALSE(names.empty());
+    agents.erase(1);
+    run_until(io, [] { return false; }, 20);
+    std::vector<int> squatters;
+    for (const std::string& name : names) {
+        sockaddr_un address{};
+        address.sun_family = AF_UNIX;
+        std::ranges::copy(name, &address.sun_path[1]);
+        const int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+        const auto size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + name.size());
+        if (bind(fd, reinterpret_cast<sockaddr*>(&address), size) == 0) (void)listen(fd, 1);
+        squatters.push_back(fd);
+    }
+    control->received.clear();
+    start(1);
+    ready({1});
+    EXPECT_FALSE(std::ranges::includes(names, pull_sockets())) << "it has another one";
+    for (const int fd : squatters) close(fd);
+}
+
+/// A process of the servers' group takes every lock of the store, and keeps them.
+TEST_F(AgentTest, HeldLocksHoldUpNobodyAndMakeANewStore) {
+    start(1);
+    ready({1});
+    put(1, name_at(1, 1));
+    const testing::StoreMemory hostile(store_path(1));
+    hostile.set_locks(1);
+    for (uint64_t request = 1; request <= 5; request++) {
+        Envelope ping;
+        ping.set_request(request);
+        ping.mutable_ping();
+        ASSERT_TRUE(control->channels[1]->send(ping));
+        EXPECT_TRUE(run_until(
+            io,
+            [&] {
+                const auto pongs = control->of(1, Envelope::kPong);
+                return !pongs.empty() && pongs.back().request() == request;
+            },
+            1000))
+            << "keyraild takes it for dead";
+    }
+    ASSERT_TRUE(run_until(io, [&] { return stores[1]->retired(); })) << "servers cannot go on";
+    stores[1] = std::make_unique<Store>(std::move(*stores[1]->successor()));
+    put(1, name_at(1, 2));
+    Envelope message;
+    message.set_request(9);
+    message.mutable_query()->set_name(bytes_of(name_at(1, 2)));
+    ASSERT_TRUE(control->channels[1]->send(message));
+    ASSERT_TRUE(run_until(io, [&] { return !control->of(1, Envelope::kQueryReply).empty(); }));
+    EXPECT_TRUE(control->of(1, Envelope::kQueryReply).back().query_reply().held());
 }
 
 TEST_F(AgentTest, AnswersQueries) {

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from tls_server import NAME_KEY, Answer, Bench, Server, Store, connect, eventual
 
 sys.path.append(str(Path(__file__).parents[1]))
 from support.core_image import found_in  # noqa: E402
-from support.first_flight import recorder, replay  # noqa: E402
+from support.first_flight import answered, keep_back, recorder, replay  # noqa: E402
 
 BOTH = pytest.mark.parametrize("version", ["1.2", "1.3"])
 NGINX_EARLY = "ssl_early_data on;"
@@ -92,6 +93,80 @@ def test_reusable_tickets(bench: Bench, session: Path) -> None:
     assert all(connect(server, "1.3", session, save=False).reused for _ in range(3))
     assert {entry["single_use"] for entry in store.sessions()} == {"false"}
     assert not early_connect(server, session, save=False).early, "it could be replayed"
+
+
+def kept_flight(session: Path) -> bytes:
+    """A first flight with a request as early data, whose answer is long; no server has seen it."""
+    request = session.with_name("request")
+    request.write_text("GET /early HTTP/1.1\r\nHost: a.test\r\n\r\n")
+    return keep_back(["openssl", "s_client", "-connect", "127.0.0.1:@PORT@", "-tls1_3", "-ign_eof", "-servername",
+                      "a.test", "-sess_in", session, "-early_data", request])
+
+
+def test_a_first_flight_is_answered_once(bench: Bench, session: Path) -> None:
+    """Its very bytes, at two workers of two servers, at another blade, out of the repository: nginx answers early data
+    at once, and does so once."""
+    stores = [bench.store(name, 1) for name in ("here", "there", "restored")]
+    for store in stores:
+        store.control("blade=1", "early_data_once")
+    here, other, there, restored = (early_server(bench, "nginx", stores[which]) for which in (0, 0, 1, 2))
+    connect(here, "1.3", session)
+    flights = [kept_flight(session) for _ in range(2)]
+    assert connect(here, "1.3", session, save=False).reused, "a use without early data spends none"
+    with ThreadPoolExecutor(12) as pool:
+        took = list(pool.map(lambda n: answered(flights[n % 2], "127.0.0.1", (here, other)[n // 2 % 2].port), range(12)))
+    assert sum(took) == 1, took
+    for server in (here, other):
+        assert all(connect(server, "1.3", session, save=False).reused for _ in range(4)), "it still resumes"
+    stores[0].move_all_to(stores[1])
+    assert connect(there, "1.3", session, save=False).reused, "where it is now"
+    for server in (there, here):
+        assert not any(answered(flight, "127.0.0.1", server.port) for flight in flights)
+    stores[1].move_all_to(stores[2], "spent")
+    assert not any(answered(flight, "127.0.0.1", restored.port) for flight in flights)
+    for server in (here, there):
+        assert not connect(server, "1.3", session, save=False).reused, "and there only"
+
+
+def test_a_first_flight_is_answered_where_the_session_went(bench: Bench, session: Path) -> None:
+    """What was not spent before the move is not lost by it."""
+    here_store, there_store = bench.store("here", 1), bench.store("there", 2)
+    for store in (here_store, there_store):
+        store.control("blade=1", "early_data_once")
+    here, there = early_server(bench, "nginx", here_store), early_server(bench, "nginx", there_store)
+    connect(here, "1.3", session)
+    flight = kept_flight(session)
+    here_store.move_all_to(there_store)
+    assert not answered(flight, "127.0.0.1", here.port)
+    assert answered(flight, "127.0.0.1", there.port)
+    assert not answered(flight, "127.0.0.1", there.port)
+
+
+@pytest.mark.parametrize("kind", ["nginx", "haproxy"])
+def test_one_ticket_many_connections_and_its_early_data_once(bench: Bench, session: Path, kind: str) -> None:
+    store = bench.store("s", 1)
+    store.control("blade=1", "early_data_once")
+    servers = [early_server(bench, kind, store) for _ in range(2)]
+    connect(servers[0], "1.3", session)
+    assert all(connect(servers[n % 2], "1.3", session, save=False).reused for n in range(4))
+    with ThreadPoolExecutor(12) as pool:
+        answers = list(pool.map(lambda n: early_connect(servers[n % 2], session, save=False), range(12)))
+    assert all(answer.reused for answer in answers), "as with one server"
+    assert sum(answer.early for answer in answers) == 1
+    assert early_connect(servers[1], session).reused
+    assert early_connect(servers[0], session).early, "a new ticket has early data of its own"
+
+
+def test_sessions_that_stay_have_their_own_key_exchange(bench: Bench, session: Path) -> None:
+    """Also with a server that was told to do without."""
+    store = bench.store("s")
+    store.control("blade=1", "early_data_once")
+    server = bench.nginx(store, "ssl_conf_command Options AllowNoDHEKEX;")
+    connect(server, "1.3", session)
+    answer = connect(server, "1.3", session, "-allow_no_dhe_kex", "-trace", save=False)
+    assert answer.reused
+    server_hello = answer.output.split("ServerHello, Length", 1)[1].split("Received Record", 1)[0]
+    assert "extension_type=key_share" in server_hello, server_hello
 
 
 @BOTH

@@ -174,15 +174,16 @@ class Bench:
         return server
 
     def nginx(self, store: Store | Path | None, ssl: str = "", hooks: bool = True,
-              name: str = "a.test") -> Server:
-        """Two workers; answers say whether the session was reused."""
+              name: str = "a.test", answers: bool = True) -> Server:
+        """Two workers; answers say whether the session was reused (unless `ssl` says what else is answered)."""
+        answer = ' return 200 "reused=$ssl_session_reused early=$ssl_early_data verify=$ssl_client_verify dn=$ssl_client_s_dn\\n";'
         config = ("daemon off; worker_processes 2; pid @HOME@/pid; error_log stderr;\n"
                   "events { worker_connections 256; }\n"
                   "http { access_log off; client_body_temp_path @HOME@/1; proxy_temp_path @HOME@/2;"
                   " fastcgi_temp_path @HOME@/3; uwsgi_temp_path @HOME@/4; scgi_temp_path @HOME@/5;\n"
                   f"server {{ listen 127.0.0.1:@PORT@ ssl; ssl_certificate @DIR@/{name}.pem;"
                   f" ssl_certificate_key @DIR@/{name}.pem; ssl_protocols TLSv1.2 TLSv1.3; {ssl}"
-                  ' return 200 "reused=$ssl_session_reused early=$ssl_early_data verify=$ssl_client_verify dn=$ssl_client_s_dn\\n"; }\n}\n')
+                  f"{answer if answers else ''} }}\n}}\n")
         return self._start("nginx", config, lambda file: ["nginx", "-c", str(file), "-e", "stderr"], store, hooks)
 
     def haproxy(self, store: Store, bind: str = "") -> Server:

@@ -3,7 +3,9 @@
 Also a command, for other network namespaces:
 
   first_flight.py record ADDRESS PORT FILE SOURCE COMMAND...   the command connects to 127.0.0.1:@PORT@
-  first_flight.py replay ADDRESS PORT FILE SOURCE              prints "resumed" or "refused" """
+  first_flight.py replay ADDRESS PORT FILE SOURCE              prints "resumed" or "refused"
+  first_flight.py keep ADDRESS PORT FILE SOURCE COMMAND...     like record, but no server gets it
+  first_flight.py send ADDRESS PORT FILE SOURCE                prints "answered" or "not answered" """
 
 import socket
 import subprocess
@@ -102,11 +104,55 @@ def replay(flight: bytes, address: str, port: int, source: str = "") -> bool:
         return resumes(record)
 
 
+def keep_back(command: list[str | Path]) -> bytes:
+    """The first flight of a client that no server ever gets; `command` connects to 127.0.0.1:@PORT@."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = str(listener.getsockname()[1])
+        with subprocess.Popen([str(word).replace("@PORT@", port) for word in command], stdin=subprocess.PIPE,
+                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as client:
+            listener.settimeout(PATIENCE)
+            connection, _ = listener.accept()
+            flight = b""
+            with connection:
+                connection.settimeout(0.5)  # the whole first flight is there long before
+                try:
+                    while data := connection.recv(65536):
+                        flight += data
+                except TimeoutError:
+                    pass
+            client.kill()
+    return flight
+
+
+def answered(flight: bytes, address: str, port: int, source: str = "") -> bool:
+    """Sends a first flight with a request as early data; True if the server answers that. Its own flight is shorter
+    than 180 bytes after its hello when it resumes (no certificate), and then it waits for the client's Finished."""
+    with socket.create_connection((address, port), PATIENCE, (source, 0) if source else None) as connection:
+        connection.sendall(flight)
+        kind, _, _, *length = _read(connection, 5)
+        record = _read(connection, int.from_bytes(bytes(length), "big"))
+        assert (kind, record[0]) == (HANDSHAKE, SERVER_HELLO), (kind, record[:1])
+        if not resumes(record):
+            return False
+        connection.settimeout(1)
+        size = 0
+        try:
+            while data := connection.recv(65536):
+                size += len(data)
+        except TimeoutError:
+            pass
+        return size > 180
+
+
 if __name__ == "__main__":
     what, address, port, file, source, *command = sys.argv[1:]
     if what == "record":
         with recorder(address, int(port), source) as relay:
             subprocess.run([word.replace("@PORT@", str(relay.port)) for word in command], check=False)
         Path(file).write_bytes(relay.flight)
+    elif what == "keep":
+        Path(file).write_bytes(keep_back(list(command)))
+    elif what == "send":
+        print("answered" if answered(Path(file).read_bytes(), address, int(port), source) else "not answered")
     else:
         print("resumed" if replay(Path(file).read_bytes(), address, int(port), source) else "refused")

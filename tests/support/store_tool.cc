@@ -5,18 +5,17 @@
 //   costs PATH | move FROM TO NAME [spent]
 #include <fmt/format.h>
 #include <openssl/evp.h>
-#include <sys/shm.h>
 #include <unistd.h>
 
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <fstream>
 #include <string>
 #include <vector>
 
-#include "control/store/store_layout.h"
+#include "control/store/store.h"
 #include "tests/support/session_names.h"
+#include "tests/support/store_memory.h"
 #include "tests/support/temp_store.h"
 
 namespace {
@@ -98,7 +97,7 @@ int move(Store& from, const std::string& to, const std::string& name_text, bool 
     SessionRecord record;
     if (!from.take(name, record)) return fail_with("no such session");
     record.moved_in = true;
-    record.early_data_spent = spent;
+    record.early_data_spent = record.early_data_spent || spent;
     return target->put(record) == Store::Put::kStored ? 0 : fail_with("refused");
 }
 
@@ -121,14 +120,18 @@ int control(Store& store, const std::vector<std::string>& words) {
         } else if (name == "lifetime_s") {
             policy.lifetime_s = static_cast<uint32_t>(std::stoul(value));
         } else if (name == "reusable") {
-            policy.single_use = false;
+            policy.tickets = Tickets::kReusable;
+        } else if (name == "early_data_once") {
+            policy.tickets = Tickets::kEarlyDataOnce;
+            policy.early_data = true;
         } else if (name == "early_data") {
             policy.early_data = true;
         } else if (name == "pull_budget_us") {
             control.pull_budget_us = static_cast<uint32_t>(std::stoul(value));
         } else if (name == "pull_socket") {
             const std::vector<uint8_t> bytes = unhex(value);
-            if (bytes.size() != control.pull_socket.size()) return fail_with("a socket's number is 32 hex digits");
+            if (bytes.size() != control.pull_socket.size())
+                return fail_with("a socket's number is 32 hex digits");
             std::memcpy(control.pull_socket.data(), bytes.data(), bytes.size());
         } else if (name == "renew_tickets") {
             control.renew_tickets = true;
@@ -150,34 +153,28 @@ int control(Store& store, const std::vector<std::string>& words) {
     return 0;
 }
 
-/// A store lives as long as somebody has it: a child has this one as long as its file is there. As a server, for
-/// the tool may be called again as its agent.
+/// A store lives as long as somebody has it: a child has this one as long as its file is there. As a server,
+/// for the tool may be called again as its agent.
 int keep(const std::string& path, Store made) {
     if (fork() != 0) return 0;
     for (int fd = 0; fd < 3; fd++) close(fd);
     setsid();
     const auto server = Store::open(path);
-    { const Store agent = std::move(made); }
+    {
+        const Store agent = std::move(made);
+    }
     while (server && access(path.c_str(), F_OK) == 0) usleep(50'000);
     return 0;
 }
 
 /// Every lock, as a hostile process of the servers' group would: until the end of stdin.
 int hold(const std::string& path) {
-    layout::StoreReference reference{};
-    std::ifstream(path).read(reinterpret_cast<char*>(&reference), sizeof reference);
-    auto* const base = static_cast<uint8_t*>(shmat(reference.shmid, nullptr, 0));
-    const StoreGeometry geometry = layout::geometry_of(reference.size);
-    const auto set_all = [&](uint32_t value) {
-        for (uint32_t i = 0; i < geometry.shards; i++)
-            reinterpret_cast<layout::ShardHeader*>(base + layout::kHeaderSize + i * geometry.shard_bytes)
-                ->lock.store(value);
-    };
-    set_all(static_cast<uint32_t>(getpid()));
-    fmt::print("{} locks\n", geometry.shards);
+    const testing::StoreMemory memory(path);
+    memory.set_locks(static_cast<uint32_t>(getpid()));
+    fmt::print("{} locks\n", memory.geometry().shards);
     std::fflush(stdout);
     while (std::getchar() != EOF) continue;
-    set_all(0);
+    memory.set_locks(0);
     return 0;
 }
 

@@ -10,11 +10,7 @@
 #include <stdexcept>
 #include <string>
 
-#include <sys/shm.h>
-
-#include <fstream>
-
-#include "control/store/store_layout.h"
+#include "control/store/store.h"
 
 namespace keyrail::testing {
 
@@ -22,7 +18,6 @@ class TempStore {
   public:
     explicit TempStore(uint64_t size = 4 << 20) : size_(size), store_(make()) {}
     ~TempStore() {
-        if (memory_ != nullptr) shmdt(memory_);
         std::error_code ignored;
         std::filesystem::remove_all(directory_, ignored);
     }
@@ -32,20 +27,13 @@ class TempStore {
     Store& operator*() { return store_; }
     Store* operator->() { return &store_; }
     [[nodiscard]] std::string path() const { return directory_ + "/store"; }
-    /// Its memory attached once more, as a server process has it that does what it likes.
-    uint8_t* memory() {
-        if (memory_ != nullptr) return memory_;
-        layout::StoreReference reference{};
-        std::ifstream(path()).read(reinterpret_cast<char*>(&reference), sizeof reference);
-        void* const base = shmat(reference.shmid, nullptr, 0);
-        if (base == reinterpret_cast<void*>(-1)) throw std::runtime_error("shmat failed");
-        return memory_ = static_cast<uint8_t*>(base);
-    }
     [[nodiscard]] uint64_t size() const { return size_; }
     /// As an agent does that was restarted, with another size perhaps, while a server runs.
     void reattach(uint64_t size = 0) {
         const auto server = Store::open(path());
-        { const Store gone = std::move(store_); }
+        {
+            const Store gone = std::move(store_);
+        }
         if (size != 0) size_ = size;
         store_ = make();
     }
@@ -64,7 +52,6 @@ class TempStore {
 
     std::string directory_;
     uint64_t size_;
-    uint8_t* memory_ = nullptr;
     Store store_;
 };
 

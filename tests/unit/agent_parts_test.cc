@@ -186,6 +186,8 @@ ServiceEndpoint at(std::initializer_list<uint8_t> address, uint16_t port) {
 TEST(Assignment, TellsTheServersThePoliciesOfTheServices) {
     chassis::Keys keys = good_keys();
     keys.mutable_services(0)->set_tickets(chassis::ServiceOnBlade::REUSABLE);
+    keys.mutable_services(0)->set_early_data(true);
+    keys.mutable_services(1)->set_tickets(chassis::ServiceOnBlade::EARLY_DATA_ONCE);
     keys.mutable_services(1)->set_early_data(true);
     keys.mutable_services(1)->set_id_context("shop");
     const auto read = Assignment::from(keys, 3);
@@ -194,17 +196,18 @@ TEST(Assignment, TellsTheServersThePoliciesOfTheServices) {
     const SessionPolicy& first = control.services[control.slot_of(at({0xff, 0xff, 198, 51, 100, 1}, 443))];
     EXPECT_EQ(first.service, service_id("s443"));
     EXPECT_EQ(first.lifetime_s, 443U);
-    EXPECT_FALSE(first.single_use);
+    EXPECT_EQ(first.tickets, Tickets::kReusable);
+    EXPECT_FALSE(first.early_data) << "it could be replayed";
     EXPECT_FALSE(first.has_id_context);
     const SessionPolicy& second = control.services[control.slot_of(
         at({0x20, 0x01, 0x0d, 0xb8, 0x01, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1}, 8443))];
     EXPECT_EQ(second.service, service_id("s8443"));
-    EXPECT_TRUE(second.single_use && second.early_data && second.has_id_context);
+    EXPECT_TRUE(second.tickets == Tickets::kEarlyDataOnce && second.early_data && second.has_id_context);
     EXPECT_NE(second.id_context[0], 0);
     const SessionPolicy& unknown = control.services[0];
     EXPECT_EQ(unknown.service, 0U);
     EXPECT_EQ(unknown.lifetime_s, 443U) << "the strictest of all";
-    EXPECT_TRUE(unknown.single_use && !unknown.early_data && !unknown.has_id_context);
+    EXPECT_TRUE(unknown.tickets == Tickets::kEarlyDataOnce && !unknown.early_data && !unknown.has_id_context);
 }
 
 TEST(Assignment, TheOnlyServiceIsMeantWhereNoneIsSeen) {

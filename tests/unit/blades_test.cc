@@ -207,7 +207,7 @@ TEST_F(BladesTest, KeysOfABlade) {
     EXPECT_EQ(keys.services(0).name(), "www");
     EXPECT_TRUE(keys.services(0).hold());
     EXPECT_EQ(keys.services(0).session_lifetime_s(), 7200u);
-    EXPECT_EQ(keys.services(0).tickets(), chassis::ServiceOnBlade::SINGLE_USE);
+    EXPECT_EQ(keys.services(0).tickets(), chassis::ServiceOnBlade::EARLY_DATA_ONCE);
     EXPECT_FALSE(keys.services(0).early_data());
     ASSERT_EQ(keys.peers_size(), 1);
     EXPECT_EQ(keys.peers(0).address(), "10.77.0.12:7401");

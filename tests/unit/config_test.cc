@@ -146,8 +146,8 @@ TEST_F(ConfigTest, GoodOne) {
     EXPECT_FALSE(config->services[1].by_session);
     EXPECT_EQ(config->services[0].binding, Binding::automatic);
     EXPECT_EQ(config->services[0].hello_limit, 16384u);
-    EXPECT_TRUE(config->services[0].single_use && !config->services[0].early_data);
-    EXPECT_TRUE(config->services[2].single_use && config->services[2].early_data);
+    EXPECT_TRUE(config->services[0].tickets == TicketUse::early_data_once && !config->services[0].early_data);
+    EXPECT_TRUE(config->services[2].tickets == TicketUse::single_use && config->services[2].early_data);
     EXPECT_EQ(config->services[2].id_context, "shop");
     EXPECT_EQ(config->services[2].binding, Binding::early);
     EXPECT_EQ(config->services[2].hello_limit, 65536u);
@@ -280,7 +280,7 @@ INSTANTIATE_TEST_SUITE_P(
         Mistake{"TicketKeyNoHex", "0eFf", "0eFg", 48, "32 hex digits"},
         Mistake{"TicketKeyTooShort", "0eFf", "0e", 48, "32 hex digits"},
         Mistake{"TicketKeyOfNobody", "blade = 2", "blade = 7", 49, "names blade 7"},
-        Mistake{"Tickets", "\"single-use\"", "\"single\"", 44, "\"reusable\""},
+        Mistake{"Tickets", "\"single-use\"", "\"single\"", 44, "\"early-data-once\""},
         Mistake{"EarlyDataReplayed", "\"single-use\"", "\"reusable\"", 45, "could be replayed"},
         Mistake{"IdContext", "\"shop\"", "\"a b\"", 46, "name of a group"},
         Mistake{"BadName", "\"one\"", "\"one two\"", 17, "letters, digits"},

@@ -146,10 +146,14 @@ TEST(SessionCodec, PolicyOfTheService) {
     ASSERT_TRUE(encode(newer.get(), {}, policy, kNow, record));
     EXPECT_TRUE(record.single_use);
     EXPECT_EQ(record.service, service_id("www"));
-    policy.single_use = false;
+    for (const Tickets tickets : {Tickets::kEarlyDataOnce, Tickets::kReusable}) {
+        policy.tickets = tickets;
+        ASSERT_TRUE(encode(newer.get(), {}, policy, kNow, record));
+        EXPECT_FALSE(record.single_use);
+    }
     ASSERT_TRUE(encode(newer.get(), {}, policy, kNow, record));
     EXPECT_FALSE(record.single_use);
-    policy.single_use = true;
+    policy.tickets = Tickets::kSingleUse;
     ASSERT_TRUE(encode(older.get(), {}, policy, kNow, record));
     EXPECT_FALSE(record.single_use) << "its name never changes";
 }

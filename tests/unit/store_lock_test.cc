@@ -12,6 +12,7 @@
 #include <functional>
 #include <thread>
 
+#include "tests/support/store_memory.h"
 #include "tests/support/temp_store.h"
 
 namespace keyrail {
@@ -19,6 +20,7 @@ namespace {
 
 using testing::fill;
 using testing::name_of;
+using testing::StoreMemory;
 using testing::TempStore;
 using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
@@ -59,9 +61,7 @@ class StoreLock : public ::testing::Test {
         waitpid(child, nullptr, 0);
         child = -1;
     }
-    [[nodiscard]] LockHold::Outcome take() const {
-        return LockHold(shared.lock, shared.stuck).outcome();
-    }
+    [[nodiscard]] LockHold::Outcome take() const { return LockHold(shared.lock, shared.stuck).outcome(); }
 
     Shared& shared;
     pid_t child = -1;
@@ -160,13 +160,8 @@ TEST(StoreLocks, HeldByAHostileProcess) {
         fill(record, i * 2, 150);
         ASSERT_EQ(store->put(record), Store::Put::kStored);
     }
-    const StoreGeometry geometry = layout::geometry_of(store.size());
-    const auto lock_of = [&](uint32_t shard) -> LockWord& {
-        return reinterpret_cast<layout::ShardHeader*>(store.memory() + layout::kHeaderSize +
-                                                      shard * geometry.shard_bytes)
-            ->lock;
-    };
-    for (uint32_t i = 0; i < geometry.shards; i++) lock_of(i).store(1);  // init holds them: it does not end
+    const StoreMemory memory(store.path());
+    memory.set_locks(1);  // init holds them: it does not end
     const auto begin = Clock::now();
     SessionRecord out;
     for (uint64_t i = 0; i < 1000; i++) {
@@ -174,14 +169,15 @@ TEST(StoreLocks, HeldByAHostileProcess) {
         fill(record, 5000 + i, 150);
         EXPECT_EQ(store->put(record), Store::Put::kUnavailable);
     }
-    for (Store::Cursor cursor; !cursor.done();) EXPECT_TRUE(store->list(cursor, Store::Which::kAll, 100).empty());
+    for (Store::Cursor cursor; !cursor.done();)
+        EXPECT_TRUE(store->list(cursor, Store::Which::kAll, 100).empty());
     Store::JournalCursor journal;
     std::vector<Store::Change> changes;
     store->changes(journal, changes);
     store->sweep(0);
-    EXPECT_EQ(store->shards_held(), geometry.shards);
+    EXPECT_EQ(store->shards_held(), memory.geometry().shards);
     EXPECT_LT(Clock::now() - begin, milliseconds(500)) << "all of that waits once";
-    for (uint32_t i = 0; i < geometry.shards; i++) lock_of(i).store(0);
+    memory.set_locks(0);
     EXPECT_TRUE(store->resume(name_of(2), 0x0303, 5000, out));
 }
 
@@ -193,8 +189,8 @@ TEST(StoreLocks, AStoreWithHeldLocksMakesRoomForANewOne) {
         ASSERT_EQ(store->put(record), Store::Put::kStored);
     }
     auto server = Store::open(store.path());
-    auto* const first = reinterpret_cast<layout::ShardHeader*>(store.memory() + layout::kHeaderSize);
-    first->lock.store(1);
+    const StoreMemory memory(store.path());
+    memory.lock(0).store(1);
     const uint32_t held = store->shards_held();
     EXPECT_EQ(held, 1U);
     ASSERT_TRUE(store->renew(store.path(), ""));
@@ -203,7 +199,7 @@ TEST(StoreLocks, AStoreWithHeldLocksMakesRoomForANewOne) {
     const uint64_t carried = store->replaced()->carried;
     EXPECT_GT(carried, 850U);
     EXPECT_LT(carried, 1000U);
-    first->lock.store(0);  // it goes on: what it has is no use to anybody
+    memory.lock(0).store(0);  // it goes on: what it has is no use to anybody
     ASSERT_TRUE(server->retired());
     uint64_t here = 0;
     for (uint64_t i = 0; i < 1000; i++) {

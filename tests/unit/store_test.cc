@@ -20,6 +20,7 @@
 #include <thread>
 
 #include "control/store/store_shard.h"
+#include "tests/support/store_memory.h"
 #include "tests/support/temp_store.h"
 
 namespace keyrail {
@@ -27,6 +28,7 @@ namespace {
 
 using testing::fill;
 using testing::name_of;
+using testing::StoreMemory;
 using testing::TempStore;
 using testing::whole;
 
@@ -242,7 +244,8 @@ TEST(StoreSuccessor, NothingIsLeftInTheOldOne) {
     SessionRecord record;
     ASSERT_TRUE(store->copy(name_of(7), record));
     const std::string_view secret(reinterpret_cast<const char*>(record.der.data()), 64);
-    const std::string_view content(reinterpret_cast<const char*>(store.memory()), 4 << 20);
+    const StoreMemory memory(store.path());
+    const std::string_view content(reinterpret_cast<const char*>(memory.bytes()), memory.size());
     ASSERT_NE(content.find(secret), std::string::npos);
     store.reattach(8 << 20);
     EXPECT_EQ(content.find(secret), std::string::npos);
@@ -252,7 +255,7 @@ TEST(StoreSuccessor, OneOfAnotherLayoutIsLeftEmptyHandedAndSaid) {
     TempStore store(4 << 20);
     put(*store, 1, 100);
     auto server = Store::open(store.path());
-    reinterpret_cast<layout::StoreHeader*>(store.memory())->version++;
+    StoreMemory(store.path()).header().version++;
     store.reattach();
     ASSERT_TRUE(store->replaced());
     EXPECT_FALSE(store->replaced()->readable);
@@ -265,7 +268,8 @@ TEST(StoreSuccessor, OneThatIsNoneIsTakenBack) {
     TempStore store;
     put(*store, 2, 100);
     auto server = Store::open(store.path());
-    auto& header = *reinterpret_cast<layout::StoreHeader*>(store.memory());
+    const StoreMemory memory(store.path());
+    auto& header = memory.header();
     header.retired.store(1);
     header.token.fill(9);
     EXPECT_TRUE(server->retired());
@@ -316,8 +320,8 @@ TEST(StoreGuests, UseItAndCannotMakeItSmaller) {
         return shmctl(reference.shmid, IPC_STAT, &status) == 0 &&
                shmctl(reference.shmid, IPC_SET, &status) == 0;
     }));
-    EXPECT_FALSE(as_worker(guests->gr_gid,
-                           [&] { return shmctl(reference.shmid, SHM_UNLOCK, nullptr) == 0; }));
+    EXPECT_FALSE(
+        as_worker(guests->gr_gid, [&] { return shmctl(reference.shmid, SHM_UNLOCK, nullptr) == 0; }));
     EXPECT_TRUE(as_worker(guests->gr_gid, [&] {  // all that is left: to make it empty
         void* const base = shmat(reference.shmid, nullptr, 0);
         return madvise(base, 4 << 20, MADV_REMOVE) == 0;
@@ -358,7 +362,8 @@ TEST(Store, FreedSecretsAreWiped) {
     std::memcpy(record.der.data(), kMark.data(), kMark.size());
     std::memcpy(record.der.data() + 2900, kMark.data(), kMark.size());
     ASSERT_EQ(store->put(record), Store::Put::kStored);
-    const std::string_view content(reinterpret_cast<const char*>(store.memory()), store.size());
+    const StoreMemory memory(store.path());
+    const std::string_view content(reinterpret_cast<const char*>(memory.bytes()), memory.size());
     EXPECT_NE(content.find(kMark), std::string::npos);
     EXPECT_TRUE(store->erase(record.name));
     EXPECT_EQ(content.find(kMark), std::string::npos);
@@ -432,6 +437,40 @@ TEST(Store, CostsGoWithTheService) {
     ASSERT_EQ(store->costs().size(), 1U) << "another service begins at nothing";
 }
 
+TEST(Store, EarlyDataIsSpentOnceWhereverTheSessionGoes) {
+    TempStore here, there;
+    SessionRecord record;
+    fill(record, 13, 150);
+    record.single_use = record.early_data_spent = false;
+    ASSERT_EQ(here->put(record), Store::Put::kStored);
+    ASSERT_TRUE(here->take(record.name, record));
+    EXPECT_FALSE(here->spend_early_data(record.name)) << "it is under way";
+    ASSERT_EQ(there->put(record), Store::Put::kStored);
+    EXPECT_FALSE(here->spend_early_data(record.name));
+    SessionRecord out;
+    for (int i = 0; i < 3; i++) EXPECT_TRUE(there->resume(record.name, 0x0304, 5000, out));
+    EXPECT_TRUE(there->spend_early_data(record.name));
+    EXPECT_FALSE(there->spend_early_data(record.name));
+    ASSERT_TRUE(there->take(record.name, record));
+    EXPECT_TRUE(record.early_data_spent);
+    ASSERT_EQ(here->put(record), Store::Put::kStored);
+    EXPECT_FALSE(here->spend_early_data(record.name)) << "also when it is back";
+    EXPECT_TRUE(here->resume(record.name, 0x0304, 5000, out));
+}
+
+TEST(Store, ATicketResumesAsOftenAsAFullHandshakeMayBeUsed) {
+    TempStore store;
+    SessionRecord record, out;
+    fill(record, 13, 150);
+    record.single_use = false;
+    record.uses = kMostUses - 1;
+    ASSERT_EQ(store->put(record), Store::Put::kStored);
+    EXPECT_TRUE(store->resume(record.name, 0x0304, 5000, out));
+    ASSERT_TRUE(store->advance(record.name, kMostUses - 1, {}));
+    EXPECT_FALSE(store->resume(record.name, 0x0304, 5000, out));
+    EXPECT_FALSE(store->contains(record.name));
+}
+
 TEST(Store, UsesOfAReusableSessionFormOneChain) {
     TempStore store;
     put(*store, 2, 150);
@@ -444,13 +483,14 @@ TEST(Store, UsesOfAReusableSessionFormOneChain) {
     EXPECT_FALSE(store->advance(name_of(3), 0, second));
 }
 
-/// Scribbles over all of it, locks and header included, as a hostile server worker could: nothing may crash or
-/// hang.
+/// Scribbles over all of it, locks and header included, as a hostile server worker could: nothing may crash
+/// or hang.
 TEST(Store, SurvivesGarbage) {
     std::mt19937_64 random(20);
     TempStore store(1 << 20);
-    uint8_t* const base = store.memory();
-    const StoreGeometry geometry = layout::geometry_of(store.size());
+    const StoreMemory memory(store.path());
+    uint8_t* const base = memory.bytes();
+    const StoreGeometry& geometry = memory.geometry();
     for (int round = 0; round < 3000; round++) {
         for (int i = 0; i < 20; i++) put(*store, random() % 4000, static_cast<uint16_t>(1 + random() % 2000));
         for (int i = 0; i < 5; i++) {

@@ -284,17 +284,23 @@ class Reader {
 
     void read_tickets(ServiceConfig& service, TomlTable& table) {
         if (const auto tickets = table.text("tickets", Need::optional)) {
-            service.single_use = tickets->value != "reusable";
-            if (service.single_use && tickets->value != "single-use")
-                errors_.add(tickets->line, "'tickets' is '{}'; write \"single-use\" or \"reusable\"",
+            static const std::map<std::string, TicketUse> known = {
+                {"early-data-once", TicketUse::early_data_once},
+                {"single-use", TicketUse::single_use},
+                {"reusable", TicketUse::reusable}};
+            if (const auto found = known.find(tickets->value); found != known.end())
+                service.tickets = found->second;
+            else
+                errors_.add(tickets->line,
+                            "'tickets' is '{}'; write \"early-data-once\", \"single-use\" or \"reusable\"",
                             tickets->value);
         }
         if (const auto early = table.boolean("early_data", Need::optional)) {
             service.early_data = early->value;
-            if (service.early_data && !service.single_use)
+            if (service.early_data && service.tickets == TicketUse::reusable)
                 errors_.add(early->line,
                             "early data with reusable tickets could be replayed (RFC 8446 section 8); write "
-                            "tickets = \"single-use\" or early_data = false");
+                            "tickets = \"early-data-once\" or early_data = false");
         }
         if (const auto group = table.text("id_context", Need::optional)) {
             service.id_context = group->value;

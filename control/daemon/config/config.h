@@ -43,6 +43,8 @@ enum class Binding : uint8_t {
 };
 
 /// Where sealed sessions are kept, for when their holder is dead (control/repository).
+/// How often a ticket of TLS 1.3 resumes: store_control.h.
+enum class TicketUse : uint8_t { early_data_once, single_use, reusable };
 enum class RepositoryKind : uint8_t { none, lmdb, redis };
 inline constexpr uint16_t kAgentPort = 7401;  // unless the configuration says otherwise
 
@@ -70,8 +72,8 @@ struct ServiceConfig {
     std::chrono::microseconds hello_timeout{100'000};
     uint32_t hello_limit = 16 * 1024;  // bytes
     std::chrono::seconds session_lifetime{7200};
-    bool single_use = true;   // tickets = "single-use"; false: "reusable"
-    bool early_data = false;  // only with single-use tickets
+    TicketUse tickets = TicketUse::early_data_once;
+    bool early_data = false;  // never with reusable tickets
     std::string id_context;   // "": the application's own; else the group whose sites share sessions
     RepositoryKind repository = RepositoryKind::none;
 

@@ -108,6 +108,14 @@ link::Snapshot make_snapshot(const Config& config, const Secrets& secrets, const
     return snapshot;
 }
 
+namespace {
+chassis::ServiceOnBlade::Tickets tickets_of(TicketUse use) {
+    if (use == TicketUse::single_use) return chassis::ServiceOnBlade::SINGLE_USE;
+    if (use == TicketUse::reusable) return chassis::ServiceOnBlade::REUSABLE;
+    return chassis::ServiceOnBlade::EARLY_DATA_ONCE;
+}
+}  // namespace
+
 chassis::Keys make_keys(const Config& config, const Secrets& secrets, uint16_t blade) {
     chassis::Keys keys;
     keys.set_blade_id(blade);
@@ -132,8 +140,7 @@ chassis::Keys make_keys(const Config& config, const Secrets& secrets, uint16_t b
         out.set_port(service.port);
         out.set_hold(service.by_session);
         out.set_session_lifetime_s(static_cast<uint32_t>(service.session_lifetime.count()));
-        out.set_tickets(service.single_use ? chassis::ServiceOnBlade::SINGLE_USE
-                                           : chassis::ServiceOnBlade::REUSABLE);
+        out.set_tickets(tickets_of(service.tickets));
         out.set_early_data(service.early_data);
         out.set_id_context(service.id_context);
         out.set_repository(service.repository != RepositoryKind::none);
