@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// How long to wait before the next attempt to connect: longer each time, at most a second, and never the same
-// for two agents, so that a keyraild that comes back is not met by all of them at once.
+// How long to wait before the next attempt to connect: longer each time, and never the same for two agents,
+// so that a keyraild that comes back is not met by all of them at once. At most a second while nobody is
+// there; at most some seconds where somebody is, and turns us away.
 #pragma once
 
 #include <algorithm>
@@ -12,11 +13,11 @@ namespace keyrail {
 class Backoff {
   public:
     using Duration = std::chrono::milliseconds;
-    static constexpr Duration kFirst{50}, kMost{1000};
+    static constexpr Duration kFirst{50}, kMost{1000}, kMostTurnedAway{5000};
 
-    Duration next() {
-        const auto most = limit_;
-        limit_ = std::min(limit_ * 2, kMost);
+    Duration next(Duration longest = kMost) {
+        const auto most = std::min(limit_, longest);
+        limit_ = std::min(most * 2, longest);
         return Duration(
             std::uniform_int_distribution<Duration::rep>(most.count() / 2, most.count())(random_));
     }

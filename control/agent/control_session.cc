@@ -12,6 +12,7 @@
 
 #include "chassis.pb.h"
 #include "control/agent/backoff.h"
+#include "control/protocol/seldom.h"
 
 namespace keyrail {
 
@@ -33,19 +34,23 @@ struct ControlSession::Impl {
     bool stopped = false;
 
     asio::awaitable<void> keep(std::shared_ptr<Impl> self);
-    asio::awaitable<void> use();
+    asio::awaitable<bool> use();
 };
 
-asio::awaitable<void> ControlSession::Impl::use() {
+/// False: the connection ended before a word of keyraild. Anybody with a certificate of the chassis gets that
+/// far; only its first message says that it lets us in.
+asio::awaitable<bool> ControlSession::Impl::use() {
     const ChannelPtr mine = channel;
+    bool let_in = false;
     co_await events.connected(mine);
     for (;;) {
         auto message = co_await mine->receive();
-        if (stopped) co_return;
+        if (stopped) co_return let_in;
         if (!message) {
-            spdlog::warn("control: {}", message.error().message);
+            if (let_in) spdlog::warn("control: {}", message.error().message);
             break;
         }
+        if (!std::exchange(let_in, true)) spdlog::info("control: connected to {}", mine->name());
         if (!message->has_ping()) {
             events.message(*message);
             wipe(*message);
@@ -57,25 +62,35 @@ asio::awaitable<void> ControlSession::Impl::use() {
         (void)mine->send(std::move(pong));  // a channel that is broken shows in receive()
     }
     channel = nullptr;
+    co_return let_in;
 }
 
 asio::awaitable<void> ControlSession::Impl::keep([[maybe_unused]] std::shared_ptr<Impl> self) {
+    static const std::string kAway = "turned away", kNobody = "nobody";
     Backoff backoff;
-    bool said = false;
+    Seldom log;
     while (!stopped) {
         auto connected = co_await connect_channel(executor, tls, control, Identity::control());
         if (stopped) break;
+        auto longest = Backoff::kMost;
         if (connected) {
-            spdlog::info("control: connected to {}", (*connected)->name());
             channel = *connected;
-            backoff.reset();
-            said = false;
-            co_await use();
-        } else if (!std::exchange(said, true)) {
-            spdlog::warn("control: {}; trying on", connected.error().message);
+            if (co_await use()) {
+                backoff.reset();
+                log = {};
+            } else {
+                longest = Backoff::kMostTurnedAway;
+                if (const auto times = log.happened(kAway); times && !stopped)
+                    spdlog::warn(
+                        "control: {} turns this blade away{}: it was revoked, or is not in keyraild's "
+                        "configuration; keyraild's log says which; trying on",
+                        (*connected)->name(), times_text(*times));
+            }
+        } else if (const auto times = log.happened(kNobody)) {
+            spdlog::warn("control: {}{}; trying on", connected.error().message, times_text(*times));
         }
         asio::error_code ignored;
-        pause.expires_after(backoff.next());
+        pause.expires_after(backoff.next(longest));
         if (!stopped) co_await pause.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
     }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // keyrail-agent: one per blade. Exit status: 0 fine, 1 something is wrong (said on stderr), 3 (of --check)
 // the kernel cannot do late binding.
+#include <openssl/crypto.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 #include <sys/prctl.h>
@@ -13,6 +14,7 @@
 #include "control/agent/agent.h"
 #include "control/agent/join.h"
 #include "control/agent/kernel_checks.h"
+#include "control/agent/token_source.h"
 #include "control/protocol/event_loop.h"
 
 namespace {
@@ -34,8 +36,19 @@ int check() {
     return status;
 }
 
-int do_join(const JoinWish& wish) {
+int do_join(JoinWish wish, const std::string& token_file, const std::string& argument) {
+    if (!argument.empty() && argument != "-")
+        return complain(
+            "a token is not given as an argument: every user of this machine can read those. Make a new one "
+            "with "
+            "'keyrail blade enroll', for this one may have been seen, and give it by 'keyrail-agent join "
+            "--token-file FILE', on standard input, or in the environment as KEYRAIL_JOIN_TOKEN",
+            kFailed);
+    auto token = read_token(token_file.empty() ? argument : token_file);
+    if (!token) return complain(token.error().message, kFailed);
+    wish.token = std::move(*token);
     const auto written = join_chassis(wish);
+    OPENSSL_cleanse(wish.token.data(), wish.token.size());
     if (!written) return complain(written.error().message, kFailed);
     for (const auto& file : *written) fmt::print("{}\n", file.string());
     fmt::print(stderr, "this machine is a blade now; start: keyrail-agent --config {}\n",
@@ -70,14 +83,19 @@ int main(int argc, char** argv) {
     app.add_flag("--detach", detach, "take the accept program off the interface and end");
     JoinWish wish{"", "/etc/keyrail/agent.toml", ""};
     CLI::App* join = app.add_subcommand("join", "become a blade of the chassis that made this token");
-    join->add_option("token", wish.token, "from 'keyrail blade enroll'")->required();
+    std::string token_file, argument;
+    join->add_option(
+        "--token-file", token_file,
+        "has the token of 'keyrail blade enroll', alone or as KEYRAIL_JOIN_TOKEN=TOKEN; '-': standard "
+        "input (default: the environment's KEYRAIL_JOIN_TOKEN, else standard input)");
+    join->add_option("argument", argument, "'-': the token comes on standard input")->option_text("[-]");
     join->add_option("--config", wish.config,
                      "written, with its certificate beside it; one that is there is kept")
         ->capture_default_str();
     join->add_option("--interface", wish.interface,
                      "where clients' segments arrive (default: the backplane)");
     CLI11_PARSE(app, argc, argv);
-    if (*join) return do_join(wish);
+    if (*join) return do_join(std::move(wish), token_file, argument);
     spdlog::set_default_logger(spdlog::stderr_logger_st("keyrail-agent"));
     spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%e %l %v");
     if (only_check) return check();

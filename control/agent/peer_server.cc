@@ -6,6 +6,7 @@
 #include <set>
 
 #include "chassis.pb.h"
+#include "control/protocol/seldom.h"
 
 namespace keyrail {
 
@@ -15,16 +16,24 @@ struct PeerServer::Impl {
     PeerBlades blades;
     std::set<ChannelPtr> channels;  // being served
     bool stopped = false;
+    Seldom log;
 
     asio::awaitable<void> serve(std::shared_ptr<Impl> alive, ChannelPtr channel);
     /// The blade is known, but this is not a certificate of it that is good.
     [[nodiscard]] bool outdated(const Channel& channel) const;
     void take(const ChannelPtr& channel, chassis::Envelope& message) const;
+    void turned_away(const std::string& what, const std::string& text);
 };
 
 bool PeerServer::Impl::outdated(const Channel& channel) const {
     const auto known = blades.find(channel.peer().blade);
     return known != blades.end() && !known->second.accepts(channel.peer_certificate());
+}
+
+/// `what`: without the port, which is another one each time.
+void PeerServer::Impl::turned_away(const std::string& what, const std::string& text) {
+    if (const auto times = log.happened(what))
+        spdlog::warn("peers: not let in{}: {}", times_text(*times), text);
 }
 
 void PeerServer::Impl::take(const ChannelPtr& channel, chassis::Envelope& message) const {
@@ -40,11 +49,13 @@ asio::awaitable<void> PeerServer::Impl::serve([[maybe_unused]] std::shared_ptr<I
                                               ChannelPtr channel) {
     if (stopped) co_return;
     if (!channel->peer().is_blade() || channel->peer().blade == self) {
-        spdlog::warn("peers: {} is not let in: only other blades send sessions", channel->name());
+        turned_away(channel->peer().text(),
+                    fmt::format("{}: only other blades send sessions", channel->name()));
         co_return;
     }
     if (outdated(*channel)) {
-        spdlog::warn("peers: {} is not let in: its certificate is not good any more", channel->name());
+        turned_away(channel->peer().text() + " outdated",
+                    fmt::format("{}: its certificate is not good any more", channel->name()));
         co_return;
     }
     channels.insert(channel);
@@ -86,7 +97,7 @@ Result<std::unique_ptr<PeerServer>> PeerServer::open(asio::any_io_executor execu
     auto listener = Listener::open(
         std::move(executor), std::move(tls), at,
         [impl](ChannelPtr channel) { return impl->serve(impl, std::move(channel)); },
-        [](const Error& error) { spdlog::warn("peers: not let in: {}", error.message); });
+        [impl](const Error& error) { impl->turned_away("somebody", error.message); });
     if (!listener) return tl::make_unexpected(listener.error());
     return std::unique_ptr<PeerServer>(new PeerServer(impl, *listener));
 }

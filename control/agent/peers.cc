@@ -12,6 +12,7 @@
 
 #include "chassis.pb.h"
 #include "control/agent/backoff.h"
+#include "control/protocol/seldom.h"
 
 namespace keyrail {
 
@@ -26,6 +27,7 @@ struct Peers::Impl : std::enable_shared_from_this<Peers::Impl> {
         PeerBlade is;
         ChannelPtr channel;
         asio::steady_timer pause;
+        Seldom log;
         bool gone = false;  // not configured any more
     };
     using PeerPtr = std::shared_ptr<Peer>;
@@ -47,7 +49,8 @@ asio::awaitable<void> Peers::Impl::use(PeerPtr peer) {
         const auto message = co_await peer->channel->receive();
         if (peer->gone) co_return;
         if (!message) {
-            spdlog::warn("peers: {}", message.error().message);
+            if (const auto times = peer->log.happened("lost"))
+                spdlog::warn("peers: {}{}", message.error().message, times_text(*times));
             break;
         }
         events.message(peer->blade, *message);
@@ -58,7 +61,6 @@ asio::awaitable<void> Peers::Impl::use(PeerPtr peer) {
 
 asio::awaitable<void> Peers::Impl::keep([[maybe_unused]] std::shared_ptr<Impl> self, PeerPtr peer) {
     Backoff backoff;
-    bool said = false;
     while (!peer->gone) {
         auto connected =
             co_await connect_channel(executor, tls, peer->is.address, Identity::of_blade(peer->blade));
@@ -66,13 +68,15 @@ asio::awaitable<void> Peers::Impl::keep([[maybe_unused]] std::shared_ptr<Impl> s
         if (connected && !peer->is.accepts((*connected)->peer_certificate()))
             connected = fail("{}: its certificate is not good any more", (*connected)->name());
         if (connected) {
-            spdlog::info("peers: connected to {}", (*connected)->name());
+            if (peer->log.happened("connected")) spdlog::info("peers: connected to {}", (*connected)->name());
             peer->channel = *connected;
+            const auto since = std::chrono::steady_clock::now();
             co_await use(peer);
-            backoff.reset();
-            said = false;
-        } else if (!std::exchange(said, true)) {
-            spdlog::warn("peers: {}; trying on", connected.error().message);
+            // A peer that does not know us hangs up at once, and one that does says nothing until it is
+            // asked.
+            if (std::chrono::steady_clock::now() - since > Backoff::kMost) backoff.reset();
+        } else if (const auto times = peer->log.happened("nobody")) {
+            spdlog::warn("peers: {}{}; trying on", connected.error().message, times_text(*times));
         }
         asio::error_code ignored;
         peer->pause.expires_after(backoff.next());

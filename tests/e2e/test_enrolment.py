@@ -25,11 +25,12 @@ def test_revoked_and_let_in_again(chassis: Chassis, tmp_path: Path) -> None:
             assert outcome.resumed == (blade != "blade3"), (blade, outcome)
     finally:
         token = chassis.keyrail("blade", "enroll", "3")["token"]
-        in_host("blade3", [str(BINARIES / "keyrail-agent"), "join", token, "--config",
+        (tmp_path / "token").write_text(token)
+        in_host("blade3", [str(BINARIES / "keyrail-agent"), "join", "--token-file", str(tmp_path / "token"), "--config",
                            str(directory("blade3") / "agent.toml")])
         lab("restart", "blade3", "keyrail-agent")
     chassis.wait_for_states("up")
-    again = in_host("blade3", ["sh", "-c", f"{BINARIES}/keyrail-agent join {token} --config {tmp_path}/agent.toml 2>&1"],
+    again = in_host("blade3", ["sh", "-c", f"{BINARIES}/keyrail-agent join --token-file {tmp_path}/token --config {tmp_path}/agent.toml 2>&1"],
                     check=False)
     assert "was used already" in again, again
     assert resumed(curl.connect("1.3", 6)) == 5

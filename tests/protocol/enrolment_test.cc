@@ -31,12 +31,19 @@ class KeyraildEnrolment : public KeyraildBench {
         std::string text;
     };
     Joined join(const std::string& text) {
+        const auto token = chassis.directory() / "token";
+        std::ofstream(token) << text << "\n";
+        return join(std::vector<std::string>{"--token-file", token.string()});
+    }
+    Joined join(std::vector<std::string> how) {
         fs::create_directories(machine());
         const auto log = chassis.directory() / "join";
         fs::remove(log);
-        Process process({std::getenv("KR_AGENT"), "join", text, "--config",
-                         (machine() / "agent.toml").string(), "--interface", "lo"},
-                        log);
+        std::vector<std::string> words = {
+            std::getenv("KR_AGENT"), "join", "--config", (machine() / "agent.toml").string(),
+            "--interface",           "lo"};
+        words.insert(words.end(), how.begin(), how.end());
+        Process process(words, log);
         EXPECT_TRUE(until([&] { return process.ended(); }, 15'000));
         return {process.wait(), process.log()};
     }
@@ -106,6 +113,34 @@ TEST_F(KeyraildEnrolment, TheWrittenConfigurationRunsAnAgent) {
         until([&] { return daemon->log().find("is not let in: it was revoked") != std::string::npos; }));
     agent.signal(SIGTERM);
     EXPECT_TRUE(until([&] { return agent.ended(); }));
+}
+
+/// Every user of a machine can read the arguments of every process.
+TEST_F(KeyraildEnrolment, ATokenIsNotAnArgument) {
+    start_whole();
+    const auto fresh = [&] { return token({"7", "--pools", "web", "--address", "127.0.1.7"}); };
+    const Joined refused = join(std::vector{fresh()});
+    EXPECT_EQ(refused.status, 1);
+    EXPECT_THAT(refused.text, HasSubstr("--token-file"));
+    EXPECT_FALSE(fs::exists(machine() / "blade-7.key"));
+    ::setenv("KEYRAIL_JOIN_TOKEN", fresh().c_str(), 1);
+    const Joined by_environment = join(std::vector<std::string>{});
+    ::unsetenv("KEYRAIL_JOIN_TOKEN");
+    EXPECT_EQ(by_environment.status, 0) << by_environment.text;
+    EXPECT_EQ(join("# of systemd\nKEYRAIL_JOIN_TOKEN=\"" + fresh() + "\"\nOTHER=1").status, 0);
+    const auto given = chassis.directory() / "given";
+    std::ofstream(given) << fresh();
+    const int kept = ::dup(STDIN_FILENO), in = ::open(given.c_str(), O_RDONLY);
+    ::dup2(in, STDIN_FILENO);
+    const Joined by_input = join(std::vector<std::string>{});
+    ::dup2(kept, STDIN_FILENO);
+    ::close(in);
+    ::close(kept);
+    EXPECT_EQ(by_input.status, 0) << by_input.text;
+    EXPECT_THAT(join("").text, HasSubstr("there is no token"));
+    EXPECT_THAT(join(std::string(100'000, 'x')).text, HasSubstr("more than a token"));
+    EXPECT_THAT(join(std::vector<std::string>{"--token-file", "/nonexistent"}).text,
+                HasSubstr("No such file"));
 }
 
 TEST_F(KeyraildEnrolment, TokensThatAreNoneAndOtherChassis) {

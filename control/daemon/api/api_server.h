@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// HTTP/JSON over a unix socket that only its owner may use (0600), and what all may see over TCP. A few
-// threads parse HTTP; what is asked is answered on the daemon's own thread, so the daemon needs no locks.
+// HTTP/JSON over a unix socket that only its owner may use (0600), and what all may see over TCP. One thread
+// reads HTTP, within bounds (http_request.h): so many connections, each for so long. What is asked is
+// answered on the daemon's own thread, so the daemon needs no locks; an answer that takes long keeps no other
+// one waiting.
 #pragma once
 
 #include <asio/any_io_executor.hpp>
@@ -29,25 +31,27 @@ struct ApiReply {
 class ApiServer {
   public:
     using Handler = std::function<asio::awaitable<ApiReply>(ApiRequest)>;
-    static constexpr std::chrono::seconds kTimeout{5};  // for the daemon's answer
+    static constexpr std::chrono::seconds kTimeout{5};      // for the daemon's answer
+    static constexpr std::chrono::seconds kReadTimeout{5};  // for the whole of a request
+    static constexpr std::chrono::seconds kSendTimeout{10};
+    /// More connections: the one that has been reading its request longest makes room.
+    static constexpr size_t kMaxConnections = 64;
 
     /// Listens on `socket`; a socket file that nobody listens on is replaced. `handler` runs on `executor`.
     static Result<std::unique_ptr<ApiServer>> open(asio::any_io_executor executor,
                                                    std::filesystem::path socket, Handler handler);
-    /// The same on TCP, where anybody may ask: the handler says only what everybody may know.
+    /// The same on TCP, where anybody may ask, and only read: the handler says only what everybody may know.
     static Result<std::unique_ptr<ApiServer>> open(asio::any_io_executor executor, const HostPort& address,
                                                    Handler handler);
-    /// Waits for its threads and removes the socket file.
+    /// Ends its thread and removes the socket file.
     ~ApiServer();
     ApiServer(const ApiServer&) = delete;
     ApiServer& operator=(const ApiServer&) = delete;
 
   private:
     struct Impl;
-    static std::unique_ptr<Impl> make(asio::any_io_executor executor, Handler handler);
-    static std::unique_ptr<ApiServer> run(std::unique_ptr<Impl> impl);
-    explicit ApiServer(std::unique_ptr<Impl> impl);
-    std::unique_ptr<Impl> impl_;
+    explicit ApiServer(std::shared_ptr<Impl> impl);
+    std::shared_ptr<Impl> impl_;
 };
 
 }  // namespace keyrail
