@@ -63,7 +63,7 @@ void to_message(const SessionRecord& record, const ServedServices& served, uint6
     out.set_tls_version(record.tls_version);
     // Not set_session_der(data, size): protobuf makes a string of its own on the way, and does not wipe it.
     out.mutable_session_der()->assign(reinterpret_cast<const char*>(record.der.data()), record.der_size);
-    out.set_id_context(record.id_context.data(), record.id_context_size);
+    out.set_site(record.site.data(), record.site.size());
     out.set_created_ms(record.created_ms);
     out.set_authenticated_ms(record.authenticated_ms);
     out.set_expires_ms(record.expires_ms);
@@ -80,12 +80,12 @@ Result<void> from_message(const chassis::Record& message, const ServedServices& 
                           SessionRecord& out) {
     const std::string& name = message.name();
     const std::string& der = message.session_der();
-    const std::string& context = message.id_context();
+    const std::string& site = message.site();
     const std::string& digest = message.digest();
     if (name.size() != kSessionNameSize) return fail("its name has {} bytes", name.size());
     if (der.empty() || der.size() > kMaxSessionDer)
         return fail("its session has {} bytes; 1 to {} are possible", der.size(), kMaxSessionDer);
-    if (context.size() > kMaxIdContext) return fail("its session id context has {} bytes", context.size());
+    if (site.size() != out.site.size()) return fail("the mark of its site has {} bytes", site.size());
     if (digest.size() != out.digest.size()) return fail("its digest has {} bytes", digest.size());
     if (message.tls_version() < kOldestVersion || message.tls_version() > kNewestVersion)
         return fail("TLS version {:#06x} is not known", message.tls_version());
@@ -94,12 +94,11 @@ Result<void> from_message(const chassis::Record& message, const ServedServices& 
 
     std::ranges::copy(name, out.name.begin());
     std::ranges::copy(digest, out.digest.begin());
+    std::ranges::copy(site, out.site.begin());
     out.tls_version = static_cast<uint16_t>(message.tls_version());
     out.single_use = message.single_use();
     out.early_data_spent = message.early_data_spent();
     out.uses = message.uses();
-    out.id_context_size = static_cast<uint8_t>(context.size());
-    std::memcpy(out.id_context.data(), context.data(), context.size());
     out.der_size = static_cast<uint16_t>(der.size());
     std::memcpy(out.der.data(), der.data(), der.size());
     return {};

@@ -13,6 +13,7 @@
 
 #include "control/hooks/current_store.h"
 #include "control/hooks/digest.h"
+#include "control/hooks/errors.h"
 #include "control/hooks/openssl_calls.h"
 
 namespace keyrail::hooks {
@@ -49,6 +50,7 @@ void advance(SSL* ssl, const Connection& connection) {
 void finish(SSL* ssl, Connection& connection) {
     Store& store = store_of(connection);
     const bool resumed = openssl().SSL_session_reused(ssl) == 1;
+    if (connection.verify_mode < 0) connection.verify_mode = openssl().SSL_get_verify_mode(ssl);
     connection.done = true;
     store.count_handshake(resumed);
     if (resumed && connection.stays) advance(ssl, connection);
@@ -61,6 +63,16 @@ void add_cost(SSL* ssl, const Connection& connection) {
         .add_cost(connection.slot, calls.SSL_version(ssl) == TLS1_3_VERSION,
                   calls.SSL_session_reused(ssl) == 1, connection.cpu_ns,
                   now_ns(CLOCK_MONOTONIC) - connection.began_ns);
+}
+
+/// A session was given for the site that the client seemed to want, but the server changed to another one
+/// after all (SSL_CTX_set_cert_cb and the like come later than SNI): one that asks for certificates, and
+/// would not have had it. There is no way back to a full handshake from here.
+bool welcome(SSL* ssl, Connection& connection) {
+    if (!connection.ours || openssl().SSL_session_reused(ssl) != 1) return true;
+    const Site site = site_at_handshake(ssl, connection);
+    return !site.asks || connection.mark == site.certified ||
+           (connection.mark == site.plain && !site.demands);
 }
 
 void free_connection(void* parent, void* data, CRYPTO_EX_DATA*, int, long, void*) {
@@ -173,6 +185,7 @@ void begin(SSL* ssl, Connection& connection) {
         connection.slot = place ? control.slot_of(*place) : 0;
         connection.policy = control.services[connection.slot];
     });
+    connection.service_seen = place && connection.slot != 0;
     if (place && connection.slot == 0) {  // seen, and none of the services: the strictest policy, but no name
         connection.slot = Connection::kNoSlot;
         connection.policy.service = 0;
@@ -187,6 +200,12 @@ void begin(SSL* ssl, Connection& connection) {
     if (connection.measured) connection.began_ns = now_ns(CLOCK_MONOTONIC);
 }
 
+Site site_at_handshake(SSL* ssl, Connection& connection) {
+    if (!connection.done || connection.verify_mode < 0)
+        connection.verify_mode = openssl().SSL_get_verify_mode(ssl);
+    return site_of(ssl, connection, connection.verify_mode);
+}
+
 Lineage lineage_from(SSL* ssl, const Connection& connection) {
     Lineage lineage;
     if (openssl().SSL_session_reused(ssl) == 1) {
@@ -198,29 +217,41 @@ Lineage lineage_from(SSL* ssl, const Connection& connection) {
 }
 
 HandshakeStep::HandshakeStep(SSL* ssl) : ssl_(ssl), connection_(connection_of(ssl)) {
-    if (connection_ != nullptr && (connection_->done || connection_->in_step)) connection_ = nullptr;
+    if (connection_ != nullptr && ((connection_->done && !connection_->unwelcome) || connection_->in_step))
+        connection_ = nullptr;
     if (connection_ == nullptr) return;
     begin(ssl, *connection_);
     connection_->in_step = true;
     if (connection_->measured) cpu_began_ns_ = now_ns(CLOCK_THREAD_CPUTIME_ID);
 }
 
-HandshakeStep::~HandshakeStep() {
-    if (connection_ == nullptr) return;
+int HandshakeStep::end(int result, int failure) {
+    if (connection_ == nullptr) return result;
     const int error = errno;  // is the caller's
     connection_->in_step = false;
     if (connection_->measured) connection_->cpu_ns += now_ns(CLOCK_THREAD_CPUTIME_ID) - cpu_began_ns_;
-    if (openssl().SSL_is_init_finished(ssl_) != 0) {
-        finish(ssl_, *connection_);
-        if (connection_->measured) add_cost(ssl_, *connection_);
+    {
+        const OwnErrors quiet;
+        if (!welcome(ssl_, *connection_)) connection_->unwelcome = true;
+        if (!connection_->done && openssl().SSL_is_init_finished(ssl_) != 0) {
+            finish(ssl_, *connection_);
+            if (connection_->measured) add_cost(ssl_, *connection_);
+        }
+    }
+    if (connection_->unwelcome) {
+        openssl().ERR_new();
+        openssl().ERR_set_error(ERR_LIB_SSL, SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE, nullptr);
+        result = failure;
     }
     errno = error;
+    return result;
 }
 
 void renew_ticket(SSL* ssl) {
     const auto& calls = openssl();
     Connection* connection = connection_of(ssl);
     if (connection == nullptr || connection->ticket_renewed || calls.SSL_is_init_finished(ssl) == 0) return;
+    const OwnErrors quiet;
     bool wanted = false;
     store_of(*connection).control().read([&](const StoreControl& control) {
         wanted = control.renew_tickets;

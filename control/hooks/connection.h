@@ -5,7 +5,10 @@
 
 #include <openssl/ssl.h>
 
+#include <optional>
+
 #include "control/hooks/session_codec.h"
+#include "control/hooks/site.h"
 #include "control/hooks/ssl_ctx.h"
 #include "control/store/store.h"
 
@@ -22,9 +25,15 @@ struct Connection {
     bool begun = false;
     uint16_t slot = 0;  // of StoreControl::services
     uint16_t port = 0;  // 0: the server reads and writes the socket itself (HAProxy, Apache)
+    bool service_seen = false;
     SessionPolicy policy;
+    int verify_mode = -1;  // as the site wants it at the handshake; a server may demand more later
 
     // The session that is being resumed.
+    bool site_known = false;   // the server was asked which site this is: see server_name.h
+    std::optional<Site> site;  // nullopt: none that sessions are for
+    bool ours = false;         // the session came out of our store, for a site with this mark
+    SiteMark mark{};
     SessionName name{};
     Lineage lineage;
     bool stays = false;            // in the store: it is reusable
@@ -32,7 +41,7 @@ struct Connection {
     uint32_t withheld_early_data = 0;
 
     // The handshake.
-    bool measured = false, in_step = false, done = false, ticket_renewed = false;
+    bool measured = false, in_step = false, done = false, unwelcome = false, ticket_renewed = false;
     uint64_t began_ns = 0, cpu_ns = 0;
 };
 
@@ -54,13 +63,18 @@ Lineage lineage_from(SSL* ssl, const Connection& connection);
 /// Lets go of the session that was taken.
 void let_go(Connection& connection);
 
-/// Around a call that may take the handshake further: what it costs, and whether it is done.
+/// The site that it is at, by what that wants at the handshake.
+Site site_at_handshake(SSL* ssl, Connection& connection);
+
+/// Around a call that may take the handshake further: what it costs, whether it is done, and whether the
+/// session is still one for the site that it has come to.
 class HandshakeStep {
   public:
     explicit HandshakeStep(SSL* ssl);
-    ~HandshakeStep();
     HandshakeStep(const HandshakeStep&) = delete;
     HandshakeStep& operator=(const HandshakeStep&) = delete;
+    /// What the server is to get as the call's result: `failure` where the handshake must not go on.
+    [[nodiscard]] int end(int result, int failure = -1);
 
   private:
     SSL* ssl_;

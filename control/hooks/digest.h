@@ -5,9 +5,16 @@
 
 #include <openssl/ssl.h>
 
+#include <array>
+#include <span>
+
 #include "control/store/store.h"
 
 namespace keyrail::hooks {
+
+/// Fetched once; nullptr: this OpenSSL has none.
+const EVP_MD* sha256();
+std::array<uint8_t, 32> sha256_of(std::span<const uint8_t> bytes);
 
 SessionDigest chained(const SessionDigest& before, const SSL* ssl);
 

@@ -5,9 +5,12 @@
 #pragma once
 
 #include <openssl/crypto.h>
+#include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/rand.h>
 #include <openssl/ssl.h>
+#include <openssl/x509.h>
+#include <openssl/x509_vfy.h>
 
 namespace keyrail::hooks {
 
@@ -16,6 +19,7 @@ namespace keyrail::hooks {
     X(SSL_CTX_new)                     \
     X(SSL_CTX_new_ex)                  \
     X(SSL_CTX_ctrl)                    \
+    X(SSL_CTX_callback_ctrl)           \
     X(SSL_CTX_sess_set_new_cb)         \
     X(SSL_CTX_sess_set_get_cb)         \
     X(SSL_CTX_sess_set_remove_cb)      \
@@ -25,6 +29,8 @@ namespace keyrail::hooks {
     X(SSL_CTX_set_generate_session_id) \
     X(SSL_set_generate_session_id)     \
     X(SSL_clear_options)               \
+    X(SSL_get_servername)              \
+    X(SSL_get_session)                 \
     X(SSL_set_accept_state)            \
     X(SSL_accept)                      \
     X(SSL_do_handshake)                \
@@ -36,6 +42,10 @@ namespace keyrail::hooks {
 // Functions that the hooks call.
 #define KEYRAIL_CALLED(X)               \
     X(CRYPTO_get_ex_new_index)          \
+    X(ERR_new)                          \
+    X(ERR_pop_to_mark)                  \
+    X(ERR_set_error)                    \
+    X(ERR_set_mark)                     \
     X(EVP_CIPHER_CTX_free)              \
     X(EVP_CIPHER_CTX_new)               \
     X(EVP_CIPHER_CTX_set_padding)       \
@@ -47,17 +57,24 @@ namespace keyrail::hooks {
     X(OPENSSL_sk_num)                   \
     X(OPENSSL_sk_value)                 \
     X(RAND_bytes)                       \
+    X(SSL_CTX_get0_certificate)         \
+    X(SSL_CTX_get_cert_store)           \
     X(SSL_CTX_get_ex_data)              \
     X(SSL_CTX_get_ssl_method)           \
     X(SSL_CTX_set_ex_data)              \
     X(SSL_SESSION_free)                 \
     X(SSL_SESSION_get0_cipher)          \
-    X(SSL_SESSION_get0_id_context)      \
+    X(SSL_SESSION_get0_hostname)        \
+    X(SSL_SESSION_get0_peer)            \
     X(SSL_SESSION_get_id)               \
     X(SSL_SESSION_get_protocol_version) \
     X(SSL_SESSION_get_timeout)          \
+    X(SSL_SESSION_new)                  \
     X(SSL_SESSION_set_time)             \
     X(SSL_SESSION_up_ref)               \
+    X(SSL_client_hello_get0_ext)        \
+    X(SSL_ctrl)                         \
+    X(SSL_get0_param)                   \
     X(SSL_get_SSL_CTX)                  \
     X(SSL_get_ciphers)                  \
     X(SSL_get_client_random)            \
@@ -65,6 +82,11 @@ namespace keyrail::hooks {
     X(SSL_get_fd)                       \
     X(SSL_get_max_early_data)           \
     X(SSL_get_server_random)            \
+    X(SSL_get_options)                  \
+    X(SSL_get_verify_callback)          \
+    X(SSL_get_verify_depth)             \
+    X(SSL_get_verify_mode)              \
+    X(SSL_get_verify_result)            \
     X(SSL_in_before)                    \
     X(SSL_is_init_finished)             \
     X(SSL_is_server)                    \
@@ -73,10 +95,28 @@ namespace keyrail::hooks {
     X(SSL_set_allow_early_data_cb)      \
     X(SSL_set_ex_data)                  \
     X(SSL_set_max_early_data)           \
+    X(SSL_set_SSL_CTX)                  \
     X(SSL_set_options)                  \
     X(SSL_set_session_id_context)       \
+    X(SSL_set_verify)                   \
+    X(SSL_set_verify_depth)             \
     X(SSL_version)                      \
     X(TLS_client_method)                \
+    X(X509_CRL_digest)                  \
+    X(X509_OBJECT_get0_X509)            \
+    X(X509_OBJECT_get0_X509_CRL)        \
+    X(X509_STORE_free)                  \
+    X(X509_STORE_get0_objects)          \
+    X(X509_STORE_get0_param)            \
+    X(X509_STORE_lock)                  \
+    X(X509_STORE_unlock)                \
+    X(X509_STORE_up_ref)                \
+    X(X509_VERIFY_PARAM_get_flags)      \
+    X(X509_cmp_time)                    \
+    X(X509_digest)                      \
+    X(X509_free)                        \
+    X(X509_get0_notAfter)               \
+    X(X509_up_ref)                      \
     X(d2i_SSL_SESSION)                  \
     X(i2d_SSL_SESSION)
 

@@ -4,6 +4,7 @@
 // them may therefore be entered twice for one call.
 #include "control/hooks/connection.h"
 #include "control/hooks/openssl_calls.h"
+#include "control/hooks/server_name.h"
 #include "control/hooks/sessions.h"
 #include "control/hooks/ssl_ctx.h"
 
@@ -32,11 +33,27 @@ KEYRAIL_EXPORT SSL_CTX* SSL_CTX_new_ex(OSSL_LIB_CTX* library, const char* proper
 }
 
 KEYRAIL_EXPORT long SSL_CTX_ctrl(SSL_CTX* context, int command, long number, void* pointer) {
-    const bool ours = command == SSL_CTRL_SET_SESS_CACHE_MODE || command == SSL_CTRL_GET_SESS_CACHE_MODE;
+    const bool ours = command == SSL_CTRL_SET_SESS_CACHE_MODE || command == SSL_CTRL_GET_SESS_CACHE_MODE ||
+                      command == SSL_CTRL_SET_TLSEXT_SERVERNAME_ARG;
     auto* hooks = ours && context != nullptr ? hooks_of(context) : nullptr;
-    if (hooks == nullptr) return openssl().SSL_CTX_ctrl(context, command, number, pointer);
-    if (command == SSL_CTRL_GET_SESS_CACHE_MODE) return hooks->cache_mode;
-    return keyrail::hooks::set_cache_mode(context, *hooks, number);
+    if (hooks != nullptr && command == SSL_CTRL_GET_SESS_CACHE_MODE) return hooks->cache_mode;
+    if (hooks != nullptr && command == SSL_CTRL_SET_SESS_CACHE_MODE)
+        return keyrail::hooks::set_cache_mode(context, *hooks, number);
+    if (hooks != nullptr) hooks->server_name_argument = pointer;
+    return openssl().SSL_CTX_ctrl(context, command, number, pointer);
+}
+
+KEYRAIL_EXPORT long SSL_CTX_callback_ctrl(SSL_CTX* context, int command, void (*callback)()) {
+    if (command == SSL_CTRL_SET_TLSEXT_SERVERNAME_CB)
+        if (auto* hooks = hooks_of(context))
+            hooks->on_server_name = reinterpret_cast<keyrail::hooks::ServerNameCallback>(callback);
+    return openssl().SSL_CTX_callback_ctrl(context, command, callback);
+}
+
+// The server is asked for its site before OpenSSL has read the name: see server_name.h.
+KEYRAIL_EXPORT const char* SSL_get_servername(const SSL* ssl, int type) {
+    const char* name = type == TLSEXT_NAMETYPE_host_name ? keyrail::hooks::asked_for(ssl) : nullptr;
+    return name != nullptr ? name : openssl().SSL_get_servername(ssl, type);
 }
 
 KEYRAIL_EXPORT void SSL_CTX_sess_set_new_cb(SSL_CTX* context, int (*callback)(SSL*, SSL_SESSION*)) {
@@ -89,6 +106,11 @@ KEYRAIL_EXPORT int SSL_set_generate_session_id(SSL* ssl, GEN_SESSION_CB callback
     return connection_of(ssl) != nullptr ? 1 : openssl().SSL_set_generate_session_id(ssl, callback);
 }
 
+KEYRAIL_EXPORT SSL_SESSION* SSL_get_session(const SSL* ssl) {
+    SSL_SESSION* session = openssl().SSL_get_session(ssl);
+    return session != nullptr ? session : keyrail::hooks::session_to_be(ssl);
+}
+
 // nginx and others copy the options of the SSL_CTX that SNI chose, and clear those that it does not have.
 KEYRAIL_EXPORT uint64_t SSL_clear_options(SSL* ssl, uint64_t options) {
     return openssl().SSL_clear_options(ssl, options & ~keyrail::hooks::kept_options(ssl));
@@ -102,19 +124,19 @@ KEYRAIL_EXPORT void SSL_set_accept_state(SSL* ssl) {
 KEYRAIL_EXPORT int SSL_accept(SSL* ssl) {
     // A libssl linked with -Bsymbolic does not come by SSL_set_accept_state above.
     if (openssl().SSL_in_before(ssl) != 0 && connection_of(ssl) == nullptr) SSL_set_accept_state(ssl);
-    const HandshakeStep step(ssl);
-    return openssl().SSL_accept(ssl);
+    HandshakeStep step(ssl);
+    return step.end(openssl().SSL_accept(ssl));
 }
 
 KEYRAIL_EXPORT int SSL_do_handshake(SSL* ssl) {
-    const HandshakeStep step(ssl);
-    return openssl().SSL_do_handshake(ssl);
+    HandshakeStep step(ssl);
+    return step.end(openssl().SSL_do_handshake(ssl));
 }
 
 // Servers with early data (RFC 8446 section 2.3) make their handshakes by this.
 KEYRAIL_EXPORT int SSL_read_early_data(SSL* ssl, void* buffer, size_t size, size_t* count) {
-    const HandshakeStep step(ssl);
-    return openssl().SSL_read_early_data(ssl, buffer, size, count);
+    HandshakeStep step(ssl);
+    return step.end(openssl().SSL_read_early_data(ssl, buffer, size, count), SSL_READ_EARLY_DATA_ERROR);
 }
 
 KEYRAIL_EXPORT int SSL_write(SSL* ssl, const void* buffer, int size) {

@@ -22,20 +22,15 @@ bool write_der(SSL_SESSION* session, SessionRecord& record) {
 
 }  // namespace
 
-bool encode(SSL_SESSION* session, const Lineage& lineage, const SessionPolicy& policy, uint64_t now_ms,
-            SessionRecord& record) {
+bool encode(SSL_SESSION* session, const Lineage& lineage, const SessionPolicy& policy, const SiteMark& site,
+            uint64_t now_ms, SessionRecord& record) {
     const auto& ssl = openssl();
     unsigned int name_size = 0;
     const unsigned char* name = ssl.SSL_SESSION_get_id(session, &name_size);
     if (name_size != kSessionNameSize) return false;
     std::memcpy(record.name.data(), name, kSessionNameSize);
 
-    unsigned int context_size = 0;
-    const unsigned char* context = ssl.SSL_SESSION_get0_id_context(session, &context_size);
-    if (context_size > kMaxIdContext) return false;
-    std::memcpy(record.id_context.data(), context, context_size);
-    record.id_context_size = static_cast<uint8_t>(context_size);
-
+    record.site = site;
     record.tls_version = static_cast<uint16_t>(ssl.SSL_SESSION_get_protocol_version(session));
     record.single_use = policy.tickets == Tickets::kSingleUse && record.tls_version == TLS1_3_VERSION;
     record.moved_in = record.early_data_spent = false;

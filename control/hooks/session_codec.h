@@ -19,8 +19,8 @@ struct Lineage {
 /// (which counts from the full handshake: TLS 1.3 renews a session at each resumption, RFC 8446
 /// section 4.6.1, so that without a cap it could go on for ever). TLS 1.2 sessions are reusable whatever the
 /// policy wants: their name never changes.
-bool encode(SSL_SESSION* session, const Lineage& lineage, const SessionPolicy& policy, uint64_t now_ms,
-            SessionRecord& record);
+bool encode(SSL_SESSION* session, const Lineage& lineage, const SessionPolicy& policy, const SiteMark& site,
+            uint64_t now_ms, SessionRecord& record);
 
 /// The session of a record, or nullptr when it is damaged. The caller owns it. It is dated by the record,
 /// whose times are this blade's whatever blade made it, and never later than now: OpenSSL would take it for

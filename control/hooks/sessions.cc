@@ -2,11 +2,15 @@
 #include "control/hooks/sessions.h"
 
 #include <cstring>
+#include <optional>
+#include <utility>
 
 #include "control/hooks/connection.h"
 #include "control/hooks/current_store.h"
+#include "control/hooks/errors.h"
 #include "control/hooks/openssl_calls.h"
 #include "control/hooks/pull.h"
+#include "control/hooks/server_name.h"
 #include "control/hooks/session_codec.h"
 #include "control/hooks/session_names.h"
 
@@ -19,13 +23,21 @@ ContextHooks* context_of(const SSL* ssl) {
     return connection != nullptr ? connection->context : hooks_of(openssl().SSL_get_SSL_CTX(ssl));
 }
 
-bool store_session(SSL* ssl, SSL_SESSION* session, Connection& connection) {
+enum class Kept { kYes, kTooLarge, kNever };
+
+/// Into the store, if it is to be had again at all.
+Kept store_session(SSL* ssl, SSL_SESSION* session, Connection& connection) {
+    const OwnErrors quiet;
     begin(ssl, connection);
+    const Site site = site_at_handshake(ssl, connection);
+    const Standing standing = standing_of(ssl, session);
+    if (standing == Standing::kUnfit || (standing == Standing::kPlain && site.demands)) return Kept::kNever;
     SessionRecord record;
-    if (!encode(session, lineage_from(ssl, connection), connection.policy, wall_clock_ms(), record))
-        return false;
+    if (!encode(session, lineage_from(ssl, connection), connection.policy,
+                standing == Standing::kCertified ? site.certified : site.plain, wall_clock_ms(), record))
+        return Kept::kTooLarge;
     record.port = connection.port;
-    return store_of(connection).put(record) == Store::Put::kStored;
+    return store_of(connection).put(record) == Store::Put::kStored ? Kept::kYes : Kept::kTooLarge;
 }
 
 /// OpenSSL asks this when nothing else speaks against early data. A session that was taken out of the store
@@ -54,14 +66,39 @@ bool outlived(const SessionRecord& record, const SessionPolicy& policy, uint64_t
     return record.authenticated_ms + uint64_t{policy.lifetime_s} * 1000 <= now_ms;
 }
 
+/// Whose sessions the connection may have. nullopt: nobody's.
+std::optional<Resumer> resumer_for(SSL* ssl, Connection& connection) {
+    if (!std::exchange(connection.site_known, true)) {
+        const AskedSite asked(ssl, *connection.context);
+        if (asked.known()) connection.site = site_at_handshake(ssl, connection);
+    }
+    if (!connection.site) return std::nullopt;
+    const Site& site = *connection.site;
+    return Resumer(static_cast<uint16_t>(openssl().SSL_version(ssl)),
+                   site.demands ? site.certified : site.plain, site.certified);
+}
+
+/// What OpenSSL does not ask, and what is not in the mark of its site.
+bool fits(SSL* ssl, const SSL_SESSION* session, const Connection& connection) {
+    if (!still_valid(session)) return false;
+    const bool older = openssl().SSL_version(ssl) != TLS1_3_VERSION;
+    if (older && !cipher_allowed(ssl, session)) return false;
+    // RFC 6066 section 3 asks for it, and so does nginx where it verifies clients. A group of sites is the
+    // operator's word that they are one.
+    const bool by_name =
+        (connection.site && connection.site->asks) || (older && !connection.policy.has_id_context);
+    return !by_name || same_name(ssl, session);
+}
+
 SSL_SESSION* fetch(SSL* ssl, const SessionName& name, Connection& connection) {
     const auto& calls = openssl();
     Store& store = store_of(connection);
-    const auto version = static_cast<uint16_t>(calls.SSL_version(ssl));
+    const auto who = resumer_for(ssl, connection);
+    if (!who) return nullptr;
     const uint64_t now = wall_clock_ms();
     SessionRecord record;
-    if (!store.resume(name, version, now, record) && !(pull(store, name, version, connection.slot) &&
-                                                       store.resume(name, version, wall_clock_ms(), record)))
+    if (!store.resume(name, *who, now, record) && !(pull(store, name, who->tls_version, connection.slot) &&
+                                                    store.resume(name, *who, wall_clock_ms(), record)))
         return nullptr;
     if (outlived(record, connection.policy, now)) {
         store.erase(name);
@@ -69,11 +106,13 @@ SSL_SESSION* fetch(SSL* ssl, const SessionName& name, Connection& connection) {
     }
     SSL_SESSION* session = decode(record, now);
     if (session == nullptr) return nullptr;
-    if (version != TLS1_3_VERSION && !cipher_allowed(ssl, session)) {
+    if (!fits(ssl, session, connection)) {
         calls.SSL_SESSION_free(session);
         return nullptr;
     }
     decide_early_data(ssl, connection, record);
+    connection.ours = true;
+    connection.mark = record.site;
     connection.name = name;
     connection.lineage = {record.authenticated_ms, record.uses, record.digest};
     connection.stays = !record.single_use;
@@ -104,7 +143,7 @@ int on_new(SSL* ssl, SSL_SESSION* session) {
     // A session is in our store or in the application's cache, never in both: a copy there would still be
     // resumed after the session was used up or moved away. The application gets only what is too large for
     // us.
-    if (connection != nullptr && store_session(ssl, session, *connection)) return 0;
+    if (connection != nullptr && store_session(ssl, session, *connection) != Kept::kTooLarge) return 0;
     const bool theirs =
         connection == nullptr || calls.SSL_SESSION_get_protocol_version(session) != TLS1_3_VERSION;
     return theirs && hooks->on_new != nullptr ? hooks->on_new(ssl, session) : 0;
@@ -115,6 +154,7 @@ SSL_SESSION* on_get(SSL* ssl, const unsigned char* id, int size, int* copy) {
     if (hooks == nullptr) return nullptr;
     Connection* connection = connection_of(ssl);
     if (connection != nullptr && size == static_cast<int>(kSessionNameSize)) {
+        const OwnErrors quiet;
         SessionName name;
         std::memcpy(name.data(), id, name.size());
         if (SSL_SESSION* session = session_for(ssl, name, *connection)) {

@@ -6,6 +6,8 @@
 #include <new>
 
 #include "control/hooks/current_store.h"
+#include "control/hooks/digest.h"
+#include "control/hooks/errors.h"
 #include "control/hooks/openssl_calls.h"
 #include "control/hooks/sessions.h"
 
@@ -40,7 +42,8 @@ ContextHooks* hooks_of(const SSL_CTX* context) {
 void attach(SSL_CTX* context) {
     const auto& calls = openssl();
     if (context == nullptr || !ready() || hooks_of(context) != nullptr) return;
-    if (calls.SSL_CTX_get_ssl_method(context) == calls.TLS_client_method()) return;
+    const OwnErrors quiet;
+    if (calls.SSL_CTX_get_ssl_method(context) == calls.TLS_client_method() || sha256() == nullptr) return;
     auto* hooks = new (std::nothrow) ContextHooks;
     if (hooks == nullptr || calls.SSL_CTX_set_ex_data(context, ex_index, hooks) != 1) {
         delete hooks;

@@ -7,11 +7,15 @@
 
 #include <atomic>
 
+#include "control/hooks/site.h"
+#include "control/store/store.h"
+
 namespace keyrail::hooks {
 
 using NewCallback = int (*)(SSL*, SSL_SESSION*);
 using GetCallback = SSL_SESSION* (*)(SSL*, const unsigned char*, int, int*);
 using RemoveCallback = void (*)(SSL_CTX*, SSL_SESSION*);
+using ServerNameCallback = int (*)(SSL*, int*, void*);
 
 /// A hooked SSL_CTX: what the application set and believes to be in force, and is as long as there is no
 /// store.
@@ -21,6 +25,9 @@ struct ContextHooks {
     GetCallback on_get = nullptr;
     RemoveCallback on_remove = nullptr;
     long cache_mode = SSL_SESS_CACHE_SERVER;  // OpenSSL's default
+    ServerNameCallback on_server_name = nullptr;
+    void* server_name_argument = nullptr;
+    SiteCache site{};
 
     /// Set up for connections that the application makes, not takes: left alone.
     [[nodiscard]] bool client_only() const {

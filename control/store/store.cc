@@ -25,7 +25,6 @@ uint64_t wall_clock_ms() {
 void SessionRecord::wipe() {
     explicit_bzero(der.data(), der_size);
     der_size = 0;
-    id_context_size = 0;
 }
 
 namespace {
@@ -62,8 +61,7 @@ class ShardGuard {
 };
 
 Store::Put Store::put(const SessionRecord& record) {
-    if (record.der_size == 0 || record.der_size > kMaxSessionDer || record.id_context_size > kMaxIdContext)
-        return Put::kRefused;
+    if (record.der_size == 0 || record.der_size > kMaxSessionDer) return Put::kRefused;
     const uint64_t hash = name_hash(record.name);
     ShardGuard shard(*this, static_cast<uint32_t>(hash) & (geometry_.shards - 1));
     if (!shard) return Put::kUnavailable;
@@ -92,14 +90,14 @@ bool Store::copy(const SessionName& name, SessionRecord& out) {
     return index != kNone && shard->read(index, out);
 }
 
-bool Store::resume(const SessionName& name, uint16_t tls_version, uint64_t now_ms, SessionRecord& out) {
+bool Store::resume(const SessionName& name, const Resumer& who, uint64_t now_ms, SessionRecord& out) {
     const uint64_t hash = name_hash(name);
     ShardGuard shard(*this, static_cast<uint32_t>(hash) & (geometry_.shards - 1));
     if (!shard) return false;
     const uint32_t index = shard->find(name, shard.bucket(hash));
     SessionInfo info;
     if (index != kNone) shard->info(index, info);
-    if (index == kNone || info.tls_version != tls_version) {
+    if (index == kNone || info.tls_version != who.tls_version || !who.may_have(info.site)) {
         shard.count(false);
         return false;
     }

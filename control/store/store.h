@@ -30,7 +30,6 @@ struct ShardHeader;
 }
 
 inline constexpr size_t kMaxSessionDer = 8192;
-inline constexpr size_t kMaxIdContext = 32;    // SSL_MAX_SID_CTX_LENGTH
 inline constexpr uint32_t kMostUses = 65'536;  // of one full handshake, where tickets are not single-use
 inline constexpr const char* kDefaultStorePath = "/dev/shm/keyrail/store";
 
@@ -38,6 +37,21 @@ inline constexpr const char* kDefaultStorePath = "/dev/shm/keyrail/store";
 using SessionDigest = std::array<uint8_t, 32>;
 /// Which store it is: random, of its own for each.
 using StoreToken = std::array<uint8_t, 16>;
+
+/// What the site demands of its clients where the session was made (control/hooks/site.h). Only a site with
+/// the same mark may have it; nobody but the hooks looks into it.
+using SiteMark = std::array<uint8_t, 32>;
+
+/// Who asks for a session to resume it.
+struct Resumer {
+    Resumer(uint16_t version, const SiteMark& one = {}, const SiteMark& other = {})
+        : tls_version(version), sites{one, other} {}
+
+    uint16_t tls_version;
+    std::array<SiteMark, 2> sites;  // whose sessions it may have
+
+    [[nodiscard]] bool may_have(const SiteMark& site) const { return site == sites[0] || site == sites[1]; }
+};
 
 /// What may be said of a session without its secrets.
 struct SessionInfo {
@@ -54,6 +68,7 @@ struct SessionInfo {
     uint64_t expires_ms = 0;
     uint64_t service = 0;  // service_id(), 0 when not known
     SessionDigest digest{};
+    SiteMark site{};
 };
 
 /// One session with its keys. Wiped when it goes out of scope.
@@ -64,14 +79,9 @@ struct SessionRecord : SessionInfo {
     ~SessionRecord() { wipe(); }
     void wipe();
     [[nodiscard]] std::span<const uint8_t> der_bytes() const { return {der.data(), der_size}; }
-    [[nodiscard]] std::span<const uint8_t> id_context_bytes() const {
-        return {id_context.data(), id_context_size};
-    }
 
-    uint8_t id_context_size = 0;
     uint16_t der_size = 0;
-    std::array<uint8_t, kMaxIdContext> id_context;  // the bytes past id_context_size are not initialised
-    std::array<uint8_t, kMaxSessionDer> der;        // i2d_SSL_SESSION; likewise
+    std::array<uint8_t, kMaxSessionDer> der;  // i2d_SSL_SESSION; the bytes past der_size are not initialised
 };
 
 /// What handshakes cost the server, summed up since the slot has its service.
@@ -149,8 +159,9 @@ class Store {
     bool copy(const SessionName& name, SessionRecord& out);
     /// What a TLS server does with a name that a client offers: a single-use session is taken, a reusable one
     /// is copied (no more than kMostUses times in TLS 1.3, counted from the full handshake); one that is
-    /// expired is destroyed; one of another TLS version stays. True: `out` is to be resumed.
-    bool resume(const SessionName& name, uint16_t tls_version, uint64_t now_ms, SessionRecord& out);
+    /// expired is destroyed; one of another TLS version or for another site stays. True: `out` is to be
+    /// resumed.
+    bool resume(const SessionName& name, const Resumer& who, uint64_t now_ms, SessionRecord& out);
     [[nodiscard]] std::optional<SessionInfo> peek(const SessionName& name) const;
     [[nodiscard]] bool contains(const SessionName& name) const { return peek(name).has_value(); }
     bool erase(const SessionName& name);

@@ -23,7 +23,7 @@
 namespace keyrail::layout {
 
 inline constexpr uint64_t kMagic = 0x315453'4c52594bULL;  // "KYRLST1"
-inline constexpr uint32_t kVersion = 5;
+inline constexpr uint32_t kVersion = 6;
 inline constexpr uint32_t kNone = UINT32_MAX;
 // Whole cache lines; a session without client certificate (126 to 172 B) fits one chunk.
 inline constexpr size_t kChunkSize = 384;
@@ -42,8 +42,8 @@ struct Head {
     uint32_t hash_next, older, newer;
     uint32_t uses;
     uint16_t tls_version, port, der_size;
-    uint8_t id_context_size, flags;
-    std::array<uint8_t, kMaxIdContext> id_context;
+    uint8_t flags;
+    SiteMark site;
     std::array<uint8_t, kHeadBytes> der;
 };
 static_assert(sizeof(Head) == kPartBytes);

@@ -139,13 +139,12 @@ void Shard::write(uint32_t index, const SessionRecord& record) {
     head.tls_version = record.tls_version;
     head.port = record.port;
     head.der_size = record.der_size;
-    head.id_context_size = record.id_context_size;
+    head.site = record.site;
     head.service = record.service;
     head.digest = record.digest;
     head.flags = static_cast<uint8_t>((record.single_use ? layout::kSingleUse : 0) |
                                       (record.moved_in ? layout::kMovedIn : 0) |
                                       (record.early_data_spent ? layout::kEarlyDataSpent : 0));
-    std::memcpy(head.id_context.data(), record.id_context.data(), record.id_context_size);
 
     std::span<const uint8_t> rest = record.der_bytes();
     size_t size = std::min(rest.size(), head.der.size());
@@ -248,6 +247,7 @@ void Shard::info(uint32_t index, SessionInfo& out) const {
     out.early_data_spent = flags & layout::kEarlyDataSpent;
     out.service = head.service;
     out.digest = head.digest;
+    out.site = head.site;
 }
 
 bool Shard::advance(uint32_t index, uint32_t uses_before, const SessionDigest& digest) {
@@ -270,13 +270,10 @@ bool Shard::read(uint32_t index, SessionRecord& out) {
     info(index, out);
     const Chunk& first = chunk(index);
     const uint16_t der_size = once(first.head.der_size);
-    const uint8_t id_context_size = once(first.head.id_context_size);
-    if (der_size > kMaxSessionDer || id_context_size > kMaxIdContext) {
+    if (der_size > kMaxSessionDer) {
         remove(index);
         return false;
     }
-    out.id_context_size = id_context_size;
-    std::memcpy(out.id_context.data(), first.head.id_context.data(), id_context_size);
     size_t done = std::min<size_t>(der_size, layout::kHeadBytes);
     std::memcpy(out.der.data(), first.head.der.data(), done);
     uint32_t next = once(first.next);
@@ -297,7 +294,7 @@ bool Shard::read(uint32_t index, SessionRecord& out) {
 
 bool Shard::claim(uint32_t head) {
     const uint16_t der_size = once(chunk(head).head.der_size);
-    if (der_size > kMaxSessionDer || chunk(head).head.id_context_size > kMaxIdContext) return false;
+    if (der_size > kMaxSessionDer) return false;
     const uint32_t count = chunks_for(der_size);
     uint32_t next = once(chunk(head).next);
     for (uint32_t part = 1; part < count; part++) {

@@ -99,7 +99,7 @@ void hit(benchmark::State& state) {
     SSL_SESSION_set_timeout(session, 300);
     SessionRecord record, out;
     const uint64_t now = wall_clock_ms();
-    if (!hooks::encode(session, {}, {}, now, record))
+    if (!hooks::encode(session, {}, {}, {}, now, record))
         return state.SkipWithError("the session cannot be encoded");
     store->put(record);
     for (auto step : state) {

@@ -53,7 +53,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     hooks::Lineage lineage{record.authenticated_ms, record.uses, record.digest};
     SessionPolicy policy;
     policy.lifetime_s = 3600;
-    if (hooks::encode(session, lineage, policy, kNow, again)) {
+    if (hooks::encode(session, lineage, policy, {}, kNow, again)) {
         SSL_SESSION* const second = hooks::decode(again, kNow);
         if (second == nullptr) __builtin_trap();
         if (SSL_SESSION_get_protocol_version(second) != SSL_SESSION_get_protocol_version(session))

@@ -87,7 +87,7 @@ void use(Store& store, uint8_t what, Input& input) {
                 (void)control.services[control.slot_of(place)].lifetime_s;
             });
     }
-    if (record.der_size > kMaxSessionDer || record.id_context_size > kMaxIdContext) __builtin_trap();
+    if (record.der_size > kMaxSessionDer) __builtin_trap();
 }
 
 }  // namespace

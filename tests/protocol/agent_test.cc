@@ -391,7 +391,7 @@ TEST_F(AgentTest, BadRecordsAreRefused) {
     bad[0].mutable_transfer()->mutable_record()->set_name("short");
     bad[1].mutable_transfer()->mutable_record()->set_session_der("");
     bad[2].mutable_transfer()->mutable_record()->set_session_der(std::string(kMaxSessionDer + 1, 'x'));
-    bad[3].mutable_transfer()->mutable_record()->set_id_context(std::string(33, 'x'));
+    bad[3].mutable_transfer()->mutable_record()->set_site(std::string(33, 'x'));
     bad[4].mutable_transfer()->mutable_record()->set_tls_version(0x0305);
     bad[5].mutable_transfer()->mutable_record()->set_expires_ms(wall_clock_ms() - 1);
     bad[6].mutable_transfer()->mutable_record()->set_expires_ms(wall_clock_ms() +

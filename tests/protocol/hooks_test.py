@@ -276,7 +276,7 @@ def test_python_loads_openssl_privately(bench: Bench, session: Path, version: st
         "while True:\n"
         "    with context.wrap_socket(listener.accept()[0], server_side=True) as tls:\n"
         "        tls.recv(1000); tls.sendall(b'ok'); tls.unwrap()\n")
-    server = bench._start("python", "", lambda file: ["/usr/bin/python3", str(script), file.parent.name.split("-")[1]],
+    server = bench.start("python", "", lambda file: ["/usr/bin/python3", str(script), file.parent.name.split("-")[1]],
                           store)
     assert not connect(server, version, session).reused
     assert connect(server, version, session).reused

@@ -159,17 +159,22 @@ class Bench:
             server.stop()
         self._directory.cleanup()
 
-    def _start(self, kind: str, config: str, command: Callable[[Path], list[str]], store: Store | Path | None,
-               hooks: bool = True) -> Server:
-        self._port += 1
-        home = self.directory / f"{kind}-{self._port}"
+    def ports(self, count: int = 1) -> int:
+        """The first of so many ports that nobody has."""
+        self._port += count
+        return self._port - count + 1
+
+    def start(self, kind: str, config: str, command: Callable[[Path], list[str]], store: Store | Path | None,
+              hooks: bool = True, port: int = 0) -> Server:
+        port = port or self.ports()
+        home = self.directory / f"{kind}-{port}"
         home.mkdir()
         home.chmod(0o777)
         file = home / "config"
-        file.write_text(config.replace("@PORT@", str(self._port)).replace("@HOME@", str(home)).replace(
+        file.write_text(config.replace("@PORT@", str(port)).replace("@HOME@", str(home)).replace(
             "@DIR@", str(self.directory)))
         path = store.path if isinstance(store, Store) else store
-        server = Server(self.directory, home.name, self._port, command(file), path, hooks)
+        server = Server(self.directory, home.name, port, command(file), path, hooks)
         self.servers.append(server)
         return server
 
@@ -184,14 +189,14 @@ class Bench:
                   f"server {{ listen 127.0.0.1:@PORT@ ssl; ssl_certificate @DIR@/{name}.pem;"
                   f" ssl_certificate_key @DIR@/{name}.pem; ssl_protocols TLSv1.2 TLSv1.3; {ssl}"
                   f"{answer if answers else ''} }}\n}}\n")
-        return self._start("nginx", config, lambda file: ["nginx", "-c", str(file), "-e", "stderr"], store, hooks)
+        return self.start("nginx", config, lambda file: ["nginx", "-c", str(file), "-e", "stderr"], store, hooks)
 
     def haproxy(self, store: Store, bind: str = "") -> Server:
         config = ("global\n  nbthread 2\n  user www-data\n  group www-data\n  chroot /var/lib/haproxy\n"
                   "defaults\n  mode http\n  timeout client 5s\n  timeout server 5s\n  timeout connect 5s\n"
                   f"frontend f\n  bind 127.0.0.1:@PORT@ ssl crt @DIR@/a.test.pem {bind}\n"
                   "  http-request return status 200 content-type text/plain string ok\n")
-        return self._start("haproxy", config, lambda file: ["haproxy", "-W", "-db", "-f", str(file)], store)
+        return self.start("haproxy", config, lambda file: ["haproxy", "-W", "-db", "-f", str(file)], store)
 
     def apache(self, store: Store) -> Server:
         modules = "".join(f"LoadModule {name}_module /usr/lib/apache2/modules/mod_{name}.so\n"
@@ -201,7 +206,7 @@ class Bench:
                   "SSLSessionCache shmcb:@HOME@/cache(512000)\nMutex file:@HOME@\n"
                   "<VirtualHost *:@PORT@>\nServerName a.test:443\nSSLEngine on\nSSLCertificateFile @DIR@/a.test.pem\n"
                   "</VirtualHost>\n")
-        return self._start("apache", config, lambda file: ["apache2", "-DFOREGROUND", "-f", str(file)], store)
+        return self.start("apache", config, lambda file: ["apache2", "-DFOREGROUND", "-f", str(file)], store)
 
 
 class Answer:

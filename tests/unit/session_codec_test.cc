@@ -81,11 +81,12 @@ TEST(SessionCodec, ComesBackAsItWas) {
     for (const int version : {TLS1_2_VERSION, TLS1_3_VERSION}) {
         const Session session = make_session(version);
         SessionRecord record;
-        ASSERT_TRUE(encode(session.get(), {}, {}, kNow, record));
+        const SiteMark site{7, 8, 9};
+        ASSERT_TRUE(encode(session.get(), {}, {}, site, kNow, record));
         EXPECT_EQ(record.name, name_of(1));
         EXPECT_EQ(record.tls_version, version);
         EXPECT_EQ(record.single_use, version == TLS1_3_VERSION);
-        EXPECT_EQ(record.id_context_size, 20);
+        EXPECT_EQ(record.site, site);
         EXPECT_EQ(record.created_ms, kNow);
         EXPECT_EQ(record.authenticated_ms, kNow);
         EXPECT_EQ(record.expires_ms, kNow + 300'000);
@@ -103,12 +104,12 @@ TEST(SessionCodec, LifetimeCountsFromTheFullHandshake) {
     const Session session = make_session(TLS1_3_VERSION, 300);
     SessionRecord record;
     const Lineage renewed{kNow - 7'000'000, 41, {9}};
-    ASSERT_TRUE(encode(session.get(), renewed, {}, kNow, record));
+    ASSERT_TRUE(encode(session.get(), renewed, {}, {}, kNow, record));
     EXPECT_EQ(record.authenticated_ms, kNow - 7'000'000);
     EXPECT_EQ(record.expires_ms, kNow + 200'000) << "300 s of its own, but only 200 s of 7200 are left";
     EXPECT_EQ(record.uses, 41U);
     EXPECT_EQ(record.digest[0], 9);
-    EXPECT_FALSE(encode(session.get(), {kNow - 7'200'000, 1, {}}, {}, kNow, record)) << "nothing is left";
+    EXPECT_FALSE(encode(session.get(), {kNow - 7'200'000, 1, {}}, {}, {}, kNow, record)) << "nothing is left";
 }
 
 TEST(SessionCodec, NamesThatAreNotOursAreNotStored) {
@@ -116,7 +117,7 @@ TEST(SessionCodec, NamesThatAreNotOursAreNotStored) {
     SessionRecord record;
     for (const unsigned int size : {0U, 16U, 31U}) {
         SSL_SESSION_set1_id(session.get(), name_of(1).data(), size);
-        EXPECT_FALSE(encode(session.get(), {}, {}, kNow, record)) << size;
+        EXPECT_FALSE(encode(session.get(), {}, {}, {}, kNow, record)) << size;
     }
 }
 
@@ -125,14 +126,14 @@ TEST(SessionCodec, TooLargeIsNotStored) {
     const std::vector<uint8_t> data(kMaxSessionDer, 1);
     ASSERT_EQ(SSL_SESSION_set1_ticket_appdata(session.get(), data.data(), data.size()), 1);
     SessionRecord record;
-    EXPECT_FALSE(encode(session.get(), {}, {}, kNow, record));
+    EXPECT_FALSE(encode(session.get(), {}, {}, {}, kNow, record));
 }
 
 TEST(SessionCodec, ClockOfAnotherBladeThatIsAhead) {
     const Session session = make_session();
     SSL_SESSION_set_time(session.get(), kNow / 1000 + 20);
     SessionRecord record;
-    ASSERT_TRUE(encode(session.get(), {}, {}, kNow + 20'000, record));
+    ASSERT_TRUE(encode(session.get(), {}, {}, {}, kNow + 20'000, record));
     EXPECT_EQ(SSL_SESSION_get_time(Session(decode(record, kNow)).get()), static_cast<long>(kNow / 1000));
     record.created_ms = kNow - 5000;  // by this blade's clock, as it says when it comes from another one
     EXPECT_EQ(SSL_SESSION_get_time(Session(decode(record, kNow)).get()), static_cast<long>(kNow / 1000 - 5));
@@ -143,24 +144,24 @@ TEST(SessionCodec, PolicyOfTheService) {
     SessionPolicy policy;
     policy.service = service_id("www");
     SessionRecord record;
-    ASSERT_TRUE(encode(newer.get(), {}, policy, kNow, record));
+    ASSERT_TRUE(encode(newer.get(), {}, policy, {}, kNow, record));
     EXPECT_TRUE(record.single_use);
     EXPECT_EQ(record.service, service_id("www"));
     for (const Tickets tickets : {Tickets::kEarlyDataOnce, Tickets::kReusable}) {
         policy.tickets = tickets;
-        ASSERT_TRUE(encode(newer.get(), {}, policy, kNow, record));
+        ASSERT_TRUE(encode(newer.get(), {}, policy, {}, kNow, record));
         EXPECT_FALSE(record.single_use);
     }
-    ASSERT_TRUE(encode(newer.get(), {}, policy, kNow, record));
+    ASSERT_TRUE(encode(newer.get(), {}, policy, {}, kNow, record));
     EXPECT_FALSE(record.single_use);
     policy.tickets = Tickets::kSingleUse;
-    ASSERT_TRUE(encode(older.get(), {}, policy, kNow, record));
+    ASSERT_TRUE(encode(older.get(), {}, policy, {}, kNow, record));
     EXPECT_FALSE(record.single_use) << "its name never changes";
 }
 
 TEST(SessionCodec, RecordAndSessionMustAgree) {
     SessionRecord record;
-    ASSERT_TRUE(encode(make_session().get(), {}, {}, kNow, record));
+    ASSERT_TRUE(encode(make_session().get(), {}, {}, {}, kNow, record));
     record.name[5] ^= 1;
     EXPECT_FALSE(Session(decode(record, kNow)));
     record.name[5] ^= 1;
@@ -170,7 +171,7 @@ TEST(SessionCodec, RecordAndSessionMustAgree) {
 
 TEST(SessionCodec, DamagedSessionsNeverCrash) {
     SessionRecord record;
-    ASSERT_TRUE(encode(make_session().get(), {}, {}, kNow, record));
+    ASSERT_TRUE(encode(make_session().get(), {}, {}, {}, kNow, record));
     const uint16_t size = record.der_size;
     for (uint16_t shorter = 0; shorter < size; shorter++) {
         record.der_size = shorter;
