@@ -15,6 +15,7 @@
 #include "control/hooks/digest.h"
 #include "control/hooks/errors.h"
 #include "control/hooks/openssl_calls.h"
+#include "control/hooks/sessions.h"
 
 namespace keyrail::hooks {
 
@@ -53,8 +54,9 @@ void finish(SSL* ssl, Connection& connection) {
     if (connection.verify_mode < 0) connection.verify_mode = openssl().SSL_get_verify_mode(ssl);
     connection.done = true;
     store.count_handshake(resumed);
+    if (resumed) set_unproven(openssl().SSL_get_session(ssl), false);
     if (resumed && connection.stays) advance(ssl, connection);
-    let_go(connection);
+    settle(ssl, connection);
 }
 
 void add_cost(SSL* ssl, const Connection& connection) {
@@ -81,9 +83,10 @@ void free_connection(void* parent, void* data, CRYPTO_EX_DATA*, int, long, void*
     auto* ssl = static_cast<SSL*>(parent);
     // With early data the last step of a handshake hides in a read. (SSL_in_init() would not do: with early
     // data OpenSSL is out of "init" before a HelloRetryRequest is answered.)
+    const OwnErrors quiet;
     if (ssl != nullptr && !connection->done && openssl().SSL_is_init_finished(ssl) != 0)
         finish(ssl, *connection);
-    let_go(*connection);
+    if (ssl != nullptr) settle(ssl, *connection);
     delete connection;
 }
 
@@ -138,9 +141,24 @@ Store& store_of(const Connection& connection) {
     return now != nullptr ? *now : *connection.first_store;
 }
 
-void let_go(Connection& connection) {
-    if (connection.taken != nullptr) openssl().SSL_SESSION_free(connection.taken);
+void settle(SSL* ssl, Connection& connection) {
+    const auto& calls = openssl();
+    if (connection.taken == nullptr) return;
+    if (calls.SSL_session_reused(ssl) != 1) {
+        SessionRecord record;
+        static_cast<SessionInfo&>(record) = connection.taken_info;
+        if (write_der(connection.taken, record)) store_of(connection).put(record);
+    }
+    calls.SSL_SESSION_free(connection.taken);
     connection.taken = nullptr;
+}
+
+void start_again(SSL* ssl) {
+    Connection* connection = connection_of(ssl);
+    if (connection == nullptr || connection->in_step) return;  // OpenSSL's own, as a handshake begins
+    const OwnErrors quiet;
+    settle(ssl, *connection);
+    *connection = Connection{connection->context, connection->first_store};
 }
 
 namespace {
@@ -148,7 +166,7 @@ namespace {
 void forget(SSL* ssl) {
     Connection* known = connection_of(ssl);
     if (known == nullptr) return;
-    let_go(*known);
+    settle(ssl, *known);
     openssl().SSL_set_ex_data(ssl, ex_index, nullptr);
     delete known;
 }
@@ -165,7 +183,7 @@ void become_server(SSL* ssl) {
     // make.
     calls.SSL_set_options(ssl, kServerOptions);
     if (Connection* known = connection_of(ssl)) {  // used again after SSL_clear
-        let_go(*known);
+        settle(ssl, *known);
         *known = Connection{context, store};
         return;
     }
@@ -236,6 +254,8 @@ int HandshakeStep::end(int result, int failure) {
         if (!connection_->done && openssl().SSL_is_init_finished(ssl_) != 0) {
             finish(ssl_, *connection_);
             if (connection_->measured) add_cost(ssl_, *connection_);
+        } else if (result <= 0 && openssl().SSL_want(ssl_) == SSL_NOTHING) {
+            settle(ssl_, *connection_);  // it failed, for good
         }
     }
     if (connection_->unwelcome) {

@@ -38,6 +38,8 @@ struct Connection {
     Lineage lineage;
     bool stays = false;            // in the store: it is reusable
     SSL_SESSION* taken = nullptr;  // single use, ours until the handshake is done: see on_get
+    SessionInfo taken_info;
+    bool pulled = false;
     uint32_t withheld_early_data = 0;
 
     // The handshake.
@@ -60,8 +62,12 @@ uint64_t kept_options(const SSL* ssl);
 void begin(SSL* ssl, Connection& connection);
 /// The lineage of sessions that come out of this connection's handshake.
 Lineage lineage_from(SSL* ssl, const Connection& connection);
-/// Lets go of the session that was taken.
-void let_go(Connection& connection);
+/// What becomes of the session that was taken: used, it is gone. When OpenSSL did not resume it (its binder
+/// was wrong: somebody has only seen its name; the connection broke before; the suites do not fit) it goes
+/// back.
+void settle(SSL* ssl, Connection& connection);
+/// SSL_clear: the connection is used again.
+void start_again(SSL* ssl);
 
 /// The site that it is at, by what that wants at the handshake.
 Site site_at_handshake(SSL* ssl, Connection& connection);

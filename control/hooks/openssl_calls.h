@@ -33,6 +33,7 @@ namespace keyrail::hooks {
     X(SSL_get_session)                 \
     X(SSL_set_accept_state)            \
     X(SSL_accept)                      \
+    X(SSL_clear)                       \
     X(SSL_do_handshake)                \
     X(SSL_read_early_data)             \
     X(SSL_write)                       \
@@ -66,10 +67,12 @@ namespace keyrail::hooks {
     X(SSL_SESSION_get0_cipher)          \
     X(SSL_SESSION_get0_hostname)        \
     X(SSL_SESSION_get0_peer)            \
+    X(SSL_SESSION_get_ex_data)          \
     X(SSL_SESSION_get_id)               \
     X(SSL_SESSION_get_protocol_version) \
     X(SSL_SESSION_get_timeout)          \
     X(SSL_SESSION_new)                  \
+    X(SSL_SESSION_set_ex_data)          \
     X(SSL_SESSION_set_time)             \
     X(SSL_SESSION_up_ref)               \
     X(SSL_client_hello_get0_ext)        \
@@ -101,6 +104,7 @@ namespace keyrail::hooks {
     X(SSL_set_verify)                   \
     X(SSL_set_verify_depth)             \
     X(SSL_version)                      \
+    X(SSL_want)                         \
     X(TLS_client_method)                \
     X(X509_CRL_digest)                  \
     X(X509_OBJECT_get0_X509)            \

@@ -149,6 +149,12 @@ KEYRAIL_EXPORT int SSL_write_ex(SSL* ssl, const void* buffer, size_t size, size_
     return openssl().SSL_write_ex(ssl, buffer, size, written);
 }
 
+KEYRAIL_EXPORT int SSL_clear(SSL* ssl) {
+    const keyrail::hooks::KeepSessions unclean_close;
+    keyrail::hooks::start_again(ssl);
+    return openssl().SSL_clear(ssl);
+}
+
 KEYRAIL_EXPORT void SSL_free(SSL* ssl) {
     const keyrail::hooks::KeepSessions unclean_close;
     openssl().SSL_free(ssl);

@@ -8,9 +8,7 @@
 
 namespace keyrail::hooks {
 
-namespace {
-
-/// Serialises the session into the record. Asks for the size first: i2d has no notion of the room there is.
+/// Asks for the size first: i2d has no notion of the room there is.
 bool write_der(SSL_SESSION* session, SessionRecord& record) {
     const int size = openssl().i2d_SSL_SESSION(session, nullptr);
     if (size <= 0 || static_cast<size_t>(size) > record.der.size()) return false;
@@ -19,8 +17,6 @@ bool write_der(SSL_SESSION* session, SessionRecord& record) {
     record.der_size = static_cast<uint16_t>(size);
     return true;
 }
-
-}  // namespace
 
 bool encode(SSL_SESSION* session, const Lineage& lineage, const SessionPolicy& policy, const SiteMark& site,
             uint64_t now_ms, SessionRecord& record) {

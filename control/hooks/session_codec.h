@@ -22,6 +22,9 @@ struct Lineage {
 bool encode(SSL_SESSION* session, const Lineage& lineage, const SessionPolicy& policy, const SiteMark& site,
             uint64_t now_ms, SessionRecord& record);
 
+/// Serialises the session into the record. False: it is too large.
+bool write_der(SSL_SESSION* session, SessionRecord& record);
+
 /// The session of a record, or nullptr when it is damaged. The caller owns it. It is dated by the record,
 /// whose times are this blade's whatever blade made it, and never later than now: OpenSSL would take it for
 /// one with a negative age.

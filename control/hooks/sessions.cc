@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/hooks/sessions.h"
 
+#include <pthread.h>
+
 #include <cstring>
 #include <optional>
 #include <utility>
@@ -17,6 +19,19 @@
 namespace keyrail::hooks {
 
 namespace {
+
+int proof_index = -1;
+pthread_once_t once = PTHREAD_ONCE_INIT;
+
+void make_proof_index() {
+    proof_index =
+        openssl().CRYPTO_get_ex_new_index(CRYPTO_EX_INDEX_SSL_SESSION, 0, nullptr, nullptr, nullptr, nullptr);
+}
+
+bool proof_known() {
+    pthread_once(&once, make_proof_index);
+    return proof_index >= 0;
+}
 
 ContextHooks* context_of(const SSL* ssl) {
     const Connection* connection = connection_of(ssl);
@@ -95,21 +110,31 @@ SSL_SESSION* fetch(SSL* ssl, const SessionName& name, Connection& connection) {
     Store& store = store_of(connection);
     const auto who = resumer_for(ssl, connection);
     if (!who) return nullptr;
+    settle(ssl, connection);  // of a name before: OpenSSL did not like it
     const uint64_t now = wall_clock_ms();
     SessionRecord record;
-    if (!store.resume(name, *who, now, record) && !(pull(store, name, who->tls_version, connection.slot) &&
-                                                    store.resume(name, *who, wall_clock_ms(), record)))
-        return nullptr;
+    if (!store.resume(name, *who, now, record)) {
+        // One question for each connection, however many names its hello has.
+        if (connection.pulled) return nullptr;
+        const Pull answer = pull(store, name, who->tls_version, connection.slot);
+        connection.pulled = answer != Pull::kNotAsked;
+        if (answer != Pull::kLookAgain || !store.resume(name, *who, wall_clock_ms(), record)) return nullptr;
+    }
     if (outlived(record, connection.policy, now)) {
         store.erase(name);
         return nullptr;
     }
     SSL_SESSION* session = decode(record, now);
-    if (session == nullptr) return nullptr;
+    if (session == nullptr) {  // of an OpenSSL that this one does not understand, or damaged: so it stays
+        store.erase(name);
+        return nullptr;
+    }
     if (!fits(ssl, session, connection)) {
+        if (record.single_use && still_valid(session)) store.put(record);
         calls.SSL_SESSION_free(session);
         return nullptr;
     }
+    set_unproven(session, true);
     decide_early_data(ssl, connection, record);
     connection.ours = true;
     connection.mark = record.site;
@@ -117,8 +142,8 @@ SSL_SESSION* fetch(SSL* ssl, const SessionName& name, Connection& connection) {
     connection.lineage = {record.authenticated_ms, record.uses, record.digest};
     connection.stays = !record.single_use;
     if (record.single_use && calls.SSL_SESSION_up_ref(session) == 1) {
-        let_go(connection);
         connection.taken = session;
+        connection.taken_info = record;
     }
     return session;
 }
@@ -134,6 +159,16 @@ SSL_SESSION* session_for(SSL* ssl, const SessionName& name, Connection& connecti
 }  // namespace
 
 thread_local int KeepSessions::depth_ = 0;
+
+bool unproven(const SSL_SESSION* session) {
+    return proof_known() && openssl().SSL_SESSION_get_ex_data(session, proof_index) != nullptr;
+}
+
+void set_unproven(SSL_SESSION* session, bool unproven) {
+    static char mark;
+    if (session != nullptr && proof_known())
+        openssl().SSL_SESSION_set_ex_data(session, proof_index, unproven ? &mark : nullptr);
+}
 
 int on_new(SSL* ssl, SSL_SESSION* session) {
     const auto& calls = openssl();
@@ -172,7 +207,8 @@ void on_remove(SSL_CTX* context, SSL_SESSION* session) {
     if (hooks == nullptr) return;
     unsigned int size = 0;
     const unsigned char* id = openssl().SSL_SESSION_get_id(session, &size);
-    if (size == kSessionNameSize && !hooks->client_only() && !KeepSessions::active()) {
+    if (size == kSessionNameSize && !hooks->client_only() && !KeepSessions::active() && !unproven(session)) {
+        const OwnErrors quiet;
         SessionName name;
         std::memcpy(name.data(), id, name.size());
         if (Store* store = current_store()) store->erase(name);
@@ -184,6 +220,7 @@ void on_remove(SSL_CTX* context, SSL_SESSION* session) {
 /// allows.
 int on_generate(SSL* ssl, unsigned char* id, unsigned int* size) {
     const auto& calls = openssl();
+    const OwnErrors quiet;
     SessionName name;
     const Store* const store = current_store();
     if (*size < name.size() || !(store != nullptr ? make_session_name(*store, name) : make_random_name(name)))

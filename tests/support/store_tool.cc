@@ -7,6 +7,8 @@
 #include <openssl/evp.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -99,6 +101,40 @@ int move(Store& from, const std::string& to, const std::string& name_text, bool 
     record.moved_in = true;
     record.early_data_spent = record.early_data_spent || spent;
     return target->put(record) == Store::Put::kStored ? 0 : fail_with("refused");
+}
+
+/// As a record that another OpenSSL made, that a process wrote over, or that a hostile blade sent: `how` is
+/// `garbage`, `truncate`, `version` (of the format), `cipher` (one that nobody has), or the hex digits of the
+/// whole session.
+int damage(Store& store, const std::string& name_text, const std::string& how) {
+    const std::vector<uint8_t> bytes = unhex(name_text);
+    SessionName name{};
+    SessionRecord record;
+    if (bytes.size() != name.size()) return fail_with("a name is 64 hex digits");
+    std::memcpy(name.data(), bytes.data(), name.size());
+    if (!store.take(name, record)) return fail_with("no such session");
+    if (how == "garbage") {
+        for (uint16_t i = 4; i < record.der_size; i++) record.der[i] = static_cast<uint8_t>(i * 167 + 29);
+    } else if (how == "truncate") {
+        record.der_size /= 2;
+    } else if (how == "version" || how == "cipher") {
+        // SEQUENCE, INTEGER version 1, INTEGER protocol (2 bytes), OCTET STRING cipher (2 bytes)
+        const auto end = record.der.begin() + record.der_size;
+        const std::array<uint8_t, 3> version{0x02, 0x01, 0x01};
+        const std::array<uint8_t, 2> suite{0x04, 0x02};
+        const auto at = how == "version"
+                            ? std::search(record.der.begin(), end, version.begin(), version.end())
+                            : std::search(record.der.begin(), end, suite.begin(), suite.end());
+        if (at == end) return fail_with("the session is not as expected");
+        at[2] = 0x7f;
+        if (how == "cipher") at[3] = 0x7f;
+    } else {
+        const std::vector<uint8_t> der = unhex(how);
+        if (der.empty() || der.size() > record.der.size()) return fail_with("no such damage");
+        std::copy(der.begin(), der.end(), record.der.begin());
+        record.der_size = static_cast<uint16_t>(der.size());
+    }
+    return store.put(record) == Store::Put::kStored ? 0 : fail_with("refused");
 }
 
 /// What an agent would tell the servers, word by word; `port` makes a service of the policy so far.
@@ -208,6 +244,7 @@ int main(int argc, char** argv) {
                        cost.tls13, cost.resumed, cost.count, cost.cpu_ns, cost.wall_ns);
         return 0;
     }
+    if (words[0] == "damage") return damage(*store, words.at(2), words.at(3));
     if (words[0] == "control") return control(*store, {words.begin() + 2, words.end()});
     return fail_with("unknown command " + words[0]);
 }

@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Nobody fails, and nobody loses a session, by what somebody else sends or has put into the store: records that cannot
+be read, names that were only seen, hellos full of names."""
+
+import re
+import socket
+import struct
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from crafted import hello, session_id_of
+from policy_test import agent
+from sites import KINDS, Site, start, visit
+from tls_server import Bench, Store, connect, eventually, store_tool
+
+BOTH = pytest.mark.parametrize("version", ["1.2", "1.3"])
+ALL = pytest.mark.parametrize("kind", KINDS)
+HERE = Path(__file__).parent
+
+
+@ALL
+@BOTH
+@pytest.mark.parametrize("how", ["garbage", "truncate", "version", "cipher"])
+def test_a_record_that_cannot_be_read(bench: Bench, session: Path, version: str, kind: str, how: str) -> None:
+    """The client makes a full handshake, and the record is gone: it would not get better."""
+    store, site = bench.store("s"), Site()
+    start(bench, kind, store, [site])
+    assert visit(site, version, session, save=True).answer
+    names = [entry["name"] for entry in store.sessions()]
+    for name in names:
+        store_tool("damage", store.path, name, how)
+    again = visit(site, version, session)
+    assert again.answer and not again.reused, again.output
+    offered = session_id_of(session).hex()
+    assert offered in names and offered not in [entry["name"] for entry in store.sessions()]
+    assert visit(site, version, session).answer
+    fresh = session.with_name("fresh")
+    visit(site, version, fresh, save=True)
+    assert visit(site, version, fresh).reused
+
+
+@BOTH
+def test_a_record_of_another_openssl(bench: Bench, session: Path, version: str) -> None:
+    """One that OpenSSL 3.5 wrote, with all its own fields (recorded): read or not, the client is served."""
+    store, site = bench.store("s"), Site()
+    start(bench, "nginx", store, [site])
+    visit(site, version, session, save=True)
+    recorded = (HERE / "sessions-openssl-3.5.txt").read_text().split()
+    der = dict(zip(recorded[::2], recorded[1::2], strict=True))[version]
+    for entry in store.sessions():
+        store_tool("damage", store.path, entry["name"], der)
+    again = visit(site, version, session)
+    assert again.answer and not again.reused, again.output
+
+
+def end_with(server_port: int, flight: bytes, last: bytes) -> bytes:
+    """Sends a hello, and when the answer has begun something else; the answer's first bytes."""
+    with socket.create_connection(("127.0.0.1", server_port), 5) as connection:
+        connection.sendall(flight)
+        begun = connection.recv(4096)
+        connection.sendall(last)
+        connection.shutdown(socket.SHUT_WR)
+        while connection.recv(4096):
+            pass
+        return begun
+
+
+@ALL
+@pytest.mark.parametrize("last", [bytes.fromhex("15030300020228"), bytes.fromhex("15030300020100"), b"\x16\x03\x03\x40\x00" + b"x" * 64,
+                                  bytes.fromhex("140303000101") + b"\x16\x03\x03\x00\x28" + b"y" * 40, b"GET / HTTP/1.0\r\n\r\n", b""],
+                         ids=["alert", "close_notify", "half a record", "wrong Finished", "no TLS", "close"])
+def test_who_saw_a_session_id_cannot_destroy_the_session(bench: Bench, session: Path, kind: str, last: bytes) -> None:
+    """RFC 5246: only the Finished proves that a client has the key."""
+    store, site = bench.store("s"), Site()
+    start(bench, kind, store, [site])
+    assert visit(site, "1.2", session, save=True).answer
+    assert visit(site, "1.2", session).reused
+    name = session_id_of(session)
+    answer = b""
+    try:
+        answer = end_with(site.port, hello(session_id=name), last)
+    except ConnectionResetError:
+        pass
+    assert not answer or name in answer, "the server was about to resume it"
+    assert visit(site, "1.2", session).reused
+
+
+def test_an_alert_of_the_client_itself_ends_its_session(bench: Bench, session: Path) -> None:
+    """After the Finished OpenSSL's word counts, and nginx' own: see hooks_test."""
+    store, site = bench.store("s"), Site()
+    start(bench, "nginx", store, [site])
+    visit(site, "1.2", session, save=True)
+    words = ["openssl", "s_client", "-connect", f"127.0.0.1:{site.port}", "-tls1_2", "-ign_eof", "-servername", "a.test",
+             "-sess_in", session]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as client:
+        assert client.stdin
+        eventually(lambda: int(store.stats()["resumed"]) == 1, "it resumed")
+        client.kill()
+    assert visit(site, "1.2", session).reused, "an unclean close is none"
+
+
+@ALL
+@pytest.mark.parametrize("early", [False, True], ids=["plain", "early data"])
+def test_a_wrong_binder_does_not_use_a_ticket_up(bench: Bench, session: Path, kind: str, early: bool) -> None:
+    """Whoever saw a ticket can send it; only its owner can bind it to a hello (RFC 8446 section 4.2.11.2)."""
+    store, site = bench.store("s"), Site()
+    if early:
+        store.control("blade=1", "early_data")
+    start(bench, kind, store, [site], {"nginx": "ssl_early_data on;", "haproxy": "allow-0rtt"}.get(kind, "") if early else "")
+    assert visit(site, "1.3", session, save=True).answer
+    name = session_id_of(session)
+    for _ in range(3):
+        with socket.create_connection(("127.0.0.1", site.port), 5) as connection:
+            connection.sendall(hello(identities=[name], early_data=early))
+            assert connection.recv(1) == b"\x15", "an alert: the binder is wrong"
+        eventually(lambda: name.hex() in [entry["name"] for entry in store.sessions()], "it is there again")
+    assert visit(site, "1.3", session).reused
+    assert not visit(site, "1.3", session).reused, "once"
+
+
+@pytest.mark.parametrize("groups", [("-groups", "P-256:X25519"), ()], ids=["HelloRetryRequest", "at once"])
+def test_a_client_that_goes_away_early(bench: Bench, session: Path, groups: tuple[str, ...]) -> None:
+    """It may cost it a resumption, but never a connection."""
+    store, site = bench.store("s"), Site()
+    start(bench, "nginx", store, [site], "ssl_ecdh_curve X25519;")
+    assert visit(site, "1.3", session, *groups, save=True).answer
+    words = ["openssl", "s_client", "-connect", f"127.0.0.1:{site.port}", "-tls1_3", "-servername", "a.test", "-sess_in", session,
+             *groups, "-msg"]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as client:
+        assert client.stdout
+        next(line for line in client.stdout if line.startswith("<<<"))
+        client.kill()
+    assert visit(site, "1.3", session, *groups).answer
+    fresh = session.with_name("fresh")
+    visit(site, "1.3", fresh, *groups, save=True)
+    assert visit(site, "1.3", fresh, *groups).reused
+
+
+def first_answer_s(port: int, flight: bytes) -> float:
+    with socket.create_connection(("127.0.0.1", port), 60) as connection:
+        began = time.monotonic()
+        connection.sendall(flight)
+        assert connection.recv(5)
+        return time.monotonic() - began
+
+
+def test_names_that_are_not_there(bench: Bench, session: Path) -> None:
+    """The agent is asked once for each connection, whatever its hello names, and not again soon for the same name."""
+    far, near = bench.store("far", 1), bench.store("near", 2)
+    near.control("blade=2", "pull_budget_us=20000")
+    here, there = bench.nginx(far), bench.nginx(near)
+    for _ in range(10):
+        connect(here, "1.3", session, offer=False)
+    names = [bytes.fromhex(entry["name"]) for entry in far.sessions()]
+    assert len(names) == 20
+    with agent(near, lambda _: struct.pack("I", 1)) as asked:
+        first_answer_s(there.port, hello(identities=names))
+        assert asked == names[:1]
+        began = time.monotonic()
+        for _ in range(50):
+            first_answer_s(there.port, hello(identities=names[:1]))
+        assert len(asked) <= 3 + 2 * (time.monotonic() - began), "each of two workers remembers for a second"
+
+
+def test_a_store_without_a_key_is_asked_for_nothing(bench: Bench, session: Path) -> None:
+    """Random names are nobody's."""
+    store: Store = bench.store("s", blade=None)
+    site = Site()
+    start(bench, "nginx", store, [site])
+    visit(site, "1.3", session, save=True)
+    assert re.fullmatch(r"[0-9a-f]{64}", store.sessions()[0]["name"])
+    assert visit(site, "1.3", session).reused
