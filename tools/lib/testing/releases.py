@@ -112,15 +112,15 @@ def _environment(e2e: str = "") -> dict[str, str]:
     return {**os.environ, "CI": os.environ.get("CI", ""), "KR_E2E": e2e}
 
 
-def run_on(release: str, parts: Sequence[str], e2e: str = "") -> Report:
-    """These parts of tools/test in that release's root; of the end-to-end tests those that `e2e` names (pytest's -k)."""
+def run_on(release: str, parts: Sequence[str] | None) -> Report:
+    """tools/test in that release's root: these parts, or the core of them."""
     if release == own_release():
         raise ToolError(f"this machine is Debian {release} itself: tools/test without --on tests it")
     root = make_root(release)
     _install_packages(root)
-    words = " ".join(f"--only {part}" for part in parts)
+    words = " ".join(f"--only {part}" for part in parts or CORE_PARTS)
     process = subprocess.Popen(inside(root, f"tools/test {words}", network=False), stdout=subprocess.PIPE, text=True,
-                               env=_environment(e2e))
+                               env=_environment("" if parts else CORE_E2E))
     printed: list[str] = []
     with process:
         try:
@@ -132,12 +132,6 @@ def run_on(release: str, parts: Sequence[str], e2e: str = "") -> Report:
             process.terminate()  # and with it, by --kill-child, everything in there
             raise
     return _read_sum(release, "".join(printed), process.returncode)
-
-
-def other_release() -> Report:
-    """The core of the tests on the release that this machine is not."""
-    other = next(release for release in RELEASES if release != own_release())
-    return run_on(other, CORE_PARTS, CORE_E2E)
 
 
 def _read_sum(release: str, printed: str, status: int) -> Report:
