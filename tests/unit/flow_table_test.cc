@@ -84,7 +84,8 @@ TEST_F(Flows, TheClientIsBelievedWhereItCanBe) {
         const Seq here = at;
         for (const uint32_t ahead : {0u, 1u, 1460u, 1u << 20, 15u << 20}) {
             EXPECT_TRUE(Flow(0, 7, here).plausible(here + ahead)) << at << " + " << ahead;
-            EXPECT_TRUE(ahead > 64 << 10 || Flow(0, 7, here).plausible(here.back(ahead))) << at << " - " << ahead;
+            EXPECT_TRUE(ahead > 64 << 10 || Flow(0, 7, here).plausible(here.back(ahead)))
+                << at << " - " << ahead;
         }
         for (const uint32_t away : {17u << 20, 1u << 30, 0x7fffffffu, 0x80000000u, 0u - (1u << 20)}) {
             Flow flow(0, 7, here);
