@@ -327,25 +327,34 @@ TEST_F(AgentTest, RepeatedOrderIsCarriedOutOnce) {
 class Impostor {
   public:
     Impostor(asio::io_context& io, const TlsContext& tls, HostPort to, uint16_t expected) {
-        asio::co_spawn(io, run(io, tls, std::move(to), expected), asio::detached);
+        asio::co_spawn(io, run(io, tls, std::move(to), expected, alive_), asio::detached);
     }
+    ~Impostor() { *alive_ = false; }
+    Impostor(const Impostor&) = delete;
+    Impostor& operator=(const Impostor&) = delete;
+
     ChannelPtr channel;
     std::vector<Envelope> received;
     bool ended = false;
 
   private:
-    asio::awaitable<void> run(asio::io_context& io, TlsContext tls, HostPort to, uint16_t expected) {
+    /// It may be waiting still when this is gone.
+    asio::awaitable<void> run(asio::io_context& io, TlsContext tls, HostPort to, uint16_t expected,
+                              std::shared_ptr<bool> alive) {
         auto connected = co_await connect_channel(io.get_executor(), tls, to, Identity::of_blade(expected));
         EXPECT_TRUE(connected);
-        if (!connected) co_return;
-        channel = *connected;
+        if (!connected || !*alive) co_return;
+        const ChannelPtr open = channel = *connected;
         for (;;) {
-            auto message = co_await channel->receive();
+            auto message = co_await open->receive();
+            if (!*alive) co_return;
             if (!message) break;
             received.push_back(*message);
         }
         ended = true;
     }
+
+    std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
 
 Envelope transfer_of(const SessionName& name, uint64_t number) {
@@ -356,6 +365,7 @@ Envelope transfer_of(const SessionName& name, uint64_t number) {
     record.set_name(bytes_of(name));
     record.set_tls_version(0x0304);
     record.set_session_der("a session");
+    record.set_site(std::string(32, '\0'));
     record.set_created_ms(wall_clock_ms());
     record.set_authenticated_ms(wall_clock_ms());
     record.set_expires_ms(wall_clock_ms() + 10'000);

@@ -139,7 +139,7 @@ class Bench:
         self.directory = Path(self._directory.name)
         self.directory.chmod(0o755)  # servers drop privileges
         self.servers: list[Server] = []
-        self._port = 4430
+        self._port = 10000 + os.getpid() % 400 * 50  # of this program alone: several run side by side
         for name in ("a.test", "b.test"):
             self.certificate(name)
 

@@ -199,7 +199,9 @@ class RealChassis {
         std::ofstream(files.directory() / "keyraild.toml")
             << text << "[[pool]]\nname = \"web\"\nblades = [" << ids
             << fmt::format(
-                   "]\n[[service]]\nname = \"www\"\naddresses = [\"{}\"]\nport = {}\npool = \"web\"\n",
+                   "]\n[[service]]\nname = \"www\"\naddresses = [\"{}\"]\nport = {}\npool = \"web\"\n"
+                   "tickets = \"single-use\"\n",  // so that a second use shows wherever it happens
+
                    fmt::join(service_addresses, "\", \""), service_port());
     }
 };
