@@ -8,7 +8,6 @@
 #include "dataplane/common/result.h"
 #include "dataplane/common/stats.h"
 #include "dataplane/core/shared.h"
-#include "dataplane/flow/flow_memory.h"
 #include "dataplane/io/ports.h"
 #include "dataplane/profile/profile.h"
 
@@ -16,10 +15,9 @@ namespace keyrail {
 
 class Worker {
   public:
-    /// Allocates everything the worker will ever use (holds, ipsec-mb manager) but its flow table: `flows`
-    /// outlives it, and the files of that.
+    /// Allocates everything the worker will ever use (flow table, holds, ipsec-mb manager) from DPDK's heap.
     static Result<std::unique_ptr<Worker>> create(uint16_t index, const Profile& profile, const Ports& ports,
-                                                  const FlowMemory& flows, Shared& shared);
+                                                  Shared& shared);
     ~Worker();
     Worker(const Worker&) = delete;
     Worker& operator=(const Worker&) = delete;
