@@ -101,7 +101,7 @@ Result<void> read_services(const chassis::Keys& message, Assignment& out) {
             if (!address) return fail("service {}: {}", service.name(), address.error().message);
             out.services.insert({*address, port});
             if (service.hold()) out.held.insert({*address, port});
-            addresses.push_back(std::move(*address));
+            addresses.push_back(*address);
         }
         tell_servers(service, addresses, out.control);
     }

@@ -21,7 +21,7 @@ struct ControlSession::Impl {
          ControlEvents events_in)
         : executor(executor_in),
           tls(std::move(tls_in)),
-          control(std::move(control_in)),
+          control(control_in),
           events(std::move(events_in)),
           pause(executor) {}
 
@@ -97,7 +97,7 @@ asio::awaitable<void> ControlSession::Impl::keep([[maybe_unused]] std::shared_pt
 
 ControlSession::ControlSession(asio::any_io_executor executor, TlsContext tls, HostPort control,
                                ControlEvents events)
-    : impl_(std::make_shared<Impl>(executor, std::move(tls), std::move(control), std::move(events))) {
+    : impl_(std::make_shared<Impl>(executor, std::move(tls), control, std::move(events))) {
     asio::co_spawn(executor, impl_->keep(impl_), asio::detached);
 }
 
