@@ -176,6 +176,7 @@ void ControlLink::Impl::dispatch(link::ToDataplane& message) {
             return apply(message.move_outcome());
         case link::ToDataplane::kStatsRequest:
             return send_stats(message.request());
+        case link::ToDataplane::kFlowAnswer:  // nobody asks yet
         case link::ToDataplane::BODY_NOT_SET:
             break;
     }

@@ -156,6 +156,7 @@ void DataplaneLink::Impl::dispatch(const link::FromDataplane& message) {
         case link::FromDataplane::kStats:
             stats_replies.deliver(message.request(), message.stats());
             break;
+        case link::FromDataplane::kFlowAsk:  // the packet that waits goes by Maglev
         case link::FromDataplane::BODY_NOT_SET:
             break;  // of a newer keyrail-dp
     }
