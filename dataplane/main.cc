@@ -16,11 +16,15 @@
 #include <unistd.h>
 #include <CLI/CLI.hpp>
 
+#include <bit>
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
+#include <fstream>
 #include <string_view>
 
 #include "dataplane/core/shared.h"
+#include "dataplane/flow/flow_memory.h"
 #include "dataplane/io/eal.h"
 #include "dataplane/io/ports.h"
 #include "dataplane/link/control_link.h"
@@ -42,16 +46,25 @@ struct Dispatcher {
     std::unique_ptr<Routes> routes;
     std::unique_ptr<MovedTable> moved;
     std::unique_ptr<KernelRoutes> kernel;
+    std::unique_ptr<FlowMemory> flows;
     std::vector<std::unique_ptr<Worker>> workers;
     Descriptor wake;
 
     ~Dispatcher();
-    Result<void> open(const Profile& profile);
+    Result<void> open(const Profile& profile, const std::filesystem::path& run_dir);
     Result<void> make_rings();
+    Result<void> open_flows(const Profile& profile, const std::filesystem::path& run_dir);
     Result<void> make_workers(const Profile& profile);
     void launch();
     void join();
 };
+
+std::string boot_id() {
+    std::ifstream file("/proc/sys/kernel/random/boot_id");
+    std::string id;
+    std::getline(file, id);
+    return id;
+}
 
 rte_ring* make_ring(const char* what, size_t worker, unsigned element, unsigned flags) {
     return create_ring(fmt::format("{}{}", what, worker).c_str(), element, kRing, SOCKET_ID_ANY, flags);
@@ -65,7 +78,14 @@ Result<void> Dispatcher::make_rings() {
     for (size_t i = 0; i < shared.workers; ++i) {
         shared.asks[i] = make_ring("asks", i, sizeof(MoveAsk), kOneToOne);
         shared.answers[i] = make_ring("answers", i, sizeof(MoveAnswer), kOneToOne);
+        shared.flow_asks[i] = make_ring("flow_asks", i, sizeof(FlowAsk), kOneToOne);
+        shared.flow_answers[i] = make_ring("flow_answers", i, sizeof(FlowAnswer), kOneToOne);
+        good = good && shared.flow_asks[i] != nullptr && shared.flow_answers[i] != nullptr;
         shared.handoff[i] = make_ring("handoff", i, sizeof(void*), RING_F_SC_DEQ);
+        if (shared.workers > 1) {
+            shared.flow_ends[i] = make_ring("flow_ends", i, sizeof(FlowEnd), RING_F_SC_DEQ);
+            good = good && shared.flow_ends[i] != nullptr;
+        }
         good =
             good && shared.asks[i] != nullptr && shared.answers[i] != nullptr && shared.handoff[i] != nullptr;
     }
@@ -77,17 +97,44 @@ Result<void> Dispatcher::make_rings() {
     return {};
 }
 
+/// The flow tables go on with what the last process left, or say why not.
+Result<void> Dispatcher::open_flows(const Profile& profile, const std::filesystem::path& run_dir) {
+    const FlowMemory::Shape shape{
+        .workers = profile.workers,
+        .buckets = std::bit_ceil((size_t{profile.flows} + 3) / 4),
+        .tsc_per_us = std::max<uint64_t>(1, rte_get_tsc_hz() / 1'000'000),
+        .boot = boot_id(),
+        .fresh_key = shared.flow_hash_key,
+    };
+    const bool named = !profile.flow_directory.empty();
+    const std::filesystem::path directory = named ? std::filesystem::path(profile.flow_directory) : run_dir;
+    const bool disk = !named && !FlowMemory::in_memory(run_dir);
+    auto opened = disk ? FlowMemory::anonymous(shape) : FlowMemory::open(directory, shape);
+    if (!opened) return fail("{}: flow tables: {}", profile.file.string(), opened.error().message);
+    flows = std::make_unique<FlowMemory>(std::move(*opened));
+    shared.flow_hash_key = flows->hash_key();
+    if (disk)
+        SPDLOG_WARN("flows do not outlive a restart: {} is on a disk; set memory.flow_directory",
+                    run_dir.string());
+    else if (!flows->begun_anew().empty())
+        SPDLOG_INFO("flow tables in {} begin empty: {}", directory.string(), flows->begun_anew());
+    else
+        SPDLOG_INFO("flow tables in {} go on", directory.string());
+    return {};
+}
+
 Result<void> Dispatcher::make_workers(const Profile& profile) {
     for (uint16_t i = 0; i < profile.workers; ++i) {
-        auto worker = Worker::create(i, profile, ports, shared);
+        auto worker = Worker::create(i, profile, ports, *flows, shared);
         if (!worker) return tl::make_unexpected(worker.error());
         workers.push_back(std::move(*worker));
     }
     return {};
 }
 
-Result<void> Dispatcher::open(const Profile& profile) {
+Result<void> Dispatcher::open(const Profile& profile, const std::filesystem::path& run_dir) {
     shared.workers = profile.workers;
+    if (auto good = open_flows(profile, run_dir); !good) return good;
     if (auto good = make_rings(); !good) return good;
     auto opened = open_ports(profile, profile.workers);
     if (!opened) return tl::make_unexpected(opened.error());
@@ -133,6 +180,9 @@ Dispatcher::~Dispatcher() {
         rte_ring_free(shared.asks[i]);
         rte_ring_free(shared.answers[i]);
         rte_ring_free(shared.handoff[i]);
+        rte_ring_free(shared.flow_ends[i]);
+        rte_ring_free(shared.flow_asks[i]);
+        rte_ring_free(shared.flow_answers[i]);
     }
     moved.reset();
     routes.reset();
@@ -152,7 +202,7 @@ Result<void> serve(const Profile& profile, const std::filesystem::path& run_dir)
     if (auto good = start_eal(profile, "keyrail"); !good) return good;
     const Eal eal;
     Dispatcher dispatcher;
-    if (auto good = dispatcher.open(profile); !good) return good;
+    if (auto good = dispatcher.open(profile, run_dir); !good) return good;
 
     // Keys must not reach a swap disk. On fault: EAL reserves far more address space than it uses.
     if (mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) != 0)

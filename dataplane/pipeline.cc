@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "dataplane/pipeline.h"
 
+#include <rte_mbuf.h>
+
+#include <algorithm>
+
+#include "dataplane/bind/asking.h"
 #include "dataplane/bind/bind.h"
 #include "dataplane/bind/settle.h"
 #include "dataplane/parse/parse.h"
@@ -8,6 +13,23 @@
 #include "dataplane/steer/steer.h"
 
 namespace keyrail {
+namespace {
+
+/// Packets that waited.
+void run_again(std::span<rte_mbuf* const> mbufs, Burst& burst, Context& context) {
+    burst.count = 0;
+    for (rte_mbuf* mbuf : mbufs) {
+        Packet& packet = burst.packets[burst.count++];
+        packet.mbuf = mbuf;
+        packet.data = rte_pktmbuf_mtod(mbuf, uint8_t*);
+        packet.size = mbuf->data_len;
+        const auto port = std::ranges::find(context.ports.list, mbuf->port, &Port::device);
+        packet.port = static_cast<uint8_t>(port - context.ports.list.begin());
+    }
+    if (burst.count > 0) run_pipeline(burst, context);
+}
+
+}  // namespace
 
 void run_pipeline(Burst& burst, Context& context) {
     burst.forget_hellos();
@@ -24,6 +46,12 @@ void run_timers(Burst& burst, Context& context) {
     bind::expire(burst, context);
     steer::process(burst, context);
     settle::process(burst, context);
+    for (auto late = bind::flow_unanswered(context); !late.empty(); late = bind::flow_unanswered(context))
+        run_again(late, burst, context);
+}
+
+void take_answer(const FlowAnswer& answer, Burst& burst, Context& context) {
+    run_again(bind::flow_answered(answer, context), burst, context);
 }
 
 }  // namespace keyrail

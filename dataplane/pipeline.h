@@ -12,7 +12,10 @@ namespace keyrail {
 /// transmit queue, in the hold table, with another worker, or freed.
 void run_pipeline(Burst& burst, Context& context);
 
-/// Timers of the hold table, once per loop.
+/// Timers of the hold table and of questions, once per loop.
 void run_timers(Burst& burst, Context& context);
+
+/// Whose a connection is: its packets, which waited for that, run once more.
+void take_answer(const FlowAnswer& answer, Burst& burst, Context& context);
 
 }  // namespace keyrail

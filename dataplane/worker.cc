@@ -3,7 +3,6 @@
 
 #include <rte_cycles.h>
 #include <rte_ethdev.h>
-#include <rte_malloc.h>
 #include <rte_pause.h>
 #include <rte_prefetch.h>
 #include <rte_rcu_qsbr.h>
@@ -14,9 +13,9 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <bit>
 
 #include "dataplane/bind/settle.h"
+#include "dataplane/parse/blade_ends.h"
 #include "dataplane/pipeline.h"
 
 namespace keyrail {
@@ -62,7 +61,6 @@ class Idleness {
 }  // namespace
 
 struct Worker::Impl {
-    FlowTable::Bucket* buckets = nullptr;
     std::unique_ptr<Context> context;
     PollMode poll = PollMode::busy;
     uint64_t tsc_per_us = 1;
@@ -70,8 +68,10 @@ struct Worker::Impl {
     Burst burst;
 
     ~Impl() {
-        if (context) context->holds_table.clear([](rte_mbuf* mbuf, bool) { rte_pktmbuf_free(mbuf); });
-        rte_free(buckets);
+        if (context) {
+            context->holds_table.clear([](rte_mbuf* mbuf, bool) { rte_pktmbuf_free(mbuf); });
+            context->asked_flows.clear([](rte_mbuf* mbuf) { rte_pktmbuf_free(mbuf); });
+        }
     }
 
     void read_clocks() {
@@ -149,10 +149,26 @@ struct Worker::Impl {
         return any;
     }
 
+    void poll_flow_answers() {
+        rte_ring* ring = context->shared.flow_answers[context->worker];
+        FlowAnswer answer;
+        while (ring != nullptr && rte_ring_dequeue_elem(ring, &answer, sizeof answer) == 0)
+            take_answer(answer, burst, *context);
+    }
+
+    /// What other workers heard of our flows' ends.
+    void poll_flow_ends() {
+        rte_ring* ring = context->shared.flow_ends[context->worker];
+        FlowEnd end;
+        for (int i = 0; ring != nullptr && i < kBurst && rte_ring_dequeue_elem(ring, &end, sizeof end) == 0;
+             i++)
+            parse::flow_ended(end, *context);
+    }
+
     void end_loop() {
         context->tx.flush();
         WorkerStats& stats = context->stats;
-        stats.held.set(context->holds_table.held_segments());
+        stats.held.set(context->holds_table.held_segments() + context->asked_flows.held());
         stats.holds.set(context->holds_table.in_use());
         stats.flows.set(context->flows.size());
         if (!context->wake_control) return;
@@ -173,6 +189,8 @@ struct Worker::Impl {
         }
         worked |= poll_handoff();
         worked |= poll_answers();
+        poll_flow_ends();
+        poll_flow_answers();
         if (context->snapshot != nullptr) run_timers(burst, *context);
         end_loop();
         return worked;
@@ -183,7 +201,7 @@ Worker::Worker() : impl_(std::make_unique<Impl>()) {}
 Worker::~Worker() = default;
 
 Result<std::unique_ptr<Worker>> Worker::create(uint16_t index, const Profile& profile, const Ports& ports,
-                                               Shared& shared) {
+                                               const FlowMemory& flows, Shared& shared) {
     for (const Port& port : ports.list)
         if (index >= port.tx_queues || index >= port.kernel_queues)
             return fail("port {}: {} transmit queues are too few for {} workers; lower worker.count in {}",
@@ -193,16 +211,11 @@ Result<std::unique_ptr<Worker>> Worker::create(uint16_t index, const Profile& pr
     if (!names) return tl::make_unexpected(names.error());
     std::unique_ptr<Worker> worker(new Worker);
     Impl& impl = *worker->impl_;
-    const size_t buckets = std::bit_ceil((size_t{profile.flows} + 3) / 4);
-    impl.buckets =
-        static_cast<FlowTable::Bucket*>(rte_zmalloc("flows", buckets * sizeof(FlowTable::Bucket), 64));
-    if (impl.buckets == nullptr)
-        return fail("worker {}: no memory for {} flows; raise memory.megabytes or lower memory.flows in {}",
-                    index, profile.flows, profile.file.string());
-    impl.context = std::make_unique<Context>(index, shared, ports, std::span(impl.buckets, buckets),
-                                             profile.holds, segments_for(profile), std::move(*names));
+    impl.context = std::make_unique<Context>(index, shared, ports, flows.buckets(index), profile.holds,
+                                             segments_for(profile), std::move(*names));
     impl.poll = profile.poll;
-    impl.tsc_per_us = std::max<uint64_t>(1, rte_get_tsc_hz() / 1'000'000);
+    impl.context->flows.count();
+    impl.tsc_per_us = flows.tsc_per_us();
     return worker;
 }
 

@@ -8,6 +8,7 @@
 #include "dataplane/common/result.h"
 #include "dataplane/common/stats.h"
 #include "dataplane/core/shared.h"
+#include "dataplane/flow/flow_memory.h"
 #include "dataplane/io/ports.h"
 #include "dataplane/profile/profile.h"
 
@@ -15,9 +16,10 @@ namespace keyrail {
 
 class Worker {
   public:
-    /// Allocates everything the worker will ever use (flow table, holds, ipsec-mb manager) from DPDK's heap.
+    /// Allocates everything the worker will ever use (holds, ipsec-mb manager) but its flow table: `flows`
+    /// outlives it, and the files of that.
     static Result<std::unique_ptr<Worker>> create(uint16_t index, const Profile& profile, const Ports& ports,
-                                                  Shared& shared);
+                                                  const FlowMemory& flows, Shared& shared);
     ~Worker();
     Worker(const Worker&) = delete;
     Worker& operator=(const Worker&) = delete;

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "dataplane/bind/bind.h"
 
+#include "dataplane/bind/asking.h"
 #include "dataplane/bind/hello.h"
 #include "dataplane/bind/release.h"
 #include "dataplane/cookie/syn_cookie.h"
+#include "dataplane/rewrite/answers.h"
 #include "dataplane/rewrite/l2.h"
 
 namespace keyrail::bind {
@@ -18,76 +20,62 @@ void by_tuple(Packet& packet, const Context& context, Reason reason) {
     packet.forward_to(ring.at(packet.hash), reason);
 }
 
-/// The flow, if its blade can still have it. A flow of a dead blade is bound anew, as if it were unknown; so
-/// is a closed one of a blade that gets nothing new.
+/// In the middle of a connection that nobody here knows: its blade is asked for, else Maglev guesses.
+void midstream(Packet& packet, Context& context, Reason reason) {
+    if (!ask_for(packet, context)) by_tuple(packet, context, reason);
+}
+
+[[gnu::always_inline]] inline Flow* flow_of(const Packet& packet, Context& context) {
+    return context.flows.find(packet.hash, context.clock.ticks,
+                              [&] { return context.service(packet.service).idle_ticks; });
+}
+
+/// The flow, if its blade can still have it. A flow of a dead blade is bound anew, as if it were unknown.
 [[gnu::always_inline]] inline Flow* live_flow(const Packet& packet, Context& context) {
-    Flow* flow = context.flows.find(packet.hash, context.clock.ticks);
-    if (flow == nullptr) return nullptr;
-    const BladeState state = context.snapshot->blades[flow->blade].state;
-    if (state <= BladeState::down) return nullptr;
-    if (state == BladeState::draining && flow->closed && is_syn(packet.h)) {
-        context.flows.erase(packet.hash);
-        return nullptr;
-    }
-    flow->seen(context.clock.ticks);
+    Flow* flow = flow_of(packet, context);
+    if (flow == nullptr || context.snapshot->blades[flow->blade].state <= BladeState::down) return nullptr;
+    flow->seen(context.clock.ticks, packet.h.seq);
     return flow;
 }
 
-/// A SYN on a flow in the table goes to its blade natively: that may have the old connection in TIME_WAIT,
-/// and only its own kernel can answer that (facts: a dispatcher-answered SYN would hang). So the connection
-/// is bound before its hello is seen, and the key will have to follow the flow.
-void reopen(Packet& packet, Flow& flow) {
-    flow.closed = 0;
-    flow.hello_due = 1;
+/// Its client has given it up: nobody waits for the answer to what is held, and nothing is to be read on.
+void give_up_hold(uint32_t slot, Context& context) {
+    const bool any = slot != kNone && context.holds_table.at(slot).phase != HoldPhase::deciding;
+    if (any) drop_hold(slot, Reason::drop_rst_cookie, context);
+}
+
+/// What is held of an older connection with the same addresses and ports is of no use to the one whose stream
+/// begins at `first_seq` (RFC 9293 section 3.5.1: half-open connections).
+void drop_older_hold(const Packet& packet, Seq first_seq, Context& context) {
+    const uint32_t slot = context.holds_table.find(packet.hash, packet.h.tuple);
+    if (slot != kNone && context.holds_table.at(slot).base != first_seq) give_up_hold(slot, context);
+}
+
+/// A SYN on a flow that its client has not ended goes to its blade natively: only its kernel can tell whether
+/// the client has forgotten that connection. So the new one is bound before its hello is seen, and the key
+/// will have to follow the flow.
+void reopen(Packet& packet, Flow& flow, Context& context) {
+    drop_older_hold(packet, packet.h.seq + 1, context);
+    flow = Flow(context.clock.ticks, flow.blade, packet.h.seq);
+    flow.hello_due = context.service(packet.service).by_session;
     packet.forward_to(flow.blade, Reason::flow_syn);
-}
-
-/// First data of a connection that its blade accepted natively.
-void hello_of_bound(Burst& burst, Packet& packet, const Flow& flow, Context& context) {
-    if (const uint32_t slot = context.holds_table.find(packet.hash, packet.h.tuple); slot != kNone)
-        return further_segment(burst, packet, slot, context);
-    if (!follows_pending(burst, packet)) first_data(burst, packet, flow.blade, context);
-}
-
-void known_flow(Burst& burst, Packet& packet, Flow& flow, Context& context) {
-    if (is_syn(packet.h)) return reopen(packet, flow);
-    if (packet.h.flags & (kFin | kRst)) flow.close(context.clock.ticks);
-    if (flow.hello_due && context.service(packet.service).by_session && !(packet.h.flags & kRst) &&
-        !packet.h.bare_ack())
-        return hello_of_bound(burst, packet, flow, context);
-    packet.forward_to(flow.blade, Reason::flow);
 }
 
 /// A connection that is not in the flow table, bound without its hello: Maglev says the blade at the SYN, and
 /// what follows goes where the SYN went, though the ring may have changed meanwhile.
 void by_syn(Packet& packet, Context& context, Reason reason) {
+    const Service& service = context.service(packet.service);
+    if (is_syn(packet.h) && !service.served)
+        return refuse(packet, service.refuse, Reason::drop_no_blade, context);
     if (!is_syn(packet.h)) {
         const uint16_t blade = context.recent_syns.blade(packet.hash, context.clock.s);
         if (blade != 0 && context.snapshot->blades[blade].state > BladeState::down)
             return packet.forward_to(blade, reason);
+        return midstream(packet, context, reason);
     }
     by_tuple(packet, context, reason);
-    if (is_syn(packet.h) && packet.action == Action::forward)
+    if (packet.action == Action::forward)
         context.recent_syns.note(packet.hash, packet.blade, context.clock.s);
-}
-
-/// Plain layer 4. The first packet after the SYN makes the entry, so that a SYN flood makes none.
-void plain(Packet& packet, Context& context) {
-    by_syn(packet, context, Reason::steer_tuple);
-    if (packet.action == Action::forward && !(packet.h.flags & (kSyn | kRst)))
-        context.flows.insert(packet.hash, packet.blade, context.clock.ticks);
-}
-
-/// Early binding. The handshake's last packet makes the entry: a SYN flood makes none. The hello comes on a
-/// bound connection, the key follows it.
-void bind_early(Burst& burst, Packet& packet, Context& context) {
-    by_syn(packet, context, Reason::bind_early);
-    if (packet.action != Action::forward || (packet.h.flags & kRst)) return;
-    Flow* flow = context.flows.insert(packet.hash, packet.blade, context.clock.ticks);
-    flow->hello_due = 1;
-    if (packet.h.bare_ack()) return;
-    packet.decided = false;
-    known_flow(burst, packet, *flow, context);
 }
 
 /// A packet that no known flow explains, and what its cookie needs.
@@ -101,8 +89,8 @@ struct Stray {
 };
 constexpr uint16_t kNoMac = UINT16_MAX;
 
-void answer(Packet& packet, const Stray& stray, const Context& context) {
-    if (!stray.service->served) return packet.decide(Action::drop, Reason::drop_no_blade);
+void answer(Packet& packet, const Stray& stray, Context& context) {
+    if (!stray.service->served) return refuse(packet, stray.service->refuse, Reason::drop_no_blade, context);
     const std::span<uint8_t> room = room_for(packet, kSynAckMax);
     if (room.empty()) return packet.decide(Action::drop, Reason::drop_no_memory);
     set_size(packet, write_syn_ack(room, packet.h, stray.offered, stray.options,
@@ -123,30 +111,98 @@ void handshake_done(Burst& burst, Packet& packet, Context& context) {
     first_data(burst, packet, 0, context);
 }
 
+/// Is it of a connection that no blade has yet? Then it is decided about, or follows a hello of this burst.
+bool of_new_connection(Burst& burst, Packet& packet, const Stray& stray, Context& context) {
+    const bool proven = acknowledges(packet, stray, context);
+    if (proven && !packet.h.bare_ack()) drop_older_hold(packet, packet.h.seq, context);
+    if (const uint32_t slot = context.holds_table.find(packet.hash, packet.h.tuple); slot != kNone) {
+        const Hold& hold = context.holds_table.at(slot);
+        if (hold.bound != 0 && hold.phase != HoldPhase::deciding) return false;  // its blade has it
+        further_segment(burst, packet, slot, context);
+        return true;
+    }
+    if (follows_pending(burst, packet)) return true;
+    if (proven) {
+        handshake_done(burst, packet, context);
+        return true;
+    }
+    if (!stray.service->late || packet.h.payload_size == 0 || (packet.h.flags & (kAck | kRst)) != kAck)
+        return false;
+    const auto first = overtaken_seq(packet.frame(), packet.h, context.snapshot->cookie_keys);
+    if (first) overtaking_segment(burst, packet, *first, context);
+    return first.has_value();
+}
+
+/// A client that uses the port of a connection that is over: its SYN is answered as any other's, and the
+/// connection follows the key. Where the key leads to the blade that has the old one in TIME_WAIT, the accept
+/// program lets the new one take its place. The entry stays until the cookie comes back: a SYN proves
+/// nothing. With early binding it goes to the blade that had the old one, unless that gets nothing new.
+void syn_of_known(Packet& packet, const Stray& stray, Flow& flow, Context& context) {
+    if (!flow.client_done) return reopen(packet, flow, context);
+    if (stray.service->by_session && stray.service->late) return answer(packet, stray, context);
+    if (context.snapshot->blades[flow.blade].state != BladeState::draining)
+        return reopen(packet, flow, context);
+    context.flows.erase(packet.hash);
+    by_syn(packet, context, stray.service->by_session ? Reason::bind_early : Reason::steer_tuple);
+}
+
+/// First data of a connection that its blade accepted natively.
+void hello_of_bound(Burst& burst, Packet& packet, const Flow& flow, Context& context) {
+    if (const uint32_t slot = context.holds_table.find(packet.hash, packet.h.tuple); slot != kNone)
+        return further_segment(burst, packet, slot, context);
+    if (!follows_pending(burst, packet)) first_data(burst, packet, flow.blade, context);
+}
+
+void known_flow(Burst& burst, Packet& packet, const Stray& stray, Flow& flow, Context& context) {
+    if (is_syn(packet.h)) return syn_of_known(packet, stray, flow, context);
+    const bool late = stray.service->by_session && stray.service->late;
+    const bool over = flow.ended() || (flow.client_done && !flow.passed(packet.h.seq));
+    if (over && late && of_new_connection(burst, packet, stray, context)) return;
+    if (packet.h.flags & (kFin | kRst)) flow.client_says(packet.h.flags, context.clock.ticks, packet.h.seq);
+    const bool hello = flow.hello_due && stray.service->by_session;
+    if (hello && flow.reset) give_up_hold(context.holds_table.find(packet.hash, packet.h.tuple), context);
+    if (hello && !(packet.h.flags & kRst) && !packet.h.bare_ack())
+        return hello_of_bound(burst, packet, flow, context);
+    packet.forward_to(flow.blade, Reason::flow);
+}
+
+/// Plain layer 4. The first packet after the SYN makes the entry, so that a SYN flood makes none.
+void plain(Packet& packet, Context& context) {
+    by_syn(packet, context, Reason::steer_tuple);
+    if (packet.action == Action::forward && !(packet.h.flags & (kSyn | kRst)))
+        context.flows.insert(packet.hash, Flow(context.clock.ticks, packet.blade, packet.h.seq));
+}
+
+/// Early binding. The handshake's last packet makes the entry: a SYN flood makes none. The hello comes on a
+/// bound connection, the key follows it.
+void bind_early(Burst& burst, Packet& packet, const Stray& stray, Context& context) {
+    by_syn(packet, context, Reason::bind_early);
+    if (packet.action != Action::forward || (packet.h.flags & kRst)) return;
+    Flow* flow = context.flows.insert(packet.hash, Flow(context.clock.ticks, packet.blade, packet.h.seq));
+    flow->hello_due = true;
+    if (packet.h.bare_ack()) return;
+    packet.decided = false;
+    known_flow(burst, packet, stray, *flow, context);
+}
+
 void unknown_flow(Burst& burst, Packet& packet, const Stray& stray, Context& context) {
     const bool late = stray.service->late;
     if (is_syn(packet.h))
         return late ? answer(packet, stray, context) : by_syn(packet, context, Reason::bind_early);
-    if (const uint32_t slot = context.holds_table.find(packet.hash, packet.h.tuple); slot != kNone) {
-        const Hold& hold = context.holds_table.at(slot);
-        if (hold.bound == 0 || hold.phase == HoldPhase::deciding)
-            return further_segment(burst, packet, slot, context);
+    const uint32_t slot = context.holds_table.find(packet.hash, packet.h.tuple);
+    const bool bound = slot != kNone && context.holds_table.at(slot).bound != 0;
+    if (bound && context.holds_table.at(slot).phase != HoldPhase::deciding)
         drop_hold(slot, Reason::drop_no_blade, context);  // its blade went down: bound anew
-    }
-    if (follows_pending(burst, packet)) return;
-    if (acknowledges(packet, stray, context)) return handshake_done(burst, packet, context);
-    if (late && packet.h.payload_size > 0 && (packet.h.flags & (kAck | kRst)) == kAck)
-        if (const auto first = overtaken_seq(packet.frame(), packet.h, context.snapshot->cookie_keys))
-            return overtaking_segment(burst, packet, *first, context);
-    if (!late) return bind_early(burst, packet, context);
-    by_tuple(packet, context, Reason::steer_midstream);
+    if (of_new_connection(burst, packet, stray, context)) return;
+    if (!late) return bind_early(burst, packet, stray, context);
+    midstream(packet, context, Reason::steer_midstream);
 }
 
 /// An ICMP error goes to the blade whose connection it is about, like any packet of that (path-MTU discovery,
 /// RFC 1191 and 8201); the blade's kernel judges what it quotes (RFC 5927). It does not keep a flow alive.
 void icmp_error(Packet& packet, Context& context) {
     const Service& service = context.service(packet.service);
-    if (const Flow* flow = context.flows.find(packet.hash, context.clock.ticks); flow != nullptr)
+    if (const Flow* flow = flow_of(packet, context); flow != nullptr)
         return packet.forward_to(flow->blade, Reason::icmp_error);
     if (service.by_session && service.late) return packet.decide(Action::drop, Reason::drop_icmp_unowned);
     by_tuple(packet, context, Reason::icmp_error);
@@ -160,9 +216,9 @@ enum class Known : uint8_t { forwarded, flowless, unclear };
     if (packet.h.layout != Layout::tcp || (packet.h.flags & kSyn)) return Known::unclear;
     Flow* flow = live_flow(packet, context);
     if (flow == nullptr) return Known::flowless;
-    if (flow->hello_due) return Known::unclear;
+    if (flow->needs_a_look()) return Known::unclear;
     if (packet.h.flags & (kFin | kRst)) [[unlikely]]
-        flow->close(context.clock.ticks);
+        flow->client_says(packet.h.flags, context.clock.ticks, packet.h.seq);
     packet.forward_to(flow->blade, Reason::flow);
     return Known::forwarded;
 }
@@ -190,7 +246,7 @@ void explain(Burst& burst, const Stray& stray, uint64_t inserted, Context& conte
     if (packet.h.layout == Layout::icmp_error) return icmp_error(packet, context);
     const bool none = stray.flowless && context.flows.inserted() == inserted;
     if (Flow* flow = none ? nullptr : live_flow(packet, context); flow != nullptr)
-        return known_flow(burst, packet, *flow, context);
+        return known_flow(burst, packet, stray, *flow, context);
     if (stray.service->by_session) return unknown_flow(burst, packet, stray, context);
     plain(packet, context);
 }

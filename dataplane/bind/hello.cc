@@ -50,7 +50,8 @@ constexpr uint64_t kSilenceUs = 10'000;
 constexpr uint16_t kInitialWindow = 10;
 
 HelloResult read(Bytes stream, uint16_t service, Context& context, ClientHello& hello) {
-    const HelloLimits limits{.bytes = context.service(service).hello_limit};
+    const Service& s = context.service(service);
+    const HelloLimits limits{.bytes = s.hello_limit, .proxy_header = s.proxy_header};
     return parse_client_hello(stream, context.scratch, limits, hello);
 }
 

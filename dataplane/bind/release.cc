@@ -92,7 +92,8 @@ void release(uint32_t slot, uint16_t blade, Reason reason, Context& context) {
         });
         return read_on(slot, blade, context);
     }
-    context.flows.insert(hold.hash, blade, context.clock.ticks)->closed = hold.fin;
+    context.flows.insert(hold.hash, Flow(context.clock.ticks, blade, hold.base + hold.reached))->client_done =
+        hold.fin;
     context.holds_table.release(slot, [&](rte_mbuf* mbuf, bool sent) {
         if (sent) return rte_pktmbuf_free(mbuf);
         send(mbuf);
@@ -115,7 +116,8 @@ bool end_move(uint32_t slot, uint16_t blade, Reason reason, Context& context) {
 
 void read_on(uint32_t slot, uint16_t blade, Context& context) {
     Hold& hold = context.holds_table.at(slot);
-    context.flows.insert(hold.hash, blade, context.clock.ticks)->hello_due = 1;
+    context.flows.insert(hold.hash, Flow(context.clock.ticks, blade, hold.base + hold.reached))->hello_due =
+        true;
     hold.bound = blade;
     hold.read_on = false;
     hold.phase = HoldPhase::collecting;
@@ -124,7 +126,7 @@ void read_on(uint32_t slot, uint16_t blade, Context& context) {
 
 void stop_reading(uint32_t slot, Context& context) {
     Flow* flow = context.flows.find(context.holds_table.at(slot).hash, context.clock.ticks);
-    if (flow != nullptr) flow->hello_due = 0;
+    if (flow != nullptr) flow->hello_due = false;
     context.holds_table.release(slot, [](rte_mbuf* mbuf, bool) { rte_pktmbuf_free(mbuf); });
 }
 

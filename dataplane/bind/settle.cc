@@ -4,6 +4,7 @@
 #include <rte_ring_elem.h>
 
 #include "dataplane/bind/release.h"
+#include "dataplane/rewrite/answers.h"
 
 namespace keyrail::settle {
 namespace {
@@ -60,10 +61,10 @@ void settle_hello(PendingHello& hello, Burst& burst, Context& context) {
         return bind::drop_hold(hello.hold, reason, context);
     }
     Packet& packet = burst.packets[hello.packet];
-    if (blade == 0) return packet.decide(Action::drop, reason);
+    if (blade == 0) return refuse(packet, context.service(packet.service).refuse, reason, context);
     packet.forward_to(blade, reason);
-    Flow* flow = context.flows.insert(hello.facts.hash, blade, context.clock.ticks);
-    flow->closed = (packet.h.flags & kFin) != 0;
+    Flow* flow = context.flows.insert(hello.facts.hash, Flow(context.clock.ticks, blade, packet.h.seq));
+    flow->client_done = (packet.h.flags & kFin) != 0;
     context.stats.blade_flows[blade].add();
 }
 

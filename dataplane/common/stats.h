@@ -27,10 +27,12 @@ struct alignas(64) WorkerStats {
     Counter rx;     // packets taken from wires and TAPs
     Counter tx;     // packets put on wires
     Counter punt;   // packets given to TAPs
-    Counter held;   // gauge: segments in the hold table
+    Counter held;   // gauge: segments in the hold table, packets whose blade is asked for
     Counter flows;  // gauge: flow entries in use
     Counter holds;  // gauge: ClientHellos held
     Counter moves_asked;
+    Counter flows_asked;  // whose connections agents were asked for
+    Counter flows_found;  // and which they found
     Counter name_jobs;    // ipsec-mb jobs
     Counter name_blocks;  // names decrypted
     std::array<Counter, kReasons> reasons;

@@ -54,23 +54,30 @@ enum class Action : uint8_t {
     X(handed_over, "given to the worker that owns the flow")                                        \
     /* answered */                                                                                  \
     X(syn_cookie, "SYN answered with a cookie")                                                     \
+    X(ping_answered, "ICMP echo request to a VIP, answered")                                        \
+    X(refused_reset, "TCP that nobody serves, answered with RST")                                   \
+    X(refused_icmp, "UDP to a VIP, answered with port unreachable")                                 \
     /* punted */                                                                                    \
     X(punt_not_service, "not for a service: to the kernel")                                         \
     X(punt_unresolved, "next hop not resolved: to the kernel, which resolves it")                   \
     /* dropped */                                                                                   \
     X(drop_ack_cookie, "bare ACK that completes a handshake: nothing to do")                        \
-    X(drop_rst_cookie, "RST of a connection that no blade has")                                     \
+    X(drop_rst_cookie, "of a connection that its client gave up before a blade had it")             \
     X(drop_truncated, "headers cut short or lengths that contradict each other")                    \
     X(drop_fragment, "IP fragment for a service")                                                   \
     X(drop_icmp_unowned, "ICMP error about a connection that no blade has")                         \
     X(drop_no_blade, "no blade of the pool is up")                                                  \
     X(drop_service_gone, "held segment of a service that is no longer configured")                  \
+    X(drop_no_service, "for a VIP's port without a service, refused in silence")                    \
+    X(drop_no_ping, "ICMP echo request to a VIP that does not answer, or has no blade")             \
+    X(drop_answer_limit, "an echo reply or a refusal too many in a second")                         \
     X(drop_blade_unresolved, "the blade's MAC is not known")                                        \
     X(drop_no_memory, "no mbuf or hold segment left")                                               \
     X(drop_tx_full, "transmit queue full")                                                          \
     X(drop_punt_full, "the kernel's queue is full")                                                 \
     X(drop_handoff_full, "the other worker's queue is full")                                        \
     X(drop_out_of_window, "segment outside of the window of a connection that no blade has yet")    \
+    X(drop_ask_full, "packet too many of a connection whose blade is being asked for")              \
     X(drop_duplicate, "copy of a held segment")
 
 enum class Reason : uint8_t {

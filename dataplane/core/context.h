@@ -14,6 +14,8 @@
 #include "dataplane/core/names.h"
 #include "dataplane/core/shared.h"
 #include "dataplane/core/snapshot.h"
+#include "dataplane/core/token_bucket.h"
+#include "dataplane/flow/asked_flows.h"
 #include "dataplane/flow/flow_hash.h"
 #include "dataplane/flow/flow_table.h"
 #include "dataplane/flow/hold.h"
@@ -68,6 +70,9 @@ struct Context {
     CookieMacs cookie_macs;
     std::unique_ptr<NameDecrypter> names;
     Tx tx;
+    AskedFlows asked_flows;
+    TokenBucket refusals{10'000, 1000}, pings{1000, 100};  // what VIPs say by themselves (rewrite/answers.h)
+    TokenBucket asks{2000, 512};            // whose a flow is: as many as agents look up in passing
     bool wake_control = false;              // a move was asked for in this loop: one eventfd write at its end
     std::array<uint8_t, kHelloMax> stream;  // a hello gathered from several segments
     std::array<uint8_t, kHelloMax> scratch;  // a hello gathered from several records

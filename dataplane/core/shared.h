@@ -11,6 +11,7 @@
 #include "dataplane/profile/profile.h"
 #include "dataplane/tables/next_hop.h"
 #include "dataplane/tables/routes.h"
+#include "dataplane/wire/headers.h"
 
 struct rte_rcu_qsbr;
 struct rte_ring;
@@ -44,14 +45,44 @@ struct MoveAnswer {
 };
 static_assert(sizeof(MoveAnswer) % 4 == 0);
 
+/// worker -> control thread: which blade has this connection? An element of Shared::flow_asks.
+struct FlowAsk {
+    uint64_t ask_id;  // as a MoveId: worker, generation and place among AskedFlows
+    ServiceId service;
+    Tuple tuple;
+    uint8_t ipv6;
+    uint8_t unused[3] = {};
+};
+static_assert(sizeof(FlowAsk) % 4 == 0);
+
+/// control thread -> worker.
+struct FlowAnswer {
+    uint64_t ask_id;
+    uint16_t blade;     // 0: nobody
+    uint8_t time_wait;  // 1: it is over, the blade has it in TIME_WAIT
+    uint8_t unused[5];
+};
+static_assert(sizeof(FlowAnswer) % 4 == 0);
+
+/// worker -> the worker that owns the flow: its blade said FIN or RST.
+struct FlowEnd {
+    uint64_t hash;  // of the flow
+    uint64_t mac;   // whose word it is (wire/macs.h)
+    ServiceId service;
+    uint8_t flags;  // TcpFlag
+    uint8_t unused[7] = {};
+};
+static_assert(sizeof(FlowEnd) % 4 == 0);
+
 inline uint64_t random_key() {
     std::random_device device;
     return uint64_t{device()} << 32 | device();
 }
 
 struct Shared {
-    const uint64_t flow_hash_key = random_key();  // the same for all workers: a flow has one owner
-    uint16_t workers = 1;                         // set before the first is made
+    uint64_t flow_hash_key =
+        random_key();      // the same for all workers: a flow has one owner. Set before the first
+    uint16_t workers = 1;  // set before the first is made
 
     // control thread: rw, workers: ro; the old one is freed after rcu says that no worker reads it
     std::atomic<const Snapshot*> snapshot{nullptr};
@@ -65,10 +96,13 @@ struct Shared {
     MovedTable* moved = nullptr;
 
     // per worker, single producer and single consumer, elements as above (create_ring)
-    rte_ring* asks[kMaxWorkers] = {};     // worker -> control thread
-    rte_ring* answers[kMaxWorkers] = {};  // control thread -> worker
-    rte_ring* handoff[kMaxWorkers] = {};  // any worker -> this one: mbufs of its flows (ports without RSS)
-    int wake_control = -1;                // eventfd: a worker put something into its asks
+    rte_ring* asks[kMaxWorkers] = {};          // worker -> control thread
+    rte_ring* answers[kMaxWorkers] = {};       // control thread -> worker
+    rte_ring* flow_asks[kMaxWorkers] = {};     // worker -> control thread; null: nobody to ask
+    rte_ring* flow_answers[kMaxWorkers] = {};  // control thread -> worker
+    rte_ring* handoff[kMaxWorkers] = {};    // any worker -> this one: mbufs of its flows (ports without RSS)
+    rte_ring* flow_ends[kMaxWorkers] = {};  // any worker -> this one: FlowEnd; null: there is one worker
+    int wake_control = -1;                  // eventfd: a worker put something into its asks
 
     std::atomic<bool> control_connected{false};  // control thread: rw. False: no moves, no holds for moves
     std::atomic<bool> stop{false};

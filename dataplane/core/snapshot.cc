@@ -166,6 +166,14 @@ Result<Service> make_service(const link::Service& message, Snapshot& snapshot) {
     if (message.hello_limit() > kHelloMax)
         return fail("service {}: hello_limit {} is over {}", service.name, message.hello_limit(), kHelloMax);
     if (message.hello_limit() != 0) service.hello_limit = message.hello_limit();
+    service.proxy_header = message.proxy_protocol();
+    service.refuse = message.refuse() == link::REFUSE_DROP ? Refuse::drop : Refuse::reset;
+    service.ping = message.ping();
+    constexpr uint32_t kIdleMax = 30 * 86400;
+    if (message.idle_timeout_s() > kIdleMax)
+        return fail("service {}: idle_timeout {} s is over {}", service.name, message.idle_timeout_s(),
+                    kIdleMax);
+    if (message.idle_timeout_s() != 0) service.idle_ticks = message.idle_timeout_s() * kFlowTicks;
     if (const auto added = add_pools(message, snapshot, service); !added)
         return tl::make_unexpected(added.error());
     return service;
@@ -201,6 +209,19 @@ uint16_t Snapshot::ticket_blade(Bytes key_name) const {
     return found != ticket_keys.end() && found->name == wanted.name ? found->blade : 0;
 }
 
+void Snapshot::add_vip(const Address& address, const Service& service) {
+    Slot& at = *slot(address, kAnyPort);
+    if (at.service == kNoService) {
+        at = Slot(address, kAnyPort);
+        at.service = static_cast<uint16_t>(vips_.size());
+        vips_.emplace_back();
+    }
+    Vip& vip = vips_[at.service];
+    if (service.refuse == Refuse::drop) vip.refuse = Refuse::drop;
+    vip.ping &= service.ping;
+    vip.served |= service.served;
+}
+
 Result<std::unique_ptr<Snapshot>> Snapshot::build(const link::Snapshot& message) {
     auto snapshot = std::make_unique<Snapshot>();
     snapshot->generation = message.generation();
@@ -222,11 +243,9 @@ Result<std::unique_ptr<Snapshot>> Snapshot::build(const link::Snapshot& message)
             Slot* place = snapshot->slot(*address, service->port);
             if (place->service != kNoService)
                 return fail("service {}: its address and port are another service's", service->name);
-            for (const uint32_t port : {uint32_t{service->port}, kAnyPort}) {
-                Slot& at = *snapshot->slot(*address, port);
-                at = Slot(*address, port);
-                at.service = index;
-            }
+            *place = Slot(*address, service->port);
+            place->service = index;
+            snapshot->add_vip(*address, *service);
         }
         snapshot->ids_.emplace_back(service->id, index);
         snapshot->services.push_back(std::move(*service));

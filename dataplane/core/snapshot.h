@@ -18,6 +18,7 @@
 #include "dataplane/common/ids.h"
 #include "dataplane/common/result.h"
 #include "dataplane/common/session_name.h"
+#include "dataplane/flow/flow_table.h"
 #include "dataplane/tables/content_routes.h"
 #include "dataplane/tables/maglev.h"
 #include "dataplane/wire/client_hello.h"
@@ -43,6 +44,9 @@ struct Pool {
     Maglev ring;                   // over those in the best state: up, else overloaded, else draining
 };
 
+/// What a client gets that nobody can serve.
+enum class Refuse : uint8_t { reset, drop };
+
 struct Service {
     std::string name;
     ServiceId id = 0;
@@ -52,8 +56,12 @@ struct Service {
     std::array<uint32_t, 2> hold_budget_us{};  // TLS 1.2, TLS 1.3; 0: its sessions are not worth a move
     bool repository = false;                   // may have sessions of dead blades
     uint32_t hello_timeout_us = 0;
-    uint32_t hello_limit = kHelloDefault;  // bytes, record headers included
-    uint16_t pool = 0;                     // index into Snapshot::pools: of hellos that match no route
+    uint32_t hello_limit = kHelloDefault;         // bytes, record headers included
+    bool proxy_header = false;                    // one may be in front of the hello (wire/proxy_header.h)
+    uint32_t idle_ticks = FlowTable::kIdleTicks;  // then a flow is forgotten
+    Refuse refuse = Refuse::reset;
+    bool ping = false;  // its VIPs answer while it is served
+    uint16_t pool = 0;  // index into Snapshot::pools: of hellos that match no route
     ContentRoutes routes;
     bool content_moves = true;      // a session is moved to where the content is
     bool served = false;            // one of its pools has a blade for new clients
@@ -66,6 +74,13 @@ struct Service {
 };
 
 inline constexpr uint16_t kNoService = 0xffff;
+
+/// What an address says by itself. Where several services have it, the most silent one has its way.
+struct Vip {
+    Refuse refuse = Refuse::reset;
+    bool ping = true;     // none of them is against it
+    bool served = false;  // one of them has a blade for new clients
+};
 
 /// An AES-128 name key, expanded for decryption (11 round keys).
 struct alignas(16) NameKey {
@@ -106,6 +121,11 @@ struct Snapshot {
     [[nodiscard]] bool is_vip(const Address& address) const { return find(address, kAnyPort) != kNoService; }
     /// nullptr: there is no such service any more.
     [[nodiscard]] const Service* service(ServiceId id) const;
+    /// nullptr: it is none.
+    [[nodiscard]] const Vip* vip(const Address& address) const {
+        const uint16_t index = find(address, kAnyPort);
+        return index == kNoService ? nullptr : &vips_[index];
+    }
     /// The blade that can open tickets with this key name; 0: unknown, or no key name at all.
     [[nodiscard]] uint16_t ticket_blade(Bytes key_name) const;
 
@@ -118,7 +138,7 @@ struct Snapshot {
     struct alignas(32) Slot {
         std::array<uint64_t, 2> address{};
         uint32_t port = 0;
-        uint16_t service = kNoService;  // kNoService: free
+        uint16_t service = kNoService;  // kNoService: free. Of kAnyPort it is an index into vips_
 
         Slot() = default;
         Slot(const Address& at, uint32_t at_port) : port(at_port) {
@@ -136,6 +156,8 @@ struct Snapshot {
         }
     };
     Slot* slot(const Address& address, uint32_t port);
+    void add_vip(const Address& address, const Service& service);
+    std::vector<Vip> vips_;
     std::vector<std::pair<ServiceId, uint16_t>> ids_;  // ascending; index into services
     std::vector<Slot> slots_;  // open addressing, a power of two, at most half full; never empty
 };

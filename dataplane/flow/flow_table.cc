@@ -2,20 +2,49 @@
 #include "dataplane/flow/flow_table.h"
 
 #include <algorithm>
+#include <atomic>
 
 namespace keyrail {
 
 FlowTable::FlowTable(std::span<Bucket> buckets) : buckets_(buckets), mask_(buckets.size() - 1) {}
 
-/// The one that matters least: expired, then closed, then idle longest.
+void FlowTable::count() {
+    used_ = 0;
+    for (Bucket& bucket : buckets_) {
+        for (size_t i = 0; i < Bucket::kPlaces; i++) {
+            if (bucket.flows[i].blade == 0) bucket.hashes[i] = 0;
+            used_ += bucket.hashes[i] != 0 ? 1 : 0;
+        }
+    }
+}
+
+/// In this order, also in memory: of a process that is killed between two stores another one finds the flow
+/// as it was, or none, never one under another's hash.
+void FlowTable::Place::put(uint64_t hash, const Flow& flow) const {
+    bucket->hashes[index] = 0;
+    std::atomic_signal_fence(std::memory_order_seq_cst);
+    bucket->flows[index] = flow;
+    std::atomic_signal_fence(std::memory_order_seq_cst);
+    bucket->hashes[index] = hash;
+}
+
+/// How little a flow matters: it has expired, has ended, only its client has finished, or none of these.
+/// Whose service asks for another time of idleness is not known here, and the usual one is good enough.
+uint64_t FlowTable::rank(const Flow& flow, uint32_t now) {
+    if (expired(flow, now, kIdleTicks)) return 3;
+    return flow.ended() ? 2 : flow.client_done;
+}
+
+/// The one that matters least, and among equals the one that was idle longest. One that has ended is not
+/// missed, though its blade may have it in TIME_WAIT: a SYN is answered then as if it were known (stage
+/// bind).
 FlowTable::Place FlowTable::worst(const Candidates& both, uint32_t now) {
     Place worst{&both.buckets[both.first], 0};
     uint64_t worst_score = 0;
     for (Bucket* bucket : {&both.buckets[both.first], &both.buckets[both.second]}) {
         for (size_t i = 0; i < Bucket::kPlaces; i++) {
             const Flow& flow = bucket->flows[i];
-            const uint64_t rank = expired(flow, now) ? 2 : flow.closed;
-            const uint64_t score = (rank << 32) + (now - flow.last_seen);
+            const uint64_t score = (rank(flow, now) << 32) + (now - flow.last_seen);
             if (score <= worst_score) continue;
             worst = {bucket, i};
             worst_score = score;
@@ -34,8 +63,7 @@ FlowTable::Place FlowTable::displace(const Candidates& both) {
             const auto* free = std::ranges::find(other.hashes, uint64_t{0});
             if (free == other.hashes.end()) continue;
             const auto at = static_cast<size_t>(free - other.hashes.begin());
-            other.hashes[at] = hash;
-            other.flows[at] = buckets_[here].flows[i];
+            Place{&other, at}.put(hash, buckets_[here].flows[i]);
             return {&buckets_[here], i};
         }
     }
@@ -54,8 +82,8 @@ FlowTable::Place FlowTable::new_place(uint64_t hash, uint32_t now) {
                                                                                         : in_first);
     }
     const Place place = worst(both, now);
-    if (expired(*place.flow(), now)) return place;
-    if (place.flow()->closed == 0) {
+    if (expired(*place.flow(), now, kIdleTicks)) return place;
+    if (!place.flow()->ended()) {
         if (const Place made = displace(both); made.bucket != nullptr) {
             used_++;
             return made;
@@ -65,13 +93,10 @@ FlowTable::Place FlowTable::new_place(uint64_t hash, uint32_t now) {
     return place;
 }
 
-Flow* FlowTable::insert(uint64_t hash, uint16_t blade, uint32_t now) {
+Flow* FlowTable::insert(uint64_t hash, const Flow& flow) {
     Place place = place_of(hash);
-    if (place.bucket == nullptr) {
-        place = new_place(hash, now);
-        place.bucket->hashes[place.index] = hash;
-    }
-    *place.flow() = {now, blade, 0, 0};
+    if (place.bucket == nullptr) place = new_place(hash, flow.last_seen);
+    place.put(hash, flow);
     inserted_++;
     return place.flow();
 }

@@ -1,17 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 // Flow table: connection -> blade, for one worker. No pointers, no keys: 16 bytes a flow, found by a 64-bit
 // keyed hash (of 2^32 flows, one in 2^29 would meet another's hash in its eight places). Two candidate cache
-// lines for each flow; where both are full the entry that was idle longest makes room, closed ones first.
-// Time is monotonic, in sixteenths of a second ("ticks"): when closed flows fill the table within a second,
+// lines for each flow; where both are full the entry that was idle longest makes room, ended ones first.
+// Time is monotonic, in sixteenths of a second ("ticks"): when ended flows fill the table within a second,
 // the one that makes room must be one whose last acknowledgement has long passed.
+//
+// A flow ends when both sides have said FIN, or one has said RST (RFC 9293 section 3.6). The client's word
+// counts only where its sequence number can be its own: others know its address and ports, too. The blade's
+// word is heard where its packets come back through us; where they do not, a flow is half-closed until it is
+// idle for too long, which costs room but no connection.
 #pragma once
 
 #include <smmintrin.h>
 
 #include <array>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <span>
+
+#include "dataplane/wire/headers.h"
 
 namespace keyrail {
 
@@ -19,26 +27,69 @@ inline constexpr uint32_t kFlowTicks = 16;  // in a second
 
 /// What is known of a flow. 8 bytes.
 struct Flow {
-    uint32_t last_seen = 0;  // in ticks; at most a second behind
-    uint16_t blade = 0;      // 0 = free
-    uint8_t closed = 0;      // FIN or RST seen
-    uint8_t hello_due = 0;   // its SYN went to the blade: the hello comes on a connection that is bound
+    uint32_t last_seen = 0;        // in ticks; at most a second behind
+    uint16_t blade : 12 = 0;       // 0 = free
+    bool hello_due : 1 = false;    // its SYN went to the blade: the hello comes on a connection that is bound
+    bool client_done : 1 = false;  // the client said FIN or RST
+    bool blade_done : 1 = false;   // the blade said FIN
+    bool reset : 1 = false;        // one of them said RST
+    uint16_t place = 0;            // upper half of a sequence number that the client had a second ago
+
+    Flow() = default;
+    Flow(uint32_t now, uint16_t blade_id, Seq seq)
+        : last_seen(now), blade(blade_id & 0xfff), place(place_of(seq)) {}
 
     /// Once a second, not with each packet: the line need not go back to memory.
-    void seen(uint32_t now) {
-        if (now - last_seen >= kFlowTicks) last_seen = now;
+    void seen(uint32_t now, Seq seq) {
+        if (now - last_seen < kFlowTicks) [[likely]]
+            return;
+        last_seen = now;
+        if (plausible(seq)) place = place_of(seq);
     }
-    void close(uint32_t now) {
-        closed = 1;
+    /// A FIN or RST of the client's, or of somebody who knows its address and ports.
+    void client_says(uint8_t flags, uint32_t now, Seq seq) {
+        if (!plausible(seq)) return;
+        client_done = true;
+        if (flags & kRst) reset = true;
         last_seen = now;
     }
+    /// A FIN or RST of its blade's.
+    void blade_says(uint8_t flags, uint32_t now) {
+        if (flags & kFin) blade_done = true;
+        if (flags & kRst) reset = client_done = true;  // whatever the client meant to say
+        last_seen = now;
+    }
+    [[nodiscard]] bool ended() const { return reset || (client_done && blade_done); }
+    /// Neither an established flow nor one that only its blade has finished with.
+    [[nodiscard]] bool needs_a_look() const { return hello_due || client_done; }
+    /// Can the client be there? It sends a second's worth of data at most before `place` follows it: 16 MiB
+    /// of 4 GiB, and as much behind as networks turn round. A faster upload's FIN is not believed, which is
+    /// safe.
+    [[nodiscard]] bool plausible(Seq seq) const {
+        constexpr int64_t kBehind = 128 << 10, kAhead = 16 << 20;
+        const int64_t ahead = seq - Seq(uint32_t{place} << 16);
+        return ahead >= -kBehind && ahead <= kAhead;
+    }
+
+    /// Has the client been there? Then it sends again what its blade may not have.
+    [[nodiscard]] bool passed(Seq seq) const {
+        constexpr int64_t kStep = 64 << 10;  // of `place`
+        return plausible(seq) && seq - Seq(uint32_t{place} << 16) < kStep;
+    }
+
+  private:
+    static uint16_t place_of(Seq seq) { return static_cast<uint16_t>(seq.value() >> 16); }
 };
 static_assert(sizeof(Flow) == 8);
 
 class FlowTable {
   public:
-    static constexpr uint32_t kClosedTicks = 60 * kFlowTicks;      // after FIN or RST: TIME_WAIT on the blade
-    static constexpr uint32_t kIdleTicks = 2 * 3600 * kFlowTicks;  // as Linux's tcp_keepalive_time
+    /// After the end: TIME_WAIT on the blade. Linux's lasts 60 s, and its timer of that length may be an
+    /// eighth late (kernel/time/timer.c); `last_seen` is up to a second old.
+    static constexpr uint32_t kEndedTicks = 75 * kFlowTicks;
+    /// Linux's tcp_keepalive_time is 2 h, and RFC 5382 REQ-5 asks for 2 h 4 min: half an hour for a few
+    /// probes.
+    static constexpr uint32_t kIdleTicks = 9000 * kFlowTicks;
 
     /// One cache line: all hashes together, so that they are compared at once.
     struct alignas(64) Bucket {
@@ -50,6 +101,9 @@ class FlowTable {
 
     /// `buckets`: a power of two, zeroed, owned by the caller, who outlives the table.
     explicit FlowTable(std::span<Bucket> buckets);
+    /// What is in them already, of an earlier process, is counted; what that one had not written whole is
+    /// wiped.
+    void count();
 
     /// Inlined come what may: GCC takes a function that only prefetches for one without effect, and drops
     /// calls of it before it would have inlined them.
@@ -57,17 +111,23 @@ class FlowTable {
         __builtin_prefetch(&buckets_[first(hash)]);
         __builtin_prefetch(&buckets_[second(hash)]);
     }
-    /// The live flow with this hash or nullptr. Valid until the next insert.
-    [[nodiscard]] Flow* find(uint64_t hash, uint32_t now) {
+    /// The live flow with this hash or nullptr. Valid until the next insert. `idle`: after so many ticks it
+    /// is forgotten.
+    [[nodiscard]] Flow* find(uint64_t hash, uint32_t now, uint32_t idle = kIdleTicks) {
+        return find(hash, now, [idle] { return idle; });
+    }
+    /// `idle()` is asked only where it matters.
+    template <std::invocable Idle>
+    [[nodiscard]] Flow* find(uint64_t hash, uint32_t now, Idle idle) {
         const Place place = place_of(hash);
         if (place.bucket == nullptr) return nullptr;
         Flow* flow = place.flow();
         if (now - flow->last_seen < kFlowTicks && flow->blade != 0) [[likely]]
             return flow;
-        return flow->blade == 0 || expired(*flow, now) ? nullptr : flow;
+        return flow->blade == 0 || expired(*flow, now, idle()) ? nullptr : flow;
     }
     /// Enters or replaces. Never fails: an older flow may have to go.
-    Flow* insert(uint64_t hash, uint16_t blade, uint32_t now);
+    Flow* insert(uint64_t hash, const Flow& flow);
     void erase(uint64_t hash);
 
     /// Calls of insert(): as long as it stays the same, a flow that was not there is not there.
@@ -79,13 +139,14 @@ class FlowTable {
     [[nodiscard]] size_t first(uint64_t hash) const { return hash & mask_; }
     // the other bucket depends on other bits, and is another bucket
     [[nodiscard]] size_t second(uint64_t hash) const { return (first(hash) ^ ((hash >> 32) | 1)) & mask_; }
-    static bool expired(const Flow& flow, uint32_t now) {
-        return now - flow.last_seen > (flow.closed ? kClosedTicks : kIdleTicks);
+    static bool expired(const Flow& flow, uint32_t now, uint32_t idle) {
+        return now - flow.last_seen > (flow.ended() ? kEndedTicks : idle);
     }
     struct Place {
         Bucket* bucket;
         size_t index;
         [[nodiscard]] Flow* flow() const { return &bucket->flows[index]; }
+        void put(uint64_t hash, const Flow& flow) const;
     };
     /// The two buckets of a flow, and which of their eight places have some hash: two bits for each, the
     /// first bucket's below. All are compared at once, and no branch depends on which it was: a quarter of
@@ -119,6 +180,7 @@ class FlowTable {
         return here != 0 ? both.lowest(here) : Place{nullptr, 0};
     }
     Place displace(const Candidates& both);
+    [[nodiscard]] static uint64_t rank(const Flow& flow, uint32_t now);
     [[nodiscard]] static Place worst(const Candidates& both, uint32_t now);
     Place new_place(uint64_t hash, uint32_t now);
 

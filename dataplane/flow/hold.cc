@@ -110,6 +110,26 @@ AddResult HoldTable::add(uint32_t slot, rte_mbuf* mbuf, Seq seq, Bytes payload, 
     return AddResult::added;
 }
 
+rte_mbuf* HoldTable::pop_first(Hold& hold) {
+    const uint32_t s = hold.first;
+    Segment& segment = segments_[s];
+    hold.first = segment.next;
+    if (hold.edge == s) hold.edge = kNone;
+    if (hold.last == s) hold.last = kNone;
+    segment.next = std::exchange(free_segment_, s);
+    hold.segments--;
+    kept_--;
+    if (!segment.sent) unsent_--;
+    return std::exchange(segment.mbuf, nullptr);
+}
+
+void HoldTable::set_base(Hold& hold, Seq base) {
+    const int64_t passed = base - hold.base;
+    hold.reached -= static_cast<uint32_t>(std::min<int64_t>(hold.reached, passed));
+    hold.base = base;
+    advance(hold);
+}
+
 Bytes HoldTable::assemble(uint32_t slot, std::span<uint8_t> out) const {
     const Hold& hold = holds_[slot];
     if (hold.first == kNone) return {};

@@ -62,7 +62,8 @@ enum class AddResult : uint8_t {
     no_segment,     // none left in the table
 };
 
-/// One client's segments in one hold: a hello of kHelloDefault bytes cut to 16-byte segments.
+/// One client's segments in one hold: a hello of kHelloDefault bytes cut to 16-byte segments. A hello in more
+/// of them is steered without its name (steer_too_long).
 inline constexpr uint16_t kHoldSegments = 1024;
 
 class HoldTable {
@@ -83,6 +84,20 @@ class HoldTable {
     /// Copies what is there without a gap to `out` (or as much as fits); a hello in one segment is given as a
     /// view.
     Bytes assemble(uint32_t slot, std::span<uint8_t> out) const;
+
+    /// The stream is looked at from `base` on, which lies ahead: whole segments before it go to `take(mbuf)`.
+    template <typename Take>
+    void move_base(uint32_t slot, Seq base, Take take) {
+        Hold& hold = holds_[slot];
+        while (hold.first != kNone && end_of(segments_[hold.first]) - base <= 0) take(pop_first(hold));
+        set_base(hold, base);
+    }
+    /// Calls `visit(mbuf)` in stream order, until it says false.
+    template <typename Visit>
+    void each(uint32_t slot, Visit visit) const {
+        for (uint32_t s = holds_[slot].first; s != kNone && visit(segments_[s].mbuf); s = segments_[s].next) {
+        }
+    }
 
     void set_deadline(uint32_t slot, uint64_t deadline_us);
     /// The hello is complete, its session moves to `target`. Now nothing but time ends the hold.
@@ -150,7 +165,10 @@ class HoldTable {
     static constexpr size_t kWheel = 1024;
 
     uint32_t* place_for(Hold& hold, int64_t start, int64_t end);
+    static Seq end_of(const Segment& segment) { return segment.seq + segment.size; }
     void advance(Hold& hold);
+    rte_mbuf* pop_first(Hold& hold);
+    void set_base(Hold& hold, Seq base);
     void close(uint32_t slot);
     void wheel_insert(uint32_t slot);
     void wheel_remove(uint32_t slot);

@@ -14,6 +14,7 @@
 #include <ctime>
 
 #include "dataplane/core/snapshot.h"
+#include "dataplane/flow/asked_flows.h"
 #include "dataplane/link/kernel_routes.h"
 #include "dataplane/link/seqpacket.h"
 #include "dataplane/link/stats_report.h"
@@ -79,9 +80,11 @@ struct ControlLink::Impl {
     Result<void> set_moved(const link::MovedEntry& entry);
     void apply(const link::MoveOutcome& message);
     void answer_worker(MoveAnswer answer);
+    void apply(const link::FlowAnswer& message);
     void send_stats(uint64_t request);
     void on_asks();
     void ask(const MoveAsk& ask);
+    void ask(const FlowAsk& ask);
 };
 
 // --- connection ---
@@ -176,7 +179,8 @@ void ControlLink::Impl::dispatch(link::ToDataplane& message) {
             return apply(message.move_outcome());
         case link::ToDataplane::kStatsRequest:
             return send_stats(message.request());
-        case link::ToDataplane::kFlowAnswer:  // nobody asks yet
+        case link::ToDataplane::kFlowAnswer:
+            return apply(message.flow_answer());
         case link::ToDataplane::BODY_NOT_SET:
             break;
     }
@@ -259,6 +263,25 @@ void ControlLink::Impl::answer_worker(MoveAnswer answer) {
     rte_ring_enqueue_elem(parts.shared.answers[MoveId(answer.move_id).worker()], &answer, sizeof answer);
 }
 
+void ControlLink::Impl::apply(const link::FlowAnswer& message) {
+    const uint64_t worker = MoveId(message.ask_id()).worker();
+    const Snapshot* snapshot = parts.shared.snapshot.load();
+    const bool known =
+        snapshot != nullptr && message.blade() <= kBladeIdMax &&
+        (message.blade() == 0 || snapshot->blades[message.blade()].state != BladeState::unknown);
+    if (worker >= parts.workers.size() || !known) {
+        SPDLOG_WARN("flow answer: blade {} or worker {} does not exist", message.blade(), worker);
+        return;
+    }
+    FlowAnswer answer{.ask_id = message.ask_id(),
+                      .blade = static_cast<uint16_t>(message.blade()),
+                      .time_wait = message.time_wait(),
+                      .unused = {}};
+    // A full ring means a worker that stands still; its packets' time ends it.
+    rte_ring* ring = parts.shared.flow_answers[worker];
+    if (ring != nullptr) rte_ring_enqueue_elem(ring, &answer, sizeof answer);
+}
+
 void ControlLink::Impl::send_stats(uint64_t request) {
     link::FromDataplane message;
     message.set_request(request);
@@ -278,6 +301,9 @@ void ControlLink::Impl::on_asks() {
     for (size_t worker = 0; worker < parts.workers.size(); ++worker) {
         MoveAsk wanted;
         while (rte_ring_dequeue_elem(parts.shared.asks[worker], &wanted, sizeof wanted) == 0) ask(wanted);
+        rte_ring* flows = parts.shared.flow_asks[worker];
+        FlowAsk whose;
+        while (flows != nullptr && rte_ring_dequeue_elem(flows, &whose, sizeof whose) == 0) ask(whose);
     }
 }
 
@@ -297,6 +323,25 @@ void ControlLink::Impl::ask(const MoveAsk& ask) {
     request.set_tls_version(ask.tls_version);
     request.set_budget_us(ask.budget_us);
     // A keyraild that is behind gets no more to do; this hold, too, ends by its budget.
+    if (send_message(peer.get(), message) == Transfer::closed) disconnect("closed");
+}
+
+void ControlLink::Impl::ask(const FlowAsk& ask) {
+    const Snapshot* snapshot = parts.shared.snapshot.load();
+    const Service* service = snapshot != nullptr ? snapshot->service(ask.service) : nullptr;
+    if (!peer || service == nullptr) return;  // the packet's time ends it
+    const auto bytes = [&](const Address& address) {
+        return std::string(address.begin() + (ask.ipv6 ? 0 : 12), address.end());
+    };
+    link::FromDataplane message;
+    auto& whose = *message.mutable_flow_ask();
+    whose.set_ask_id(ask.ask_id);
+    whose.set_service(service->name);
+    whose.set_client(bytes(ask.tuple.source));
+    whose.set_client_port(ask.tuple.source_port);
+    whose.set_address(bytes(ask.tuple.destination));
+    whose.set_port(ask.tuple.destination_port);
+    whose.set_budget_us(AskedFlows::kWaitUs);
     if (send_message(peer.get(), message) == Transfer::closed) disconnect("closed");
 }
 

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "dataplane/parse/parse.h"
 
+#include "dataplane/parse/blade_ends.h"
+#include "dataplane/rewrite/answers.h"
+
 namespace keyrail::parse {
 namespace {
 
@@ -19,7 +22,7 @@ void return_to(NextHop hop, Packet& packet) {
 
 /// From a blade: what has a VIP as its source goes to the client by the kernel's routes, without any state of
 /// ours.
-void from_back(Burst& burst, const Context& context) {
+void from_back(Burst& burst, Context& context) {
     std::array<Packet*, kBurst> returned;  // by IPv4
     std::array<uint32_t, kBurst> clients;
     std::array<NextHop, kBurst> hops;
@@ -30,7 +33,11 @@ void from_back(Burst& burst, const Context& context) {
         const bool ip = h.layout != Layout::not_ip && h.layout != Layout::truncated;
         if (!ip || !context.snapshot->is_vip(h.tuple.source)) {
             packet.decide(Action::punt, Reason::punt_not_service);
-        } else if (h.ipv6) {
+            continue;
+        }
+        if (h.flags & (kFin | kRst)) [[unlikely]]
+            note_end(packet, context);
+        if (h.ipv6) {
             return_to(context.shared.routes->lookup6(h.tuple.destination.data()), packet);
         } else {
             clients[count] = load32_raw(&h.tuple.destination[12]);
@@ -70,15 +77,24 @@ uint16_t service_of(Packet& packet, Services& services, const Snapshot& snapshot
     return kNoService;
 }
 
+/// For no service: refused, where it is for a VIP, else the kernel's.
+void without_service(Packet& packet, Context& context) {
+    if (packet.decided) return;
+    const bool addressed = packet.h.layout == Layout::tcp || packet.h.layout == Layout::other_ip;
+    const Vip* vip = addressed ? context.snapshot->vip(packet.h.tuple.destination) : nullptr;
+    if (vip != nullptr) to_bare_vip(packet, *vip, context);
+    if (!packet.decided) packet.decide(Action::punt, Reason::punt_not_service);
+}
+
 /// Workers on ports that do not spread flows themselves hand over what is not theirs.
-void from_front(Burst& burst, const Context& context) {
+void from_front(Burst& burst, Context& context) {
     const bool sharing = context.shared.workers > 1 && !context.ports.list[burst.packets[0].port].rss;
     Services services(*context.snapshot);
     for (Packet& packet : burst.all()) {
         read(packet);
         packet.service = service_of(packet, services, *context.snapshot);
         if (packet.service == kNoService) {
-            if (!packet.decided) packet.decide(Action::punt, Reason::punt_not_service);
+            without_service(packet, context);
             continue;
         }
         packet.hash = context.flow_hash(packet.h);

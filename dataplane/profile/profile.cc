@@ -115,6 +115,7 @@ Result<void> read_memory(const toml::table& table, Profile& profile) {
     reader.number<uint32_t>("megabytes", profile.memory_mb, 64, 1u << 20);
     reader.number<uint32_t>("mbufs", profile.mbufs, 4096, 1u << 24);
     reader.number<uint32_t>("flows", profile.flows, 1024, 1u << 28);
+    reader.text("flow_directory", profile.flow_directory);
     reader.number<uint32_t>("holds", profile.holds, 16, 1u << 20);
     reader.number<uint32_t>("moved", profile.moved, 1024, 1u << 26);
     reader.number<uint32_t>("routes", profile.routes, 1024, 1u << 22);

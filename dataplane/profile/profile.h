@@ -37,10 +37,11 @@ struct Profile {
     bool huge_pages = true;
     uint32_t memory_mb = 512;  // EAL -m
     uint32_t mbufs = 32768;
-    uint32_t flows = 1u << 20;  // flow-table entries per worker
-    uint32_t holds = 4096;      // ClientHellos held at once, per worker
-    uint32_t moved = 1u << 20;  // moved-table entries, for all workers
-    uint32_t routes = 16384;    // routes and neighbours, of each IP version
+    uint32_t flows = 1u << 20;   // flow-table entries per worker
+    std::string flow_directory;  // tmpfs or hugetlbfs, where flows outlive a restart; "" = the run directory
+    uint32_t holds = 4096;       // ClientHellos held at once, per worker
+    uint32_t moved = 1u << 20;   // moved-table entries, for all workers
+    uint32_t routes = 16384;     // routes and neighbours, of each IP version
     std::vector<PortProfile> ports;
 };
 

@@ -32,10 +32,11 @@ LinkHeader ip_behind(Bytes packet, size_t size) {
 
 /// The link types of https://www.tcpdump.org/linktypes.html that carry IP nearly anywhere.
 LinkHeader link_header(int link_type, Bytes packet) {
-    constexpr int kRawOld = 14, kIpv4 = 228, kIpv6 = 229, kSll2 = 276;  // not in every pcap.h
+    constexpr int kRaw = 101, kRawOld = 14, kIpv4 = 228, kIpv6 = 229, kSll2 = 276;  // not in every pcap.h
     constexpr size_t kSllSize = 16, kSll2Size = 20, kNullSize = 4;
     switch (link_type) {
         case DLT_RAW:
+        case kRaw:
         case kRawOld:
         case kIpv4:
         case kIpv6:
@@ -71,26 +72,36 @@ bool lacks_length(Bytes frame) {
 }  // namespace
 
 Result<Capture> Capture::open(const std::string& path) {
+    if (auto file = PcapNg::open(path)) return Capture(std::move(*file));
     char error[PCAP_ERRBUF_SIZE] = "";
     pcap_t* file = pcap_open_offline(path.c_str(), error);
     if (file == nullptr) return fail("{}", error);
     return Capture(file);
 }
 
-std::optional<Frame> Capture::next() {
+std::optional<PcapNg::Packet> Capture::next_packet() {
+    if (pcapng_) {
+        auto packet = pcapng_->next();
+        error_ = pcapng_->error();
+        return packet;
+    }
     pcap_pkthdr* header = nullptr;
     const u_char* data = nullptr;
-    const int got = pcap_next_ex(file_.get(), &header, &data);
-    if (got != 1) {
-        if (got != PCAP_ERROR_BREAK) error_ = pcap_geterr(file_.get());
-        return std::nullopt;
-    }
-    const Bytes captured(data, header->caplen);
-    const size_t lost = header->len - std::min(header->len, header->caplen);
-    Frame frame{++number_, captured, std::min<size_t>(lost, UINT16_MAX)};
-    if (link_type_ != DLT_EN10MB) {
-        const LinkHeader link = link_header(link_type_, captured);
-        replace(frame, as_ethernet(captured.subspan(std::min(link.size, captured.size())), link.ether_type));
+    const int got = pcap_next_ex(pcap_.get(), &header, &data);
+    if (got == 1) return PcapNg::Packet{pcap_datalink(pcap_.get()), Bytes(data, header->caplen), header->len};
+    if (got != PCAP_ERROR_BREAK) error_ = pcap_geterr(pcap_.get());
+    return std::nullopt;
+}
+
+std::optional<Frame> Capture::next() {
+    const auto packet = next_packet();
+    if (!packet) return std::nullopt;
+    const size_t lost = packet->size - std::min(packet->size, packet->bytes.size());
+    Frame frame{++number_, packet->bytes, std::min<size_t>(lost, UINT16_MAX)};
+    if (packet->link_type != DLT_EN10MB) {
+        const LinkHeader link = link_header(packet->link_type, packet->bytes);
+        replace(frame, as_ethernet(packet->bytes.subspan(std::min(link.size, packet->bytes.size())),
+                                   link.ether_type));
     }
     for (int layers = 0; layers < kMaxTunnels; layers++) {
         const auto inner = find_inner(frame.bytes);

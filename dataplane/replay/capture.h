@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "dataplane/common/result.h"
+#include "dataplane/replay/pcapng.h"
 #include "dataplane/wire/cursor.h"
 
 namespace keyrail::replay {
@@ -37,10 +38,12 @@ class Capture {
     };
     void replace(Frame& frame, std::vector<uint8_t> bytes);
     void complete(Frame& frame);
-    explicit Capture(pcap_t* file) : file_(file), link_type_(pcap_datalink(file)) {}
+    explicit Capture(pcap_t* file) : pcap_(file) {}
+    explicit Capture(PcapNg file) : pcapng_(std::move(file)) {}
+    std::optional<PcapNg::Packet> next_packet();
 
-    std::unique_ptr<pcap_t, Close> file_;
-    int link_type_;
+    std::unique_ptr<pcap_t, Close> pcap_;  // one of the two
+    std::optional<PcapNg> pcapng_;
     uint64_t number_ = 0;
     std::vector<uint8_t> buffer_;
     std::string error_;

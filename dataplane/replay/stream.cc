@@ -2,8 +2,8 @@
 #include "dataplane/replay/stream.h"
 
 #include <algorithm>
-#include <string_view>
 
+#include "dataplane/wire/proxy_header.h"
 #include "dataplane/wire/sslv2_hello.h"
 
 namespace keyrail::replay {
@@ -29,17 +29,6 @@ bool is_doubtful(const HelloResult& result, const ClientHello& hello) {
     return result.status == HelloStatus::too_long || (version_there && hello.legacy_version >> 8 != 3);
 }
 
-/// Bytes of a PROXY line (HAProxy's PROXY protocol, section 2.1), which may share a segment with the hello
-/// behind it. 0: there is none.
-uint32_t proxy_line(Bytes bytes) {
-    constexpr std::string_view kStart = "PROXY ", kEnd = "\r\n";
-    constexpr size_t kLongest = 107;
-    const std::string_view text(reinterpret_cast<const char*>(bytes.data()),
-                                std::min(bytes.size(), kLongest));
-    const size_t end = text.starts_with(kStart) ? text.find(kEnd) : std::string_view::npos;
-    return end == std::string_view::npos ? 0 : static_cast<uint32_t>(end + kEnd.size());
-}
-
 }  // namespace
 
 bool begins_hello(Bytes bytes) {
@@ -53,7 +42,10 @@ Step HelloFinder::next_step(Stream& stream, Bytes bytes) {
         stream.skip -= n;
         return {Step::skip, n};
     }
-    if (const uint32_t line = stream.in_tls ? 0 : proxy_line(bytes); line > 0) return {Step::skip, line};
+    const ProxyHeader proxy = stream.in_tls ? ProxyHeader{ProxyHeader::none} : read_proxy_header(bytes);
+    if (proxy.kind == ProxyHeader::whole) return {Step::skip, proxy.size};
+    if (proxy.kind == ProxyHeader::need_more)
+        return {Step::more, proxy.size, {HelloStatus::need_more, proxy.size}};
     if (stream.in_tls && !bytes.empty() && starts_like_sslv2(bytes)) return pass_record(stream, bytes);
     const HelloResult result = parse_client_hello(bytes, scratch_, kLimits, hello_);
     const bool doubtful = stream.in_tls && is_doubtful(result, hello_);

@@ -8,6 +8,9 @@
 namespace keyrail::replay {
 namespace {
 
+constexpr std::string_view kGap = "gap never filled", kTooMany = "in more than 1024 segments";
+static_assert(kHoldSegments == 1024);
+
 /// No capture misses so much of a connection that goes on.
 constexpr int64_t kFar = 1 << 30;
 
@@ -19,17 +22,6 @@ Seq end_of(const Piece& piece) { return piece.seq + static_cast<uint32_t>(piece.
 
 Tuple reversed(const Tuple& tuple) {
     return {tuple.destination, tuple.source, tuple.destination_port, tuple.source_port};
-}
-
-/// Who brought the bytes before `end`.
-Origin origin_of(const Pieces& pieces, Seq end) {
-    Origin origin;
-    for (const auto& piece : pieces) {
-        if (!piece->seq.before(end)) continue;
-        origin.frame = std::max(origin.frame, piece->frame);
-        origin.segments++;
-    }
-    return origin;
 }
 
 /// A gap stays, or the stream is another one: the next hello may begin where the next segment does.
@@ -44,7 +36,7 @@ void lose_track(Stream& stream, Seq next) {
 size_t Tcp::HashTuple::operator()(const Tuple& tuple) const { return XXH3_64bits(&tuple, sizeof tuple); }
 
 Tcp::~Tcp() {
-    for (Stream& stream : streams_) take_hold(stream);
+    for (Stream& stream : streams_) close_hold(stream);
 }
 
 Stream* Tcp::find(const Tuple& tuple) {
@@ -115,16 +107,21 @@ void Tcp::finish() {
 
 /// Bytes of the stream: read at once where they are the next ones, else kept.
 void Tcp::accept(Stream& stream, uint64_t frame, Seq seq, Bytes bytes) {
+    while (!accept_once(stream, frame, seq, bytes)) {
+    }
+}
+
+/// False: room had to be made for them, or an older gap given up; try again.
+bool Tcp::accept_once(Stream& stream, uint64_t frame, Seq seq, Bytes bytes) {
     const int64_t ahead = seq - stream.next, end = ahead + static_cast<int64_t>(bytes.size());
-    if (end <= 0) return;      // sent again
-    if (ahead > kFar) return;  // a stranger's
+    if (end <= 0 || bytes.empty()) return true;  // sent again
+    if (ahead > kFar) return true;               // a stranger's
     if (ahead > 0 && ahead <= stream.skip) {
         // A gap in what would be skipped anyway.
         stream.skip -= static_cast<uint32_t>(ahead);
         stream.next = seq;
-        Pieces pieces = take_hold(stream);
-        accept(stream, frame, seq, bytes);
-        return accept(stream, std::move(pieces));
+        move_hold(stream);
+        return false;
     }
     if (stream.hold == kNone && ahead > 0 && end > kHelloMax) {
         lose_track(stream, seq);  // no hold reaches that far
@@ -132,37 +129,108 @@ void Tcp::accept(Stream& stream, uint64_t frame, Seq seq, Bytes bytes) {
     }
     if (stream.hold == kNone && ahead <= 0)
         return read(stream, frame, bytes.subspan(static_cast<size_t>(-ahead)));
-    keep(stream, frame, seq, bytes, 1);
+    if (!keep(stream, frame, seq, bytes, 1)) return false;
     read_hold(stream);
-}
-
-void Tcp::accept(Stream& stream, Pieces pieces) {
-    for (const auto& piece : pieces) accept(stream, piece->frame, piece->seq, piece->bytes);
+    return true;
 }
 
 /// Bytes at stream.next, all from one segment.
-void Tcp::read(Stream& stream, uint64_t frame, Bytes bytes) {
+bool Tcp::read(Stream& stream, uint64_t frame, Bytes bytes) {
     while (!bytes.empty()) {
         const Step step = finder_.next_step(stream, bytes);
         if (step.kind == Step::more) return keep(stream, frame, stream.next, bytes, step.bytes);
         bytes = bytes.subspan(take(stream, step, static_cast<uint32_t>(bytes.size()), {frame, 1}));
     }
+    return true;
 }
 
-/// What is held, if that is enough by now. Segments behind it are then accepted as if they came just now.
+/// What is held, as far as it goes. Each byte is put together once, whatever the number of records in it.
 void Tcp::read_hold(Stream& stream) {
-    if (stream.hold == kNone) return;
-    Hold& hold = holds_.at(stream.hold);
-    if (hold.reached < hold.wanted) return;
-    const Step step = finder_.next_step(stream, holds_.assemble(stream.hold, buffer_));
-    if (step.kind == Step::more) {
-        hold.wanted = step.bytes;
-        return;
+    while (stream.hold != kNone && read_prefix(stream) && jump_gap(stream)) {
     }
-    Pieces pieces = take_hold(stream);
-    take(stream, step, static_cast<uint32_t>(end_of(*pieces.front()) - stream.next),
-         origin_of(pieces, stream.next + step.bytes));
-    accept(stream, std::move(pieces));
+}
+
+/// Reads what is there without a gap. False: it wants more of it.
+bool Tcp::read_prefix(Stream& stream) {
+    Hold& hold = holds_.at(stream.hold);
+    if (hold.reached < hold.wanted) return false;
+    Bytes bytes = holds_.assemble(stream.hold, buffer_);
+    uint32_t wanted = 0;
+    while (!bytes.empty()) {
+        const Seq from = stream.next;
+        const Step step = finder_.next_step(stream, bytes);
+        if (step.kind == Step::more) {
+            wanted = step.bytes;
+            break;
+        }
+        const bool found = step.kind == Step::hello || step.kind == Step::refused;
+        const Origin origin = found ? origin_of(stream, from, from + step.bytes) : Origin{};
+        bytes = bytes.subspan(take(stream, step, to_next_segment(stream), origin));
+    }
+    move_hold(stream);
+    if (wanted > 0) hold.wanted = wanted;
+    return wanted == 0;
+}
+
+/// To the first segment behind a gap, if the gap would be skipped anyway. False: there is none, or it would
+/// not.
+bool Tcp::jump_gap(Stream& stream) {
+    if (stream.hold == kNone) return false;
+    const int64_t gap = first_held(stream) - stream.next;
+    if (gap > stream.skip) {
+        holds_.at(stream.hold).wanted = 1;
+        return false;
+    }
+    stream.skip -= static_cast<uint32_t>(gap);
+    stream.next += static_cast<uint32_t>(gap);
+    move_hold(stream);
+    return true;
+}
+
+/// The hold follows the stream; what was read leaves it. An empty one is closed.
+void Tcp::move_hold(Stream& stream) {
+    if (stream.hold == kNone) return;
+    holds_.move_base(stream.hold, stream.next, [](rte_mbuf* mbuf) { delete as_piece(mbuf); });
+    if (holds_.at(stream.hold).first == kNone) close_hold(stream);
+}
+
+void Tcp::close_hold(Stream& stream) {
+    if (stream.hold == kNone) return;
+    holds_.release(stream.hold, [](rte_mbuf* mbuf, bool) { delete as_piece(mbuf); });
+    stream.hold = kNone;
+}
+
+Seq Tcp::first_held(const Stream& stream) const {
+    Seq first;
+    holds_.each(stream.hold, [&](rte_mbuf* mbuf) {
+        first = as_piece(mbuf)->seq;
+        return false;
+    });
+    return first;
+}
+
+/// Who brought the bytes [from, to).
+Origin Tcp::origin_of(const Stream& stream, Seq from, Seq to) const {
+    Origin origin;
+    holds_.each(stream.hold, [&](rte_mbuf* mbuf) {
+        const Piece& piece = *as_piece(mbuf);
+        if (!piece.seq.before(to)) return false;
+        if (!from.before(end_of(piece))) return true;
+        origin.frame = std::max(origin.frame, piece.frame);
+        origin.segments++;
+        return true;
+    });
+    return origin;
+}
+
+/// From stream.next, which is in a segment that is held.
+uint32_t Tcp::to_next_segment(const Stream& stream) const {
+    int64_t size = 1;
+    holds_.each(stream.hold, [&](rte_mbuf* mbuf) {
+        size = end_of(*as_piece(mbuf)) - stream.next;
+        return size <= 0;
+    });
+    return static_cast<uint32_t>(size);
 }
 
 /// Takes a step in the stream, and reports what was found. Returns its size.
@@ -182,8 +250,8 @@ void Tcp::report(const Stream& stream, uint32_t bytes, const HelloResult& result
     report_({origin.frame, stream.tuple, origin.segments, bytes, result, finder_.hello(), given_up});
 }
 
-/// Keeps a segment until the stream has `wanted` bytes without a gap.
-void Tcp::keep(Stream& stream, uint64_t frame, Seq seq, Bytes bytes, uint32_t wanted) {
+/// Keeps a segment until the stream has `wanted` bytes without a gap. False: there is no room; some was made.
+bool Tcp::keep(Stream& stream, uint64_t frame, Seq seq, Bytes bytes, uint32_t wanted) {
     if (stream.hold == kNone) {
         if (holds_.in_use() == holds_.capacity()) make_room();
         stream.hold = holds_.open(HashTuple()(stream.tuple), stream.tuple, stream.next, 0);
@@ -192,21 +260,22 @@ void Tcp::keep(Stream& stream, uint64_t frame, Seq seq, Bytes bytes, uint32_t wa
     auto piece = std::make_unique<Piece>(Piece{frame, seq, {bytes.begin(), bytes.end()}});
     switch (holds_.add(stream.hold, as_mbuf(piece.get()), seq, piece->bytes, false)) {
         case AddResult::added:
-            piece.release();  // NOLINT(bugprone-unused-return-value): take_hold() has it back
-            return;
+            piece.release();  // NOLINT(bugprone-unused-return-value): the hold has it
+            return true;
         case AddResult::duplicate:
-            return;
+            return true;
         case AddResult::out_of_window:
-            give_up(stream, "gap never filled");
-            break;
+            give_up(stream, kGap);
+            return false;
         case AddResult::too_many:
-            give_up(stream, "in more segments than a hold may have");
-            break;
+            give_up(stream, kTooMany);
+            return false;
         case AddResult::no_segment:
+            if (holds_.at(stream.hold).first == kNone) close_hold(stream);
             make_room();
-            break;
+            return false;
     }
-    accept(stream, frame, seq, bytes);
+    return true;
 }
 
 void Tcp::make_room() {
@@ -214,29 +283,24 @@ void Tcp::make_room() {
     give_up_all(longest, "table of held segments full");
 }
 
-Pieces Tcp::take_hold(Stream& stream) {
-    Pieces pieces;
-    if (stream.hold == kNone) return pieces;
-    holds_.release(stream.hold, [&](rte_mbuf* mbuf, bool) { pieces.emplace_back(as_piece(mbuf)); });
-    stream.hold = kNone;
-    return pieces;
-}
-
 /// Waits no longer for what is missing: says so if it was of a ClientHello, and goes on behind it.
 void Tcp::give_up(Stream& stream, std::string_view why) {
     const Bytes bytes = holds_.assemble(stream.hold, buffer_);
-    const auto reached = static_cast<uint32_t>(bytes.size());
+    const Seq from = stream.next, behind = from + static_cast<uint32_t>(bytes.size());
     const bool hello = begins_hello(bytes);
     const Step step = finder_.next_step(stream, bytes);
-    Pieces pieces = take_hold(stream);
-    const bool gap = end_of(*pieces.back()) != stream.next + reached;
+    const Origin origin = origin_of(stream, from, behind);
+    lose_track(stream, behind);
+    move_hold(stream);
+    const bool gap = stream.hold != kNone;
     if (hello && step.kind == Step::more)
-        report(stream, reached, step.result, origin_of(pieces, stream.next + reached),
-               gap ? "gap never filled" : why);
-    lose_track(stream, stream.next + reached);
-    std::erase_if(pieces, [&](const auto& piece) { return !stream.next.before(end_of(*piece)); });
-    if (!pieces.empty()) stream.next = pieces.front()->seq;
-    accept(stream, std::move(pieces));
+        report(stream, static_cast<uint32_t>(bytes.size()), step.result, origin,
+               gap && why != kTooMany ? kGap : why);
+    if (!gap) return;
+    lose_track(stream, first_held(stream));
+    move_hold(stream);
+    holds_.at(stream.hold).wanted = 1;
+    read_hold(stream);
 }
 
 void Tcp::give_up_all(Stream* stream, std::string_view why) {

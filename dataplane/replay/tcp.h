@@ -33,9 +33,8 @@ struct Piece {
     Seq seq;
     std::vector<uint8_t> bytes;
 };
-using Pieces = std::vector<std::unique_ptr<Piece>>;
 
-/// The segments that brought a hello: the number of the last one's frame, and how many.
+/// Who brought some bytes of a stream: the number of the last segment's frame, and how many segments.
 struct Origin {
     uint64_t frame = 0;
     uint32_t segments = 0;
@@ -72,11 +71,17 @@ class Tcp {
     Stream* find(const Tuple& tuple);
     Stream& open(const Tuple& tuple, Seq start);
     void accept(Stream& stream, uint64_t frame, Seq seq, Bytes bytes);
-    void accept(Stream& stream, Pieces pieces);
-    void read(Stream& stream, uint64_t frame, Bytes bytes);
-    void keep(Stream& stream, uint64_t frame, Seq seq, Bytes bytes, uint32_t wanted);
+    bool accept_once(Stream& stream, uint64_t frame, Seq seq, Bytes bytes);
+    bool read(Stream& stream, uint64_t frame, Bytes bytes);
+    bool keep(Stream& stream, uint64_t frame, Seq seq, Bytes bytes, uint32_t wanted);
     void read_hold(Stream& stream);
-    Pieces take_hold(Stream& stream);
+    bool read_prefix(Stream& stream);
+    bool jump_gap(Stream& stream);
+    void move_hold(Stream& stream);
+    void close_hold(Stream& stream);
+    [[nodiscard]] Seq first_held(const Stream& stream) const;
+    [[nodiscard]] Origin origin_of(const Stream& stream, Seq from, Seq to) const;
+    [[nodiscard]] uint32_t to_next_segment(const Stream& stream) const;
     uint32_t take(Stream& stream, const Step& step, uint32_t to_next_segment, Origin origin);
     void report(const Stream& stream, uint32_t bytes, const HelloResult& result, Origin origin,
                 std::string_view given_up);

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "dataplane/wire/proxy_header.h"
 #include "dataplane/wire/sslv2_hello.h"
 
 namespace keyrail {
@@ -139,8 +140,10 @@ Bytes ClientHello::ticket_key_name() const {
     return found;
 }
 
-HelloResult parse_client_hello(Bytes stream, std::span<uint8_t> scratch, const HelloLimits& limits,
-                               ClientHello& hello) {
+namespace {
+
+HelloResult parse_bare(Bytes stream, std::span<uint8_t> scratch, const HelloLimits& limits,
+                       ClientHello& hello) {
     hello = {};
     if (starts_like_sslv2(stream)) return parse_sslv2_hello(stream, hello);
     const HandshakeMessage message = first_message(stream, scratch, limits);
@@ -152,6 +155,28 @@ HelloResult parse_client_hello(Bytes stream, std::span<uint8_t> scratch, const H
     if (!fault) return {HelloStatus::complete, message.offset, message.offset, message.records};
     return {HelloStatus::malformed, stream_offset(stream, kMessageHeader + *fault), message.offset,
             message.records};
+}
+
+/// What is no TLS may have a PROXY header in front.
+HelloResult parse_behind_header(Bytes stream, const HelloResult& bare, std::span<uint8_t> scratch,
+                                const HelloLimits& limits, ClientHello& hello) {
+    const ProxyHeader header = read_proxy_header(stream);
+    if (header.kind == ProxyHeader::none) return bare;
+    if (header.kind == ProxyHeader::need_more) return {HelloStatus::need_more, header.size};
+    HelloResult result = parse_bare(stream.subspan(header.size), scratch, limits, hello);
+    result.offset += header.size;
+    if (result.size > 0) result.size += header.size;
+    return result;
+}
+
+}  // namespace
+
+HelloResult parse_client_hello(Bytes stream, std::span<uint8_t> scratch, const HelloLimits& limits,
+                               ClientHello& hello) {
+    const HelloResult bare = parse_bare(stream, scratch, limits, hello);
+    if (bare.status != HelloStatus::not_tls || !limits.proxy_header) [[likely]]
+        return bare;
+    return parse_behind_header(stream, bare, scratch, limits, hello);
 }
 
 size_t session_names(const ClientHello& hello, std::array<SessionName, kMaxNames>& names) {

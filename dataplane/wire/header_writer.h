@@ -49,28 +49,29 @@ class HeaderWriter {
 
 inline constexpr uint8_t kTtl = 64;
 
-/// The header of a TCP segment of `tcp_length` bytes; addresses as they lie in packets. Returns the sum of
-/// the pseudo header (RFC 9293 section 3.1), where the TCP header's sum begins.
-inline uint64_t write_ipv4(uint8_t* ip, uint32_t source, uint32_t destination, uint32_t tcp_length) {
+/// The header of a TCP segment, or what else `protocol` says, of `length` bytes; addresses as they lie in
+/// packets. Returns the sum of the pseudo header (RFC 9293 section 3.1), where the TCP header's sum begins.
+inline uint64_t write_ipv4(uint8_t* ip, uint32_t source, uint32_t destination, uint32_t length,
+                           uint8_t protocol = kProtocolTcp) {
     HeaderWriter header(ip);
-    header.put(uint32_t{0x4500} << 16 | (kIpv4Min + tcp_length));
+    header.put(uint32_t{0x4500} << 16 | (kIpv4Min + length));
     header.put_raw(wire(0x4000));  // don't fragment
-    header.put_raw(wire(uint32_t{kTtl} << 24 | kProtocolTcp << 16));
+    header.put_raw(wire(uint32_t{kTtl} << 24 | uint32_t{protocol} << 16));
     header.put_raw(source);
     header.put_raw(destination);
     header.put_checksum(ip + 10);
-    return uint64_t{source} + destination + wire(kProtocolTcp + tcp_length);
+    return uint64_t{source} + destination + wire(protocol + length);
 }
 
-inline uint64_t write_ipv6(uint8_t* ip, const Address& source, const Address& destination,
-                           uint32_t tcp_length) {
+inline uint64_t write_ipv6(uint8_t* ip, const Address& source, const Address& destination, uint32_t length,
+                           uint8_t protocol = kProtocolTcp) {
     HeaderWriter header(ip);
     header.put_raw(wire(uint32_t{6} << 28));
-    header.put(tcp_length << 16 | kProtocolTcp << 8 | kTtl);
+    header.put(length << 16 | uint32_t{protocol} << 8 | kTtl);
     const uint64_t before = header.sum();
     header.put(source.data(), 4);
     header.put(destination.data(), 4);
-    return header.sum() - before + wire(kProtocolTcp + tcp_length);
+    return header.sum() - before + wire(protocol + length);
 }
 
 }  // namespace keyrail

@@ -19,6 +19,7 @@ struct HelloLimits {
     uint16_t records = 64;           // one-byte records must not cost more than they are worth
     bool read_partial =
         false;  // also what there is of a hello that needs more: for captures, not for packets
+    bool proxy_header = false;  // one in front of the hello is stepped over, and is not counted in `bytes`
 };
 
 enum class HelloStatus : uint8_t {

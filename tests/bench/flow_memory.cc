@@ -37,7 +37,7 @@ int fill(uint64_t megabytes) {
     uint64_t entered = 0, before_first = 0, found = 0;
     while (table.evicted() * kOneIn <= entered) {
         if (table.evicted() == 0) before_first = entered;
-        table.insert(hash_of(entered++), kBlade, kNow);
+        table.insert(hash_of(entered++), Flow(kNow, kBlade, 0));
     }
     for (uint64_t n = 0; n < entered; n++) found += table.find(hash_of(n), kNow) != nullptr ? 1 : 0;
     fmt::print("{{\"bytes\":{},\"entered\":{},\"evicted\":{},\"found\":{},\"before_first\":{}}}\n", bytes,

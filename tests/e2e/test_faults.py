@@ -94,6 +94,36 @@ def test_a_server_dies(chassis: Chassis, session: Path, version: str) -> None:
     chassis.wait_for_states("up")
 
 
+def test_downloads_outlive_a_dispatcher_that_is_killed(chassis: Chassis, tmp_path: Path) -> None:
+    """Its flow tables are files. Connections that were resumed are not where Maglev would guess."""
+    sessions = [tmp_path / f"session{i}" for i in range(8)]
+    command = [*enter(CLIENT), "openssl", "s_client", "-connect", f"{VIP4}:443", "-servername", "www.keyrail.test",
+               "-CAfile", str(WEB_CA), "-quiet", "-ign_eof"]
+    for file in sessions:
+        assert openssl.connect("1.3", file).ok
+    downloads = []
+    try:
+        for i, file in enumerate(sessions):
+            target = (tmp_path / f"file{i}").open("wb")
+            process = subprocess.Popen([*command, "-sess_in", str(file)], stdin=subprocess.PIPE, stdout=target,
+                                       stderr=subprocess.DEVNULL)
+            downloads.append((process, target))
+            assert process.stdin
+            process.stdin.write(f"GET /{BIG_FILE.name} HTTP/1.0\r\nHost: www.keyrail.test\r\n\r\n".encode())
+            process.stdin.flush()
+        with chassis.killed("dispatch", "keyrail-dp"):
+            pass
+        for process, target in downloads:
+            assert process.wait(90) == 0
+            target.close()
+            assert Path(target.name).read_bytes().partition(b"\r\n\r\n")[2] == BIG_FILE.read_bytes(), chassis.account()
+    finally:
+        for process, target in downloads:
+            process.kill()
+            process.wait()
+            target.close()
+
+
 def test_the_dispatcher_restarts(chassis: Chassis, session: Path) -> None:
     """It needs no table of sessions: names still say where the keys are."""
     home = openssl.connect("1.3", session)

@@ -37,7 +37,9 @@ void check_offset(const HelloResult& result, size_t size) {
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     if (size < 2) return 0;
     static std::array<uint8_t, kHelloMax> scratch;
-    const HelloLimits limits{data[0] % 2 ? kHelloDefault : 600u, static_cast<uint16_t>(1 + data[0] / 2)};
+    const HelloLimits limits{.bytes = data[0] % 2 ? kHelloDefault : 600u,
+                             .records = static_cast<uint16_t>(1 + data[0] / 2),
+                             .proxy_header = true};
     const std::vector<uint8_t> stream(data + 2, data + size);
     ClientHello hello;
     const HelloResult whole = parse_client_hello(stream, scratch, limits, hello);

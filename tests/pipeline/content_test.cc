@@ -86,7 +86,8 @@ TEST(Content, OfNobodyIsNotAnsweredByOthers) {
     scene.down = {2, 3};
     Harness harness(scene);
     EXPECT_EQ(send(harness, 44000, {.server_name = "img.keyrail.test"}), MacAddress{});
-    EXPECT_EQ(harness.count(Reason::drop_no_blade), 1u);
+    EXPECT_EQ(harness.count(Reason::refused_reset), 1u);
+    EXPECT_EQ(parse_headers(harness.wire(kFront).at(0)).flags, kRst);
     harness.expect_conserved();
 }
 

@@ -32,7 +32,7 @@ struct Bench {
     rte_mempool* pool = nullptr;
     Ports ports;
     std::array<rte_ring*, kPorts> wires{}, kernels{};
-    rte_ring *asks = nullptr, *handoff = nullptr;
+    rte_ring *asks = nullptr, *handoff = nullptr, *flow_ends = nullptr, *flow_asks = nullptr;
     std::unique_ptr<Routes> routes;
 
     Bench() {
@@ -58,6 +58,9 @@ struct Bench {
         ports.pool = pool;
         asks = create_ring("asks", sizeof(MoveAsk), 64, SOCKET_ID_ANY, RING_F_SP_ENQ | RING_F_SC_DEQ);
         handoff = rte_ring_create("handoff", 64, SOCKET_ID_ANY, RING_F_SC_DEQ);
+        flow_asks = rte_ring_create_elem("flow_asks", sizeof(FlowAsk), 64, SOCKET_ID_ANY,
+                                         RING_F_SP_ENQ | RING_F_SC_DEQ);
+        flow_ends = rte_ring_create_elem("flow_ends", sizeof(FlowEnd), 64, SOCKET_ID_ANY, RING_F_SC_DEQ);
         auto made = Routes::create(1024);
         if (!made) throw std::runtime_error(made.error().message);
         routes = std::move(*made);
@@ -104,6 +107,10 @@ link::Snapshot snapshot_of(const Scene& scene) {
     service->set_hold_budget_us(scene.hold_budget_us);
     service->set_hold_budget_tls13_us(scene.hold_budget_tls13_us);
     service->set_content_moves(scene.content_moves);
+    service->set_idle_timeout_s(scene.idle_timeout_s);
+    service->set_proxy_protocol(scene.proxy_protocol);
+    service->set_refuse(scene.refuse_in_silence ? link::REFUSE_DROP : link::REFUSE_RESET);
+    service->set_ping(scene.ping);
     service->mutable_blade_ids()->Assign(scene.pool.begin(), scene.pool.end());
     for (const SceneRoute& described : scene.routes) {
         auto* route = service->add_routes();
@@ -177,6 +184,8 @@ Harness::Harness(const Scene& scene)
     shared_.routes = Bench::get().routes.get();
     shared_.asks[0] = Bench::get().asks;
     shared_.handoff[1] = Bench::get().handoff;
+    shared_.flow_ends[1] = Bench::get().flow_ends;
+    if (scene.agents) shared_.flow_asks[0] = Bench::get().flow_asks;
     shared_.control_connected = scene.control_connected;
     for (uint16_t blade = 1; blade <= std::max<size_t>(8, scene.up.size()); blade++)
         shared_.blade_hop[blade].store(NextHop(blade_mac(blade), kBack));
@@ -189,12 +198,15 @@ Harness::Harness(const Scene& scene)
 
 Harness::~Harness() {
     context_->holds_table.clear([](rte_mbuf* mbuf, bool) { rte_pktmbuf_free(mbuf); });
+    context_->asked_flows.clear([](rte_mbuf* mbuf) { rte_pktmbuf_free(mbuf); });
+    flow_asks();
     for (const uint8_t port : {kFront, kBack, kFront2}) {
         wire(port);
         kernel(port);
     }
     asks();
     handed_over(1);
+    flow_ends(1);
     EXPECT_EQ(mbufs_in_use(), 0u) << "mbufs leaked";
 }
 
@@ -271,7 +283,8 @@ uint64_t Harness::timed_burst(uint8_t port, const std::vector<Frame>& frames) {
 }
 
 void Harness::bind_flow(const Frame& frame, uint16_t blade) {
-    context_->flows.insert(context_->flow_hash(parse_headers(frame)), blade, context_->clock.ticks);
+    const Headers h = parse_headers(frame);
+    context_->flows.insert(context_->flow_hash(h), Flow(context_->clock.ticks, blade, h.seq));
 }
 
 void Harness::forget_flows() {
@@ -304,6 +317,14 @@ std::vector<Frame> Harness::handed_over(uint16_t worker) {
     return worker == 1 ? drain(Bench::get().handoff) : std::vector<Frame>{};
 }
 
+std::vector<FlowEnd> Harness::flow_ends(uint16_t worker) {
+    std::vector<FlowEnd> all;
+    FlowEnd end;
+    while (worker == 1 && rte_ring_dequeue_elem(Bench::get().flow_ends, &end, sizeof end) == 0)
+        all.push_back(end);
+    return all;
+}
+
 std::vector<MoveAsk> Harness::asks() {
     std::vector<MoveAsk> all;
     MoveAsk ask;
@@ -317,6 +338,18 @@ void Harness::answer(const MoveAsk& ask, bool moved) {
     context_->tx.flush();
 }
 
+std::vector<FlowAsk> Harness::flow_asks() {
+    std::vector<FlowAsk> all;
+    FlowAsk ask;
+    while (rte_ring_dequeue_elem(Bench::get().flow_asks, &ask, sizeof ask) == 0) all.push_back(ask);
+    return all;
+}
+
+void Harness::answer(const FlowAsk& ask, uint16_t blade, bool time_wait) {
+    take_answer({ask.ask_id, blade, time_wait, {}}, *burst_, *context_);
+    context_->tx.flush();
+}
+
 void Harness::answer_elsewhere(const MoveAsk& ask, uint16_t holder) {
     moved_->set(ask.name, holder, context_->clock.unix_s + 100, context_->clock.unix_s);
     settle::move_answered({ask.move_id, holder, 1, {}}, *context_);
@@ -327,7 +360,9 @@ uint64_t Harness::count(Reason reason) const {
     return context_->stats.reasons[static_cast<size_t>(reason)].get();
 }
 unsigned Harness::mbufs_in_use() { return rte_mempool_in_use_count(Bench::get().pool); }
-uint64_t Harness::held() const { return context_->holds_table.held_segments(); }
+uint64_t Harness::held() const {
+    return context_->holds_table.held_segments() + context_->asked_flows.held();
+}
 
 void Harness::expect_conserved() const {
     const WorkerStats& stats = context_->stats;
@@ -370,13 +405,14 @@ std::vector<uint8_t> hello_of(uint16_t blade, int version) {
     return client_hello({.max_version = version, .name = Harness::name(blade)});
 }
 
-Client::Client(Harness& harness, uint16_t port, bool ipv6) : Client(harness, port, ipv6 ? kVip6 : kVip4) {}
+Client::Client(Harness& harness, uint16_t port, bool ipv6, uint32_t isn)
+    : Client(harness, port, ipv6 ? kVip6 : kVip4, isn) {}
 
-Client::Client(Harness& harness, uint16_t port, const std::string& vip) : harness_(harness) {
+Client::Client(Harness& harness, uint16_t port, const std::string& vip, uint32_t isn) : harness_(harness) {
     base_.source = vip.find(':') != std::string::npos ? "2001:db8:1::10" : "192.0.2.10";
     base_.destination = vip;
     base_.source_port = port;
-    base_.seq = 5000;
+    base_.seq = isn;
 }
 
 void Client::syn() {

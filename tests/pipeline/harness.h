@@ -41,6 +41,11 @@ struct Scene {
     bool by_session = true;
     bool late = true;
     bool control_connected = true;
+    bool agents = false;          // whose flows are can be asked
+    uint32_t idle_timeout_s = 0;  // 0: as it comes
+    bool proxy_protocol = true;
+    bool refuse_in_silence = false;
+    bool ping = true;
     uint32_t holds = 8, segments = 1024;
     uint16_t workers = 1;
     size_t flow_buckets = 1024;
@@ -70,9 +75,14 @@ class Harness {
     std::vector<Frame> wire(uint8_t port);
     std::vector<Frame> kernel(uint8_t port);
     std::vector<Frame> handed_over(uint16_t worker);
+    /// What this worker was told about its flows.
+    std::vector<FlowEnd> flow_ends(uint16_t worker);
     /// Moves asked for since the last call.
     std::vector<MoveAsk> asks();
     void answer(const MoveAsk& ask, bool moved);
+    /// Connections asked for since the last call, and the answer.
+    std::vector<FlowAsk> flow_asks();
+    void answer(const FlowAsk& ask, uint16_t blade, bool time_wait = false);
     /// The session has gone to another blade meanwhile, by another move.
     void answer_elsewhere(const MoveAsk& ask, uint16_t holder);
     void set_blades(const Scene& scene);
@@ -121,8 +131,8 @@ std::vector<uint8_t> hello_of(uint16_t blade, int version = 0x0304);
 /// A client of the harness: handshakes with the dispatcher, then sends what the test wants.
 class Client {
   public:
-    Client(Harness& harness, uint16_t port, bool ipv6 = false);
-    Client(Harness& harness, uint16_t port, const std::string& vip);
+    Client(Harness& harness, uint16_t port, bool ipv6 = false, uint32_t isn = 5000);
+    Client(Harness& harness, uint16_t port, const std::string& vip, uint32_t isn = 5000);
     void syn();  // sends the SYN, reads the SYN-ACK
     [[nodiscard]] TcpSegment segment(std::vector<uint8_t> payload = {}, uint32_t offset = 0,
                                      uint8_t flags = kAck) const;

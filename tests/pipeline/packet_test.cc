@@ -44,9 +44,9 @@ Frame from_blade(const char* client) {
 
 const Row kRows[] = {
     {"arp_goes_to_the_kernel", kFront, arp, Reason::punt_not_service, Row::kFrontKernel},
-    {"udp_to_the_vip_goes_to_the_kernel", kFront, udp_to_vip, Reason::punt_not_service, Row::kFrontKernel},
-    {"other_port_goes_to_the_kernel", kFront, [] { return TcpSegment{.destination_port = 80}.frame(); },
-     Reason::punt_not_service, Row::kFrontKernel},
+    {"udp_to_the_vip_is_refused", kFront, udp_to_vip, Reason::refused_icmp, Row::kFrontWire},
+    {"other_port_is_refused", kFront, [] { return TcpSegment{.destination_port = 80}.frame(); },
+     Reason::refused_reset, Row::kFrontWire},
     {"other_address_goes_to_the_kernel", kFront,
      [] { return TcpSegment{.destination = "192.0.2.1"}.frame(); }, Reason::punt_not_service,
      Row::kFrontKernel},

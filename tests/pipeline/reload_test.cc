@@ -240,7 +240,7 @@ TEST(SeveralFrontPorts, EachAnswerLeavesByThePortOfItsSyn) {
 TEST(Services, NoConnectionHasPortZero) {
     Harness harness;
     harness.burst(kFront, {TcpSegment{.destination_port = 0, .flags = kSyn}.frame()});
-    EXPECT_EQ(harness.count(Reason::punt_not_service), 1u);
+    EXPECT_EQ(harness.count(Reason::refused_reset), 1u);
 }
 
 TEST(Services, AreFoundByTheirIdsInEverySnapshot) {

@@ -232,3 +232,114 @@ def test_no_capture(tmp_path: Path, content: bytes) -> None:
     file.write_bytes(content)
     assert replay(file, status=1) == []
     assert replay(tmp_path / "missing", status=1) == []
+
+
+# --- pcapng
+
+def block(kind: int, body: bytes, order: str = "<") -> bytes:
+    body += bytes(-len(body) % 4)
+    return struct.pack(f"{order}II", kind, 12 + len(body)) + body + struct.pack(f"{order}I", 12 + len(body))
+
+
+def section(order: str = "<") -> bytes:
+    return block(0x0A0D0D0A, struct.pack(f"{order}IHHq", 0x1A2B3C4D, 1, 0, -1), order)
+
+
+def interface(link_type: int, snaplen: int, order: str = "<") -> bytes:
+    return block(1, struct.pack(f"{order}HHI", link_type, 0, snaplen), order)
+
+
+def enhanced(number: int, frame: bytes, order: str = "<", size: int = 0) -> bytes:
+    return block(6, struct.pack(f"{order}IIIII", number, 0, 0, len(frame), size or len(frame)) + frame, order)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_pcapng_of_interfaces_that_differ(tmp_path: Path, order: str) -> None:
+    """Link types and snap lengths, which libpcap refuses to read; sections, and blocks that are no packets."""
+    hello = client_hello()
+    ip = packet(hello, 1000)
+    blocks = [section(order), interface(ETHERNET, 65535, order), interface(RAW, 262144, order),
+              block(5, b"statistics..", order), block(0xBAD, b"", order),
+              enhanced(0, ethernet(ip), order), enhanced(1, packet(hello, 1000, ports=(40001, 443)), order),
+              section("<"), interface(RAW, 0),
+              block(3, struct.pack("<I", len(ip)) + packet(hello, 1000, ports=(40002, 443))),
+              block(2, struct.pack("<HHIIII", 0, 0, 0, 0, len(ip), len(ip)) + packet(hello, 1000, ports=(40003, 443)))]
+    (tmp_path / "a.pcapng").write_bytes(b"".join(blocks))
+    lines = replay(tmp_path / "a.pcapng")
+    assert [(line["src"], line["frame"], line["sni"], line["complete"]) for line in lines] == [
+        (f"192.0.2.10:{40000 + i}", i + 1, "www.keyrail.test", True) for i in range(4)]
+
+
+def test_pcapng_cut_by_its_snap_length(tmp_path: Path) -> None:
+    hello = client_hello()
+    frame = ethernet(packet(hello, 1000))
+    blocks = [section(), interface(ETHERNET, 100), enhanced(0, frame[:100], size=len(frame))]
+    (tmp_path / "a.pcapng").write_bytes(b"".join(blocks))
+    [line] = replay(tmp_path / "a.pcapng")
+    assert line["reason"] == "frame cut short by the capture"
+
+
+BROKEN = {
+    "cut short": section() + interface(ETHERNET, 0) + enhanced(0, bytes(60))[:-6],
+    "cut in its header": section() + b"\x06\0\0",
+    "no such interface": section() + enhanced(3, bytes(60)),
+    "longer than its block": section() + interface(ETHERNET, 0) + block(6, struct.pack("<IIIII", 0, 0, 0, 99, 99)),
+    "length of nothing": section() + struct.pack("<III", 6, 4, 4),
+    "gigantic": section() + struct.pack("<II", 6, 0xFFFFFFF0),
+    "lengths differ": section() + struct.pack("<III", 6, 12, 16),
+    "no magic": struct.pack("<III", 0x0A0D0D0A, 28, 7) + bytes(16),
+    "too small an interface": section() + block(1, b""),
+}
+
+
+@pytest.mark.parametrize("what", BROKEN)
+def test_broken_pcapng_says_where(tmp_path: Path, what: str) -> None:
+    (tmp_path / "a.pcapng").write_bytes(BROKEN[what])
+    done = subprocess.run([ROOT / "tools/replay", tmp_path / "a.pcapng"], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "a.pcapng: block at byte " in done.stderr
+
+
+# --- what costs more than it should
+
+def test_a_hello_in_too_many_segments_says_so(tmp_path: Path) -> None:
+    hello = client_hello() + bytes(2000)
+    hello = hello[:3] + struct.pack("!HBBH", 1500, hello[5], 0, 1496) + hello[9:]  # it goes on
+    frames = [ethernet(packet(b"", 999, SYN))] + segments(hello, [(i, i + 1) for i in range(1200)])
+    lines = replay(write(tmp_path / "a", frames))
+    assert lines[0]["reason"] == "in more than 1024 segments"
+    assert not lines[0]["complete"]
+
+
+def test_held_segments_are_put_together_once(tmp_path: Path) -> None:
+    """Records of one byte behind a gap, and gaps between all segments: each was put in again at each step (3 s)."""
+    records = b"\x17\x03\x03\0\1x" * 200
+    frames = []
+    for connection in range(40):
+        ports = (20000 + connection, 443)
+        frames.append(ethernet(packet(b"", 999, SYN, ports)))
+        frames += [ethernet(packet(records, 1000 + (i + 1) * len(records), ports=ports)) for i in range(50)]
+        frames.append(ethernet(packet(records, 1000, ports=ports)))
+        ports = (30000 + connection, 443)
+        frames.append(ethernet(packet(b"", 999, SYN, ports)))
+        frames += [ethernet(packet(b"\x16", 1001 + 2 * i, ports=ports)) for i in range(1500)]
+    file = write(tmp_path / "a", frames)
+    before = os.times().children_user
+    replay(file)
+    assert os.times().children_user - before < 1.5
+
+
+PROXY = {
+    "v1": b"PROXY TCP4 203.0.113.7 198.51.100.1 40000 443\r\n",
+    "v2": b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c" + bytes(12),
+}
+
+
+@pytest.mark.parametrize("kind", PROXY)
+def test_a_hello_behind_a_proxy_header(tmp_path: Path, kind: str) -> None:
+    stream = PROXY[kind] + client_hello()
+    for cut in (0, 1, 5, 13, len(PROXY[kind]) - 1, len(PROXY[kind]), len(PROXY[kind]) + 3):
+        frames = [ethernet(packet(b"", 999, SYN))] + segments(stream, [(0, cut), (cut, len(stream))])
+        [line] = replay(write(tmp_path / f"{cut}", frames))
+        assert line["complete"]
+        assert line["sni"] == "www.keyrail.test"

@@ -157,6 +157,23 @@ TEST_F(ConfigTest, GoodOne) {
     EXPECT_EQ(static_cast<uint8_t>(config->ticket_keys[0].name[15]), 0xff);
 }
 
+TEST_F(ConfigTest, WhatTheDispatcherDoesByItself) {
+    const auto as_it_comes = read(kGood);
+    ASSERT_TRUE(as_it_comes);
+    const ServiceConfig& usual = as_it_comes->services[0];
+    EXPECT_EQ(usual.idle_timeout, std::chrono::minutes(150)) << "longer than the keep-alives of Linux";
+    EXPECT_TRUE(usual.proxy_protocol && usual.refuse_by_reset && usual.ping);
+    std::string text = kGood;
+    const std::string at = "hello_limit = 65536\n";
+    text.insert(text.find(at) + at.size(),
+                "idle_timeout = \"6h\"\nproxy_protocol = false\nrefuse = \"drop\"\nping = false\n");
+    const auto changed = read(text);
+    ASSERT_TRUE(changed);
+    const ServiceConfig& service = changed->services[2];
+    EXPECT_EQ(service.idle_timeout, std::chrono::hours(6));
+    EXPECT_FALSE(service.proxy_protocol || service.refuse_by_reset || service.ping);
+}
+
 TEST_F(ConfigTest, StayAwake) {
     for (const auto& [text, seconds] : {std::pair{"0s", 0}, std::pair{"60s", 60}}) {
         const auto config = read(changed("key = \"control.key\"",
@@ -250,6 +267,8 @@ INSTANTIATE_TEST_SUITE_P(
         Mistake{"BindingOfTuples", "steering = \"tuple\"", "steering = \"tuple\"\nbinding = \"late\"", 37,
                 "means nothing"},
         Mistake{"HelloLimitTooLarge", "hello_limit = 65536", "hello_limit = 65537", 43, "from 1024 to 65536"},
+        Mistake{"BadRefusal", "hello_limit = 65536", "refuse = \"rst\"", 43, "\"reset\" or \"drop\""},
+        Mistake{"ShortIdleTimeout", "hello_limit = 65536", "idle_timeout = \"5s\"", 43, "'idle_timeout'"},
         Mistake{"RouteWithoutName", kLifetime, "[[service.route]]\npool = \"web\"", 30, "has no 'sni'"},
         Mistake{"RouteToNowhere", kLifetime, "[[service.route]]\nsni = \"a.b\"\npool = \"x\"", 32,
                 "pool 'x' is not configured"},

@@ -20,11 +20,11 @@ struct Flows : testing::Test {
 };
 
 TEST_F(Flows, RemembersItsBlade) {
-    table.insert(42, 7, 100);
+    table.insert(42, Flow(100, 7, 0));
     ASSERT_NE(table.find(42, 100), nullptr);
     EXPECT_EQ(table.find(42, 100)->blade, 7);
     EXPECT_EQ(table.find(43, 100), nullptr);
-    table.insert(42, 8, 101);
+    table.insert(42, Flow(101, 8, 0));
     EXPECT_EQ(table.find(42, 101)->blade, 8);
     EXPECT_EQ(table.size(), 1u);
     table.erase(42);
@@ -32,23 +32,87 @@ TEST_F(Flows, RemembersItsBlade) {
     EXPECT_EQ(table.size(), 0u);
 }
 
-TEST_F(Flows, ClosedOnesStayAMinute) {
-    table.insert(42, 7, 100)->closed = 1;
-    EXPECT_NE(table.find(42, 100 + FlowTable::kClosedTicks), nullptr);
-    EXPECT_EQ(table.find(42, 101 + FlowTable::kClosedTicks), nullptr);
+/// A blade's TIME_WAIT: 60 s, by a timer that may be an eighth late.
+TEST_F(Flows, EndedOnesOutliveTimeWait) {
+    Flow* flow = table.insert(42, Flow(100, 7, 5000));
+    flow->client_says(kFin | kAck, 100, 5000);
+    flow->blade_says(kFin | kAck, 100);
+    EXPECT_TRUE(flow->ended());
+    EXPECT_GE(FlowTable::kEndedTicks, 69 * kFlowTicks);
+    EXPECT_NE(table.find(42, 100 + FlowTable::kEndedTicks), nullptr);
+    EXPECT_EQ(table.find(42, 101 + FlowTable::kEndedTicks), nullptr);
 }
 
-TEST_F(Flows, IdleOnesExpire) {
-    table.insert(42, 7, 100);
+/// Linux sends the first keep-alive probe after 2 h, three more until 2 h 4 min, wherever in its second of
+/// `last_seen` the last packet came.
+TEST_F(Flows, IdleOnesOutliveKeepAlives) {
+    for (uint32_t phase = 0; phase < kFlowTicks; phase++) {
+        table.insert(42, Flow(1000, 7, 0));
+        for (uint32_t now = 1000; now <= 1160 + phase; now++) table.find(42, now)->seen(now, 0);
+        EXPECT_NE(table.find(42, 1160 + phase + (7200 + 4 * 75) * kFlowTicks), nullptr) << phase;
+    }
+    table.insert(42, Flow(100, 7, 0));
     EXPECT_NE(table.find(42, 100 + FlowTable::kIdleTicks), nullptr);
     EXPECT_EQ(table.find(42, 101 + FlowTable::kIdleTicks), nullptr);
+    EXPECT_NE(table.find(42, 100 + 160, 160), nullptr) << "as long as the service says";
+    EXPECT_EQ(table.find(42, 101 + 160, 160), nullptr);
+}
+
+/// Who ends a flow: what was said, in this order, and whether the flow is over then.
+TEST_F(Flows, EndWhenBothHaveSaidFinOrOneRst) {
+    const auto over = [](std::initializer_list<std::pair<char, int>> said) {
+        Flow flow(100, 7, 5000);
+        for (const auto& [who, flags] : said) {
+            if (who == 'c') flow.client_says(static_cast<uint8_t>(flags), 100, 5000);
+            if (who == 'b') flow.blade_says(static_cast<uint8_t>(flags), 100);
+        }
+        return flow.ended();
+    };
+    EXPECT_FALSE(over({}));
+    EXPECT_FALSE(over({{'c', kFin}})) << "half-closed: the answer may take its time";
+    EXPECT_FALSE(over({{'c', kFin}, {'c', kFin}})) << "sent again";
+    EXPECT_FALSE(over({{'b', kFin}}));
+    EXPECT_TRUE(over({{'c', kFin}, {'b', kFin}}));
+    EXPECT_TRUE(over({{'b', kFin}, {'c', kFin}}));
+    EXPECT_TRUE(over({{'c', kRst}}));
+    EXPECT_TRUE(over({{'b', kRst}}));
+    EXPECT_TRUE(over({{'b', kFin}, {'c', kRst}}));
+}
+
+TEST_F(Flows, TheClientIsBelievedWhereItCanBe) {
+    for (const uint32_t at : {0u, 5000u, 0x7fff0000u, 0xffff8000u}) {
+        const Seq here = at;
+        for (const uint32_t ahead : {0u, 1u, 1460u, 1u << 20, 15u << 20}) {
+            EXPECT_TRUE(Flow(0, 7, here).plausible(here + ahead)) << at << " + " << ahead;
+            EXPECT_TRUE(ahead > 64 << 10 || Flow(0, 7, here).plausible(here.back(ahead)))
+                << at << " - " << ahead;
+        }
+        for (const uint32_t away : {17u << 20, 1u << 30, 0x7fffffffu, 0x80000000u, 0u - (1u << 20)}) {
+            Flow flow(0, 7, here);
+            EXPECT_FALSE(flow.plausible(here + away)) << at << " + " << away;
+            flow.client_says(kRst, 5, here + away);
+            EXPECT_FALSE(flow.client_done);
+            EXPECT_EQ(flow.last_seen, 0u);
+        }
+    }
+}
+
+TEST_F(Flows, ItsPlaceFollowsTheClientAndNobodyElse) {
+    Flow flow(0, 7, 0);
+    Seq seq = 0;
+    for (uint32_t now = kFlowTicks; now < 1000 * kFlowTicks; now += kFlowTicks)
+        flow.seen(now, seq += 10u << 20);
+    EXPECT_TRUE(flow.plausible(seq + 1)) << "10 GiB later, twice round the circle";
+    flow.seen(2000 * kFlowTicks, seq + (1u << 30));
+    EXPECT_FALSE(flow.plausible(seq + (1u << 30))) << "a stranger cannot bring it elsewhere";
+    EXPECT_TRUE(flow.plausible(seq + 1));
 }
 
 TEST_F(Flows, TakesThreeQuartersWithoutALoss) {
     std::vector<uint64_t> hashes(256 * 4 * 3 / 4);
     for (auto& h : hashes) {
         h = random();
-        table.insert(h, static_cast<uint16_t>(1 + h % 4000), 100);
+        table.insert(h, Flow(100, static_cast<uint16_t>(1 + h % 4000), 0));
     }
     EXPECT_EQ(table.evicted(), 0u);
     EXPECT_EQ(table.size(), hashes.size());
@@ -58,18 +122,22 @@ TEST_F(Flows, TakesThreeQuartersWithoutALoss) {
     }
 }
 
-TEST(FullFlowTable, LosesClosedThenLongestIdle) {
+TEST(FullFlowTable, LosesEndedThenHalfClosedThenLongestIdle) {
     std::vector<FlowTable::Bucket> both(2);  // every flow has the same eight places
     FlowTable table(both);
-    for (uint64_t flow = 1; flow <= 8; flow++) table.insert(flow, 1, static_cast<uint32_t>(100 + flow));
+    for (uint64_t flow = 1; flow <= 8; flow++)
+        table.insert(flow, Flow(static_cast<uint32_t>(100 + flow), 1, 0));
     EXPECT_EQ(table.evicted(), 0u);
-    table.find(5, 110)->closed = 1;
-    table.insert(9, 1, 110);
-    EXPECT_EQ(table.find(5, 110), nullptr) << "the closed one goes first";
-    table.insert(10, 1, 110);
+    table.find(4, 110)->client_says(kFin, 110, 0);
+    table.find(5, 110)->blade_says(kRst, 110);
+    table.insert(9, Flow(110, 1, 0));
+    EXPECT_EQ(table.find(5, 110), nullptr) << "the ended one goes first";
+    table.insert(10, Flow(110, 1, 0));
+    EXPECT_EQ(table.find(4, 110), nullptr) << "then the half-closed one";
+    table.insert(11, Flow(110, 1, 0));
     EXPECT_EQ(table.find(1, 110), nullptr) << "then the one that was idle longest";
     EXPECT_NE(table.find(2, 110), nullptr);
-    EXPECT_EQ(table.evicted(), 2u);
+    EXPECT_EQ(table.evicted(), 3u);
     EXPECT_EQ(table.size(), 8u);
 }
 
@@ -78,9 +146,9 @@ TEST(FullFlowTable, LosesClosedThenLongestIdle) {
 TEST(FullFlowTable, TheFlowThatHasJustClosedStays) {
     std::vector<FlowTable::Bucket> both(2);
     FlowTable table(both);
-    for (uint64_t flow = 1; flow <= 8; flow++) table.insert(flow, 1, 100);
-    for (uint32_t flow = 8; flow >= 1; flow--) table.find(flow, 100)->close(100 + 8 - flow);
-    table.insert(9, 1, 108);
+    for (uint64_t flow = 1; flow <= 8; flow++) table.insert(flow, Flow(100, 1, 0));
+    for (uint32_t flow = 8; flow >= 1; flow--) table.find(flow, 100)->client_says(kRst, 100 + 8 - flow, 0);
+    table.insert(9, Flow(108, 1, 0));
     EXPECT_EQ(table.find(8, 108), nullptr) << "it closed first, within the same second as the others";
     EXPECT_NE(table.find(1, 108), nullptr);
 }
@@ -108,10 +176,10 @@ TEST_P(FlowHashTest, KeyedAndDependsOnEveryByte) {
 }
 
 TEST_F(Flows, AnErasedOneDoesNotHideItsNextEntry) {
-    for (uint64_t other = 1; other < 4; other++) table.insert(42 + (other << 8), 1, 100);
-    table.insert(42, 7, 100);
+    for (uint64_t other = 1; other < 4; other++) table.insert(42 + (other << 8), Flow(100, 1, 0));
+    table.insert(42, Flow(100, 7, 0));
     table.erase(42);
-    table.insert(42, 8, 100);
+    table.insert(42, Flow(100, 8, 0));
     ASSERT_NE(table.find(42, 100), nullptr);
     EXPECT_EQ(table.find(42, 100)->blade, 8);
 }

@@ -192,6 +192,8 @@ class Reader {
             service.hello_timeout = hello->value;
         if (const auto limit = table.integer("hello_limit", kMinHelloBytes, kMaxHelloBytes, Need::optional))
             service.hello_limit = static_cast<uint32_t>(limit->value);
+        read_idle_timeout(service, table);
+        read_answers(service, table);
         if (const auto lifetime =
                 table.duration("session_lifetime", kMinLifetime, kMaxLifetime, Need::optional))
             service.session_lifetime = std::chrono::duration_cast<std::chrono::seconds>(lifetime->value);
@@ -200,6 +202,24 @@ class Reader {
         if (config_.services.size() == kMaxServices)
             errors_.add(table.line(), "more than {} services; join some of them", kMaxServices);
         config_.services.push_back(std::move(service));
+    }
+
+    void read_idle_timeout(ServiceConfig& service, TomlTable& table) {
+        using namespace std::chrono;
+        if (const auto idle = table.duration("idle_timeout", minutes(1), hours(24 * 30), Need::optional))
+            service.idle_timeout = duration_cast<seconds>(idle->value);
+    }
+
+    /// What the dispatcher says and reads by itself.
+    void read_answers(ServiceConfig& service, TomlTable& table) {
+        if (const auto proxy = table.boolean("proxy_protocol", Need::optional))
+            service.proxy_protocol = proxy->value;
+        if (const auto ping = table.boolean("ping", Need::optional)) service.ping = ping->value;
+        const auto refuse = table.text("refuse", Need::optional);
+        if (!refuse) return;
+        if (refuse->value != "reset" && refuse->value != "drop")
+            errors_.add(refuse->line, "'refuse' is '{}'; write \"reset\" or \"drop\"", refuse->value);
+        service.refuse_by_reset = refuse->value != "drop";
     }
 
     void read_addresses(ServiceConfig& service, const std::vector<Located<std::string>>& addresses) {

@@ -70,7 +70,11 @@ struct ServiceConfig {
     Binding binding = Binding::automatic;
     std::optional<std::chrono::microseconds> hold_budget;  // nullopt: as worth it (economics.h)
     std::chrono::microseconds hello_timeout{100'000};
-    uint32_t hello_limit = 16 * 1024;  // bytes
+    uint32_t hello_limit = 16 * 1024;         // bytes
+    std::chrono::seconds idle_timeout{9000};  // a flow without packets is forgotten
+    bool proxy_protocol = true;               // a PROXY header in front of the hello is stepped over
+    bool refuse_by_reset = true;              // refuse = "reset"; false: "drop"
+    bool ping = true;                         // its VIPs answer while it has a blade
     std::chrono::seconds session_lifetime{7200};
     TicketUse tickets = TicketUse::early_data_once;
     bool early_data = false;  // never with reusable tickets

@@ -67,6 +67,10 @@ void add_service(link::Service& out, const ServiceConfig& service, const Blades&
     out.set_repository(service.repository != RepositoryKind::none);
     out.set_hello_timeout_us(static_cast<uint32_t>(service.hello_timeout.count()));
     out.set_hello_limit(service.hello_limit);
+    out.set_idle_timeout_s(static_cast<uint32_t>(service.idle_timeout.count()));
+    out.set_proxy_protocol(service.proxy_protocol);
+    out.set_refuse(service.refuse_by_reset ? link::REFUSE_RESET : link::REFUSE_DROP);
+    out.set_ping(service.ping);
 }
 
 template <typename Message, typename Key>

@@ -34,13 +34,13 @@ ARROWS: Arrows = {
     "dataplane/io": _dataplane("common", "profile", "tables"),
     "dataplane/core": _dataplane("common", "wire", "cookie", "tables", "flow", "profile", "io"),
     # the stages, and the programs that are made of them
-    "dataplane/parse": _dataplane("common", "wire", "core"),
     "dataplane/rewrite": _dataplane("common", "wire", "core"),
+    "dataplane/parse": _dataplane("common", "wire", "core", "rewrite"),
     "dataplane/bind": _dataplane("common", "wire", "cookie", "flow", "core", "rewrite"),
     "dataplane/steer": _dataplane("common", "wire", "tables", "core"),
-    "dataplane/link": _dataplane("common", "tables", "profile", "io", "core"),
+    "dataplane/link": _dataplane("common", "tables", "flow", "profile", "io", "core"),
     "dataplane/replay": _dataplane("common", "wire", "flow", "core", "steer"),
-    "dataplane": _dataplane("common", "tables", "profile", "io", "core", "parse", "rewrite", "bind", "steer", "link"),
+    "dataplane": _dataplane("common", "tables", "flow", "profile", "io", "core", "parse", "rewrite", "bind", "steer", "link"),
 
     "control/accept": SHARED,
     "control/protocol": SHARED,

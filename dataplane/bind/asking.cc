@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "dataplane/bind/asking.h"
+
+#include <rte_ring_elem.h>
+
+namespace keyrail::bind {
+namespace {
+
+using State = AskedFlows::State;
+
+/// Puts the question to the control thread. False when its queue is full.
+bool put(const Packet& packet, const AskedFlows::Asked& asked, Context& context) {
+    FlowAsk ask{.ask_id = MoveId(context.worker, asked.generation, context.asked_flows.slot(asked)).number(),
+                .service = context.service(packet.service).id,
+                .tuple = packet.h.tuple,
+                .ipv6 = packet.h.ipv6};
+    if (rte_ring_enqueue_elem(context.shared.flow_asks[context.worker], &ask, sizeof ask) != 0) return false;
+    context.stats.flows_asked.add();
+    context.wake_control = true;
+    return true;
+}
+
+/// May a question be put? Not where there is no choice, nor for more than the agents can look up.
+bool may_ask(const Packet& packet, Context& context) {
+    return context.shared.flow_asks[context.worker] != nullptr &&
+           context.shared.control_connected.load(std::memory_order_relaxed) &&
+           context.service(packet.service).members.size() > 1 && context.asks.take(context.clock.us);
+}
+
+void wait(Packet& packet, AskedFlows::Asked& asked, Context& context) {
+    const bool kept = context.asked_flows.add(asked, packet.mbuf);
+    packet.decide(kept ? Action::hold : Action::drop, kept ? Reason::hello_rest : Reason::drop_ask_full);
+}
+
+}  // namespace
+
+bool ask_for(Packet& packet, Context& context) {
+    AskedFlows& flows = context.asked_flows;
+    if (AskedFlows::Asked* asked = flows.find(packet.hash, context.clock.us); asked != nullptr) {
+        if (asked->state == State::nobody) return false;
+        wait(packet, *asked, context);
+        return true;
+    }
+    if (!may_ask(packet, context)) return false;
+    AskedFlows::Asked* asked = flows.open(packet.hash, packet.h.seq, context.clock.us);
+    if (asked == nullptr) return false;
+    if (!put(packet, *asked, context)) {
+        flows.close(*asked, State::free, context.clock.us);
+        return false;
+    }
+    wait(packet, *asked, context);
+    return true;
+}
+
+std::span<rte_mbuf* const> flow_answered(const FlowAnswer& answer, Context& context) {
+    AskedFlows& flows = context.asked_flows;
+    AskedFlows::Asked* asked = flows.at(MoveId(answer.ask_id).slot(), MoveId(answer.ask_id).generation());
+    if (asked == nullptr) return {};  // its time was over
+    if (answer.blade != 0) {
+        Flow* flow = context.flows.insert(asked->hash, Flow(context.clock.ticks, answer.blade, asked->seq));
+        flow->client_done = flow->blade_done = answer.time_wait;
+        context.stats.flows_found.add();
+    }
+    return flows.close(*asked, answer.blade != 0 ? State::free : State::nobody, context.clock.us);
+}
+
+std::span<rte_mbuf* const> flow_unanswered(Context& context) {
+    AskedFlows::Asked* asked = context.asked_flows.late(context.clock.us);
+    if (asked == nullptr) return {};
+    return context.asked_flows.close(*asked, State::nobody, context.clock.us);
+}
+
+}  // namespace keyrail::bind

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+// A packet in the middle of a connection that the flow table does not know waits while the agents are asked
+// whose it is.
+#include <gtest/gtest.h>
+
+#include "tests/pipeline/harness.h"
+#include "tests/support/hellos.h"
+
+namespace keyrail {
+namespace {
+
+using namespace test;
+
+struct Row {
+    const char* name;
+    bool by_session, late, ipv6;
+};
+class Asking : public testing::TestWithParam<Row> {
+  protected:
+    [[nodiscard]] Frame packet(uint16_t port, uint8_t flags = kAck, std::vector<uint8_t> payload = {}) const {
+        const bool ipv6 = GetParam().ipv6;
+        return TcpSegment{.source = ipv6 ? "2001:db8:1::10" : "192.0.2.10",
+                          .destination = ipv6 ? kVip6 : kVip4,
+                          .source_port = port,
+                          .seq = 777,
+                          .ack = 888,
+                          .flags = flags,
+                          .payload = std::move(payload)}
+            .frame();
+    }
+    Harness harness{Scene{.by_session = GetParam().by_session, .late = GetParam().late, .agents = true}};
+};
+INSTANTIATE_TEST_SUITE_P(Table, Asking,
+                         testing::Values(Row{"late", true, true, false}, Row{"late_ipv6", true, true, true},
+                                         Row{"early", true, false, false}, Row{"plain", false, false, false}),
+                         [](const auto& row) { return std::string(row.param.name); });
+
+TEST_P(Asking, GoesWhereItsBladeIs) {
+    for (uint16_t blade = 1; blade <= 3; blade++) {
+        const auto port = static_cast<uint16_t>(1000 + blade);
+        const std::vector<Frame> sent = {packet(port), packet(port, kAck | kPsh, {1, 2}),
+                                         packet(port, kFin | kAck)};
+        for (const Frame& frame : sent) harness.burst(kFront, {frame});
+        EXPECT_TRUE(harness.wire(kBack).empty());
+        EXPECT_EQ(harness.held(), 3u);
+        const auto asks = harness.flow_asks();
+        ASSERT_EQ(asks.size(), 1u) << "once for each connection";
+        EXPECT_EQ(asks[0].tuple, parse_headers(sent[0]).tuple);
+        EXPECT_EQ(asks[0].ipv6, GetParam().ipv6);
+        harness.answer(asks[0], blade);
+        const auto out = harness.wire(kBack);
+        ASSERT_EQ(out.size(), 3u);
+        for (size_t i = 0; i < 3; i++) {
+            EXPECT_EQ(destination(out[i]), Harness::blade_mac(blade));
+            EXPECT_EQ(behind_macs(out[i]), behind_macs(sent[i]));
+        }
+        harness.burst(kFront, {packet(port)});
+        EXPECT_EQ(destination(harness.wire(kBack).at(0)), Harness::blade_mac(blade)) << "it is known now";
+        EXPECT_TRUE(harness.flow_asks().empty());
+    }
+    EXPECT_EQ(harness.context().stats.flows_asked.get(), 3u);
+    EXPECT_EQ(harness.context().stats.flows_found.get(), 3u);
+    harness.expect_conserved();
+}
+
+TEST_P(Asking, NobodyHasItOrNobodyAnswers) {
+    for (const bool answered : {true, false}) {
+        const auto port = static_cast<uint16_t>(2000 + answered);
+        harness.burst(kFront, {packet(port)});
+        const auto asks = harness.flow_asks();
+        ASSERT_EQ(asks.size(), 1u);
+        if (answered) harness.answer(asks[0], 0);
+        harness.advance(AskedFlows::kWaitUs + 1000);
+        EXPECT_EQ(harness.wire(kBack).size(), 1u) << "by Maglev";
+        harness.burst(kFront, {packet(port)});
+        EXPECT_EQ(harness.wire(kBack).size(), 1u) << "and so its next ones";
+        EXPECT_TRUE(harness.flow_asks().empty());
+        harness.answer(asks[0], 2);
+        EXPECT_EQ(harness.held(), 0u) << "too late";
+    }
+    EXPECT_EQ(harness.context().stats.flows_found.get(), 0u);
+    harness.expect_conserved();
+}
+
+TEST_P(Asking, WhatIsOverIsEnteredSo) {
+    harness.burst(kFront, {packet(3000, kFin | kAck)});
+    const auto asks = harness.flow_asks();
+    ASSERT_EQ(asks.size(), 1u);
+    harness.answer(asks[0], 2, true);
+    harness.wire(kBack);
+    const Headers h = parse_headers(packet(3000));
+    const Flow* flow =
+        harness.context().flows.find(harness.context().flow_hash(h), harness.context().clock.ticks);
+    ASSERT_NE(flow, nullptr);
+    EXPECT_TRUE(flow->ended());
+}
+
+TEST_P(Asking, AFloodIsBoundedAndCannotHoldUpWhatIsKnown) {
+    harness.bind_flow(packet(1), 2);
+    for (uint16_t port = 10'000; port < 14'000; port++) {
+        harness.burst(kFront, {packet(port), packet(port)});
+        harness.wire(kBack);
+        harness.flow_asks();
+        ASSERT_LE(harness.held(), AskedFlows::kFlows * uint64_t{AskedFlows::kPackets});
+    }
+    EXPECT_LE(harness.context().stats.flows_asked.get(), 512u) << "2000 a second, 512 at once";
+    EXPECT_LE(harness.held(), 1024u);
+    harness.burst(kFront, {packet(1)});
+    EXPECT_EQ(destination(harness.wire(kBack).at(0)), Harness::blade_mac(2));
+    harness.advance(AskedFlows::kWaitUs + 1000);
+    harness.wire(kBack);
+    EXPECT_EQ(harness.held(), 0u);
+    harness.expect_conserved();
+}
+
+TEST_P(Asking, OneConnectionHoldsAFewPackets) {
+    for (int i = 0; i < 20; i++) harness.burst(kFront, {packet(4000)});
+    EXPECT_EQ(harness.held(), AskedFlows::kPackets);
+    EXPECT_EQ(harness.count(Reason::drop_ask_full), 20u - AskedFlows::kPackets);
+    harness.expect_conserved();
+}
+
+class NobodyToAsk : public testing::TestWithParam<Row> {};
+INSTANTIATE_TEST_SUITE_P(Table, NobodyToAsk,
+                         testing::Values(Row{"late", true, true, false}, Row{"early", true, false, false},
+                                         Row{"plain", false, false, false}),
+                         [](const auto& row) { return std::string(row.param.name); });
+
+TEST_P(NobodyToAsk, WithoutControlOrChoice) {
+    const Row& row = GetParam();
+    for (const Scene& scene :
+         {Scene{.by_session = row.by_session, .late = row.late, .control_connected = false, .agents = true},
+          Scene{.up = {1}, .by_session = row.by_session, .late = row.late, .agents = true}}) {
+        Harness other{scene};
+        other.burst(kFront, {TcpSegment{.source_port = 5000, .ack = 888}.frame()});
+        EXPECT_EQ(other.wire(kBack).size(), 1u);
+        EXPECT_TRUE(other.flow_asks().empty());
+    }
+}
+
+}  // namespace
+}  // namespace keyrail

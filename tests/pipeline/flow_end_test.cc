@@ -1,0 +1,314 @@
+// SPDX-License-Identifier: Apache-2.0
+// How flows end, and what becomes of their addresses and ports afterwards.
+#include <gtest/gtest.h>
+
+#include "tests/pipeline/harness.h"
+#include "tests/support/hellos.h"
+
+namespace keyrail {
+namespace {
+
+using namespace test;
+
+constexpr uint64_t kSecondUs = 1'000'000;
+constexpr uint64_t kTimeWaitUs = 70 * kSecondUs, kForgottenUs = 77 * kSecondUs;
+constexpr uint64_t kKeepAliveUs = 7500 * kSecondUs;  // 2 h 5 min
+
+/// A connection of a client to blade 2, by IP version.
+class Ends : public testing::TestWithParam<bool> {
+  protected:
+    void SetUp() override {
+        client.syn();
+        harness.burst(kFront, {client.data(hello)});
+        ASSERT_EQ(destination(harness.wire(kBack).at(0)), Harness::blade_mac(2));
+    }
+    void client_says(uint8_t flags, uint32_t offset) {
+        const Frame said = client.segment({}, offset, flags).frame();
+        harness.burst(kFront, {said});
+        const auto out = harness.wire(kBack);
+        ASSERT_EQ(out.size(), 1u);
+        EXPECT_EQ(behind_macs(out[0]), behind_macs(said)) << "its blade judges it";
+    }
+    void blade_says(uint8_t flags, uint16_t blade = 2) {
+        const bool ipv6 = GetParam();
+        harness.burst(kBack, {TcpSegment{.source = ipv6 ? kVip6 : kVip4,
+                                         .destination = ipv6 ? "2001:db8:1::10" : "192.0.2.10",
+                                         .source_port = 443,
+                                         .destination_port = kPort,
+                                         .seq = client.cookie + 1,
+                                         .ack = end,
+                                         .flags = flags,
+                                         .source_mac = Harness::blade_mac(blade)}
+                                  .frame()});
+        harness.wire(kFront);
+        harness.kernel(kBack);
+    }
+    /// Still bound to its blade? Asked of the table: asking by a packet would refresh it.
+    bool known() {
+        Context& context = harness.context();
+        const Headers h = parse_headers(client.segment().frame());
+        return context.flows.find(context.flow_hash(h), context.clock.ticks, context.service(0).idle_ticks) !=
+               nullptr;
+    }
+
+    static constexpr uint16_t kPort = 41000;
+    Harness harness;
+    Client client{harness, kPort, GetParam()};
+    const std::vector<uint8_t> hello = hello_of(2);
+    const uint32_t end = static_cast<uint32_t>(hello.size());  // stream offset behind it
+};
+INSTANTIATE_TEST_SUITE_P(Ipv6, Ends, testing::Bool());
+
+TEST_P(Ends, AStrangersRstOrFinEndsNothing) {
+    for (const uint32_t offset : {0x12345678u, 1u << 25, 0x7fffffffu, 0x80000000u, 0u - (1u << 20)}) {
+        client_says(kRst, offset);
+        client_says(kFin | kAck, offset);
+    }
+    harness.advance(kKeepAliveUs);
+    EXPECT_TRUE(known());
+}
+
+TEST_P(Ends, HalfClosedLivesAsLongAsIdle) {
+    client_says(kFin | kAck, end);
+    harness.advance(kKeepAliveUs);
+    EXPECT_TRUE(known());
+    client_says(kAck, end + 1);
+    EXPECT_EQ(harness.count(Reason::flow), 2u);
+}
+
+TEST_P(Ends, BothFinsEndItAfterTimeWait) {
+    client_says(kFin | kAck, end);
+    blade_says(kFin | kAck);
+    harness.advance(kTimeWaitUs);
+    EXPECT_TRUE(known());
+    harness.advance(kForgottenUs - kTimeWaitUs);
+    EXPECT_FALSE(known());
+}
+
+TEST_P(Ends, TheServerClosesFirst) {
+    blade_says(kFin | kAck);
+    harness.advance(kForgottenUs);
+    EXPECT_TRUE(known()) << "the client has more to say";
+    client_says(kFin | kAck, end);
+    harness.advance(kForgottenUs);
+    EXPECT_FALSE(known());
+}
+
+TEST_P(Ends, TheBladesRstEndsIt) {
+    blade_says(kRst);
+    harness.advance(kForgottenUs);
+    EXPECT_FALSE(known());
+}
+
+TEST_P(Ends, TheClientsRstEndsIt) {
+    client_says(kRst, end);
+    harness.advance(kForgottenUs);
+    EXPECT_FALSE(known());
+}
+
+/// A blade that got a packet of the connection by mistake resets what it does not have.
+TEST_P(Ends, AnotherBladesWordDoesNotCount) {
+    blade_says(kRst, 3);
+    client_says(kFin | kAck, end);
+    blade_says(kFin | kAck, 3);
+    harness.advance(kKeepAliveUs);
+    EXPECT_TRUE(known());
+}
+
+TEST_P(Ends, AnUploadsFinIsTheClients) {
+    uint32_t sent = end;
+    for (int second = 0; second < 20; second++) {
+        harness.advance(kSecondUs + kSecondUs / 16);
+        harness.burst(kFront, {client.data({1}, sent += 8u << 20)});
+    }
+    harness.wire(kBack);
+    client_says(kFin | kAck, sent + 1);
+    blade_says(kFin | kAck);
+    harness.advance(kForgottenUs);
+    EXPECT_FALSE(known());
+}
+
+TEST(Idle, IsAsTheServiceSays) {
+    Harness harness{Scene{.idle_timeout_s = 120}};
+    const Frame data = TcpSegment{.ack = 1, .payload = {1}}.frame();
+    harness.bind_flow(data, 2);
+    harness.advance(119 * kSecondUs);
+    harness.burst(kFront, {data});
+    EXPECT_EQ(harness.count(Reason::flow), 1u);
+    harness.advance(122 * kSecondUs);
+    harness.burst(kFront, {data});
+    EXPECT_EQ(harness.count(Reason::flow), 1u) << "forgotten";
+    harness.wire(kBack);
+}
+
+/// What another worker heard.
+TEST(EndsOfOthers, TheOwnerIsTold) {
+    Harness harness{Scene{.workers = 2}};
+    uint64_t told = 0;
+    for (uint16_t port = 1000; port < 1064; port++) {
+        const Frame data = TcpSegment{.source_port = port, .ack = 1, .payload = {1}}.frame();
+        harness.bind_flow(data, 2);
+        harness.burst(kBack, {TcpSegment{.source = kVip4,
+                                         .destination = "192.0.2.10",
+                                         .source_port = 443,
+                                         .destination_port = port,
+                                         .flags = kRst,
+                                         .source_mac = Harness::blade_mac(2)}
+                                  .frame()});
+        for (const FlowEnd& end : harness.flow_ends(1)) {
+            EXPECT_EQ(end.hash, harness.context().flow_hash(parse_headers(data)));
+            EXPECT_EQ(end.flags, kRst);
+            told++;
+        }
+    }
+    EXPECT_GT(told, 10u);
+    EXPECT_LT(told, 54u);
+    harness.wire(kFront);
+}
+
+// --- the next connection from the same port
+
+struct Ending {
+    const char* name;
+    std::vector<std::pair<char, uint8_t>> said;  // 'c' the client, 'b' the blade
+};
+std::ostream& operator<<(std::ostream& out, const Ending& ending) { return out << ending.name; }
+
+class ReusedPort : public testing::TestWithParam<std::tuple<Ending, bool, int>> {
+  protected:
+    void SetUp() override {
+        client.syn();
+        harness.burst(kFront, {client.data(hello_of(2))});
+        const auto end = static_cast<uint32_t>(hello_of(2).size());
+        for (const auto& [who, flags] : std::get<0>(GetParam()).said) {
+            if (who == 'c') harness.burst(kFront, {client.segment({}, end, flags).frame()});
+            if (who == 'b')
+                harness.burst(kBack, {TcpSegment{.source = ipv6() ? kVip6 : kVip4,
+                                                 .destination = ipv6() ? "2001:db8:1::10" : "192.0.2.10",
+                                                 .source_port = 443,
+                                                 .destination_port = 41000,
+                                                 .flags = flags,
+                                                 .source_mac = Harness::blade_mac(2)}
+                                          .frame()});
+        }
+        harness.wire(kBack);
+        harness.wire(kFront);
+        harness.kernel(kBack);
+        again.syn();  // answered: a cookie
+    }
+    [[nodiscard]] static bool ipv6() { return std::get<1>(GetParam()); }
+    [[nodiscard]] static int version() { return std::get<2>(GetParam()); }
+
+    Harness harness;
+    Client client{harness, 41000, ipv6()};
+    Client again{harness, 41000, ipv6(), 0x9abc0000};
+};
+INSTANTIATE_TEST_SUITE_P(
+    Table, ReusedPort,
+    testing::Combine(testing::Values(Ending{"client_first", {{'c', kFin | kAck}, {'b', kFin | kAck}}},
+                                     Ending{"blade_first", {{'b', kFin | kAck}, {'c', kFin | kAck}}},
+                                     Ending{"way_back_not_seen", {{'c', kFin | kAck}}},
+                                     Ending{"client_reset", {{'c', kRst}}},
+                                     Ending{"blade_reset", {{'b', kRst}}}),
+                     testing::Bool(), testing::Values(0x0303, 0x0304)));
+
+TEST_P(ReusedPort, FollowsTheKeyWithoutAMove) {
+    harness.burst(kFront, {again.segment().frame()});
+    EXPECT_TRUE(harness.wire(kBack).empty()) << "the old blade would reset the new connection";
+    const Frame hello = again.data(hello_of(3, version()));
+    harness.burst(kFront, {hello, again.data({1}, 2000)});
+    EXPECT_TRUE(harness.asks().empty());
+    const auto out = harness.wire(kBack);
+    ASSERT_EQ(out.size(), 2u);
+    EXPECT_EQ(destination(out[0]), Harness::blade_mac(3));
+    EXPECT_EQ(destination(out[1]), Harness::blade_mac(3));
+    harness.burst(kFront, {again.data({1}, 2001)});
+    EXPECT_EQ(destination(harness.wire(kBack).at(0)), Harness::blade_mac(3)) << "an ordinary flow again";
+    EXPECT_EQ(harness.count(Reason::steer_home), 2u);
+    harness.expect_conserved();
+}
+
+TEST_P(ReusedPort, InSegments) {
+    const auto hello = hello_of(3, version());
+    for (size_t at = 0; at < hello.size(); at += 100)
+        harness.burst(kFront, {again.data(cut(hello, at, at + 100), static_cast<uint32_t>(at))});
+    const auto out = harness.wire(kBack);
+    EXPECT_EQ(out.size(), (hello.size() + 99) / 100);
+    for (const Frame& frame : out) EXPECT_EQ(destination(frame), Harness::blade_mac(3));
+    EXPECT_TRUE(harness.asks().empty());
+    harness.expect_conserved();
+}
+
+/// What the blade still has to hear of the old connection goes to it, as long as the new one is only a SYN.
+TEST_P(ReusedPort, ASynAloneEndsNothing) {
+    const Frame late = client.segment({}, static_cast<uint32_t>(hello_of(2).size()), kFin | kAck).frame();
+    harness.burst(kFront, {late});
+    EXPECT_EQ(destination(harness.wire(kBack).at(0)), Harness::blade_mac(2));
+}
+
+// --- a hello that was read by half
+
+/// How its client goes away and comes again.
+struct Again {
+    const char* name;
+    bool reset, passed_on, late;
+};
+class HalfRead : public testing::TestWithParam<Again> {};
+INSTANTIATE_TEST_SUITE_P(Table, HalfRead,
+                         testing::Values(Again{"reset", true, false, true},
+                                         Again{"without_a_word", false, false, true},
+                                         Again{"reset_after_passing_on", true, true, true},
+                                         Again{"early_reset", true, true, false},
+                                         Again{"early_without_a_word", false, true, false}),
+                         [](const auto& row) { return std::string(row.param.name); });
+
+TEST_P(HalfRead, TheNextOneIsReadFromItsBeginning) {
+    const auto& [name, reset, passed_on, late] = GetParam();
+    Harness harness{Scene{.late = late}};
+    const auto hello = hello_of(2);
+    TcpSegment base{.source_port = 41000, .seq = 5000, .flags = kSyn, .options = linux_syn_options()};
+    uint32_t cookie = 0, tsval = 0;
+    const auto shake = [&](uint32_t isn) {
+        base.seq = isn;
+        if (late) {
+            Client c(harness, 41000, false, isn);
+            c.syn();
+            cookie = c.cookie;
+            tsval = c.tsval;
+            return;
+        }
+        TcpSegment s = base;
+        harness.burst(kFront, {s.frame()});  // its blade shakes hands
+        s.flags = kAck;
+        s.seq = isn + 1;
+        s.ack = 1;
+        harness.burst(kFront, {s.frame()});
+        harness.wire(kBack);
+    };
+    const auto say = [&](std::vector<uint8_t> bytes, uint32_t offset, uint8_t flags = kAck) {
+        TcpSegment s = base;
+        s.seq += 1 + offset;
+        s.ack = late ? cookie + 1 : 1;
+        s.flags = flags;
+        s.options = timestamp_option(78, tsval);
+        s.payload = std::move(bytes);
+        harness.burst(kFront, {s.frame()});
+    };
+    shake(5000);
+    say(cut(hello, 0, 100), 0);
+    if (passed_on && late) harness.advance(11'000);
+    harness.wire(kBack);
+    if (reset) say({}, 100, kRst);
+    harness.wire(kBack);
+    shake(0x9abc0000);
+    say(cut(hello, 0, 120), 0);
+    say(cut(hello, 120, hello.size()), 120);
+    for (const MoveAsk& ask : harness.asks()) harness.answer(ask, true);
+    EXPECT_EQ(harness.count(Reason::steer_home) + harness.count(Reason::steer_move), 1u);
+    harness.wire(kBack);
+    EXPECT_EQ(harness.held(), 0u);
+    harness.expect_conserved();
+}
+
+}  // namespace
+}  // namespace keyrail
