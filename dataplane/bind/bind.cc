@@ -136,11 +136,15 @@ bool of_new_connection(Burst& burst, Packet& packet, const Stray& stray, Context
 /// A client that uses the port of a connection that is over: its SYN is answered as any other's, and the
 /// connection follows the key. Where the key leads to the blade that has the old one in TIME_WAIT, the accept
 /// program lets the new one take its place. The entry stays until the cookie comes back: a SYN proves
-/// nothing. With early binding it goes to the blade that had the old one, unless that gets nothing new.
+/// nothing. With early binding it goes to the blade that had the old one, unless that gets nothing new of
+/// this service: it is draining, or has left the service's pools.
 void syn_of_known(Packet& packet, const Stray& stray, Flow& flow, Context& context) {
-    if (!flow.client_done) return reopen(packet, flow, context);
-    if (stray.service->by_session && stray.service->late) return answer(packet, stray, context);
-    if (context.snapshot->blades[flow.blade].state != BladeState::draining)
+    const bool late = stray.service->by_session && stray.service->late;
+    const bool member = stray.service->has_member(flow.blade);
+    if (!flow.client_done && (member || !late)) return reopen(packet, flow, context);
+    flow.client_done = true;  // what comes next is looked at: it may be the new connection's
+    if (late) return answer(packet, stray, context);
+    if (member && context.snapshot->blades[flow.blade].state != BladeState::draining)
         return reopen(packet, flow, context);
     context.flows.erase(packet.hash);
     by_syn(packet, context, stray.service->by_session ? Reason::bind_early : Reason::steer_tuple);

@@ -126,6 +126,68 @@ TEST_P(Reload, ItsServiceComesBack) {
     expect_all_at({1, 2}, 2);
 }
 
+/// A port that its client uses again after the connection's blade has left the service: what that blade
+/// serves now may be somebody else's content.
+class ReloadThenReused : public Reload {
+  protected:
+    void connected_to_blade_3() {
+        harness.publish(snapshot_with({{"www", GetParam(), {3}}}, scene));
+        client.syn();
+        harness.burst(kFront, {client.data(hello)});
+        expect_all_at({3}, 1);
+        harness.publish(snapshot_with({kNew, www}, scene));
+    }
+    void connects_again() {
+        Client again(harness, 42000, GetParam(), 77'000'000);
+        again.syn();
+        harness.burst(kFront, {again.data(hello)});
+        expect_all_at({1, 2}, 1);
+    }
+    [[nodiscard]] Frame segment(uint8_t flags, uint32_t seq) const {
+        TcpSegment s = client.segment({}, 0, flags);
+        s.seq = seq;
+        if (!(flags & kAck)) s.ack = 0;
+        return s.frame();
+    }
+    /// With early binding the blade answers the SYN.
+    void connected_early() {
+        harness.publish(snapshot_with({{"www", GetParam(), {3}}}, scene));
+        harness.burst(kFront, {segment(kSyn, 0)});
+        harness.burst(kFront, {segment(kAck, 1)});
+        expect_all_at({3}, 2);
+        harness.publish(snapshot_with({kNew, www}, scene));
+    }
+    Scene scene;
+};
+
+TEST_P(ReloadThenReused, Ended) {
+    connected_to_blade_3();
+    harness.burst(kFront, {client.segment({}, static_cast<uint32_t>(hello.size()), kRst | kAck).frame()});
+    expect_all_at({3}, 1);
+    connects_again();
+}
+
+TEST_P(ReloadThenReused, ForgottenByItsClient) {
+    connected_to_blade_3();
+    connects_again();
+}
+
+TEST_P(ReloadThenReused, ASynAloneTakesNothingFromTheOldOne) {
+    connected_to_blade_3();
+    Client(harness, 42000, GetParam(), 77'000'000).syn();
+    harness.burst(kFront, {client.data({1, 2, 3}, static_cast<uint32_t>(hello.size()))});
+    expect_all_at({3}, 1);
+}
+
+TEST_P(ReloadThenReused, EarlyBinding) {
+    scene.late = false;
+    connected_early();
+    harness.burst(kFront, {segment(kRst | kAck, 1)});
+    expect_all_at({3}, 1);
+    harness.burst(kFront, {segment(kSyn, 77'000'000)});
+    expect_all_at({1, 2}, 1);
+}
+
 /// A hello that waits for its session's move from blade 1 to blade 2.
 class ReloadDuringMove : public Reload {
   protected:
@@ -196,6 +258,7 @@ TEST_P(ReloadDuringMove, ABladeOutsideOfThePoolHasTheSessionNow) {
 }
 
 INSTANTIATE_TEST_SUITE_P(BothFamilies, Reload, testing::Values(kVip4, kVip6));
+INSTANTIATE_TEST_SUITE_P(BothFamilies, ReloadThenReused, testing::Values(kVip4, kVip6));
 INSTANTIATE_TEST_SUITE_P(BothFamilies, ReloadDuringMove, testing::Values(kVip4, kVip6));
 
 TEST(ReloadEarly, ABoundConnectionsBladeIsGone) {
