@@ -2,9 +2,8 @@
 #include "control/agent/name_keys.h"
 
 #include <openssl/crypto.h>
-#include <openssl/evp.h>
 
-#include <memory>
+#include "control/protocol/session_home.h"
 
 namespace keyrail {
 
@@ -15,18 +14,7 @@ void NameKeys::clear() {
 
 std::optional<uint16_t> NameKeys::home(const SessionName& name) const {
     const auto key = keys_.find(name[0]);
-    if (key == keys_.end()) return std::nullopt;
-    const std::unique_ptr<EVP_CIPHER_CTX, decltype(&EVP_CIPHER_CTX_free)> cipher(EVP_CIPHER_CTX_new(),
-                                                                                 &EVP_CIPHER_CTX_free);
-    NameBlock block{};
-    int size = 0;
-    const bool done =
-        cipher &&
-        EVP_DecryptInit_ex(cipher.get(), EVP_aes_128_ecb(), nullptr, key->second.data(), nullptr) == 1 &&
-        EVP_CIPHER_CTX_set_padding(cipher.get(), 0) == 1 &&
-        EVP_DecryptUpdate(cipher.get(), block.data(), &size, &name[kNameBlockOffset], kNameBlockSize) == 1 &&
-        size == static_cast<int>(block.size());
-    return done ? home_of(block) : std::nullopt;
+    return key != keys_.end() ? home_of(name, key->second) : std::nullopt;
 }
 
 }  // namespace keyrail

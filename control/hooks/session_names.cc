@@ -9,8 +9,6 @@ namespace keyrail::hooks {
 
 namespace {
 
-enum class Direction { kDecrypt = 0, kEncrypt = 1 };
-
 /// A name key for as long as it is used.
 struct NameKey : StoreNameKey {
     uint16_t blade = 0;
@@ -32,38 +30,49 @@ class BlockCipher {
         if (context_ != nullptr) openssl().EVP_CIPHER_CTX_free(context_);
     }
 
-    bool run(Direction direction, const NameKey& key, NameBlock& block) {
-        if (!set_up()) return false;
-        const auto& ssl = openssl();
+    bool encrypt(const uint8_t* key, const NameBlock& in, NameBlock& out) {
         int size = 0;
-        const bool done = set_key(key.key.data(), direction) &&
-                          ssl.EVP_CipherUpdate(context_, block.data(), &size, block.data(),
-                                               static_cast<int>(block.size())) == 1 &&
-                          size == static_cast<int>(block.size());
+        return set_up() && set_key(key) &&
+               openssl().EVP_CipherUpdate(context_, out.data(), &size, in.data(),
+                                          static_cast<int>(in.size())) == 1 &&
+               size == static_cast<int>(out.size());
+    }
+    /// OpenSSL writes over the key that it had.
+    bool forget_key() {
         constexpr std::array<uint8_t, kNameKeySize> kNothing{};
-        return set_key(kNothing.data(), direction) && done;  // OpenSSL writes over the key it had
+        return set_up() && set_key(kNothing.data());
     }
 
   private:
-    bool set_key(const uint8_t* key, Direction direction) {
-        return openssl().EVP_CipherInit_ex(context_, nullptr, nullptr, key, nullptr,
-                                           static_cast<int>(direction)) == 1;
+    bool set_key(const uint8_t* key) {
+        return openssl().EVP_CipherInit_ex(context_, nullptr, nullptr, key, nullptr, kEncrypt) == 1;
     }
     bool set_up() {
         if (context_ != nullptr) return ready_;
         const auto& ssl = openssl();
         context_ = ssl.EVP_CIPHER_CTX_new();
         ready_ = context_ != nullptr &&
-                 ssl.EVP_CipherInit_ex(context_, ssl.EVP_aes_128_ecb(), nullptr, nullptr, nullptr, 1) == 1 &&
+                 ssl.EVP_CipherInit_ex(context_, ssl.EVP_aes_128_ecb(), nullptr, nullptr, nullptr,
+                                       kEncrypt) == 1 &&
                  ssl.EVP_CIPHER_CTX_set_padding(context_, 0) == 1;
         return ready_;
     }
 
+    static constexpr int kEncrypt = 1;
     EVP_CIPHER_CTX* context_ = nullptr;
     bool ready_ = false;
 };
 
 thread_local BlockCipher cipher;
+
+/// The tag of a block, and a byte more.
+bool make_tag(const NameKey& key, const NameBlock& block, NameBlock& tag) {
+    NameBlock tag_key{};
+    const bool made =
+        cipher.encrypt(key.key.data(), kTagKeySeed, tag_key) && cipher.encrypt(tag_key.data(), block, tag);
+    explicit_bzero(tag_key.data(), tag_key.size());
+    return cipher.forget_key() && made;
+}
 
 }  // namespace
 
@@ -81,10 +90,14 @@ bool make_session_name(const Store& store, SessionName& name) {
         key.key = control.name_keys[0].key;
     });
     if (!read || !key.found) return true;
-    NameBlock block = make_name_block(key.blade, std::span<const uint8_t, 8>(&name[kNameBlockOffset + 8], 8));
-    if (!cipher.run(Direction::kEncrypt, key, block)) return false;
+    const NameBlock plain =
+        make_name_block(key.blade, std::span<const uint8_t, 8>(&name[kNameBlockOffset], 8));
+    NameBlock block{}, tag{};
+    const bool sealed = cipher.encrypt(key.key.data(), plain, block);
+    if (!make_tag(key, block, tag) || !sealed) return false;
     name[0] = key.generation;
     std::memcpy(&name[kNameBlockOffset], block.data(), block.size());
+    std::memcpy(&name[kNameTagOffset], tag.data(), kNameTagSize);
     return true;
 }
 
@@ -100,9 +113,9 @@ bool is_ours(const Store& store, const SessionName& name) {
         }
     });
     if (!read || !key.found) return false;
-    NameBlock block;
+    NameBlock block{}, tag{};
     std::memcpy(block.data(), &name[kNameBlockOffset], block.size());
-    return cipher.run(Direction::kDecrypt, key, block) && home_of(block).has_value();
+    return make_tag(key, block, tag) && has_tag(name, tag);
 }
 
 }  // namespace keyrail::hooks

@@ -16,7 +16,7 @@ bool make_session_name(const Store& store, SessionName& name);
 /// As OpenSSL makes them itself. False: likewise.
 bool make_random_name(SessionName& name);
 
-/// Whether a blade of this chassis made the name, with a key that is still known.
+/// Whether a blade of this chassis made the name, every bit of it, with a key that is still known.
 bool is_ours(const Store& store, const SessionName& name);
 
 }  // namespace keyrail::hooks

@@ -43,9 +43,12 @@ inline constexpr std::array kWorkerCounters = {
                   &WorkerStats::flows_asked},
     WorkerCounter{{"flows_found", CounterKind::total, "connections", "whose blade agents named"},
                   &WorkerStats::flows_found},
-    WorkerCounter{{"name_jobs", CounterKind::total, "jobs", "of ipsec-mb, each for the names of a burst"},
+    WorkerCounter{{"name_jobs", CounterKind::total, "jobs", "of ipsec-mb: two for the names of a burst"},
                   &WorkerStats::name_jobs},
-    WorkerCounter{{"name_blocks", CounterKind::total, "names", "decrypted"}, &WorkerStats::name_blocks},
+    WorkerCounter{{"name_blocks", CounterKind::total, "names", "opened"}, &WorkerStats::name_blocks},
+    WorkerCounter{
+        {"names_forged", CounterKind::total, "names", "changed by somebody, or made before they had tags"},
+        &WorkerStats::names_forged},
 };
 
 }  // namespace keyrail

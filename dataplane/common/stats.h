@@ -31,10 +31,11 @@ struct alignas(64) WorkerStats {
     Counter flows;  // gauge: flow entries in use
     Counter holds;  // gauge: ClientHellos held
     Counter moves_asked;
-    Counter flows_asked;  // whose connections agents were asked for
-    Counter flows_found;  // and which they found
-    Counter name_jobs;    // ipsec-mb jobs
-    Counter name_blocks;  // names decrypted
+    Counter flows_asked;   // whose connections agents were asked for
+    Counter flows_found;   // and which they found
+    Counter name_jobs;     // ipsec-mb jobs
+    Counter name_blocks;   // names opened
+    Counter names_forged;  // whose block is one of ours, but not their tag
     std::array<Counter, kReasons> reasons;
     std::array<Counter, kBladeIdMax + 1> blade_flows;  // flows bound, by blade id
 

@@ -82,9 +82,12 @@ struct Vip {
     bool served = false;  // one of them has a blade for new clients
 };
 
-/// An AES-128 name key, expanded for decryption (11 round keys).
-struct alignas(16) NameKey {
-    std::array<uint8_t, 176> rounds;
+/// An AES-128 key, expanded for one direction: 11 round keys.
+struct alignas(16) AesRounds : std::array<uint8_t, 176> {};
+
+struct NameKey {
+    AesRounds rounds;      // for decryption
+    AesRounds tag_rounds;  // of its tag key, for encryption
 };
 
 /// Whose tickets these are (RFC 5077 section 4 and appendix A): a blade without our hooks that can open them.

@@ -93,16 +93,17 @@ Traffic ack(const Knobs& knobs) {
 }
 
 /// A hello of `size` bytes that names a session of blade 2.
-std::vector<uint8_t> hello_of_size(int version, size_t size) {
-    HelloOptions options{.max_version = version, .name = Harness::name(2)};
+std::vector<uint8_t> hello_of_size(int version, size_t size, const SessionName& name = Harness::name(2)) {
+    HelloOptions options{.max_version = version, .name = name};
     const size_t bare = client_hello(options).size();
     constexpr size_t kExtensionHeader = 4;
     if (size > bare + kExtensionHeader) options.padding = size - bare - kExtensionHeader;
     return client_hello(options);
 }
 
-Traffic hello(const Knobs& knobs, int version, size_t size, size_t segment) {
-    const auto bytes = hello_of_size(version, size);
+Traffic hello(const Knobs& knobs, int version, size_t size, size_t segment,
+              const SessionName& name = Harness::name(2)) {
+    const auto bytes = hello_of_size(version, size, name);
     return from_clients(knobs, [&](const Client& client) {
         std::vector<Frame> frames;
         for (size_t at = 0; at < bytes.size(); at += segment)
@@ -155,6 +156,12 @@ std::vector<Case> all_cases() {
         {"pipeline.ack", "bare ACK that completes a handshake", ack},
         {"pipeline.hello.tls13_psk", "ClientHello of 517 bytes, PSK",
          [](const Knobs& knobs) { return hello(knobs, kTls13, 517, 1448); }},
+        {"pipeline.hello.forged", "the same, but a bit of its name was changed",
+         [](const Knobs& knobs) {
+             SessionName name = Harness::name(2);
+             name.back() ^= 1;
+             return hello(knobs, kTls13, 517, 1448, name);
+         }},
         {"pipeline.hello.tls12_id", "ClientHello of TLS 1.2, session id",
          [](const Knobs& knobs) { return hello(knobs, kTls12, 0, 1448); }},
         {"pipeline.hello.pq_two_segments", "ClientHello of 1.8 KB, PSK, in two segments (each counts)",

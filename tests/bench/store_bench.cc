@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Cost of one store operation for a TLS worker. Targets: put, take, copy 1 us; a name that is not here 1 us.
 #include <benchmark/benchmark.h>
+#include <openssl/ssl.h>
+#include <openssl/x509.h>
+
+#include <chrono>
 
 #include "control/hooks/digest.h"
 #include "control/hooks/pull.h"
@@ -82,7 +86,46 @@ void foreign_miss(benchmark::State& state) {
 BENCHMARK(foreign_miss)
     ->ArgName("generation")
     ->Arg(8)
-    ->Arg(7);  // 7: as in the names, one of which must be opened
+    ->Arg(7);  // 7: as in the names, whose tags are made, and are others: so a forged name costs
+
+/// What a forged name must cost less than: the server's end of a full handshake of OpenSSL alone.
+void full_handshake(benchmark::State& state) {
+    EVP_PKEY* key = EVP_RSA_gen(2048);
+    X509* certificate = X509_new();
+    X509_gmtime_adj(X509_getm_notBefore(certificate), 0);
+    X509_gmtime_adj(X509_getm_notAfter(certificate), 3600);
+    X509_set_pubkey(certificate, key);
+    X509_sign(certificate, key, EVP_sha256());
+    SSL_CTX* server_context = SSL_CTX_new(TLS_server_method());
+    SSL_CTX* client_context = SSL_CTX_new(TLS_client_method());
+    SSL_CTX_use_certificate(server_context, certificate);
+    SSL_CTX_use_PrivateKey(server_context, key);
+    SSL_CTX_set_max_proto_version(client_context, static_cast<int>(state.range(0)));
+    for (auto step : state) {
+        SSL *server = SSL_new(server_context), *client = SSL_new(client_context);
+        BIO *to_server = nullptr, *to_client = nullptr;
+        BIO_new_bio_pair(&to_server, 65536, &to_client, 65536);
+        SSL_set_bio(server, to_server, to_server);
+        SSL_set_bio(client, to_client, to_client);
+        SSL_set_accept_state(server);
+        SSL_set_connect_state(client);
+        std::chrono::duration<double> taken{};
+        while (!SSL_is_init_finished(server)) {
+            SSL_do_handshake(client);
+            const auto begin = std::chrono::steady_clock::now();
+            SSL_do_handshake(server);
+            taken += std::chrono::steady_clock::now() - begin;
+        }
+        state.SetIterationTime(taken.count());
+        SSL_free(server);
+        SSL_free(client);
+    }
+    SSL_CTX_free(server_context);
+    SSL_CTX_free(client_context);
+    X509_free(certificate);
+    EVP_PKEY_free(key);
+}
+BENCHMARK(full_handshake)->ArgName("version")->Arg(TLS1_2_VERSION)->Arg(TLS1_3_VERSION)->UseManualTime();
 
 /// All that a TLS worker does for a name that is here: store, then OpenSSL's own session. Target: 3 us.
 void hit(benchmark::State& state) {

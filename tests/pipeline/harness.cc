@@ -2,7 +2,6 @@
 #include "tests/pipeline/harness.h"
 
 #include <gtest/gtest.h>
-#include <openssl/evp.h>
 #include <rte_cycles.h>
 #include <rte_eth_ring.h>
 #include <rte_ethdev.h>
@@ -21,6 +20,7 @@
 #include "dataplane/tables/moved_table.h"
 #include "link.pb.h"
 #include "tests/support/hellos.h"
+#include "tests/support/session_names.h"
 
 namespace keyrail::test {
 namespace {
@@ -373,19 +373,9 @@ void Harness::expect_conserved() const {
 }
 
 SessionName Harness::name(uint16_t blade, uint8_t salt) {
-    SessionName name;
-    name.fill(salt);
-    name[0] = 1;
-    const std::array<uint8_t, 8> random = {salt, 1, 2, 3, 4, 5, 6, 7};
-    const NameBlock block = make_name_block(blade, random);
-    EVP_CIPHER_CTX* cipher = EVP_CIPHER_CTX_new();
-    int n = 0;
-    EVP_EncryptInit_ex(cipher, EVP_aes_128_ecb(), nullptr,
-                       reinterpret_cast<const uint8_t*>(kNameKeyBytes.data()), nullptr);
-    EVP_CIPHER_CTX_set_padding(cipher, 0);
-    EVP_EncryptUpdate(cipher, &name[kNameBlockOffset], &n, block.data(), kNameBlockSize);
-    EVP_CIPHER_CTX_free(cipher);
-    return name;
+    return keyrail::testing::name_at(
+        std::span(reinterpret_cast<const uint8_t*>(kNameKeyBytes.data()), kNameKeyBytes.size()), 1, blade,
+        salt);
 }
 
 MacAddress destination(const Frame& frame) {

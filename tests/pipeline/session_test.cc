@@ -2,6 +2,10 @@
 // Where a client goes whose session is here, elsewhere, on the move, or lost.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <map>
+#include <vector>
+
 #include "dataplane/tables/moved_table.h"
 #include "tests/pipeline/harness.h"
 #include "tests/support/hellos.h"
@@ -44,6 +48,35 @@ TEST_F(Session, ForeignNamesGoByMaglevAndStay) {
     const auto out = harness.wire(kBack);
     ASSERT_EQ(out.size(), 2u);
     EXPECT_EQ(destination(out[0]), destination(out[1]));
+}
+
+/// Who has seen a name makes others of it: a bit of each changed, or all that follows the block.
+std::vector<SessionName> forged() {
+    std::vector<SessionName> names;
+    for (size_t bit = 8; bit < 8 * kSessionNameSize; bit += 5) {
+        names.push_back(Harness::name(1));
+        names.back()[bit / 8] ^= static_cast<uint8_t>(1 << bit % 8);
+    }
+    for (uint8_t i = 0; i < 50; i++) {
+        names.push_back(Harness::name(1));
+        std::fill(names.back().begin() + kNameTagOffset, names.back().end(), i);
+    }
+    return names;
+}
+
+TEST_F(Session, ForgedNamesAreForeign) {
+    uint16_t port = 42000;
+    std::map<MacAddress, int> blades;
+    for (const SessionName& name : forged()) {
+        harness.moved().set(name, 3, 1'800'000'000, 0);  // not even asked
+        Client client(harness, port++);
+        client.syn();
+        harness.burst(kFront, {client.data(client_hello({.name = name}))});
+        blades[destination(harness.wire(kBack).at(0))]++;
+    }
+    EXPECT_EQ(harness.count(Reason::steer_foreign), forged().size());
+    EXPECT_EQ(blades.size(), 3u) << "anywhere, by Maglev";
+    EXPECT_EQ(harness.context().stats.names_forged.get(), 24u + 50u) << "whose block is right";
 }
 
 class Draining : public testing::Test {
@@ -93,6 +126,22 @@ TEST_F(Draining, OneClientsConnectionsGetOneTarget) {
     }
     ASSERT_EQ(asks.size(), 6u);
     for (const MoveAsk& a : asks) EXPECT_EQ(a.to, asks[0].to);
+}
+
+TEST_F(Draining, ForgedNamesAskNoMove) {
+    uint16_t port = 43000;
+    for (const int version : {0x0303, 0x0304})
+        for (const SessionName& name : forged()) {
+            Client client(harness, port++);
+            client.syn();
+            harness.burst(kFront, {client.data(client_hello({.max_version = version, .name = name}))});
+            EXPECT_EQ(harness.wire(kBack).size(), 1u) << "not held";
+        }
+    EXPECT_TRUE(harness.asks().empty());
+    EXPECT_EQ(harness.context().stats.moves_asked.get(), 0u);
+    EXPECT_EQ(harness.context().stats.names_forged.get(), 2 * (24u + 50u));
+    EXPECT_EQ(harness.count(Reason::steer_foreign), 2 * forged().size());
+    harness.expect_conserved();
 }
 
 TEST_F(Draining, BudgetSpent) {

@@ -358,3 +358,8 @@ def test_a_core_dump_of_a_server_has_no_sessions(bench: Bench, session: Path, ki
         assert any(found_in(pid, secret)[1] for pid in processes), "the search finds nothing: it should be in the store"
         for pid in processes:
             eventually(lambda pid=pid, secret=secret: not found_in(pid, secret)[0], f"wiped: {found_in(pid, secret)}", 3)
+    # Of the name key its tag key is made, each time anew.
+    tag_key = subprocess.run(["openssl", "enc", "-aes-128-ecb", "-nopad", "-K", NAME_KEY], input=b"Keyrail name tag",
+                             check=True, capture_output=True).stdout
+    for pid in processes:
+        eventually(lambda pid=pid: not any(found_in(pid, tag_key)), f"wiped: {found_in(pid, tag_key)}", 3)

@@ -4,7 +4,6 @@
 //   fill PATH COUNT PORT SERVICE | control PATH WORD[=VALUE]... | list PATH | stats PATH |
 //   costs PATH | move FROM TO NAME [spent]
 #include <fmt/format.h>
-#include <openssl/evp.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -15,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "control/protocol/session_home.h"
 #include "control/store/store.h"
 #include "tests/support/session_names.h"
 #include "tests/support/store_memory.h"
@@ -45,14 +45,7 @@ std::vector<uint8_t> unhex(const std::string& text) {
 /// Home blade of a name under the store's current key; 0 when it is none of ours.
 int home(const SessionName& name, const StoreControl& control) {
     if (control.name_key_count == 0 || name[0] != control.name_keys[0].generation) return 0;
-    NameBlock block{};
-    int size = 0;
-    EVP_CIPHER_CTX* cipher = EVP_CIPHER_CTX_new();
-    EVP_DecryptInit_ex(cipher, EVP_aes_128_ecb(), nullptr, control.name_keys[0].key.data(), nullptr);
-    EVP_CIPHER_CTX_set_padding(cipher, 0);
-    EVP_DecryptUpdate(cipher, block.data(), &size, &name[kNameBlockOffset], kNameBlockSize);
-    EVP_CIPHER_CTX_free(cipher);
-    return home_of(block).value_or(0);
+    return home_of(name, control.name_keys[0].key).value_or(0);
 }
 
 int list(Store& store) {

@@ -43,7 +43,7 @@ link::Snapshot message(const Blades& blades) {
     return m;
 }
 
-class Decide : public testing::Test {
+class Decide : public ::testing::Test {
   protected:
     HelloFacts hello{.hash = 12345, .tls_version = 0x0304, .unnamed = Reason::steer_foreign, .name_count = 1};
     link::Snapshot described = message({});

@@ -4,7 +4,6 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <openssl/evp.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 
@@ -14,6 +13,7 @@
 #include "control/daemon/keys/key_rotation.h"
 #include "control/daemon/keys/sealing.h"
 #include "control/protocol/file.h"
+#include "tests/support/session_names.h"
 
 namespace keyrail {
 namespace {
@@ -111,21 +111,15 @@ TEST_F(SecretsTest, PurposeIsPartOfTheSeal) {
 TEST_F(SecretsTest, HomeOfAName) {
     const auto secrets = Secrets::create();
     ASSERT_TRUE(secrets);
-    const std::array<uint8_t, 8> random = {1, 2, 3};
-    const NameBlock block = make_name_block(77, random);
-    SessionName name{};
-    name[0] = static_cast<uint8_t>(secrets->name_keys()[0].id);
-    EVP_CIPHER_CTX* cipher = EVP_CIPHER_CTX_new();
-    int size = 0;
-    EVP_EncryptInit_ex2(cipher, EVP_aes_128_ecb(), secrets->name_keys()[0].key.bytes.data(), nullptr,
-                        nullptr);
-    EVP_CIPHER_CTX_set_padding(cipher, 0);
-    EVP_EncryptUpdate(cipher, &name[kNameBlockOffset], &size, block.data(), kNameBlockSize);
-    EVP_CIPHER_CTX_free(cipher);
+    const Secrets::Key& key = secrets->name_keys()[0];
+    SessionName name = keyrail::testing::name_at(key.key.bytes, static_cast<uint8_t>(key.id), 77, 1);
     EXPECT_EQ(secrets->home(name), 77);
     name[5] ^= 1;
     EXPECT_EQ(secrets->home(name), std::nullopt);  // a forgery
     name[5] ^= 1;
+    name[31] ^= 1;
+    EXPECT_EQ(secrets->home(name), std::nullopt);  // another
+    name[31] ^= 1;
     name[0]++;
     EXPECT_EQ(secrets->home(name), std::nullopt);  // a generation that we do not know
 }

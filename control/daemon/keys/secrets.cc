@@ -4,7 +4,6 @@
 #include "control/daemon/keys/secrets.h"
 
 #include <openssl/crypto.h>
-#include <openssl/evp.h>
 #include <openssl/rand.h>
 
 #include <algorithm>
@@ -16,6 +15,7 @@
 #include "control/daemon/keys/sealing.h"
 #include "control/protocol/channel.h"
 #include "control/protocol/file.h"
+#include "control/protocol/session_home.h"
 
 namespace keyrail {
 
@@ -211,18 +211,7 @@ Result<bool> Secrets::retire(Time now) {
 
 std::optional<uint16_t> Secrets::home(const SessionName& name) const {
     const auto key = std::ranges::find(name_keys_, uint32_t{name[0]}, &Key::id);
-    if (key == name_keys_.end()) return std::nullopt;
-    const std::unique_ptr<EVP_CIPHER_CTX, decltype(&EVP_CIPHER_CTX_free)> cipher(EVP_CIPHER_CTX_new(),
-                                                                                 &EVP_CIPHER_CTX_free);
-    std::array<uint8_t, 2 * kNameBlockSize> block{};
-    int size = 0;
-    const bool good =
-        cipher &&
-        EVP_DecryptInit_ex2(cipher.get(), EVP_aes_128_ecb(), key->key.bytes.data(), nullptr, nullptr) == 1 &&
-        EVP_CIPHER_CTX_set_padding(cipher.get(), 0) == 1 &&
-        EVP_DecryptUpdate(cipher.get(), block.data(), &size, &name[kNameBlockOffset], kNameBlockSize) == 1;
-    if (!good) return std::nullopt;
-    return home_of(std::span<const uint8_t, kNameBlockSize>(block.data(), kNameBlockSize));
+    return key != name_keys_.end() ? home_of(name, key->key.bytes) : std::nullopt;
 }
 
 }  // namespace keyrail

@@ -27,6 +27,7 @@ CASES: dict[str, tuple[str, float | None]] = {
     "ack": ("bare ACK that completes a handshake", None),
     "hello.tls13_psk": ("ClientHello of 517 bytes, TLS 1.3 with a PSK: parse, name, steer, flow entry", 150),
     "hello.tls12_id": ("ClientHello of TLS 1.2 with a session id", None),
+    "hello.forged": ("the first ClientHello with a bit of its name changed: foreign", None),
     "hello.pq_two_segments": ("ClientHello of 1.8 KB in two segments, each counted as a packet", None),
     "return": ("packet from a blade to its client", None),
     "synflood": ("three SYNs for each packet of one of 16 384 connections", None),

@@ -15,7 +15,7 @@ using Bytes = std::vector<uint8_t>;
 
 enum Record : uint8_t { change_cipher_spec = 20, handshake = 22, application_data = 23 };
 // ClientHello in its record: type, version, length; type, length; version, random (RFC 8446 section 4.1.2).
-constexpr size_t kSessionIdAt = 5 + 4 + 2 + 32;
+constexpr size_t kRandomAt = 5 + 4 + 2, kSessionIdAt = kRandomAt + 32;
 
 /// A record whose content nobody can read.
 void add_record(Bytes& out, Record type, uint16_t size) {
@@ -74,10 +74,13 @@ Bytes response(bool tls13) {
     return out;
 }
 
-Bytes client_hello(const ScriptOptions& options, uint32_t number, uint16_t home) {
-    return test::client_hello(
+/// Its random begins with its number, by which the other side knows it again.
+Bytes client_hello(const ScriptOptions& options, uint64_t number, uint16_t home) {
+    Bytes hello = test::client_hello(
         {.max_version = options.tls_version,
          .name = testing::name_at(options.name_key, options.name_generation, home, number)});
+    std::memcpy(&hello[kRandomAt], &number, sizeof number);
+    return hello;
 }
 
 }  // namespace
@@ -100,11 +103,8 @@ Result<Script> Script::create(const ScriptOptions& options) try {
                        .response = script.response_.size};
 
     const SessionName first = testing::name_at(options.name_key, options.name_generation, script.home(0), 0);
-    const Bytes& hello = script.bytes_[1];
-    const auto name = std::ranges::search(hello, first);
-    if (name.empty())
+    if (std::ranges::search(script.bytes_[1], first).empty())
         return fail("OpenSSL made a ClientHello without the session that it was told to resume");
-    script.number_at_ = static_cast<size_t>(name.begin() - hello.begin()) + kNameBlockOffset + kNameBlockSize;
     for (const Payload& one : script.hellos_)
         if (one.size != script.lengths_.hello || one.size > kMss)
             return fail("ClientHellos of {} and {} bytes; all must be of one size, at most {}", one.size,
@@ -131,8 +131,8 @@ Payload Script::payload(Say say, uint32_t hello) const {
 
 uint32_t Script::recognise(std::span<const uint8_t> first_bytes) const {
     uint64_t number = 0;
-    if (first_bytes.size() < number_at_ + sizeof number) return kUnknown;
-    std::memcpy(&number, &first_bytes[number_at_], sizeof number);
+    if (first_bytes.size() < kRandomAt + sizeof number) return kUnknown;
+    std::memcpy(&number, &first_bytes[kRandomAt], sizeof number);
     if (number >= hellos_.size()) return kUnknown;
     const Payload& hello = hellos_[number];
     const size_t size = std::min<size_t>(hello.size, first_bytes.size());

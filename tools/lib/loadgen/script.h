@@ -45,7 +45,6 @@ class Script {
     Payload request_, response_;
     Lengths lengths_;
     uint16_t blades_ = 1;
-    size_t number_at_ = 0;  // where a hello has its number: the random end of the session's name
 };
 
 }  // namespace keyrail::loadgen
