@@ -16,6 +16,7 @@
 #include "control/hooks/errors.h"
 #include "control/hooks/openssl_calls.h"
 #include "control/hooks/sessions.h"
+#include "control/hooks/tickets.h"
 
 namespace keyrail::hooks {
 
@@ -54,7 +55,10 @@ void finish(SSL* ssl, Connection& connection) {
     if (connection.verify_mode < 0) connection.verify_mode = openssl().SSL_get_verify_mode(ssl);
     connection.done = true;
     store.count_handshake(resumed);
-    if (resumed) set_unproven(openssl().SSL_get_session(ssl), false);
+    if (resumed) {
+        name_resumed_session(ssl);
+        set_unproven(openssl().SSL_get_session(ssl), false);
+    }
     if (resumed && connection.stays) advance(ssl, connection);
     settle(ssl, connection);
 }
@@ -143,6 +147,7 @@ Store& store_of(const Connection& connection) {
 
 void settle(SSL* ssl, Connection& connection) {
     const auto& calls = openssl();
+    release_keeper(connection);
     if (connection.taken == nullptr) return;
     if (calls.SSL_session_reused(ssl) != 1) {
         SessionRecord record;

@@ -40,6 +40,8 @@ struct Connection {
     SSL_SESSION* taken = nullptr;  // single use, ours until the handshake is done: see on_get
     SessionInfo taken_info;
     bool pulled = false;
+    SSL_SESSION* keeper =
+        nullptr;  // has the master secret while a TLS 1.2 ticket is made or opened: see tickets.h
     uint32_t withheld_early_data = 0;
 
     // The handshake.

@@ -15,29 +15,32 @@
 namespace keyrail::hooks {
 
 // Functions that we stand in front of.
-#define KEYRAIL_INTERPOSED(X)          \
-    X(SSL_CTX_new)                     \
-    X(SSL_CTX_new_ex)                  \
-    X(SSL_CTX_ctrl)                    \
-    X(SSL_CTX_callback_ctrl)           \
-    X(SSL_CTX_sess_set_new_cb)         \
-    X(SSL_CTX_sess_set_get_cb)         \
-    X(SSL_CTX_sess_set_remove_cb)      \
-    X(SSL_CTX_sess_get_new_cb)         \
-    X(SSL_CTX_sess_get_get_cb)         \
-    X(SSL_CTX_sess_get_remove_cb)      \
-    X(SSL_CTX_set_generate_session_id) \
-    X(SSL_set_generate_session_id)     \
-    X(SSL_clear_options)               \
-    X(SSL_get_servername)              \
-    X(SSL_get_session)                 \
-    X(SSL_set_accept_state)            \
-    X(SSL_accept)                      \
-    X(SSL_clear)                       \
-    X(SSL_do_handshake)                \
-    X(SSL_read_early_data)             \
-    X(SSL_write)                       \
-    X(SSL_write_ex)                    \
+#define KEYRAIL_INTERPOSED(X)               \
+    X(SSL_CTX_new)                          \
+    X(SSL_CTX_new_ex)                       \
+    X(SSL_CTX_ctrl)                         \
+    X(SSL_CTX_callback_ctrl)                \
+    X(SSL_CTX_sess_set_new_cb)              \
+    X(SSL_CTX_sess_set_get_cb)              \
+    X(SSL_CTX_sess_set_remove_cb)           \
+    X(SSL_CTX_sess_get_new_cb)              \
+    X(SSL_CTX_sess_get_get_cb)              \
+    X(SSL_CTX_sess_get_remove_cb)           \
+    X(SSL_CTX_set_client_hello_cb)          \
+    X(SSL_CTX_set_generate_session_id)      \
+    X(SSL_CTX_set_session_ticket_cb)        \
+    X(SSL_CTX_set_tlsext_ticket_key_evp_cb) \
+    X(SSL_set_generate_session_id)          \
+    X(SSL_clear_options)                    \
+    X(SSL_get_servername)                   \
+    X(SSL_get_session)                      \
+    X(SSL_set_accept_state)                 \
+    X(SSL_accept)                           \
+    X(SSL_clear)                            \
+    X(SSL_do_handshake)                     \
+    X(SSL_read_early_data)                  \
+    X(SSL_write)                            \
+    X(SSL_write_ex)                         \
     X(SSL_free)
 
 // Functions that the hooks call.
@@ -53,7 +56,9 @@ namespace keyrail::hooks {
     X(EVP_CipherInit_ex)                \
     X(EVP_CipherUpdate)                 \
     X(EVP_Digest)                       \
+    X(EVP_MAC_CTX_set_params)           \
     X(EVP_MD_fetch)                     \
+    X(EVP_aes_128_cbc)                  \
     X(EVP_aes_128_ecb)                  \
     X(OPENSSL_sk_num)                   \
     X(OPENSSL_sk_value)                 \
@@ -61,6 +66,7 @@ namespace keyrail::hooks {
     X(SSL_CTX_get0_certificate)         \
     X(SSL_CTX_get_cert_store)           \
     X(SSL_CTX_get_ex_data)              \
+    X(SSL_CTX_get_options)              \
     X(SSL_CTX_get_ssl_method)           \
     X(SSL_CTX_set_ex_data)              \
     X(SSL_SESSION_free)                 \
@@ -69,9 +75,13 @@ namespace keyrail::hooks {
     X(SSL_SESSION_get0_peer)            \
     X(SSL_SESSION_get_ex_data)          \
     X(SSL_SESSION_get_id)               \
+    X(SSL_SESSION_get_master_key)       \
     X(SSL_SESSION_get_protocol_version) \
+    X(SSL_SESSION_get_time)             \
     X(SSL_SESSION_get_timeout)          \
     X(SSL_SESSION_new)                  \
+    X(SSL_SESSION_set1_id)              \
+    X(SSL_SESSION_set1_master_key)      \
     X(SSL_SESSION_set_ex_data)          \
     X(SSL_SESSION_set_time)             \
     X(SSL_SESSION_up_ref)               \

@@ -106,6 +106,35 @@ KEYRAIL_EXPORT int SSL_set_generate_session_id(SSL* ssl, GEN_SESSION_CB callback
     return connection_of(ssl) != nullptr ? 1 : openssl().SSL_set_generate_session_id(ssl, callback);
 }
 
+KEYRAIL_EXPORT void SSL_CTX_set_client_hello_cb(SSL_CTX* context, SSL_client_hello_cb_fn callback,
+                                                void* argument) {
+    if (auto* hooks = hooks_of(context)) {
+        hooks->on_client_hello = callback;
+        hooks->client_hello_argument = argument;
+    } else {
+        openssl().SSL_CTX_set_client_hello_cb(context, callback, argument);
+    }
+}
+
+// Tickets say where the session is, too. An application's own keys would make others.
+KEYRAIL_EXPORT int SSL_CTX_set_tlsext_ticket_key_evp_cb(SSL_CTX* context,
+                                                        int (*callback)(SSL*, unsigned char*, unsigned char*,
+                                                                        EVP_CIPHER_CTX*, EVP_MAC_CTX*, int)) {
+    auto* hooks = hooks_of(context);
+    if (hooks != nullptr) hooks->on_ticket_keys = callback;
+    return hooks != nullptr && hooks->stored
+               ? 1
+               : openssl().SSL_CTX_set_tlsext_ticket_key_evp_cb(context, callback);
+}
+
+KEYRAIL_EXPORT int SSL_CTX_set_session_ticket_cb(SSL_CTX* context, SSL_CTX_generate_session_ticket_fn make,
+                                                 SSL_CTX_decrypt_session_ticket_fn open, void* argument) {
+    const auto* hooks = hooks_of(context);
+    return hooks != nullptr && hooks->stored
+               ? 1
+               : openssl().SSL_CTX_set_session_ticket_cb(context, make, open, argument);
+}
+
 KEYRAIL_EXPORT SSL_SESSION* SSL_get_session(const SSL* ssl) {
     SSL_SESSION* session = openssl().SSL_get_session(ssl);
     return session != nullptr ? session : keyrail::hooks::session_to_be(ssl);

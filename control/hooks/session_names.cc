@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "control/hooks/digest.h"
 #include "control/hooks/openssl_calls.h"
 
 namespace keyrail::hooks {
@@ -74,6 +75,20 @@ bool make_tag(const NameKey& key, const NameBlock& block, NameBlock& tag) {
     return cipher.forget_key() && made;
 }
 
+/// The key that made this name.
+bool find_key(const Store& store, const SessionName& name, NameKey& key) {
+    const bool read = store.control().read([&](const StoreControl& control) {
+        key.found = false;
+        for (uint16_t i = 0; i < control.name_key_count && i < StoreControl::kMostNameKeys; i++) {
+            if (control.name_keys[i].generation != name[0]) continue;
+            key.found = true;
+            key.key = control.name_keys[i].key;
+            return;
+        }
+    });
+    return read && key.found;
+}
+
 }  // namespace
 
 bool make_random_name(SessionName& name) {
@@ -101,21 +116,43 @@ bool make_session_name(const Store& store, SessionName& name) {
     return true;
 }
 
+bool has_name_key(const Store& store) {
+    bool found = false;
+    return store.control().read([&](const StoreControl& control) { found = control.name_key_count != 0; }) &&
+           found;
+}
+
 bool is_ours(const Store& store, const SessionName& name) {
     NameKey key;
-    const bool read = store.control().read([&](const StoreControl& control) {
-        key.found = false;
-        for (uint16_t i = 0; i < control.name_key_count && i < StoreControl::kMostNameKeys; i++) {
-            if (control.name_keys[i].generation != name[0]) continue;
-            key.found = true;
-            key.key = control.name_keys[i].key;
-            return;
-        }
-    });
-    if (!read || !key.found) return false;
+    if (!find_key(store, name, key)) return false;
     NameBlock block{}, tag{};
     std::memcpy(block.data(), &name[kNameBlockOffset], block.size());
     return make_tag(key, block, tag) && has_tag(name, tag);
+}
+
+bool derive_secret(const Store& store, const SessionName& name, std::span<const uint8_t> shared,
+                   std::array<uint8_t, 32>& secret) {
+    constexpr size_t kMostShared = 64;
+    // Each has its place, so no two inputs are the same bytes.
+    constexpr NameBlock kLabel{'K', 'e', 'y', 'r', 'a', 'i', 'l', ' ',
+                               't', 'i', 'c', 'k', 'e', 't', ' ', '1'};
+    struct {
+        NameBlock label = kLabel;
+        std::array<uint8_t, kNameKeySize> key{};
+        SessionName name{};
+        std::array<uint8_t, kMostShared> shared{};
+    } input;
+    NameKey key;
+    if (shared.size() > kMostShared || !find_key(store, name, key)) return false;
+    input.key = key.key;
+    input.name = name;
+    std::memcpy(input.shared.data(), shared.data(), shared.size());
+    static_assert(sizeof input ==
+                  sizeof input.label + sizeof input.key + sizeof input.name + sizeof input.shared);
+    const auto* bytes = reinterpret_cast<const uint8_t*>(&input);
+    secret = sha256_of(std::span(bytes, sizeof input));
+    explicit_bzero(&input, sizeof input);
+    return sha256() != nullptr;
 }
 
 }  // namespace keyrail::hooks

@@ -10,6 +10,7 @@
 #include "control/hooks/errors.h"
 #include "control/hooks/openssl_calls.h"
 #include "control/hooks/sessions.h"
+#include "control/hooks/tickets.h"
 
 namespace keyrail::hooks {
 
@@ -53,12 +54,15 @@ void attach(SSL_CTX* context) {
     calls.SSL_CTX_sess_set_get_cb(context, on_get);
     calls.SSL_CTX_sess_set_remove_cb(context, on_remove);
     calls.SSL_CTX_set_generate_session_id(context, on_generate);
+    calls.SSL_CTX_set_client_hello_cb(context, on_client_hello, nullptr);
     if (current_store(Look::kNow) != nullptr) use_store(context, *hooks);
 }
 
 void use_store(SSL_CTX* context, ContextHooks& hooks) {
     if (hooks.stored.exchange(true, std::memory_order_relaxed)) return;
     set_cache_mode(context, hooks, hooks.cache_mode);
+    openssl().SSL_CTX_set_tlsext_ticket_key_evp_cb(context, on_ticket_keys);
+    openssl().SSL_CTX_set_session_ticket_cb(context, on_ticket_wanted, on_ticket, nullptr);
 }
 
 long set_cache_mode(SSL_CTX* context, ContextHooks& hooks, long mode) {

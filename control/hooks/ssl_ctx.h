@@ -16,6 +16,7 @@ using NewCallback = int (*)(SSL*, SSL_SESSION*);
 using GetCallback = SSL_SESSION* (*)(SSL*, const unsigned char*, int, int*);
 using RemoveCallback = void (*)(SSL_CTX*, SSL_SESSION*);
 using ServerNameCallback = int (*)(SSL*, int*, void*);
+using TicketKeysCallback = int (*)(SSL*, unsigned char*, unsigned char*, EVP_CIPHER_CTX*, EVP_MAC_CTX*, int);
 
 /// A hooked SSL_CTX: what the application set and believes to be in force, and is as long as there is no
 /// store.
@@ -27,6 +28,9 @@ struct ContextHooks {
     long cache_mode = SSL_SESS_CACHE_SERVER;  // OpenSSL's default
     ServerNameCallback on_server_name = nullptr;
     void* server_name_argument = nullptr;
+    SSL_client_hello_cb_fn on_client_hello = nullptr;
+    void* client_hello_argument = nullptr;
+    TicketKeysCallback on_ticket_keys = nullptr;
     SiteCache site{};
 
     /// Set up for connections that the application makes, not takes: left alone.

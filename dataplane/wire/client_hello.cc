@@ -187,6 +187,8 @@ size_t session_names(const ClientHello& hello, std::array<SessionName, kMaxNames
     };
     if (hello.has_psk) {
         each_psk_identity(hello, add);
+    } else if (!hello.session_ticket.empty()) {
+        if (hello.session_ticket.size() > kSessionNameSize) add(hello.session_ticket.first(kSessionNameSize));
     } else if (!hello.sslv2) {
         add(hello.session_id);
     }

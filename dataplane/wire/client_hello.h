@@ -72,8 +72,10 @@ void each_alpn_protocol(const ClientHello& hello, Use use) {
     }
 }
 
-/// The session names that a hello offers, in its order: PSK identities where there are any, else the session
-/// id; only those of our length, so foreign ones take no place. Returns how many of `names` were filled.
+/// The session names that a hello offers, in its order: PSK identities where there are any, else the
+/// beginning of its ticket (control/hooks/tickets.h), behind which a server does not look at the session id,
+/// which is made up (RFC 5077 section 3.4), else the session id; only those of our length, so foreign ones
+/// take no place. Returns how many of `names` were filled.
 inline constexpr size_t kMaxNames = 4;
 size_t session_names(const ClientHello& hello, std::array<SessionName, kMaxNames>& names);
 

@@ -50,6 +50,32 @@ TEST_F(Session, ForeignNamesGoByMaglevAndStay) {
     EXPECT_EQ(destination(out[0]), destination(out[1]));
 }
 
+/// As the hooks make them in TLS 1.2: the name, and what only a server can read.
+std::vector<uint8_t> ticket_of(const SessionName& name) {
+    std::vector<uint8_t> ticket(name.begin(), name.end());
+    ticket.resize(240, 0x5a);
+    return ticket;
+}
+
+TEST_F(Session, Tls12TicketsLeadHome) {
+    uint16_t port = 42000;
+    for (uint16_t blade = 1; blade <= 3; blade++) {
+        Client client(harness, port++);
+        client.syn();
+        harness.burst(
+            kFront,
+            {client.data(client_hello({.max_version = 0x0303, .ticket = ticket_of(Harness::name(blade))}))});
+        EXPECT_EQ(destination(harness.wire(kBack).at(0)), Harness::blade_mac(blade));
+    }
+    EXPECT_EQ(harness.count(Reason::steer_home), 3u);
+    harness.moved().set(Harness::name(1), 3, 1'800'000'000, 0);
+    Client client(harness, port++);
+    client.syn();
+    harness.burst(
+        kFront, {client.data(client_hello({.max_version = 0x0303, .ticket = ticket_of(Harness::name(1))}))});
+    EXPECT_EQ(destination(harness.wire(kBack).at(0)), Harness::blade_mac(3)) << "moved";
+}
+
 /// Who has seen a name makes others of it: a bit of each changed, or all that follows the block.
 std::vector<SessionName> forged() {
     std::vector<SessionName> names;
@@ -126,6 +152,19 @@ TEST_F(Draining, OneClientsConnectionsGetOneTarget) {
     }
     ASSERT_EQ(asks.size(), 6u);
     for (const MoveAsk& a : asks) EXPECT_EQ(a.to, asks[0].to);
+}
+
+TEST_F(Draining, SessionsOfTls12TicketsMove) {
+    Client client(harness, 43000);
+    client.syn();
+    harness.burst(
+        kFront, {client.data(client_hello({.max_version = 0x0303, .ticket = ticket_of(Harness::name(1))}))});
+    const auto asks = harness.asks();
+    ASSERT_EQ(asks.size(), 1u);
+    EXPECT_EQ(asks[0].name, Harness::name(1));
+    EXPECT_EQ(asks[0].tls_version, 0x0303);
+    harness.answer(asks[0], true);
+    EXPECT_EQ(destination(harness.wire(kBack).at(0)), Harness::blade_mac(asks[0].to));
 }
 
 TEST_F(Draining, ForgedNamesAskNoMove) {

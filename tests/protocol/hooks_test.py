@@ -11,9 +11,9 @@ import time
 from pathlib import Path
 
 import pytest
-from tls_server import HOOKS, Bench, Store, connect, eventually
+from tls_server import HOOKS, VERSIONS, Bench, Store, connect, eventually, version_flags
 
-BOTH = pytest.mark.parametrize("version", ["1.2", "1.3"])
+BOTH = pytest.mark.parametrize("version", VERSIONS)
 
 
 @BOTH
@@ -166,7 +166,7 @@ def test_broken_connection_keeps_its_session(bench: Bench, session: Path, kind: 
     store = bench.store("s")
     server = getattr(bench, kind)(store)
     client = subprocess.Popen(["openssl", "s_client", "-connect", f"127.0.0.1:{server.port}", "-servername", "a.test",
-                               f"-tls{version.replace('.', '_')}", "-sess_out", str(session)],
+                               *version_flags(version), "-sess_out", str(session)],
                               stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     with client:
         eventually(lambda: len(store.sessions()) == (2 if version == "1.3" else 1) and session.exists()

@@ -15,13 +15,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from tls_server import NAME_KEY, Answer, Bench, Server, Store, connect, eventually, store_tool
+from tls_server import NAME_KEY, VERSIONS, Answer, Bench, Server, Store, connect, eventually, store_tool
 
 sys.path.append(str(Path(__file__).parents[1]))
 from support.core_image import found_in  # noqa: E402
 from support.first_flight import answered, keep_back, recorder, replay  # noqa: E402
 
-BOTH = pytest.mark.parametrize("version", ["1.2", "1.3"])
+BOTH = pytest.mark.parametrize("version", VERSIONS)
 NGINX_EARLY = "ssl_early_data on;"
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
-from tls_server import Bench, Server, Store
+from tls_server import Bench, Server, Store, version_flags
 
 KINDS = ("nginx", "haproxy", "apache")
 VERIFY = {"nginx": {"none": "off", "optional": "optional", "required": "on", "any": "optional_no_ca"},
@@ -131,7 +131,7 @@ def visit(site: Site, version: str, session: Path, *client: str, offer: bool = T
           path: str = "/") -> SimpleNamespace:
     """One connection with a request: `reused`, `answer` (what the site says of the client; empty: it did not get that
     far) and `output`. Offers the session in the file when there is one."""
-    words = ["openssl", "s_client", "-connect", f"127.0.0.1:{site.port}", f"-tls{version.replace('.', '_')}", "-ign_eof",
+    words = ["openssl", "s_client", "-connect", f"127.0.0.1:{site.port}", *version_flags(version), "-ign_eof",
              "-servername", site.name]
     words += ["-sess_in", str(session)] if offer and session.exists() else []
     words += ["-sess_out", str(session)] if save else []

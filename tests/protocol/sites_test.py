@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 from sites import KINDS, Authority, Site, start, visit
-from tls_server import Bench, Server, Store
+from tls_server import VERSIONS, Bench, Server, Store
 
-BOTH = pytest.mark.parametrize("version", ["1.2", "1.3"])
+BOTH = pytest.mark.parametrize("version", VERSIONS)
 ALL = pytest.mark.parametrize("kind", KINDS)
 WHERE = pytest.mark.parametrize("where", ["one process", "two processes", "two blades"])
 

@@ -209,6 +209,15 @@ class Bench:
         return self.start("apache", config, lambda file: ["apache2", "-DFOREGROUND", "-f", str(file)], store)
 
 
+VERSIONS = ["1.2", "1.2 by id", "1.3"]  # TLS 1.2 clients keep sessions by tickets, where both sides know them, or by ids
+
+
+def version_flags(version: str) -> list[str]:
+    """Of s_client."""
+    number, _, by_id = version.partition(" ")
+    return [f"-tls{number.replace('.', '_')}", *(["-no_ticket"] if by_id else [])]
+
+
 class Answer:
     def __init__(self, output: str) -> None:
         self.output = output
@@ -220,7 +229,7 @@ class Answer:
 
 def connect(server: Server, version: str, session: Path, *extra: str, offer: bool = True, save: bool = True) -> Answer:
     """One connection with a request; offers the session in the file when there is one, and keeps the new one."""
-    words = ["openssl", "s_client", "-connect", f"127.0.0.1:{server.port}", f"-tls{version.replace('.', '_')}",
+    words = ["openssl", "s_client", "-connect", f"127.0.0.1:{server.port}", *version_flags(version),
              "-ign_eof", "-servername", "a.test"]
     if offer and session.exists():
         words += ["-sess_in", str(session)]

@@ -143,13 +143,14 @@ def test_parts_that_need_the_build_are_not_run_without_it(monkeypatch: pytest.Mo
     assert not ran and "does not compile" in capsys.readouterr().out
 
 
-def test_session_names_are_read_from_real_sessions(tmp_path: Path) -> None:
-    """A TLS 1.2 session's id, from a session that openssl itself makes with openssl."""
+@pytest.mark.parametrize("tickets", [["-no_ticket"], []], ids=["id", "ticket"])
+def test_session_names_are_read_from_real_sessions(tmp_path: Path, tickets: list[str]) -> None:
+    """A TLS 1.2 session's id, or where its ticket begins, from a session that openssl itself makes with openssl."""
     key, certificate, session = tmp_path / "key", tmp_path / "certificate", tmp_path / "session"
     run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", key,
          "-out", certificate, "-subj", "/CN=test"])
     server = subprocess.Popen(["openssl", "s_server", "-accept", "127.0.0.1:0", "-key", str(key), "-cert",
-                               str(certificate), "-no_ticket", "-www"], stdout=subprocess.PIPE, text=True)
+                               str(certificate), *tickets, "-www"], stdout=subprocess.PIPE, text=True)
     try:
         assert server.stdout
         port = next(line for line in server.stdout if line.startswith("ACCEPT")).rpartition(":")[2].strip()

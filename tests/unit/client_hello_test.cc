@@ -62,6 +62,38 @@ TEST(ClientHello, Tls12SessionId) {
     EXPECT_EQ(names[0], name(9));
 }
 
+TEST(ClientHello, Tls12TicketBeginsWithAName) {
+    std::array<SessionName, kMaxNames> names;
+    std::vector<uint8_t> ticket(200, 0xaa);
+    std::ranges::copy(name(9), ticket.begin());
+    const Parsed p(client_hello({.max_version = 0x0303, .ticket = ticket}));
+    ASSERT_EQ(p.result.status, HelloStatus::complete);
+    ASSERT_EQ(session_names(p.hello, names), 1u);
+    EXPECT_EQ(names[0], name(9));
+    ticket.resize(32);
+    EXPECT_EQ(session_names(Parsed(client_hello({.max_version = 0x0303, .ticket = ticket})).hello, names), 0u)
+        << "only a name";
+}
+
+/// RFC 5077 section 3.4: the id of a client with a ticket is made up. In TLS 1.3 identities are all that
+/// counts.
+TEST(ClientHello, NamesInTheirOrder) {
+    std::array<SessionName, kMaxNames> names;
+    const SessionName id = name(1);
+    std::vector<uint8_t> ticket(200, 0xaa);
+    ClientHello hello{.session_id = id};
+    ASSERT_EQ(session_names(hello, names), 1u);
+    EXPECT_EQ(names[0], name(1));
+    std::ranges::copy(name(2), ticket.begin());
+    hello.session_ticket = ticket;
+    ASSERT_EQ(session_names(hello, names), 1u);
+    EXPECT_EQ(names[0], name(2));
+    hello.session_ticket = Bytes(ticket).first(20);
+    EXPECT_EQ(session_names(hello, names), 0u) << "somebody's ticket, and so no id";
+    hello.has_psk = true;
+    EXPECT_EQ(session_names(hello, names), 0u);
+}
+
 TEST(ClientHello, NoNameWithoutSession) {
     const Parsed p(client_hello({.max_version = 0x0303}));
     ASSERT_EQ(p.result.status, HelloStatus::complete);

@@ -36,11 +36,11 @@ def connect(version: str, session: Path, vip: str = VIP4, source: str = "", opti
 
 
 def session_name(session: Path) -> str:
-    """The name by which the client will ask for this session, in hex: the session id in TLS 1.2, the ticket
-    in TLS 1.3 (stateful tickets: the ticket is the name)."""
+    """The name by which the client will ask for this session, in hex: its ticket in TLS 1.3 (stateful tickets: the ticket
+    is the name), the beginning of its ticket or else the session id in TLS 1.2."""
     text = run(["openssl", "sess_id", "-in", session, "-noout", "-text"]).stdout
-    if "TLSv1.3" in text:
-        ticket = text.partition("TLS session ticket:")[2].partition("\n\n")[0]
-        return "".join(re.sub(r"[ -]", "", match) for match in HEX_DUMP.findall(ticket)).lower()
+    ticket = text.partition("TLS session ticket:")[2].partition("\n\n")[0]
+    if ticket:
+        return "".join(re.sub(r"[ -]", "", match) for match in HEX_DUMP.findall(ticket)).lower()[:64]
     found = re.search(r"Session-ID: ([0-9A-Fa-f]+)", text)
     return found[1].lower() if found else ""
