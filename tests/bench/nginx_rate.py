@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the hooks cost an nginx, both sides resuming every time: a worker with our store against one with nginx' own
-shared cache, in turns, in one run. The clients share the machine's cores with the server, so the server's CPU time per
+shared cache or, for TLS 1.2 tickets, its own tickets, in turns, in one run. The clients share the machine's cores with the server, so the server's CPU time per
 connection is what counts; a server that is busy all the time makes that many times fewer connections.
 
     meson test -C build --benchmark nginx_rate --verbose
@@ -20,6 +20,7 @@ from tls_server import Bench, Server  # noqa: E402
 
 CLONE_NEWNET = 0x40000000
 ROUNDS, CONNECTIONS = 7, 500
+OWN_TICKETS = "ssl_session_cache off; ssl_session_timeout 1h;"
 OWN_CACHE = "ssl_session_cache shared:s:10m; ssl_session_tickets off; ssl_session_timeout 1h;"
 
 
@@ -43,12 +44,13 @@ def main() -> None:
     bench = Bench()
     try:
         certificate = Path(f"{bench.directory}/a.test.pem.crt")
-        hooked, own = bench.nginx(bench.store("s")), bench.nginx(None, OWN_CACHE, hooks=False)
-        for version in ("1.2", "1.3"):
+        hooked = bench.nginx(bench.store("s"))
+        cache, tickets = (bench.nginx(None, setting, hooks=False) for setting in (OWN_CACHE, OWN_TICKETS))
+        for version, own in (("1.2 by id", cache), ("1.2", tickets), ("1.3", cache)):
             rounds = [(measure(hooked, version, certificate), measure(own, version, certificate)) for _ in range(ROUNDS)]
             hooks_us, own_us = (statistics.median(figures) for figures in zip(*rounds, strict=True))
             ratio = statistics.median(theirs / ours for ours, theirs in rounds)
-            print(f"TLS {version}: hooks {hooks_us:.1f} us, nginx' own cache {own_us:.1f} us of server CPU per resumed "
+            print(f"TLS {version}: hooks {hooks_us:.1f} us, nginx' own {own_us:.1f} us of server CPU per resumed "
                   f"connection; connection rate {ratio:.3f} of nginx' own (median of {ROUNDS} rounds of {CONNECTIONS})",
                   flush=True)
     finally:

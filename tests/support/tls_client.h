@@ -30,17 +30,13 @@ struct Visit {
     SessionPtr session;   // to come back with
     std::string problem;  // why it was not served
 
-    /// What the hooks call it.
+    /// What the hooks call it: the ticket, or its beginning in TLS 1.2.
     [[nodiscard]] SessionName name() const {
-        const unsigned char* bytes = nullptr;
+        const unsigned char* ticket = nullptr;
         size_t size = 0;
-        unsigned int id_size = 0;
-        if (SSL_SESSION_get_protocol_version(session.get()) == TLS1_3_VERSION)
-            SSL_SESSION_get0_ticket(session.get(), &bytes, &size);
-        else
-            size = (bytes = SSL_SESSION_get_id(session.get(), &id_size), id_size);
+        SSL_SESSION_get0_ticket(session.get(), &ticket, &size);
         SessionName name{};
-        if (size == name.size()) std::memcpy(name.data(), bytes, size);
+        if (size >= name.size()) std::memcpy(name.data(), ticket, name.size());
         return name;
     }
 };

@@ -3,9 +3,10 @@
 
     handshakes.py full|resumed|again VERSION COUNT ADDRESS PORT SERVER_NAME CA_FILE
 
-A full handshake is timed from the ClientHello to the client's own Finished, TCP's three segments not included;
-a resumed one the same way, each with the newest session of the connection before. "again": COUNT clients get a session
-each; when all have one it says "ready", and after a line of input they come again, and are timed.
+VERSION is 1.2, 1.3, or "1.2 by id": with session ids in place of tickets. A full handshake is timed from the ClientHello to
+the client's own Finished, TCP's three segments not included; a resumed one the same way, each with the newest session of the
+connection before. "again": COUNT clients get a session each; when all have one it says "ready", and after a line of input they
+come again, and are timed.
 """
 
 import json
@@ -35,7 +36,10 @@ def one(context: ssl.SSLContext, address: str, port: int, name: str,
 def main() -> None:
     kind, version, count, address, port, name, ca_file = sys.argv[1:]
     context = ssl.create_default_context(cafile=ca_file)
-    context.minimum_version = context.maximum_version = VERSIONS[version]
+    number, _, by_id = version.partition(" ")
+    context.minimum_version = context.maximum_version = VERSIONS[number]
+    if by_id:
+        context.options |= ssl.OP_NO_TICKET
     sessions = [one(context, address, int(port), name, None)[2] for _ in range(int(count) if kind == "again" else 1)]
     if kind == "again":
         print("ready", flush=True)
