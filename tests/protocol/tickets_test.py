@@ -1,20 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """TLS 1.2 tickets (RFC 5077): they begin with the session's name, lead to the session where it is, and are worth nothing
-without it. (That they resume, move and are refused as ids are: all tests of the others run with both.)"""
+without it. (That they resume, move and are refused as ids are: all tests of the others run with both. Go's and Java's clients:
+pools_test.py.)"""
 
 import os
-import shutil
 import socket
 import struct
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from crafted import hello, session_id_of, ticket_in, ticket_of
 from policy_test import agent
 from sites import KINDS, Site, start, visit
-from tls_server import NAME_KEY, Bench, Server, connect, store_tool
+from tls_server import NAME_KEY, Bench, connect, store_tool
 
 ALL = pytest.mark.parametrize("kind", KINDS)
 
@@ -173,90 +172,3 @@ def test_a_client_of_both_versions(bench: Bench, session: Path, most: str) -> No
                               timeout=20, check=True)
     assert f"\nReused, TLSv{most}" in done.stdout
     assert (len(ticket_of(session)) == 32) == (most == "1.3"), "stateful, both"
-
-
-GO_CLIENT = """
-package main
-import ("crypto/tls"; "fmt"; "io"; "os")
-func main() {
-    versions := map[string]uint16{"1.2": tls.VersionTLS12, "1.3": tls.VersionTLS13}
-    config := &tls.Config{InsecureSkipVerify: true, ServerName: "a.test", MinVersion: versions[os.Args[2]],
-        MaxVersion: versions[os.Args[2]], ClientSessionCache: tls.NewLRUClientSessionCache(8)}
-    resumed := 0
-    for i := 0; i <= 6; i++ {
-        c, err := tls.Dial("tcp", os.Args[1], config)
-        if err != nil { panic(err) }
-        fmt.Fprintf(c, "GET / HTTP/1.0\\r\\nHost: a.test\\r\\n\\r\\n")
-        if _, err := io.ReadAll(c); err != nil { panic(err) }
-        if c.ConnectionState().DidResume { resumed++ }
-        c.Close()
-    }
-    fmt.Println(resumed)
-}
-"""
-
-JAVA_CLIENT = """
-import java.security.cert.X509Certificate;
-import javax.net.ssl.*;
-public class Client {
-    public static void main(String[] words) throws Exception {
-        TrustManager all = new X509ExtendedTrustManager() {
-            public void checkClientTrusted(X509Certificate[] c, String a) {}
-            public void checkServerTrusted(X509Certificate[] c, String a) {}
-            public void checkClientTrusted(X509Certificate[] c, String a, java.net.Socket s) {}
-            public void checkServerTrusted(X509Certificate[] c, String a, java.net.Socket s) {}
-            public void checkClientTrusted(X509Certificate[] c, String a, SSLEngine e) {}
-            public void checkServerTrusted(X509Certificate[] c, String a, SSLEngine e) {}
-            public X509Certificate[] getAcceptedIssuers() { return new X509Certificate[0]; }
-        };
-        SSLContext context = SSLContext.getInstance("TLS");
-        context.init(null, new TrustManager[] {all}, null);
-        int resumed = 0;
-        for (int i = 0; i <= 6; i++) {
-            long began = System.currentTimeMillis();
-            try (SSLSocket s = (SSLSocket) context.getSocketFactory().createSocket("127.0.0.1", Integer.parseInt(words[0]))) {
-                s.setEnabledProtocols(new String[] {"TLSv" + words[1]});
-                s.startHandshake();
-                s.getOutputStream().write("GET / HTTP/1.0\\r\\nHost: a.test\\r\\n\\r\\n".getBytes());
-                s.getInputStream().readAllBytes();
-                if (s.getSession().getCreationTime() < began) resumed++;
-            }
-            Thread.sleep(5);
-        }
-        System.out.println(resumed);
-    }
-}
-"""
-
-
-def go_client(directory: Path) -> list[str]:
-    (directory / "client.go").write_text(GO_CLIENT)
-    subprocess.run(["go", "build", "-o", directory / "client", directory / "client.go"], check=True, timeout=300,
-                   env={**os.environ, "GO111MODULE": "off", "GOCACHE": str(directory / "cache"), "HOME": str(directory)})
-    return [str(directory / "client")]
-
-
-def java_client(directory: Path) -> list[str]:
-    (directory / "Client.java").write_text(JAVA_CLIENT)
-    subprocess.run(["javac", "-d", directory, directory / "Client.java"], check=True, timeout=120)
-    return ["java", "-cp", str(directory), "Client"]
-
-
-@pytest.mark.parametrize(("program", "make"), [("go", go_client), ("javac", java_client)], ids=["Go", "Java"])
-def test_clients_that_keep_sessions_by_ticket(bench: Bench, tmp_path: Path, program: str,
-                                              make: Callable[[Path], list[str]]) -> None:
-    """Go knows no session ids; Java prefers tickets. At two servers of one store, and TLS 1.3 as before."""
-    if shutil.which(program) is None:
-        pytest.skip(f"no {program} here")
-    client = make(tmp_path)
-
-    def resumed(server: Server, version: str) -> int:
-        where = [f"127.0.0.1:{server.port}"] if program == "go" else [str(server.port)]
-        done = subprocess.run([*client, *where, version], capture_output=True, text=True, timeout=60, check=False)
-        assert done.returncode == 0, done.stderr
-        return int(done.stdout)
-
-    for kind in ("nginx", "haproxy", "apache"):
-        store = bench.store(kind)
-        server = getattr(bench, kind)(store)
-        assert [resumed(server, version) for version in ("1.2", "1.3")] == [6, 6], kind
