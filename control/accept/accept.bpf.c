@@ -2,7 +2,7 @@
 /*
  * The blade's accept program, at TCX ingress: gives TCP connections whose SYN the dispatcher answered
  * (dataplane/common/cookie.h) to the server's listening socket. It acts on the first data segment that
- * reaches the blade, and on nothing that is not for a service. Everything with a socket of its own
+ * reaches the blade, and on nothing that is not for a service. What can belong to a socket that there is
  * (established, TIME_WAIT, native handshake) is the kernel's.
  */
 #include <linux/bpf.h>
@@ -23,14 +23,11 @@
 #include <bpf/bpf_endian.h>
 
 #include "control/accept/accept.h"
+#include "control/accept/segment.bpf.h"
+#include "control/accept/takeover.bpf.h"
 
-#define TCP_LISTEN_STATE 10 /* TCP_LISTEN of the kernel's net/tcp_states.h */
-#define TCP_OPTION_END 0
-#define TCP_OPTION_NOP 1
-#define TCP_OPTION_TIMESTAMP 8
-#define TCP_OPTIONS_MOST 20    /* options looked at: enough for 40 bytes of anything but NOPs at the end */
-#define EXTENSIONS_MOST 8      /* as the dispatcher: dataplane/wire/headers.cc */
-#define STRAY_NS 3000000000ULL /* longer than any first retransmission (RFC 6298: 1 s, then 2 s) */
+#define TCP_LISTEN_STATE 10          /* TCP_LISTEN of the kernel's net/tcp_states.h */
+#define STRAY_NS 3000000000ULL       /* longer than any first retransmission (RFC 6298: 1 s, then 2 s) */
 #define STRAY_PAUSE_NS 1000000000ULL /* between retransmissions at first; later they double (RFC 6298) */
 #define LONGEST_RTT_MS 3000u         /* a longer one is a clock that differs, not a path */
 
@@ -78,117 +75,10 @@ struct {
     __type(value, struct stray);
 } strays SEC(".maps");
 
-/* One segment, as far as it has been looked at. */
-struct segment {
-    struct kr_cookie_tuple tuple;
-    struct kr_accept_service service;
-    struct bpf_sock_tuple sockets;
-    struct tcphdr tcp;
-    __u32 tcp_offset; /* from the network header */
-    bool v6;
-};
-
 static __always_inline void count(__u32 reason) {
     __u64* counter = bpf_map_lookup_elem(&accept_stats, &reason);
 
     if (counter) (*counter)++;
-}
-
-static __always_inline long load(struct __sk_buff* skb, __u32 offset, void* to, __u32 size) {
-    return bpf_skb_load_bytes_relative(skb, offset, to, size, BPF_HDR_START_NET);
-}
-
-static __always_inline bool parse_v4(struct __sk_buff* skb, struct segment* s) {
-    struct iphdr ip;
-
-    if (load(skb, 0, &ip, sizeof(ip)) < 0 || ip.ihl < 5 || ip.protocol != IPPROTO_TCP) return false;
-    if (ip.frag_off & bpf_htons(0x3fff)) return false; /* RFC 791: more fragments, or not the first */
-    s->tcp_offset = ip.ihl * 4;
-    s->sockets.ipv4.saddr = ip.saddr;
-    s->sockets.ipv4.daddr = ip.daddr;
-    s->tuple.word[1] = kr_cookie_mapped4(ip.saddr);
-    s->tuple.word[3] = kr_cookie_mapped4(ip.daddr);
-    return true;
-}
-
-/* Moves the offset behind extension headers (RFC 8200 section 4); true: TCP is there. */
-static __always_inline bool skip_extensions(struct __sk_buff* skb, __u8 next, __u32* offset) {
-    __u8 header[2];
-    int i;
-
-    for (i = 0; i < EXTENSIONS_MOST; i++) {
-        if (next != IPPROTO_HOPOPTS && next != IPPROTO_ROUTING && next != IPPROTO_DSTOPTS) break;
-        if (load(skb, *offset, header, sizeof(header)) < 0) return false;
-        next = header[0];
-        *offset += 8 + header[1] * 8;
-    }
-    return next == IPPROTO_TCP;
-}
-
-static __always_inline bool parse_v6(struct __sk_buff* skb, struct segment* s) {
-    struct ipv6hdr ip;
-
-    if (load(skb, 0, &ip, sizeof(ip)) < 0) return false;
-    s->tcp_offset = sizeof(ip);
-    if (!skip_extensions(skb, ip.nexthdr, &s->tcp_offset)) return false;
-    s->v6 = true;
-    __builtin_memcpy(s->sockets.ipv6.saddr, &ip.saddr, 16);
-    __builtin_memcpy(s->sockets.ipv6.daddr, &ip.daddr, 16);
-    __builtin_memcpy(&s->tuple.word[0], &ip.saddr, 16);
-    __builtin_memcpy(&s->tuple.word[2], &ip.daddr, 16);
-    return true;
-}
-
-/* A segment that can be the first of a connection, to a service. */
-static __always_inline bool parse(struct __sk_buff* skb, struct segment* s) {
-    if (skb->protocol == bpf_htons(ETH_P_IP)) {
-        if (!parse_v4(skb, s)) return false;
-    } else if (skb->protocol == bpf_htons(ETH_P_IPV6)) {
-        if (!parse_v6(skb, s)) return false;
-    } else {
-        return false;
-    }
-    if (load(skb, s->tcp_offset, &s->tcp, sizeof(s->tcp)) < 0) return false;
-    if (s->tcp.syn || s->tcp.rst || !s->tcp.ack || s->tcp.doff < 5) return false;
-    if (s->v6) {
-        s->sockets.ipv6.sport = s->tcp.source;
-        s->sockets.ipv6.dport = s->tcp.dest;
-    } else {
-        s->sockets.ipv4.sport = s->tcp.source;
-        s->sockets.ipv4.dport = s->tcp.dest;
-    }
-    __builtin_memcpy(s->service.address, &s->tuple.word[2], 16);
-    s->service.port = bpf_ntohs(s->tcp.dest);
-    return bpf_map_lookup_elem(&services, &s->service) != NULL;
-}
-
-/* RFC 7323 section 3.2; true: there is a timestamp option. */
-static __always_inline bool parse_timestamp(struct __sk_buff* skb, const struct segment* s,
-                                            struct bpf_tcp_req_attrs* attrs) {
-    __u32 offset = s->tcp_offset + sizeof(struct tcphdr);
-    __u32 left = s->tcp.doff * 4 - sizeof(struct tcphdr);
-    __u8 option[2];
-    __u32 stamps[2];
-    int i;
-
-    for (i = 0; i < TCP_OPTIONS_MOST; i++) {
-        if (left < 2 || load(skb, offset, option, 2) < 0 || option[0] == TCP_OPTION_END) return false;
-        if (option[0] == TCP_OPTION_NOP) {
-            offset++;
-            left--;
-            continue;
-        }
-        if (option[1] < 2 || option[1] > left) return false;
-        if (option[0] == TCP_OPTION_TIMESTAMP && option[1] == 10) {
-            if (load(skb, offset + 2, stamps, sizeof(stamps)) < 0) return false;
-            attrs->rcv_tsval = bpf_ntohl(stamps[0]);
-            attrs->rcv_tsecr = bpf_ntohl(stamps[1]);
-            return true;
-        }
-        offset += option[1];
-        left -= option[1];
-    }
-    return false;
 }
 
 /* Checks the cookie; when it is good, `attrs` is what SYN and SYN-ACK had agreed on. */
@@ -200,7 +90,10 @@ static __always_inline bool check(struct __sk_buff* skb, struct segment* s, stru
     __u64 mac;
 
     if (!key || !key->set) return false;
-    attrs->tstamp_ok = parse_timestamp(skb, s, attrs);
+    parse_timestamp(skb, s);
+    attrs->tstamp_ok = s->stamped;
+    attrs->rcv_tsval = s->tsval;
+    attrs->rcv_tsecr = s->tsecr;
     s->tuple.word[4] =
         kr_cookie_last(bpf_ntohl(s->tcp.seq) - 1, bpf_ntohs(s->tcp.source), bpf_ntohs(s->tcp.dest));
     mac = kr_cookie_mac(&s->tuple, options, &key->key);
@@ -267,6 +160,22 @@ static __always_inline struct bpf_sock* find_socket(struct __sk_buff* skb, struc
     return bpf_skc_lookup_tcp(skb, &s->sockets, sizeof(s->sockets.ipv4), BPF_F_CURRENT_NETNS, 0);
 }
 
+/* A socket with these addresses and ports that is not listening: mostly the segment's own. */
+static __always_inline int meet_socket(struct __sk_buff* skb, struct segment* s, struct bpf_sock* socket) {
+    struct bpf_tcp_req_attrs attrs = {};
+    struct old_connection old = {};
+
+    if (socket->state == TIME_WAIT_STATE) parse_timestamp(skb, s);
+    if (!in_the_way(socket, s, &old) || !check(skb, s, &attrs)) return TC_ACT_OK;
+    if (!may_take_over(s, &old)) {
+        count(KR_ACCEPT_IN_THE_WAY);
+        return TC_ACT_SHOT;
+    }
+    if (!take_over(skb, s, &old)) return TC_ACT_SHOT;
+    count(KR_ACCEPT_TAKEN_OVER);
+    return TC_ACT_OK;
+}
+
 SEC("tc")
 int keyrail_accept(struct __sk_buff* skb) {
     struct segment s = {};
@@ -274,11 +183,12 @@ int keyrail_accept(struct __sk_buff* skb) {
     struct bpf_sock* socket;
     int verdict = TC_ACT_OK;
 
-    if (!parse(skb, &s)) return TC_ACT_OK;
+    if (!parse_segment(skb, &s) || !bpf_map_lookup_elem(&services, &s.service)) return TC_ACT_OK;
     socket = find_socket(skb, &s);
     if (socket && socket->state != TCP_LISTEN_STATE) {
+        verdict = meet_socket(skb, &s, socket);
         bpf_sk_release(socket);
-        return TC_ACT_OK;
+        return verdict;
     }
     if (!check(skb, &s, &attrs)) {
         if (!socket) return TC_ACT_OK; /* a stray segment and no server: the kernel resets it */

@@ -25,16 +25,25 @@ struct kr_accept_service {
     __u16 unused;
 };
 
-/* Map accept_stats (per CPU): [reason]. */
+/*
+ * Map accept_stats (per CPU, 64 bits each): [reason]. Each segment that the program decides about counts for
+ * one reason; segments of connections that the blade has count for none. Name, text.
+ */
+#define KR_ACCEPT_REASON_LIST(X)                                                                         \
+    X(ASSIGNED, assigned, "good cookie: the listening socket got the connection")                        \
+    X(BAD_COOKIE, bad_cookie, "dropped: a forgery, an old key, or a later segment that came first")      \
+    X(NO_LISTENER, no_listener, "dropped: good cookie, but no server; the client sends it again")        \
+    X(FULL, full, "dropped: no memory for the connection; the client sends it again")                    \
+    X(STRAY, stray, "bad cookie for seconds: left to the kernel, which resets the connection")           \
+    X(REFUSED, refused, "the kernel would not take it (MPTCP listener): it resets the connection")       \
+    X(TAKEN_OVER, taken_over, "good cookie: an old connection from the same port made room (TIME_WAIT)") \
+    X(IN_THE_WAY, in_the_way, "dropped: the old connection may be the newer one; makes room the next time")
+
 enum kr_accept_reason {
-    KR_ACCEPT_ASSIGNED,    /* good cookie: the listening socket got the connection */
-    KR_ACCEPT_BAD_COOKIE,  /* dropped: a forgery, an old key, or a later segment that came first */
-    KR_ACCEPT_NO_LISTENER, /* dropped: good cookie, but no server; the client's retransmission goes elsewhere
-                            */
-    KR_ACCEPT_FULL,        /* dropped: no memory for the connection; the client retransmits */
-    KR_ACCEPT_STRAY,       /* bad cookie for seconds: left to the kernel, which resets the connection */
-    KR_ACCEPT_REFUSED,     /* the kernel would not take it (MPTCP listener): it resets the connection */
-    KR_ACCEPT_REASONS
+#define X(NAME, name, text) KR_ACCEPT_##NAME,
+    KR_ACCEPT_REASON_LIST(X)
+#undef X
+        KR_ACCEPT_REASONS
 };
 
 #endif

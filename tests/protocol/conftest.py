@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from accept_lab import Lab
 from tls_server import Bench
 
 CLONE_NEWNET = 0x40000000
@@ -31,3 +32,28 @@ def bench(own_network: None) -> Iterator[Bench]:
 @pytest.fixture
 def session(tmp_path: Path) -> Path:
     return tmp_path / "session"
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Lab]:
+    made = Lab()
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.fixture
+def lab(shared: Lab) -> Lab:
+    """The lab, as it was at first."""
+    assert shared.dispatcher
+    shared.dispatcher.cookies.__init__()
+    shared.dispatcher.answers = True
+    shared.dispatcher.seen = shared.dispatcher.returned = lambda segment: True
+    shared.dispatcher.by_ring = False
+    shared.attach()
+    for name in ("timestamps", "sack", "window_scaling"):
+        shared.on("client", "sysctl", "-qw", f"net.ipv4.tcp_{name}=1")
+    if not shared.server:
+        shared.start_server()
+    return shared

@@ -3,6 +3,7 @@
 dataplane/common/cookie.h, not from its code) and forwards all else with only the MAC addresses changed."""
 
 import ctypes
+import mmap
 import os
 import select
 import socket
@@ -13,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-CLONE_NEWNET = 0x40000000
+CLONE_NEWNET, SOL_PACKET = 0x40000000, 263
 MASK = (1 << 64) - 1
 MSS = {4: (536, 1220, 1440, 1460), 6: (1220, 1380, 1420, 1440)}
 WSCALE, WINDOW = 7, 64240
@@ -147,6 +148,32 @@ def build(frame: bytes, syn: Segment, isn: int, options: bytes) -> bytes:
     return frame[6:12] + frame[:6] + frame[12:14] + ip + tcp
 
 
+class Ring:
+    """PACKET_TX_RING (linux/if_packet.h, TPACKET_V1): all behind the Ethernet header arrives in page fragments."""
+
+    _FRAME, _FRAMES = 2048, 64
+
+    def __init__(self, interface: str) -> None:
+        self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+        size = self._FRAME * self._FRAMES
+        self._socket.setsockopt(SOL_PACKET, 13, struct.pack("IIII", size, 1, self._FRAME, self._FRAMES))
+        self._memory = mmap.mmap(self._socket.fileno(), size)
+        self._socket.bind((interface, 0))
+        self._next = 0
+
+    def send(self, frame: bytes) -> None:
+        at = self._next * self._FRAME
+        self._next = (self._next + 1) % self._FRAMES
+        start = at + 32  # sizeof(tpacket_hdr), aligned
+        self._memory[start:start + len(frame)] = frame
+        self._memory[at:at + 16] = struct.pack("QII", 1, len(frame), len(frame))  # TP_STATUS_SEND_REQUEST
+        self._socket.send(b"")
+
+    def close(self) -> None:
+        self._memory.close()
+        self._socket.close()
+
+
 class Dispatcher:
     """Between two interfaces of its namespace, in a thread."""
 
@@ -154,10 +181,15 @@ class Dispatcher:
         self.cookies = Cookies()
         self.port = port
         self.answers = True  # False: forwards SYNs too (a native handshake)
-        self.seen: Callable[[Segment], bool] = lambda segment: True  # False: the segment is lost
+        self.seen: Callable[[Segment], bool] = lambda segment: True  # of a client; False: the segment is lost
+        self.returned: Callable[[Segment], bool] = lambda segment: True  # the same, of the blade
+        self._held: list[bytes] = []
+        self._together = 1
+        self.by_ring = False  # True: to the blade by af_packet's ring, as DPDK's net_af_packet does
         with inside(namespace):
             self._front, self._back = (self._packet_socket(name) for name in (front, back))
             self._own = {s: s.getsockname()[4] for s in (self._front, self._back)}
+            self._ring = Ring(back)
         self._to = {self._front: (self._back, blade_mac), self._back: (self._front, client_mac)}
         self._stop_read, self._stop_write = os.pipe()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -177,6 +209,7 @@ class Dispatcher:
             os.close(descriptor)
         self._front.close()
         self._back.close()
+        self._ring.close()
 
     def _run(self) -> None:
         sockets = [self._front, self._back]
@@ -201,4 +234,28 @@ class Dispatcher:
                 isn, options = self.cookies.answer(segment)
                 source.send(build(frame, segment, isn, options))
                 return
-        target.send(mac + self._own[target] + frame[12:])
+        if source is self._back and not self.returned(segment):
+            return
+        self._send(target, mac + self._own[target] + frame[12:])
+
+    def _send(self, target: socket.socket, frame: bytes) -> None:
+        if target is not self._back:
+            target.send(frame)
+            return
+        self._held.append(frame)
+        if len(self._held) < self._together:
+            return
+        self._together = 1
+        for one in self._held:
+            self._ring.send(one) if self.by_ring else target.send(one)
+        self._held = []
+
+    def hold_back(self, count: int) -> None:
+        """The next `count` frames to the blade go out together."""
+        self._together = count
+
+    def to_blade(self, packet: bytes) -> None:
+        """An IP packet that no client sent."""
+        target, mac = self._to[self._front]
+        kind = b"\x08\x00" if packet[0] >> 4 == 4 else b"\x86\xdd"
+        self._send(target, mac + self._own[target] + kind + packet)

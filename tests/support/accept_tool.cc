@@ -1,9 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // The accept program by hand, for tests that are not C++:
-//   attach INTERFACE BPFFS KEY0|- KEY1|- PORT ADDRESS... | counters INTERFACE BPFFS | detach BPFFS
+//   attach INTERFACE BPFFS KEY0|- KEY1|- PORT ADDRESS... | counters BPFFS | detach BPFFS
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
 #include <fmt/format.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
+#include <numeric>
 #include <string>
 #include <vector>
 
@@ -37,13 +42,20 @@ int attach(const std::vector<std::string>& words) {
     return set ? 0 : fail_with(set.error().message);
 }
 
+/// From the pinned map: the program that runs stays as it is.
 int counters(const std::vector<std::string>& words) {
-    const auto program = AcceptProgram::attach(words.at(1), words.at(2));
-    if (!program) return fail_with(program.error().message);
-    const auto counted = program->counters();
-    fmt::print("assigned={} bad_cookie={} no_listener={} full={} stray={} refused={}\n",
-               counted[KR_ACCEPT_ASSIGNED], counted[KR_ACCEPT_BAD_COOKIE], counted[KR_ACCEPT_NO_LISTENER],
-               counted[KR_ACCEPT_FULL], counted[KR_ACCEPT_STRAY], counted[KR_ACCEPT_REFUSED]);
+    const int map = bpf_obj_get((words.at(1) + "/accept_stats").c_str());
+    if (map < 0) return fail_with(words.at(1) + ": no counters are pinned there");
+    std::vector<uint64_t> per_cpu(static_cast<size_t>(std::max(1, libbpf_num_possible_cpus())));
+    const auto count = [&](uint32_t reason) {
+        if (bpf_map_lookup_elem(map, &reason, per_cpu.data()) != 0) return uint64_t{0};
+        return std::accumulate(per_cpu.begin(), per_cpu.end(), uint64_t{0});
+    };
+#define X(NAME, name, text) fmt::print(#name "={} ", count(KR_ACCEPT_##NAME));
+    KR_ACCEPT_REASON_LIST(X)
+#undef X
+    fmt::print("\n");
+    close(map);
     return 0;
 }
 
@@ -52,7 +64,7 @@ int counters(const std::vector<std::string>& words) {
 int main(int argc, char** argv) {
     const std::vector<std::string> words(argv + 1, argv + argc);
     if (words.size() >= 6 && words[0] == "attach") return attach(words);
-    if (words.size() == 3 && words[0] == "counters") return counters(words);
+    if (words.size() == 2 && words[0] == "counters") return counters(words);
     if (words.size() != 2 || words[0] != "detach") return fail_with("usage: see the source");
     const auto detached = AcceptProgram::detach(words[1]);
     return detached ? 0 : fail_with(detached.error().message);
