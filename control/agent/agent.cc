@@ -13,6 +13,7 @@
 #include "control/agent/checkpoint_feed.h"
 #include "control/agent/control_session.h"
 #include "control/agent/drainer.h"
+#include "control/agent/flow_lookup.h"
 #include "control/agent/health_report.h"
 #include "control/agent/late_binding.h"
 #include "control/agent/moving.h"
@@ -61,6 +62,7 @@ struct Agent::Impl {
     PoolKeys pool_keys{tls};
     LateBinding late_binding{config};
     Drainer drainer;
+    FlowLookup flow_lookup;
     StoreWatch store_watch{store, config};
     HealthReport health{store, served};
     Announcer announcer{config, store, late_binding};
@@ -84,6 +86,7 @@ struct Agent::Impl {
     void tell_servers();
     bool ask(uint64_t request, const PullRequest& asked);
     void report(chassis::MoveDone done);
+    void find_flows(const chassis::FindFlows& question);
     void send_health();
     void renew_certificate();
     void forget_sessions_of(const std::set<uint16_t>& revoked);
@@ -186,6 +189,8 @@ void Agent::Impl::on_message(chassis::Envelope& message) {
         case chassis::Envelope::kList:
         case chassis::Envelope::kPurge:
             return control->send(answer_question(store, served, message));
+        case chassis::Envelope::kFindFlows:
+            return find_flows(message.find_flows());
         case chassis::Envelope::kStale:
             if (const size_t copies = checkpointer.destroy(message.stale()); copies != 0)
                 spdlog::warn("checkpoints: {} sessions here were copies that are behind; destroyed", copies);
@@ -259,6 +264,12 @@ void Agent::Impl::wrap(const chassis::WrapPoolKey& question) {
     chassis::Envelope message;
     *message.mutable_pool_keys() = std::move(*answer);
     control->send(std::move(message));
+}
+
+void Agent::Impl::find_flows(const chassis::FindFlows& question) {
+    chassis::Envelope answer;
+    *answer.mutable_flows_found() = flow_lookup.look(question, std::chrono::steady_clock::now());
+    control->send(std::move(answer));
 }
 
 void Agent::Impl::send_health() {

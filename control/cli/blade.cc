@@ -48,10 +48,10 @@ std::string load_of(const json& blade) {
 
 void show_list(const json& blades) {
     Table table(
-        {"ID", "NAME", "ADDRESS", "STATE", "AGENT", "LOAD", "SESSIONS", "RESUMED", "FULL", "REMARKS"});
+        {"ID", "NAME", "ADDRESS", "STATE", "FLOWS", "AGENT", "LOAD", "SESSIONS", "RESUMED", "FULL", "REMARKS"});
     for (const json& blade : blades)
         table.add({blade["id"].dump(), blade["name"], blade["address"], blade["state"],
-                   blade["agent"]["connected"].get<bool>() ? "connected" : "away", load_of(blade),
+                   blade["gone"].get<bool>() ? "gone" : "live", blade["agent"]["connected"].get<bool>() ? "connected" : "away", load_of(blade),
                    blade["sessions"].dump(), blade["resumed"].dump(), blade["full"].dump(), remarks(blade)});
     table.print();
 }

@@ -268,7 +268,7 @@ void ControlLink::Impl::apply(const link::FlowAnswer& message) {
     const Snapshot* snapshot = parts.shared.snapshot.load();
     const bool known =
         snapshot != nullptr && message.blade() <= kBladeIdMax &&
-        (message.blade() == 0 || snapshot->blades[message.blade()].state != BladeState::unknown);
+        (message.blade() == 0 || snapshot->blades[message.blade()].known);
     if (worker >= parts.workers.size() || !known) {
         SPDLOG_WARN("flow answer: blade {} or worker {} does not exist", message.blade(), worker);
         return;

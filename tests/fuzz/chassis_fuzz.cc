@@ -30,7 +30,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
         config.services[0].port = 443;
         config.services[0].blades = {1};
         Blades blades("/nonexistent");
-        blades.configure(config);
+        blades.configure(config, 0);
         blades.connected(1);
         blades.hello(1, envelope.agent_hello());
         blades.health(1, envelope.health());

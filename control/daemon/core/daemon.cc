@@ -37,12 +37,22 @@ Daemon::Daemon(asio::io_context& io, Config config, TlsContext tls, Secrets secr
                       publish();
                       moves_.send_directory();
                   },
-                  [this](const link::MoveRequest& request) { moves_.request(request, Clock::now()); }}),
+                  [this](const link::MoveRequest& request) { moves_.request(request, Clock::now()); },
+                  [this](const link::FlowAsk& ask) { find_flow(ask); }}),
       moves_(config_, *this, unix_ms() * 1000),
       draining_(io.get_executor(), blades_, agents_, moves_),
+      flows_({[this](uint16_t blade, chassis::Envelope message) {
+                  return agents_.send(blade, std::move(message)).has_value();
+              },
+              [this](const link::FlowAnswer& answer) {
+                  link::ToDataplane message;
+                  *message.mutable_flow_answer() = answer;
+                  dataplane_.send(std::move(message));
+              }}),
       checkpoints_(io.get_executor(), config_, *this),
       settle_timer_(io.get_executor()),
       tick_timer_(io.get_executor()),
+      flow_timer_(io.get_executor()),
       wakefulness_(io, config_->stay_awake) {}
 
 Result<void> Daemon::start() {
@@ -61,6 +71,7 @@ Result<void> Daemon::start() {
 void Daemon::stop() {
     settle_timer_.cancel();
     tick_timer_.cancel();
+    flow_timer_.cancel();
     draining_.stop();
     agents_.stop();
     dataplane_.stop();
@@ -75,6 +86,10 @@ void Daemon::tick() {
     if (settled_ && moves_.directory_changed()) moves_.send_directory();
     checkpoints_.tick(unix_ms());
     tell_continuance();
+    if (blades_.forget_left(unix_ms())) {
+        watch_blades({});
+        changed();
+    }
     if (ticks_ % kTicksPerCertificateCheck == 0) certifier_.keep_own(tls_);
     if (ticks_++ % kTicksPerRotationStep == 0) step_rotation();
     tick_timer_.after(Moves::kTick, [this] { tick(); });
@@ -99,12 +114,16 @@ AgentEvents Daemon::agent_events() {
         blades_.disconnected(blade);
         members_.erase(blade);
         moves_.agent_lost(blade);
+        flows_.lost(blade);
         continuance_.forget(blade);
         changed();
     };
     events.message = [this](uint16_t blade, const chassis::Envelope& message) { on_message(blade, message); };
-    events.reachable = [this](uint16_t blade, bool answers) {
-        if (blades_.reachable(blade, answers)) changed();
+    events.silent = [this](uint16_t blade, bool silent) {
+        if (blades_.silent(blade, silent)) changed();
+    };
+    events.gone = [this](uint16_t blade, bool gone) {
+        if (blades_.gone(blade, gone)) changed();
     };
     return events;
 }
@@ -131,6 +150,9 @@ void Daemon::on_message(uint16_t blade, const chassis::Envelope& message) {
             break;
         case chassis::Envelope::kCheckpoint:
             checkpoints_.checkpoint(blade, message.checkpoint());
+            break;
+        case chassis::Envelope::kFlowsFound:
+            flows_.found(blade, message.flows_found());
             break;
         case chassis::Envelope::kPoolKeys:
             checkpoints_.pool_keys(blade, message.pool_keys());
@@ -180,6 +202,34 @@ bool Daemon::restore(const MoveOrder& order) {
 
 void Daemon::not_restored(uint64_t order_id) { moves_.not_restored(order_id, Clock::now()); }
 
+// --- flows that the dataplane does not know
+// ------------------------------------------------------------------------
+
+/// Any blade may have it, also one that is in no pool of the service any more.
+void Daemon::find_flow(const link::FlowAsk& ask) {
+    constexpr size_t kMostAsked = 256;  // blades
+    std::vector<uint16_t> able, doubtful;
+    for (const auto& [id, blade] : blades_.all()) {
+        if (blade.gone) continue;
+        if (agents_.connected(id) && able.size() < kMostAsked)
+            able.push_back(id);
+        else if (blades_.has_taken(id))
+            doubtful.push_back(id);
+    }
+    for (const auto& [id, blade] : blades_.left())
+        if (!blade.gone) doubtful.push_back(id);
+    if (!flows_.ask(ask, able, doubtful, Clock::now()) || flow_timer_.running()) return;
+    flow_timer_.after(std::chrono::microseconds(0), [this] { ask_for_flows(); });
+}
+
+/// What was asked in one moment goes out together.
+void Daemon::ask_for_flows() {
+    constexpr std::chrono::milliseconds kLook{5};
+    flows_.flush();
+    flows_.tick(Clock::now());
+    if (flows_.pending()) flow_timer_.after(kLook, [this] { ask_for_flows(); });
+}
+
 // --- the snapshot
 // --------------------------------------------------------------------------------------------------
 
@@ -209,7 +259,9 @@ void Daemon::publish() {
     message.mutable_snapshot()->set_generation(generation_);
     std::vector<std::string> states;
     for (const auto& [id, blade] : blades_.all())
-        states.push_back(fmt::format("{} {}", id, text_of(blade.condition())));
+        states.push_back(fmt::format("{} {}", id, blade.gone ? "gone" : text_of(blade.intake())));
+    for (const auto& [id, blade] : blades_.left())
+        states.push_back(fmt::format("{} {}", id, blade.gone ? "left, gone" : "left"));
     spdlog::info("snapshot {}: blades {}", generation_, fmt::join(states, ", "));
     dataplane_.send(std::move(message));
 }
@@ -302,13 +354,24 @@ void Daemon::commit(Prepared prepared) {
     if (prepared.tls) tls_.use(std::move(*prepared.tls));
     certifier_.configure(config_);
     checkpoints_.commit(config_, std::move(prepared.repositories));
-    agents_.commit(*config_, std::move(prepared.listener));
-    blades_.configure(*config_);
+    blades_.configure(*config_, unix_ms());
+    watch_blades(std::move(prepared.listener));
     economics_.configure(*config_);
     wakefulness_.configure(config_->stay_awake);
     moves_.configure(config_);
     draining_.sync();
     tell_keys();
+}
+
+/// Also those that have left: their flows are theirs until they are gone.
+void Daemon::watch_blades(Agents::Prepared listener) {
+    std::map<uint16_t, HostPort> left;
+    for (const auto& [id, blade] : blades_.left()) left.emplace(id, blade.agent);
+    agents_.commit(*config_, left, std::move(listener));
+    for (const auto& [id, blade] : config_->blades) {  // that have come back
+        blades_.silent(id, agents_.silent(id));
+        blades_.gone(id, agents_.gone(id));
+    }
 }
 
 /// Everybody who goes by keys, addresses and peers hears of them anew.
