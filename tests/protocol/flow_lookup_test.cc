@@ -118,10 +118,10 @@ struct Row {
     int family;
     bool dual;
 };
-class FlowLookupTest : public testing::TestWithParam<Row> {};
+class FlowLookupTest : public ::testing::TestWithParam<Row> {};
 INSTANTIATE_TEST_SUITE_P(Table, FlowLookupTest,
-                         testing::Values(Row{"ipv4", AF_INET, false}, Row{"ipv6", AF_INET6, false},
-                                         Row{"ipv4_of_an_ipv6_listener", AF_INET, true}),
+                         ::testing::Values(Row{"ipv4", AF_INET, false}, Row{"ipv6", AF_INET6, false},
+                                           Row{"ipv4_of_an_ipv6_listener", AF_INET, true}),
                          [](const auto& row) { return std::string(row.param.name); });
 
 TEST_P(FlowLookupTest, FindsWhatIsThereAndNothingElse) {
@@ -134,9 +134,11 @@ TEST_P(FlowLookupTest, FindsWhatIsThereAndNothingElse) {
             client_port = there.client_port;
             port = there.server_port;
             EXPECT_EQ(presence(lookup, family, client_port, port), FlowsFound::PRESENT);
-            EXPECT_EQ(presence(lookup, family, static_cast<uint16_t>(client_port ^ 1), port), FlowsFound::ABSENT)
+            EXPECT_EQ(presence(lookup, family, static_cast<uint16_t>(client_port ^ 1), port),
+                      FlowsFound::ABSENT)
                 << "that there is a listener says nothing";
-            EXPECT_EQ(presence(lookup, family, client_port, static_cast<uint16_t>(port ^ 1)), FlowsFound::ABSENT);
+            EXPECT_EQ(presence(lookup, family, client_port, static_cast<uint16_t>(port ^ 1)),
+                      FlowsFound::ABSENT);
             shutdown(there.server, SHUT_WR);  // it closes first: TIME_WAIT is its own
             char byte;
             EXPECT_EQ(read(there.client, &byte, 1), 0);
@@ -176,8 +178,10 @@ TEST(FlowLookup, AnswersEachAndIsBounded) {
         for (int i = FlowLookup::kMost; i < FlowLookup::kMostASecond; i += FlowLookup::kMost)
             found = lookup.look(question, now);
         EXPECT_EQ(found.answers(1).presence(), FlowsFound::PRESENT);
-        EXPECT_EQ(lookup.look(question, now).answers(1).presence(), FlowsFound::UNKNOWN) << "enough for this second";
-        EXPECT_EQ(lookup.look(question, now + std::chrono::seconds(1)).answers(1).presence(), FlowsFound::PRESENT);
+        EXPECT_EQ(lookup.look(question, now).answers(1).presence(), FlowsFound::UNKNOWN)
+            << "enough for this second";
+        EXPECT_EQ(lookup.look(question, now + std::chrono::seconds(1)).answers(1).presence(),
+                  FlowsFound::PRESENT);
     });
 }
 

@@ -6,6 +6,8 @@
 #include <gtest/gtest.h>
 #include <stdlib.h>
 
+#include <functional>
+
 #include "chassis.pb.h"
 #include "control/daemon/blades/binding.h"
 #include "control/daemon/core/snapshot.h"
@@ -203,7 +205,9 @@ TEST_F(BladesTest, Snapshot) {
 // --- new sessions, flows, gone: three things
 
 TEST_F(BladesTest, WhateverItTakesItsFlowsLiveUntilItIsGone) {
-    const auto published = [&] { return make_snapshot(config, *Secrets::create(), blades, economics).blades(0); };
+    const auto published = [&] {
+        return make_snapshot(config, *Secrets::create(), blades, economics).blades(0);
+    };
     blades.connected(1);
     report(1, true, true);
     const auto expect_lives = [&](link::Intake intake, const char* when) {
@@ -315,6 +319,106 @@ TEST_F(BladesTest, ABladeThatIsConfiguredNoMore) {
     blades.connected(2);
     blades.disconnected(2);
     EXPECT_FALSE(blades.silent(2, true));
+}
+
+// --- servers that listen and do not serve
+
+class IllServersTest : public BladesTest {
+  protected:
+    using Endpoint = chassis::ServerHealth::Endpoint;
+    IllServersTest() {
+        config.services[0].addresses = {*parse_ip("198.51.100.1"), *parse_ip("2001:db8:100::1")};
+        config.services.pop_back();
+        blades.configure(config, kNow);
+        say(1);
+        say(2);
+    }
+    /// All is well but what `spoil` does to the second address.
+    bool say(uint16_t id, const std::function<void(Endpoint&)>& spoil = [](Endpoint&) {}) {
+        chassis::Health health;
+        auto& server = *health.add_servers();
+        server.set_port(443);
+        server.set_listening(true);
+        for (const char* address : {"198.51.100.1", "2001:db8:100::1"}) {
+            auto& endpoint = *server.add_endpoints();
+            endpoint.set_address(address);
+            endpoint.set_listening(true);
+            endpoint.set_address_here(true);
+            endpoint.set_hooks(chassis::ServerHealth::HOOKS_PRESENT);
+        }
+        spoil(*server.mutable_endpoints(1));
+        return blades.health(id, health);
+    }
+    link::Snapshot published() { return make_snapshot(config, *Secrets::create(), blades, economics); }
+};
+
+TEST_F(IllServersTest, TakeNothingNewAndSayWhy) {
+    const std::vector<std::pair<std::function<void(Endpoint&)>, const char*>> ills = {
+        {[](Endpoint& e) { e.set_hangs(true); }, "the server at [2001:db8:100::1]:443 does not answer"},
+        {[](Endpoint& e) { e.set_listening(false); }, "nobody listens at [2001:db8:100::1]:443"},
+        {[](Endpoint& e) { e.set_address_here(false); }, "ip address add 2001:db8:100::1/128 dev lo"}};
+    for (const auto& [spoil, why] : ills) {
+        EXPECT_TRUE(say(1, spoil));
+        EXPECT_EQ(intake(1), BladeIntake::none);
+        EXPECT_THAT(blades.find(1)->why_none(), HasSubstr(why));
+        EXPECT_FALSE(published().blades(0).gone()) << "its flows live";
+        EXPECT_EQ(intake(2), BladeIntake::open);
+        EXPECT_TRUE(say(1));
+        EXPECT_EQ(intake(1), BladeIntake::open);
+        EXPECT_TRUE(blades.find(1)->faults().empty());
+    }
+}
+
+TEST_F(IllServersTest, AreBetterThanNobody) {
+    const auto hang = [](Endpoint& e) { e.set_hangs(true); };
+    say(1, hang);
+    EXPECT_EQ(intake(1), BladeIntake::none);
+    EXPECT_TRUE(say(2, hang));
+    for (const uint16_t id : {uint16_t{1}, uint16_t{2}}) EXPECT_EQ(intake(id), BladeIntake::open) << id;
+    EXPECT_THAT(published().services(0).blade_ids(), ElementsAre(1, 2));
+    EXPECT_EQ(blades.find(1)->faults().size(), 1u) << "and it is said";
+    EXPECT_TRUE(say(2));
+    EXPECT_EQ(intake(1), BladeIntake::none);
+    EXPECT_EQ(intake(2), BladeIntake::open);
+}
+
+TEST_F(IllServersTest, OfOneServiceOnly) {
+    config.services.push_back(service("mail", 443));
+    config.services[1].addresses = {*parse_ip("198.51.100.9")};
+    blades.configure(config, kNow);
+    say(1, [](Endpoint& e) { e.set_hangs(true); });
+    say(2);
+    EXPECT_EQ(intake(1), BladeIntake::open) << "mail is well";
+    EXPECT_THAT(published().services(0).blade_ids(), ElementsAre(2));
+    EXPECT_THAT(published().services(1).blade_ids(), ElementsAre(1, 2));
+}
+
+TEST_F(IllServersTest, ListeningByMptcpIsBoundEarly) {
+    EXPECT_TRUE(choose_binding(config.services[0], blades).late);
+    EXPECT_TRUE(say(1, [](Endpoint& e) { e.set_mptcp(true); })) << "the dataplane must be told";
+    EXPECT_EQ(intake(1), BladeIntake::open);
+    EXPECT_FALSE(choose_binding(config.services[0], blades).late);
+    EXPECT_THAT(choose_binding(config.services[0], blades).why,
+                HasSubstr("b1 (its server listens by MPTCP)"));
+    EXPECT_THAT(published().services(0).blade_ids(), ElementsAre(1, 2));
+    config.services[0].binding = Binding::late;
+    EXPECT_THAT(published().services(0).blade_ids(), ElementsAre(2));
+}
+
+TEST_F(IllServersTest, WithoutHooksAreNamed) {
+    EXPECT_FALSE(blades.find(1)->without_hooks());
+    say(1, [](Endpoint& e) { e.set_hooks(chassis::ServerHealth::HOOKS_ABSENT); });
+    EXPECT_TRUE(blades.find(1)->without_hooks());
+    EXPECT_EQ(intake(1), BladeIntake::open);
+    EXPECT_THAT(blades.find(1)->faults().at(0), HasSubstr("without the hook library"));
+}
+
+TEST_F(IllServersTest, WhatAnAgentSaysOfOtherAddressesDoesNotMatter) {
+    say(1, [](Endpoint& e) { e.set_address("203.0.113.9"); });
+    EXPECT_EQ(blades.find(1)->addresses.size(), 1u);
+    say(1, [](Endpoint& e) { e.set_address("rubbish"); });
+    EXPECT_EQ(blades.find(1)->addresses.size(), 1u);
+    EXPECT_EQ(intake(1), BladeIntake::open);
 }
 
 // --- late or early
