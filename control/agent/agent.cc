@@ -13,6 +13,7 @@
 #include "control/agent/checkpoint_feed.h"
 #include "control/agent/control_session.h"
 #include "control/agent/drainer.h"
+#include "control/agent/flow_lookup.h"
 #include "control/agent/health_report.h"
 #include "control/agent/late_binding.h"
 #include "control/agent/moving.h"
@@ -20,6 +21,7 @@
 #include "control/agent/pull_server.h"
 #include "control/agent/renewal.h"
 #include "control/agent/restorer.h"
+#include "control/agent/server_check.h"
 #include "control/agent/server_watch.h"
 #include "control/agent/store_questions.h"
 #include "control/agent/store_watch.h"
@@ -62,6 +64,7 @@ struct Agent::Impl {
     PoolKeys pool_keys{tls};
     LateBinding late_binding{config};
     Drainer drainer;
+    FlowLookup flow_lookup;
     StoreWatch store_watch{store, config};
     HealthReport health{store, served};
     Announcer announcer{config, store, late_binding};
@@ -72,6 +75,7 @@ struct Agent::Impl {
     Moving moves{io.get_executor(), store,     served,      names,        fences,
                  checkpointer,      config.id, wakefulness, move_events()};
     std::shared_ptr<ServerWatch> servers;
+    std::unique_ptr<ServerCheck> checks;
     std::unique_ptr<PullServer> pulls;
     std::unique_ptr<ControlSession> control;
     Timer timer{io.get_executor()};
@@ -87,6 +91,8 @@ struct Agent::Impl {
     void tell_servers();
     bool ask(uint64_t request, const PullRequest& asked);
     void report(chassis::MoveDone done);
+    void find_flows(const chassis::FindFlows& question);
+    void servers_changed();
     void send_health();
     void renew_certificate();
     void forget_sessions_of(const std::set<uint16_t>& revoked);
@@ -99,7 +105,12 @@ Result<void> Agent::Impl::start() {
     store_watch.report();
     if (late_binding.pending()) late_binding.attach(nullptr);
     const auto executor = io.get_executor();
-    auto watch = ServerWatch::open(executor, [this] { send_health(); });
+    auto checked = ServerCheck::create(
+        executor, [this](const SessionName& name) { return names.home(name) == config.id; },
+        [this] { send_health(); });
+    if (!checked) return tl::make_unexpected(checked.error());
+    checks = std::move(*checked);
+    auto watch = ServerWatch::open(executor, [this] { servers_changed(); });
     if (!watch) return tl::make_unexpected(watch.error());
     servers = *watch;
     if (auto started = moves.start(tls, config.listen); !started) return started;
@@ -198,6 +209,8 @@ void Agent::Impl::on_message(chassis::Envelope& message) {
         case chassis::Envelope::kList:
         case chassis::Envelope::kPurge:
             return control->send(answer_question(store, served, fences, message));
+        case chassis::Envelope::kFindFlows:
+            return find_flows(message.find_flows());
         case chassis::Envelope::kStale:
             if (const size_t copies = checkpointer.destroy(message.stale()); copies != 0)
                 spdlog::warn("checkpoints: {} sessions here were copies that are behind; destroyed", copies);
@@ -236,9 +249,9 @@ void Agent::Impl::assign(const chassis::Keys& keys) {
     late_binding.program(*assigned);
     moves.configure(assigned->peers);
     servers->watch(assigned->services);
+    servers_changed();
     checkpoints.allow();
     forget_sessions_of(revoked);
-    send_health();
 }
 
 void Agent::Impl::tell_servers() {
@@ -273,9 +286,26 @@ void Agent::Impl::wrap(const chassis::WrapPoolKey& question) {
     control->send(std::move(message));
 }
 
+void Agent::Impl::find_flows(const chassis::FindFlows& question) {
+    chassis::Envelope answer;
+    *answer.mutable_flows_found() = flow_lookup.look(question, std::chrono::steady_clock::now());
+    control->send(std::move(answer));
+}
+
 void Agent::Impl::send_health() {
     if (!control) return;
-    control->send(health.message(servers->ports(), assigned ? assigned->version : 0, moves.cost()));
+    control->send(health.message(servers->servers(), checks->verdicts(), late_binding,
+                                 assigned ? assigned->version : 0, moves.cost()));
+}
+
+/// Only servers of services that are steered by session are known to speak TLS.
+void Agent::Impl::servers_changed() {
+    std::set<HostPort> listening;
+    for (const auto& [at, server] : servers->servers())
+        if (server.listening && server.address_here && assigned && assigned->held.contains(at))
+            listening.insert(at);
+    checks->watch(listening);
+    send_health();
 }
 
 // --- the clock
@@ -295,6 +325,8 @@ void Agent::Impl::look_after_store() {
 
 void Agent::Impl::tick_second() {
     health.measure(moves.cost().moves);
+    if (late_binding.look(checks->connections(), std::chrono::steady_clock::now()))
+        control->send(announcer.hello());
     if (assigned) send_health();
     renew_certificate();
     if (!pulls) open_pulls();

@@ -21,18 +21,39 @@ namespace {
 
 constexpr size_t kBufferSize = 32768;
 
-/// The INET_DIAG_INFO attribute of a message, copied: an older kernel's is shorter.
-bool read_info(const nlmsghdr& header, tcp_info& info) {
+template <typename Use>
+void each_attribute(const rtattr* attribute, int left, Use use) {
+    for (; RTA_OK(attribute, left); attribute = RTA_NEXT(attribute, left)) use(*attribute);
+}
+
+bool is_mptcp(const rtattr& ulp) {
+    bool found = false;
+    each_attribute(static_cast<const rtattr*>(RTA_DATA(&ulp)), static_cast<int>(RTA_PAYLOAD(&ulp)),
+                   [&](const rtattr& attribute) {
+                       found |= attribute.rta_type == INET_ULP_INFO_NAME && RTA_PAYLOAD(&attribute) >= 5 &&
+                                std::memcmp(RTA_DATA(&attribute), "mptcp", 5) == 0;
+                   });
+    return found;
+}
+
+/// The attributes of a message. `info` is where tcp_info is copied to: an older kernel's is shorter.
+SockDiag::Details read_details(const nlmsghdr& header, tcp_info& info) {
+    SockDiag::Details details;
     const auto* message = static_cast<const inet_diag_msg*>(NLMSG_DATA(&header));
-    auto left = static_cast<int>(header.nlmsg_len - NLMSG_LENGTH(sizeof *message));
-    for (const auto* attribute = reinterpret_cast<const rtattr*>(message + 1); RTA_OK(attribute, left);
-         attribute = RTA_NEXT(attribute, left)) {
-        if (attribute->rta_type != INET_DIAG_INFO) continue;
-        info = {};
-        std::memcpy(&info, RTA_DATA(attribute), std::min<size_t>(RTA_PAYLOAD(attribute), sizeof info));
-        return true;
-    }
-    return false;
+    const auto left = static_cast<int>(header.nlmsg_len - NLMSG_LENGTH(sizeof *message));
+    each_attribute(reinterpret_cast<const rtattr*>(message + 1), left, [&](const rtattr& attribute) {
+        const uint16_t type = attribute.rta_type & NLA_TYPE_MASK;
+        if (type == INET_DIAG_INFO) {
+            info = {};
+            std::memcpy(&info, RTA_DATA(&attribute), std::min<size_t>(RTA_PAYLOAD(&attribute), sizeof info));
+            details.info = &info;
+        } else if (type == INET_DIAG_SKV6ONLY && RTA_PAYLOAD(&attribute) >= 1) {
+            details.v6_only = *static_cast<const uint8_t*>(RTA_DATA(&attribute)) != 0;
+        } else if (type == INET_DIAG_ULP_INFO) {
+            details.mptcp = is_mptcp(attribute);
+        }
+    });
+    return details;
 }
 
 }  // namespace
@@ -63,7 +84,7 @@ Result<SockDiag> SockDiag::open() {
     return SockDiag(fd);
 }
 
-SockDiag::SockDiag(SockDiag&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+SockDiag::SockDiag(SockDiag&& other) noexcept : fd_(std::exchange(other.fd_, -1)), number_(other.number_) {}
 
 SockDiag::~SockDiag() {
     if (fd_ >= 0) close(fd_);
@@ -97,9 +118,51 @@ bool SockDiag::read_answer(const Use& use) const {
             if (header->nlmsg_type == NLMSG_ERROR) return false;
             if (header->nlmsg_len < NLMSG_LENGTH(sizeof(inet_diag_msg))) return false;
             tcp_info info;
-            const bool has_info = read_info(*header, info);
-            use(*static_cast<const inet_diag_msg*>(NLMSG_DATA(header)), has_info ? &info : nullptr);
+            use(*static_cast<const inet_diag_msg*>(NLMSG_DATA(header)), read_details(*header, info));
         }
+    }
+}
+
+SockDiag::Presence SockDiag::find(const HostPort& local, const HostPort& peer) {
+    if (local.address.family != peer.address.family) return Presence::unknown;
+    struct {
+        nlmsghdr header;
+        inet_diag_req_v2 request;
+    } message{};
+    message.header.nlmsg_len = sizeof message;
+    message.header.nlmsg_type = SOCK_DIAG_BY_FAMILY;
+    message.header.nlmsg_flags = NLM_F_REQUEST;
+    message.header.nlmsg_seq = ++number_;
+    message.request.sdiag_family = local.address.family;
+    message.request.sdiag_protocol = IPPROTO_TCP;
+    message.request.idiag_states = ~0U;
+    inet_diag_sockid& id = message.request.id;
+    id.idiag_sport = htons(local.port);
+    id.idiag_dport = htons(peer.port);
+    std::memcpy(id.idiag_src, local.address.bytes.data(), local.address.size());
+    std::memcpy(id.idiag_dst, peer.address.bytes.data(), peer.address.size());
+    id.idiag_cookie[0] = id.idiag_cookie[1] = INET_DIAG_NOCOOKIE;
+    if (send(fd_, &message, sizeof message, 0) != sizeof message) return Presence::unknown;
+    return read_found(number_);
+}
+
+/// The kernel answers while it is asked: this never waits. What is left of an older question is passed over.
+SockDiag::Presence SockDiag::read_found(uint32_t number) const {
+    constexpr uint8_t kTimeWait = 6, kListens = 10;  // net/tcp_states.h
+    alignas(nlmsghdr) std::array<char, kBufferSize> buffer;
+    for (;;) {
+        const ssize_t got = recv(fd_, buffer.data(), buffer.size(), 0);
+        if (got <= 0) return Presence::unknown;
+        const auto* header = reinterpret_cast<const nlmsghdr*>(buffer.data());
+        if (!NLMSG_OK(header, static_cast<uint32_t>(got)) || header->nlmsg_seq != number) continue;
+        if (header->nlmsg_type == NLMSG_ERROR && header->nlmsg_len >= NLMSG_LENGTH(sizeof(nlmsgerr))) {
+            const int error = static_cast<const nlmsgerr*>(NLMSG_DATA(header))->error;
+            return error == -ENOENT ? Presence::absent : Presence::unknown;
+        }
+        if (header->nlmsg_len < NLMSG_LENGTH(sizeof(inet_diag_msg))) return Presence::unknown;
+        const uint8_t state = static_cast<const inet_diag_msg*>(NLMSG_DATA(header))->idiag_state;
+        if (state == kListens) return Presence::absent;
+        return state == kTimeWait ? Presence::time_wait : Presence::present;
     }
 }
 

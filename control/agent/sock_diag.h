@@ -24,8 +24,16 @@ class SockDiag {
     SockDiag& operator=(SockDiag&&) = delete;
     ~SockDiag();
 
-    /// `info` is null where it was not asked for.
-    using Use = std::function<void(const inet_diag_msg&, const tcp_info* info)>;
+    enum class Presence : uint8_t { absent, present, time_wait, unknown };
+    /// One connection, looked up exactly: a few microseconds, however many there are. A listener is none.
+    Presence find(const HostPort& local, const HostPort& peer);
+
+    struct Details {
+        const tcp_info* info = nullptr;  // where it was asked for
+        bool v6_only = false;            // of a listener: no IPv4
+        bool mptcp = false;              // it is MPTCP's (RFC 8684); only root is told
+    };
+    using Use = std::function<void(const inet_diag_msg&, const Details&)>;
     /// Every TCP socket in one of the states. False: the dump broke off.
     bool dump(uint32_t states, bool with_info, const Use& use);
 
@@ -33,7 +41,9 @@ class SockDiag {
     explicit SockDiag(int fd) : fd_(fd) {}
     bool ask(uint8_t family, uint32_t states, bool with_info) const;
     bool read_answer(const Use& use) const;
+    Presence read_found(uint32_t number) const;
     int fd_;
+    uint32_t number_ = 0;  // of the last look-up
 };
 
 /// A netlink socket for sock_diag; with `groups` it gets their events. -1 with errno.

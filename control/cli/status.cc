@@ -57,6 +57,9 @@ void show_status(const json& status) {
     fmt::print("blades     {} up, {} overloaded, {} draining, {} down; {} agent(s) connected\n",
                blades["up"].get<int>(), blades["overloaded"].get<int>(), blades["draining"].get<int>(),
                blades["down"].get<int>(), status["agents"].get<int>());
+    for (const json& left : status["left"])
+        fmt::print("left       blade {} ({}): {}\n", left["id"].get<int>(), left["name"].get<std::string>(),
+                   left["gone"].get<bool>() ? "gone" : "configured no more; the flows that it has live on");
     fmt::print("sessions   {} away from their home\n", status["moved_sessions"].get<uint64_t>());
     for (const auto& [kind, repository] : status["repositories"].items())
         fmt::print("repository {}: {}, {} change(s) lost\n", kind,

@@ -34,22 +34,24 @@ void wait(Packet& packet, AskedFlows::Asked& asked, Context& context) {
 
 }  // namespace
 
-bool ask_for(Packet& packet, Context& context) {
+Whose ask_for(Packet& packet, Context& context) {
     AskedFlows& flows = context.asked_flows;
     if (AskedFlows::Asked* asked = flows.find(packet.hash, context.clock.us); asked != nullptr) {
-        if (asked->state == State::nobody) return false;
+        if (asked->state == State::found) return Whose::known;
+        if (asked->state != State::waiting)
+            return asked->state == State::nobody ? Whose::nobodys : Whose::unknown;
         wait(packet, *asked, context);
-        return true;
+        return Whose::waits;
     }
-    if (!may_ask(packet, context)) return false;
+    if (!may_ask(packet, context)) return Whose::unknown;
     AskedFlows::Asked* asked = flows.open(packet.hash, packet.h.seq, context.clock.us);
-    if (asked == nullptr) return false;
+    if (asked == nullptr) return Whose::unknown;
     if (!put(packet, *asked, context)) {
         flows.close(*asked, State::free, context.clock.us);
-        return false;
+        return Whose::unknown;
     }
     wait(packet, *asked, context);
-    return true;
+    return Whose::waits;
 }
 
 std::span<rte_mbuf* const> flow_answered(const FlowAnswer& answer, Context& context) {
@@ -61,13 +63,13 @@ std::span<rte_mbuf* const> flow_answered(const FlowAnswer& answer, Context& cont
         flow->client_done = flow->blade_done = answer.time_wait;
         context.stats.flows_found.add();
     }
-    return flows.close(*asked, answer.blade != 0 ? State::free : State::nobody, context.clock.us);
+    return flows.close(*asked, answer.blade != 0 ? State::found : State::nobody, context.clock.us);
 }
 
 std::span<rte_mbuf* const> flow_unanswered(Context& context) {
     AskedFlows::Asked* asked = context.asked_flows.late(context.clock.us);
     if (asked == nullptr) return {};
-    return context.asked_flows.close(*asked, State::nobody, context.clock.us);
+    return context.asked_flows.close(*asked, State::unanswered, context.clock.us);
 }
 
 }  // namespace keyrail::bind

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Stage `bind`, a packet in the middle of a connection that nobody here knows: after a restart that lost the
-// flow table, when another dispatcher had it, or when it was idle for too long. Its blade is asked for.
+// Stage `bind`: whose is this connection? Asked where nobody here knows it (after a restart that lost the
+// flow table, when another dispatcher had it, when it was idle for too long), and where it is not certain
+// that its blade has got it.
 #pragma once
 
 #include "dataplane/core/burst.h"
@@ -8,9 +9,14 @@
 
 namespace keyrail::bind {
 
-/// True: it waits (or is one too many of those that do), and its blade is being asked for. False: nobody can
-/// be asked, was found, or too many were asked for; guess.
-bool ask_for(Packet& packet, Context& context);
+enum class Whose : uint8_t {
+    waits,    // the packet waits (or is one too many of those that do) while the agents are asked
+    known,    // they were: the flow table has the answer
+    nobodys,  // they were: no blade has it
+    unknown,  // nobody can be asked, or has answered in time, or too many were asked for
+};
+/// The caller has looked into the flow table. What waits is the mechanism's; everything else the caller's.
+Whose ask_for(Packet& packet, Context& context);
 
 /// The answer. The packets that waited, to be looked at again; valid until the next call of anything here.
 std::span<rte_mbuf* const> flow_answered(const FlowAnswer& answer, Context& context);

@@ -22,7 +22,7 @@ void by_tuple(Packet& packet, const Context& context, Reason reason) {
 
 /// In the middle of a connection that nobody here knows: its blade is asked for, else Maglev guesses.
 void midstream(Packet& packet, Context& context, Reason reason) {
-    if (!ask_for(packet, context)) by_tuple(packet, context, reason);
+    if (ask_for(packet, context) != Whose::waits) by_tuple(packet, context, reason);
 }
 
 [[gnu::always_inline]] inline Flow* flow_of(const Packet& packet, Context& context) {
@@ -30,10 +30,11 @@ void midstream(Packet& packet, Context& context, Reason reason) {
                               [&] { return context.service(packet.service).idle_ticks; });
 }
 
-/// The flow, if its blade can still have it. A flow of a dead blade is bound anew, as if it were unknown.
+/// The flow, if its blade can still have it: whether that takes anything new does not matter. A flow of a
+/// blade that is gone is bound anew, as if it were unknown.
 [[gnu::always_inline]] inline Flow* live_flow(const Packet& packet, Context& context) {
     Flow* flow = flow_of(packet, context);
-    if (flow == nullptr || context.snapshot->blades[flow->blade].state <= BladeState::down) return nullptr;
+    if (flow == nullptr || !context.snapshot->blades[flow->blade].flows_live) return nullptr;
     flow->seen(context.clock.ticks, packet.h.seq);
     return flow;
 }
@@ -69,8 +70,7 @@ void by_syn(Packet& packet, Context& context, Reason reason) {
         return refuse(packet, service.refuse, Reason::drop_no_blade, context);
     if (!is_syn(packet.h)) {
         const uint16_t blade = context.recent_syns.blade(packet.hash, context.clock.s);
-        if (blade != 0 && context.snapshot->blades[blade].state > BladeState::down)
-            return packet.forward_to(blade, reason);
+        if (blade != 0 && context.snapshot->blades[blade].flows_live) return packet.forward_to(blade, reason);
         return midstream(packet, context, reason);
     }
     by_tuple(packet, context, reason);
@@ -136,16 +136,18 @@ bool of_new_connection(Burst& burst, Packet& packet, const Stray& stray, Context
 /// A client that uses the port of a connection that is over: its SYN is answered as any other's, and the
 /// connection follows the key. Where the key leads to the blade that has the old one in TIME_WAIT, the accept
 /// program lets the new one take its place. The entry stays until the cookie comes back: a SYN proves
-/// nothing. With early binding it goes to the blade that had the old one, unless that gets nothing new of
-/// this service: it is draining, or has left the service's pools.
+/// nothing. So it is where that blade takes nothing new of this service: it has left the service's pools, or
+/// no server listens there any more, and its kernel would reset the new connection. With early binding it goes
+/// to the blade that had the old one, unless that takes nothing new, or little.
 void syn_of_known(Packet& packet, const Stray& stray, Flow& flow, Context& context) {
     const bool late = stray.service->by_session && stray.service->late;
     const bool member = stray.service->has_member(flow.blade);
-    if (!flow.client_done && (member || !late)) return reopen(packet, flow, context);
-    flow.client_done = true;  // what comes next is looked at: it may be the new connection's
+    const Intake intake = context.snapshot->blades[flow.blade].intake;
+    const bool takes_new = member && intake != Intake::none;
+    if (!flow.client_done && (takes_new || !late)) return reopen(packet, flow, context);
+    if (!member) flow.client_done = true;  // what comes next is looked at: it may be the new connection's
     if (late) return answer(packet, stray, context);
-    if (member && context.snapshot->blades[flow.blade].state != BladeState::draining)
-        return reopen(packet, flow, context);
+    if (member && intake > Intake::draining) return reopen(packet, flow, context);
     context.flows.erase(packet.hash);
     by_syn(packet, context, stray.service->by_session ? Reason::bind_early : Reason::steer_tuple);
 }
@@ -157,9 +159,27 @@ void hello_of_bound(Burst& burst, Packet& packet, const Flow& flow, Context& con
     if (!follows_pending(burst, packet)) first_data(burst, packet, flow.blade, context);
 }
 
+void unknown_flow(Burst& burst, Packet& packet, const Stray& stray, Context& context);
+
+/// The first data of a connection whose blade takes nothing new, with its cookie. True: dealt with. A blade
+/// that has accepted it has it for good; one whose server had stopped listening by then has dropped it, and
+/// it comes again for ever (accept.bpf.c, KR_ACCEPT_NO_LISTENER). Only the blade knows which. With another
+/// initial sequence number it is another connection, from a port that is used again.
+bool begins_anew(Burst& burst, Packet& packet, const Stray& stray, const Flow& flow, Context& context) {
+    if (context.snapshot->blades[flow.blade].takes_new() || packet.h.bare_ack()) return false;
+    if ((packet.h.flags & kRst) || !acknowledges(packet, stray, context)) return false;
+    const Whose whose = flow.passed(packet.h.seq) ? ask_for(packet, context) : Whose::nobodys;
+    if (whose == Whose::waits) return true;
+    if (whose != Whose::nobodys) return false;
+    context.flows.erase(packet.hash);
+    unknown_flow(burst, packet, stray, context);
+    return true;
+}
+
 void known_flow(Burst& burst, Packet& packet, const Stray& stray, Flow& flow, Context& context) {
     if (is_syn(packet.h)) return syn_of_known(packet, stray, flow, context);
     const bool late = stray.service->by_session && stray.service->late;
+    if (late && begins_anew(burst, packet, stray, flow, context)) return;
     const bool over = flow.ended() || (flow.client_done && !flow.passed(packet.h.seq));
     if (over && late && of_new_connection(burst, packet, stray, context)) return;
     if (packet.h.flags & (kFin | kRst)) flow.client_says(packet.h.flags, context.clock.ticks, packet.h.seq);
@@ -214,13 +234,20 @@ void icmp_error(Packet& packet, Context& context) {
 
 enum class Known : uint8_t { forwarded, flowless, unclear };
 
+/// begins_anew() has to look at it.
+[[gnu::always_inline]] inline bool may_begin(const Packet& packet, const Flow& flow, const Context& context) {
+    if (context.snapshot->blades[flow.blade].takes_new()) [[likely]]
+        return false;
+    return !packet.h.bare_ack();
+}
+
 /// An established flow needs no more than its blade: nearly all packets end here, a connection's last ones,
 /// too. The table is looked at before anything of this burst changes it, which no client can tell.
 [[gnu::always_inline]] inline Known known(Packet& packet, Context& context) {
     if (packet.h.layout != Layout::tcp || (packet.h.flags & kSyn)) return Known::unclear;
     Flow* flow = live_flow(packet, context);
     if (flow == nullptr) return Known::flowless;
-    if (flow->needs_a_look()) return Known::unclear;
+    if (flow->needs_a_look() || may_begin(packet, *flow, context)) return Known::unclear;
     if (packet.h.flags & (kFin | kRst)) [[unlikely]]
         flow->client_says(packet.h.flags, context.clock.ticks, packet.h.seq);
     packet.forward_to(flow->blade, Reason::flow);

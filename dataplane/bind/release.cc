@@ -35,8 +35,9 @@ uint32_t open(const Packet& packet, Seq first_seq, Context& context) {
 
 /// May the connection go there, by the tables of now?
 bool may_go_to(uint16_t blade, const Hold& hold, const Context& context) {
-    if (context.snapshot->blades[blade].state <= BladeState::down) return false;
-    if (hold.bound != 0) return blade == hold.bound;
+    const BladeEntry& entry = context.snapshot->blades[blade];
+    if (hold.bound != 0) return blade == hold.bound && entry.flows_live;
+    if (!entry.takes_new()) return false;
     const uint16_t service = context.service_at(hold.tuple);
     return service != kNoService && context.service(service).has_member(blade);
 }

@@ -59,7 +59,7 @@ Result<void> add_ticket_keys(const link::Snapshot& message, Snapshot& snapshot) 
     for (const auto& key : message.ticket_keys()) {
         if (key.name().size() != kTicketKeyNameSize)
             return fail("ticket key: its name has {} bytes, not {}", key.name().size(), kTicketKeyNameSize);
-        if (key.blade() > kBladeIdMax || snapshot.blades[key.blade()].state == BladeState::unknown)
+        if (key.blade() > kBladeIdMax || !snapshot.blades[key.blade()].known)
             return fail("ticket key: there is no blade {}", key.blade());
         TicketKey& added = snapshot.ticket_keys.emplace_back();
         std::ranges::copy(key.name(), reinterpret_cast<char*>(added.name.data()));
@@ -71,16 +71,16 @@ Result<void> add_ticket_keys(const link::Snapshot& message, Snapshot& snapshot) 
     return {};
 }
 
-BladeState to_state(link::BladeState state) {
-    switch (state) {
-        case link::BLADE_UP:
-            return BladeState::up;
-        case link::BLADE_DRAINING:
-            return BladeState::draining;
-        case link::BLADE_OVERLOADED:
-            return BladeState::overloaded;
+Intake to_intake(link::Intake intake) {
+    switch (intake) {
+        case link::INTAKE_OPEN:
+            return Intake::open;
+        case link::INTAKE_DRAINING:
+            return Intake::draining;
+        case link::INTAKE_OVERLOADED:
+            return Intake::overloaded;
         default:
-            return BladeState::down;
+            return Intake::none;
     }
 }
 
@@ -89,22 +89,24 @@ Result<void> add_blades(const link::Snapshot& message, Snapshot& snapshot) {
         if (blade.id() < kBladeIdMin || blade.id() > kBladeIdMax)
             return fail("blade id {} is not in {}..{}", blade.id(), kBladeIdMin, kBladeIdMax);
         BladeEntry& entry = snapshot.blades[blade.id()];
-        if (entry.state != BladeState::unknown) return fail("blade id {} is there twice", blade.id());
+        if (entry.known) return fail("blade id {} is there twice", blade.id());
         if (const auto address = to_address(blade.address(), blade.name()); !address)
             return tl::make_unexpected(address.error());
-        entry.state = to_state(blade.state());
+        entry.known = true;
+        entry.flows_live = !blade.gone();
+        entry.intake = blade.gone() ? Intake::none : to_intake(blade.intake());
         entry.load = static_cast<uint16_t>(std::min<uint32_t>(blade.load(), UINT16_MAX));
         snapshot.blade_addresses[blade.id()].assign(blade.address().begin(), blade.address().end());
     }
     return {};
 }
 
-/// New clients go to the blades that are up; others serve only where nothing else is left.
+/// New clients go to the blades that are open; others serve only where nothing else is left.
 Maglev make_ring(const std::vector<uint16_t>& blades, const Snapshot& snapshot) {
-    for (const BladeState state : {BladeState::up, BladeState::overloaded, BladeState::draining}) {
+    for (const Intake intake : {Intake::open, Intake::overloaded, Intake::draining}) {
         std::vector<uint16_t> eligible;
         for (const uint16_t id : blades)
-            if (snapshot.blades[id].state == state) eligible.push_back(id);
+            if (snapshot.blades[id].intake == intake) eligible.push_back(id);
         if (!eligible.empty()) return Maglev(eligible);
     }
     return {};
@@ -115,7 +117,7 @@ Result<uint16_t> pool_of(const google::protobuf::RepeatedField<uint32_t>& ids, S
                          std::string_view service) {
     std::vector<uint16_t> blades;
     for (const uint32_t id : ids) {
-        if (id > kBladeIdMax || snapshot.blades[id].state == BladeState::unknown)
+        if (id > kBladeIdMax || !snapshot.blades[id].known)
             return fail("service {}: there is no blade {}", service, id);
         blades.push_back(static_cast<uint16_t>(id));
     }

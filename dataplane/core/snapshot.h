@@ -30,18 +30,24 @@ namespace link {
 class Snapshot;
 }
 
-/// From the last to the first that a client is given to.
-enum class BladeState : uint8_t { unknown, down, draining, overloaded, up };
+/// Which new sessions a blade takes; from the last to the first that a client is given to.
+enum class Intake : uint8_t { none, draining, overloaded, open };
 
+/// All zero: there is no such blade.
 struct BladeEntry {
-    BladeState state = BladeState::unknown;
     uint16_t load = 0;
+    Intake intake = Intake::none;
+    bool known : 1 = false;
+    bool flows_live : 1 = false;  // it is not proven dead: what it has stays with it, whatever it takes
+
+    [[nodiscard]] bool takes_new() const { return intake != Intake::none; }
 };
+static_assert(sizeof(BladeEntry) == 4);
 
 /// The blades that have some content, once for all services and routes with the same ones.
 struct Pool {
     std::vector<uint16_t> blades;  // ascending
-    Maglev ring;                   // over those in the best state: up, else overloaded, else draining
+    Maglev ring;                   // over those with the best intake: open, else overloaded, else draining
 };
 
 /// What a client gets that nobody can serve.

@@ -19,10 +19,10 @@ class AskedFlows {
     static constexpr uint32_t kFlows = 512;
     static constexpr uint8_t kPackets = 8;
     /// As long as a question may take: less than a client's first retransmission (RFC 6298 section 2.4: 200
-    /// ms in practice). After that nobody has it, for so long that the guess is stood by.
-    static constexpr uint64_t kWaitUs = 150'000, kNobodyUs = 2'000'000;
+    /// ms in practice). What came of it is stood by for so long.
+    static constexpr uint64_t kWaitUs = 150'000, kStandsUs = 2'000'000;
 
-    enum class State : uint8_t { free, waiting, nobody };
+    enum class State : uint8_t { free, waiting, found, nobody, unanswered };
     struct Asked {
         uint64_t hash = 0;  // of the flow
         uint64_t until_us = 0;
@@ -44,8 +44,8 @@ class AskedFlows {
     /// A place for a question; nullptr: there is none.
     Asked* open(uint64_t hash, Seq seq, uint64_t now_us) {
         for (Asked& asked : set_of(hash)) {
-            if (asked.state == State::waiting || (asked.state == State::nobody && !over(asked, now_us)))
-                continue;
+            const bool stands = asked.state == State::nobody || asked.state == State::unanswered;
+            if (asked.state == State::waiting || (stands && !over(asked, now_us))) continue;
             asked = {.hash = hash,
                      .until_us = now_us + kWaitUs,
                      .generation = (asked.generation + 1) & 0xffffff,
@@ -63,10 +63,10 @@ class AskedFlows {
         held_++;
         return true;
     }
-    /// The question is over; the packets are the caller's. `state`: nobody, or free.
+    /// The question is over; the packets are the caller's. `state`: what came of it; free: nothing is known.
     std::span<rte_mbuf* const> close(Asked& asked, State state, uint64_t now_us) {
         asked.state = state;
-        asked.until_us = now_us + kNobodyUs;
+        asked.until_us = now_us + kStandsUs;
         waiting_--;
         held_ -= asked.packets;
         const auto packets = asked.waiting();

@@ -37,7 +37,7 @@ void report_port(const Port& port, link::PortStats& into) {
 void report_blades(std::span<const WorkerStats* const> workers, const Snapshot& snapshot,
                    const Shared& shared, link::Stats& into) {
     for (uint16_t id = kBladeIdMin; id <= kBladeIdMax; ++id) {
-        if (snapshot.blades[id].state == BladeState::unknown) continue;
+        if (!snapshot.blades[id].known) continue;
         auto& blade = *into.add_blades();
         uint64_t flows = 0;
         for (const WorkerStats* stats : workers) flows += stats->blade_flows[id].get();

@@ -49,25 +49,25 @@ uint16_t choose(const Question& q) {
     const auto& [hello, snapshot, holder, control_up] = q;
     if (hello.bound != 0) return hello.bound;
     const uint16_t has_keys = holder.blade != 0 ? holder.blade : hello.opener;
-    const BladeState state =
-        in_pool(q.pool(), has_keys) ? snapshot.blades[has_keys].state : BladeState::unknown;
-    if (state == BladeState::up) return has_keys;
+    const Intake intake = in_pool(q.pool(), has_keys) ? snapshot.blades[has_keys].intake : Intake::none;
+    if (intake == Intake::open) return has_keys;
     const Maglev& ring = q.pool().ring;
     if (ring.empty()) return 0;
     // By the name, not the connection: a client that opens six connections at once gets one move, to one
     // blade.
     const uint64_t hash = holder.blade != 0 ? name_hash(hello.names[holder.name]) : hello.hash;
     const uint16_t other = pick(ring, hash, snapshot);
-    if (state >= snapshot.blades[other].state) return has_keys;  // nobody is better off
+    if (intake >= snapshot.blades[other].intake) return has_keys;  // nobody is better off
     // A full handshake elsewhere would cost the chassis more than a resumption on a blade that is full.
-    if (state == BladeState::overloaded && (holder.blade == 0 || immovable(q))) return has_keys;
+    if (intake == Intake::overloaded && (holder.blade == 0 || immovable(q))) return has_keys;
     return other;
 }
 
-/// The client goes to another blade than its session's holder.
+/// The client goes to another blade than its session's holder. One whose server has stopped can still hand
+/// the session over, its agent has the store: only from one that is gone nothing comes.
 Decision away_from_holder(const Question& q, uint16_t blade) {
-    const bool holder_down = q.snapshot.blades[q.holder.blade].state <= BladeState::down;
-    if (holder_down && !q.service().repository) return {blade, Reason::steer_holder_down};
+    const bool holder_lives = q.snapshot.blades[q.holder.blade].flows_live;
+    if (!holder_lives && !q.service().repository) return {blade, Reason::steer_holder_down};
     if (const auto why = immovable(q)) return {blade, *why};
     return {blade, Reason::steer_hold_full, true};
 }

@@ -122,12 +122,13 @@ link::Snapshot snapshot_of(const Scene& scene) {
     const Address v4 = address(kVip4), v6 = address(kVip6);
     service->add_addresses(std::string(v4.begin() + 12, v4.end()));
     service->add_addresses(std::string(v6.begin(), v6.end()));
-    const auto add = [&](uint16_t id, link::BladeState state) {
+    const auto add = [&](uint16_t id, link::Intake intake, bool gone = false) {
         auto* blade = m.add_blades();
         blade->set_id(id);
         blade->set_address(
             std::string({10, static_cast<char>(77 + (id >> 8)), 0, static_cast<char>(10 + id)}));
-        blade->set_state(state);
+        blade->set_intake(intake);
+        blade->set_gone(gone);
         if (scene.pool.empty()) service->add_blade_ids(id);
     };
     for (uint32_t i = 0; i < scene.other_services; i++) {
@@ -144,10 +145,11 @@ link::Snapshot snapshot_of(const Scene& scene) {
         key->set_name(std::string(kTicketKeyNameSize, static_cast<char>(byte)));
         key->set_blade(blade);
     }
-    for (const uint16_t id : scene.up) add(id, link::BLADE_UP);
-    for (const uint16_t id : scene.draining) add(id, link::BLADE_DRAINING);
-    for (const uint16_t id : scene.down) add(id, link::BLADE_DOWN);
-    for (const uint16_t id : scene.overloaded) add(id, link::BLADE_OVERLOADED);
+    for (const uint16_t id : scene.up) add(id, link::INTAKE_OPEN);
+    for (const uint16_t id : scene.draining) add(id, link::INTAKE_DRAINING);
+    for (const uint16_t id : scene.down) add(id, link::INTAKE_NONE, true);
+    for (const uint16_t id : scene.closed) add(id, link::INTAKE_NONE);
+    for (const uint16_t id : scene.overloaded) add(id, link::INTAKE_OVERLOADED);
     return m;
 }
 

@@ -26,23 +26,26 @@ constexpr size_t kEarlyVips = 2;  // the last ones: services there bind early
 /// One random configuration: who serves each VIP, and in what state the blades are.
 struct Configuration {
     std::map<std::string, std::vector<std::set<uint16_t>>> pools;  // by VIP, of its service
-    std::map<uint16_t, link::BladeState> blades;
+    std::map<uint16_t, link::Blade> blades;
     link::Snapshot message;
 
     [[nodiscard]] bool lives(uint16_t blade) const {
         const auto at = blades.find(blade);
-        return at != blades.end() && at->second != link::BLADE_DOWN;
+        return at != blades.end() && !at->second.gone();
+    }
+    [[nodiscard]] bool takes_new(uint16_t blade) const {
+        return lives(blade) && blades.at(blade).intake() != link::INTAKE_NONE;
     }
     [[nodiscard]] bool serves(const std::string& vip, uint16_t blade) const {
         const auto at = pools.find(vip);
-        return at != pools.end() && lives(blade) &&
+        return at != pools.end() && takes_new(blade) &&
                std::ranges::any_of(at->second, [&](const auto& pool) { return pool.contains(blade); });
     }
     /// Whatever a client asks for, some blade has it.
     [[nodiscard]] bool served(const std::string& vip) const {
         const auto at = pools.find(vip);
         return at != pools.end() && std::ranges::all_of(at->second, [&](const auto& pool) {
-                   return std::ranges::any_of(pool, [&](uint16_t blade) { return lives(blade); });
+                   return std::ranges::any_of(pool, [&](uint16_t blade) { return takes_new(blade); });
                });
     }
     static constexpr std::array<uint16_t, kBlades> kBladeIds = {1, 2, 3, 4, 5, 6, 7, 8};
@@ -76,14 +79,15 @@ class Drawing {
 
   private:
     void add_blade(uint16_t id, Configuration& drawn) {
-        constexpr std::array kStates = {link::BLADE_UP,  link::BLADE_UP,       link::BLADE_UP,
-                                        link::BLADE_UP,  link::BLADE_DRAINING, link::BLADE_OVERLOADED,
-                                        link::BLADE_DOWN};
+        constexpr std::array kStates = {link::INTAKE_OPEN, link::INTAKE_OPEN,     link::INTAKE_OPEN,
+                                        link::INTAKE_OPEN, link::INTAKE_DRAINING, link::INTAKE_OVERLOADED,
+                                        link::INTAKE_NONE};
         link::Blade& blade = *drawn.message.add_blades();
         blade.set_id(id);
         blade.set_address(std::string({10, 77, 0, static_cast<char>(10 + id)}));
-        blade.set_state(kStates[below(kStates.size())]);
-        drawn.blades[id] = blade.state();
+        blade.set_intake(kStates[below(kStates.size())]);
+        blade.set_gone(blade.intake() == link::INTAKE_NONE && one_in(2));
+        drawn.blades[id] = blade;
     }
     void draw_pool(google::protobuf::RepeatedField<uint32_t>& ids, const std::vector<uint16_t>& there,
                    std::vector<std::set<uint16_t>>& pools) {
@@ -121,7 +125,7 @@ struct Connection {
     Client client;
     std::vector<uint8_t> hello;
     size_t sent = 0, arrived = 0;
-    uint16_t blade = 0;        // that has it; 0: none yet, or that is down
+    uint16_t blade = 0;        // that has it; 0: none yet, or that is gone
     std::set<uint16_t> had;    // that ever got a segment of it: a flow lives on when its blade comes back
     bool lost = false;         // bound early, and its blade died: no other blade knows it
     bool interrupted = false;  // its service or its blade was gone for a while: TCP has to repeat something

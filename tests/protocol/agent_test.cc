@@ -793,6 +793,24 @@ TEST_F(AgentTest, AnswersQueries) {
     EXPECT_FALSE(replies[1].query_reply().held());
 }
 
+TEST_F(AgentTest, SaysWhichFlowsItsKernelHas) {
+    start(1);
+    ready({1});
+    Envelope question;
+    auto& flow = *question.mutable_find_flows()->add_flows();
+    flow.set_id(77);
+    flow.set_client(std::string({127, 0, 0, 1}));
+    flow.set_client_port(control_port);  // somebody listens there, and that is no connection
+    flow.set_address(std::string({127, 0, 0, 1}));
+    flow.set_port(control_port);
+    ASSERT_TRUE(control->channels[1]->send(question));
+    ASSERT_TRUE(run_until(io, [&] { return !control->of(1, Envelope::kFlowsFound).empty(); }));
+    const auto found = control->of(1, Envelope::kFlowsFound)[0].flows_found();
+    ASSERT_EQ(found.answers_size(), 1);
+    EXPECT_EQ(found.answers(0).id(), 77U);
+    EXPECT_EQ(found.answers(0).presence(), chassis::FlowsFound::ABSENT);
+}
+
 TEST_F(AgentTest, SaysAtOnceWhenAServerComesAndGoes) {
     start(1);
     ready({1});

@@ -78,7 +78,7 @@ TEST_F(KeyraildEnrolment, AMachineBecomesABlade) {
     agents[7] = std::make_unique<FakeAgent>(io, tls, port);
     ASSERT_TRUE(until([&] { return !agents[7]->of(Envelope::kKeys).empty(); }));
     agents[7]->health(true);
-    ASSERT_TRUE(until([&] { return dataplane->state(7) == link::BLADE_UP; }));
+    ASSERT_TRUE(until([&] { return dataplane->intake(7) == link::INTAKE_OPEN; }));
     EXPECT_THAT(dataplane->snapshot()->services(0).blade_ids(), ElementsAre(1, 2, 7));
     ASSERT_TRUE(until([&] { return agents[1]->of(Envelope::kKeys).back().keys().peers_size() == 2; }));
     const auto peer = agents[1]->of(Envelope::kKeys).back().keys().peers(1);

@@ -50,8 +50,8 @@ TEST_F(Keyraild, WaitsForThoseWhoAreMissingThenPublishes) {
     // Nor does it take from the dataplane what it knows of moved sessions, as long as agents are missing.
     EXPECT_TRUE(dataplane->of(ToDataplane::kMovedEntries).empty());
     ASSERT_TRUE(until([&] { return dataplane->snapshot() != nullptr; }));
-    EXPECT_EQ(dataplane->state(1), link::BLADE_UP);
-    EXPECT_EQ(dataplane->state(2), link::BLADE_DOWN);
+    EXPECT_EQ(dataplane->intake(1), link::INTAKE_OPEN);
+    EXPECT_EQ(dataplane->intake(2), link::INTAKE_NONE);
 }
 
 TEST_F(Keyraild, ADataplaneThatRestartsGetsEverythingAgain) {
@@ -82,17 +82,18 @@ TEST_F(Keyraild, GarbageFromTheDataplaneMakesANewLink) {
 TEST_F(Keyraild, AServerThatDies) {
     start_whole();
     agents[1]->health(false);
-    ASSERT_TRUE(until([&] { return dataplane->state(1) == link::BLADE_DOWN; }, 500));
-    EXPECT_EQ(dataplane->state(2), link::BLADE_UP);
+    ASSERT_TRUE(until([&] { return dataplane->intake(1) == link::INTAKE_NONE; }, 500));
+    EXPECT_FALSE(dataplane->gone(1)) << "it may finish what it has";
+    EXPECT_EQ(dataplane->intake(2), link::INTAKE_OPEN);
     agents[1]->health(true);
-    ASSERT_TRUE(until([&] { return dataplane->state(1) == link::BLADE_UP; }, 500));
+    ASSERT_TRUE(until([&] { return dataplane->intake(1) == link::INTAKE_OPEN; }, 500));
 }
 
 TEST_F(Keyraild, AnAgentThatDiesIsNotABladeThatDies) {
     start_whole();
     agents.erase(1);
     ASSERT_TRUE(until([&] { return keyrail({"blade", "list"}).json[0]["agent"]["connected"] == false; }));
-    EXPECT_FALSE(until([&] { return dataplane->state(1) != link::BLADE_UP; }, 2500));
+    EXPECT_FALSE(until([&] { return dataplane->intake(1) != link::INTAKE_OPEN; }, 2500));
     connect_agent(1);
     EXPECT_EQ(keyrail({"blade", "list"}).json[0]["agent"]["connected"], true);
 }
@@ -104,18 +105,96 @@ class KeyraildFar : public KeyraildBench {
     }
 };
 
-TEST_F(KeyraildFar, ABladeThatDoesNotAnswerIsDown) {
+TEST_F(KeyraildFar, ABladeThatDoesNotAnswerTakesNothingNewThenIsGone) {
     // agent_host() is virtual: the configuration of the base's constructor has the base's addresses
     write_config(good_config());
     start_whole();
     const auto begin = std::chrono::steady_clock::now();
     agents.erase(2);
-    ASSERT_TRUE(until([&] { return dataplane->state(2) == link::BLADE_DOWN; }, 2500));
+    ASSERT_TRUE(until([&] { return dataplane->intake(2) == link::INTAKE_NONE; }, 2500));
     EXPECT_GT(std::chrono::steady_clock::now() - begin, std::chrono::milliseconds(700));
-    EXPECT_EQ(dataplane->state(1), link::BLADE_UP);
+    EXPECT_FALSE(dataplane->gone(2)) << "a moment may pass";
+    EXPECT_EQ(dataplane->intake(1), link::INTAKE_OPEN);
+    ASSERT_TRUE(until([&] { return dataplane->gone(2); }, 4500));
+    EXPECT_GT(std::chrono::steady_clock::now() - begin, std::chrono::milliseconds(2500));
+    EXPECT_FALSE(dataplane->gone(1));
+    EXPECT_EQ(keyrail({"blade", "list"}).json[1]["gone"], true);
     connect_agent(2);
     agents[2]->health(true);
-    EXPECT_TRUE(until([&] { return dataplane->state(2) == link::BLADE_UP; }));
+    EXPECT_TRUE(until([&] { return dataplane->intake(2) == link::INTAKE_OPEN; }));
+}
+
+// --- whose is a connection?
+
+class KeyraildFlows : public Keyraild {
+  protected:
+    void ask(uint64_t id) {
+        link::FromDataplane message;
+        auto& flow = *message.mutable_flow_ask();
+        flow.set_ask_id(id);
+        flow.set_service("www");
+        flow.set_client(std::string(4, 'c'));
+        flow.set_client_port(4000);
+        flow.set_address(std::string(4, 'v'));
+        flow.set_port(443);
+        flow.set_budget_us(150'000);
+        dataplane->send(message);
+    }
+    /// The latest question that this agent got, answered.
+    void say(uint16_t blade, chassis::FlowsFound::Presence presence) {
+        ASSERT_TRUE(until([&] { return !agents[blade]->of(Envelope::kFindFlows).empty(); }));
+        Envelope message;
+        auto& answer = *message.mutable_flows_found()->add_answers();
+        answer.set_id(agents[blade]->of(Envelope::kFindFlows).back().find_flows().flows(0).id());
+        answer.set_presence(presence);
+        agents[blade]->send(message);
+    }
+    std::vector<link::ToDataplane> answers() { return dataplane->of(ToDataplane::kFlowAnswer); }
+};
+
+TEST_F(KeyraildFlows, AreLookedForOnEveryBlade) {
+    start_whole();
+    ask(71);
+    say(1, chassis::FlowsFound::ABSENT);
+    EXPECT_TRUE(answers().empty());
+    say(2, chassis::FlowsFound::PRESENT);
+    ASSERT_TRUE(until([&] { return answers().size() == 1; }));
+    EXPECT_EQ(answers()[0].flow_answer().ask_id(), 71u);
+    EXPECT_EQ(answers()[0].flow_answer().blade(), 2u);
+}
+
+TEST_F(KeyraildFlows, OneWhoseAgentIsAwayHasWhatNobodyElseHas) {
+    start_whole();
+    agents.erase(1);
+    ASSERT_TRUE(until([&] { return keyrail({"status"}).json["agents"] == 1; }));
+    ask(72);
+    say(2, chassis::FlowsFound::ABSENT);
+    ASSERT_TRUE(until([&] { return answers().size() == 1; }));
+    EXPECT_EQ(answers()[0].flow_answer().blade(), 1u);
+}
+
+TEST_F(KeyraildFlows, TheyAreNobodys) {
+    start_whole();
+    ask(73);
+    say(1, chassis::FlowsFound::ABSENT);
+    say(2, chassis::FlowsFound::ABSENT);
+    ASSERT_TRUE(until([&] { return answers().size() == 1; }));
+    EXPECT_EQ(answers()[0].flow_answer().blade(), 0u);
+}
+
+TEST_F(Keyraild, AnAgentThatIsAwayWhenKeyraildStartsAgain) {
+    start_whole();
+    kill_daemon();
+    dataplane->received.clear();
+    agents.erase(1);
+    start();
+    connect_agent(2);
+    agents[2]->health(true);
+    ASSERT_TRUE(until([&] { return dataplane->snapshot() != nullptr; }));
+    ASSERT_FALSE(until([&] { return dataplane->gone(1); }, 4000)) << "its kernel answers: its flows live";
+    for (const auto& message : dataplane->of(ToDataplane::kSnapshot))
+        EXPECT_FALSE(message.snapshot().blades(0).gone());
+    EXPECT_EQ(dataplane->intake(1), link::INTAKE_NONE);
 }
 
 TEST_F(Keyraild, StrangersAreNotLetIn) {
@@ -137,7 +216,7 @@ TEST_F(Keyraild, TheNewestConnectionOfAnAgentCounts) {
     testing::FakeAgent second(io, chassis.tls("blade-1"), port);
     ASSERT_TRUE(until([&] { return !agents[1]->ended().empty() && !second.of(Envelope::kKeys).empty(); }));
     EXPECT_EQ(keyrail({"status"}).json["agents"], 2);
-    EXPECT_EQ(dataplane->state(1), link::BLADE_UP);
+    EXPECT_EQ(dataplane->intake(1), link::INTAKE_OPEN);
 }
 
 // --- moves
@@ -354,10 +433,10 @@ TEST_F(Keyraild, DrainAndResume) {
     const auto drained = keyrail({"blade", "drain", "1"});
     EXPECT_EQ(drained.status, 0) << drained.text;
     EXPECT_EQ(drained.json["state"], "draining");
-    ASSERT_TRUE(until([&] { return dataplane->state(1) == link::BLADE_DRAINING; }));
+    ASSERT_TRUE(until([&] { return dataplane->intake(1) == link::INTAKE_DRAINING; }));
     EXPECT_EQ(keyrail({"blade", "drain", "2"}).json["notes"].size(), 1u);  // nobody is left
     EXPECT_EQ(keyrail({"blade", "resume", "1"}).status, 0);
-    ASSERT_TRUE(until([&] { return dataplane->state(1) == link::BLADE_UP; }));
+    ASSERT_TRUE(until([&] { return dataplane->intake(1) == link::INTAKE_OPEN; }));
     const auto unknown = keyrail({"blade", "drain", "9"});
     EXPECT_EQ(unknown.status, 1);
     EXPECT_THAT(unknown.text, HasSubstr("there is no blade '9'; blades are: 1, 2"));
@@ -421,17 +500,23 @@ TEST_F(Keyraild, AGoodConfigurationIsApplied) {
     write_config(good_config(3));
     daemon->signal(SIGHUP);
     ASSERT_TRUE(until([&] { return dataplane->snapshot()->blades_size() == 3; }));
-    EXPECT_EQ(dataplane->state(1), link::BLADE_UP);  // those that stay do not flap
-    EXPECT_EQ(dataplane->state(3), link::BLADE_DOWN);
+    EXPECT_EQ(dataplane->intake(1), link::INTAKE_OPEN);  // those that stay do not flap
+    EXPECT_EQ(dataplane->intake(3), link::INTAKE_NONE);
     ASSERT_TRUE(until([&] { return agents[1]->of(Envelope::kKeys).size() == 2; }));
     EXPECT_EQ(agents[1]->of(Envelope::kKeys)[1].keys().peers_size(), 2);
     connect_agent(3);
     agents[3]->health(true);
-    ASSERT_TRUE(until([&] { return dataplane->state(3) == link::BLADE_UP; }));
+    ASSERT_TRUE(until([&] { return dataplane->intake(3) == link::INTAKE_OPEN; }));
     write_config(good_config(2));
     EXPECT_EQ(keyrail({"config", "reload"}).status, 0);
-    ASSERT_TRUE(
-        until([&] { return dataplane->snapshot()->blades_size() == 2 && !agents[3]->ended().empty(); }));
+    ASSERT_TRUE(until([&] { return dataplane->snapshot()->services(0).blade_ids_size() == 2; }));
+    EXPECT_TRUE(until([&] { return !agents[3]->ended().empty(); }));
+    EXPECT_EQ(keyrail({"blade", "list"}).json.size(), 2u);
+    // It takes nothing more, and keeps what it has.
+    EXPECT_EQ(dataplane->snapshot()->blades_size(), 3);
+    EXPECT_EQ(dataplane->intake(3), link::INTAKE_NONE);
+    EXPECT_FALSE(dataplane->gone(3));
+    EXPECT_EQ(keyrail({"status"}).json["left"][0]["id"], 3);
 }
 
 // --- restarts
@@ -442,7 +527,7 @@ TEST_F(Keyraild, KillAndRestart) {
     const std::string name = name_of(1);
     const auto receipts = bring(name, 1, 2);
     EXPECT_EQ(keyrail({"blade", "drain", "2"}).status, 0);
-    ASSERT_TRUE(until([&] { return dataplane->state(2) == link::BLADE_DRAINING; }));
+    ASSERT_TRUE(until([&] { return dataplane->intake(2) == link::INTAKE_DRAINING; }));
     kill_daemon();
     dataplane->received.clear();
 
@@ -454,8 +539,8 @@ TEST_F(Keyraild, KillAndRestart) {
     ASSERT_TRUE(until([&] { return dataplane->snapshot() != nullptr; }));
     const auto snapshots = dataplane->of(ToDataplane::kSnapshot);
     for (const auto& message : snapshots) {  // from the first on: nobody flaps
-        EXPECT_EQ(message.snapshot().blades(0).state(), link::BLADE_UP);
-        EXPECT_EQ(message.snapshot().blades(1).state(), link::BLADE_DRAINING);
+        EXPECT_EQ(message.snapshot().blades(0).intake(), link::INTAKE_OPEN);
+        EXPECT_EQ(message.snapshot().blades(1).intake(), link::INTAKE_DRAINING);
         EXPECT_GT(message.snapshot().generation(), before.generation());
     }
     EXPECT_EQ(dataplane->snapshot()->cookie_keys(0).key(), before.cookie_keys(0).key());

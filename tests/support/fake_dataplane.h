@@ -88,12 +88,19 @@ class FakeDataplane {
             if (message->has_snapshot()) return &message->snapshot();
         return nullptr;
     }
-    /// BLADE_DOWN also when no snapshot has come.
-    [[nodiscard]] link::BladeState state(uint32_t blade) const {
+    /// INTAKE_NONE also when no snapshot has come.
+    [[nodiscard]] link::Intake intake(uint32_t blade) const {
         const link::Snapshot* now = snapshot();
         for (int i = 0; now && i < now->blades_size(); i++)
-            if (now->blades(i).id() == blade) return now->blades(i).state();
-        return link::BLADE_DOWN;
+            if (now->blades(i).id() == blade) return now->blades(i).intake();
+        return link::INTAKE_NONE;
+    }
+
+    [[nodiscard]] bool gone(uint32_t blade) const {
+        const link::Snapshot* now = snapshot();
+        for (int i = 0; now && i < now->blades_size(); i++)
+            if (now->blades(i).id() == blade) return now->blades(i).gone();
+        return false;
     }
 
     std::vector<link::ToDataplane> received;

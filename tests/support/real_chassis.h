@@ -79,7 +79,7 @@ class RealChassis {
     [[nodiscard]] bool ready() {
         if (!stores_ready()) return false;
         for (uint16_t id = 1; id <= blades; id++)
-            if (dataplane->state(id) != link::BLADE_UP) return false;
+            if (dataplane->intake(id) != link::INTAKE_OPEN) return false;
         return true;
     }
 

@@ -62,8 +62,8 @@ def segments(hello: bytes, cuts: Sequence[tuple[int, int]], start: int = 1000) -
 
 SNAPSHOT = r"""
 cookie_keys { key: "0123456789abcdef" current: true }
-blades { id: 1 address: "\012\115\000\001" state: BLADE_UP }
-blades { id: 2 address: "\012\115\000\002" state: BLADE_UP }
+blades { id: 1 address: "\012\115\000\001" intake: INTAKE_OPEN }
+blades { id: 2 address: "\012\115\000\002" intake: INTAKE_OPEN }
 services {
   name: "www" port: 443 addresses: "\306\063\144\001" blade_ids: 1 blade_ids: 2 hello_limit: 400
   routes { server_name: "gone.keyrail.test" }

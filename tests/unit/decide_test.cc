@@ -13,7 +13,8 @@ namespace {
 using steer::decide;
 
 struct Blades {
-    link::BladeState one = link::BLADE_UP, two = link::BLADE_UP;
+    link::Intake one = link::INTAKE_OPEN, two = link::INTAKE_OPEN;
+    bool one_gone = false;
 };
 
 /// Blades 1 and 2 are the service's; blade 3 is up, and of another pool.
@@ -22,15 +23,16 @@ link::Snapshot message(const Blades& blades) {
     auto* cookie = m.add_cookie_keys();
     cookie->set_key(std::string(16, 'c'));
     cookie->set_current(true);
-    const auto add = [&](uint32_t id, link::BladeState state) {
+    const auto add = [&](uint32_t id, link::Intake intake, bool gone = false) {
         auto* blade = m.add_blades();
         blade->set_id(id);
         blade->set_address(std::string({10, 77, 0, static_cast<char>(id)}));
-        blade->set_state(state);
+        blade->set_intake(intake);
+        blade->set_gone(gone);
     };
-    add(1, blades.one);
+    add(1, blades.one, blades.one_gone);
     add(2, blades.two);
-    add(3, link::BLADE_UP);
+    add(3, link::INTAKE_OPEN);
     auto* service = m.add_services();
     service->set_name("www");
     service->set_port(443);
@@ -78,23 +80,23 @@ TEST_F(Decide, WithoutASession) { expect(for_holder(0), {1, 2}, Reason::steer_fo
 TEST_F(Decide, WithATicketThatABladeCanOpen) {
     hello.opener = 2;
     expect(for_holder(0), {2}, Reason::steer_ticket);
-    blades({.two = link::BLADE_DOWN});
+    blades({.two = link::INTAKE_NONE});
     expect(for_holder(0), {1}, Reason::steer_foreign);
 }
 
 TEST_F(Decide, TheHolderTakesNothingNew) {
-    blades({.one = link::BLADE_DRAINING});
+    blades({.one = link::INTAKE_DRAINING});
     expect(for_holder(1), {2}, Reason::steer_hold_full, true);
 }
 
 TEST_F(Decide, NobodyCouldMoveIt) {
-    blades({.one = link::BLADE_DRAINING});
+    blades({.one = link::INTAKE_DRAINING});
     control_up = false;
     expect(for_holder(1), {2}, Reason::steer_no_control);
 }
 
 TEST_F(Decide, AMoveIsNotWorthIt) {
-    blades({.one = link::BLADE_DRAINING});
+    blades({.one = link::INTAKE_DRAINING});
     service().set_hold_budget_tls13_us(0);
     expect(for_holder(1), {2}, Reason::steer_not_worth);
     hello.tls_version = 0x0303;
@@ -102,7 +104,7 @@ TEST_F(Decide, AMoveIsNotWorthIt) {
 }
 
 TEST_F(Decide, AFullBladeKeepsASessionThatCannotLeave) {
-    blades({.one = link::BLADE_OVERLOADED});
+    blades({.one = link::INTAKE_OVERLOADED});
     expect(for_holder(1), {2}, Reason::steer_hold_full, true);
     control_up = false;
     expect(for_holder(1), {1}, Reason::steer_home);
@@ -114,8 +116,13 @@ TEST_F(Decide, TheContentIsElsewhere) {
     expect(for_holder(3), {1, 2}, Reason::steer_content);
 }
 
-TEST_F(Decide, TheHolderIsDown) {
-    blades({.one = link::BLADE_DOWN});
+TEST_F(Decide, TheHoldersServerHasStopped) {
+    blades({.one = link::INTAKE_NONE});
+    expect(for_holder(1), {2}, Reason::steer_hold_full, true);  // its agent has the session still
+}
+
+TEST_F(Decide, TheHolderIsGone) {
+    blades({.one = link::INTAKE_OPEN, .one_gone = true});
     expect(for_holder(1), {2}, Reason::steer_holder_down);
     service().set_repository(true);
     expect(for_holder(1), {2}, Reason::steer_hold_full, true);
@@ -130,7 +137,7 @@ TEST_F(Decide, AConnectionThatABladeHasStaysThere) {
 }
 
 TEST_F(Decide, NoBladeIsUp) {
-    blades({.one = link::BLADE_DOWN, .two = link::BLADE_DOWN});
+    blades({.one = link::INTAKE_NONE, .two = link::INTAKE_NONE});
     expect(for_holder(1), {0}, Reason::drop_no_blade);
 }
 

@@ -97,7 +97,7 @@ link::Snapshot valid_message() {
         auto* blade = m.add_blades();
         blade->set_id(id);
         blade->set_address(std::string({10, 77, 0, static_cast<char>(10 + id)}));
-        blade->set_state(link::BLADE_UP);
+        blade->set_intake(link::INTAKE_OPEN);
     }
     auto* service = m.add_services();
     service->set_name("www");
@@ -147,15 +147,15 @@ TEST(Snapshot, FindsServicesByAddressAndPort) {
     EXPECT_FALSE(Snapshot::build(link::Snapshot{})) << "no keys: nothing could be answered";
 }
 
-TEST(Snapshot, RingHasOnlyBladesThatAreUpWhileThereAreAny) {
+TEST(Snapshot, RingHasOnlyBladesThatAreOpenWhileThereAreAny) {
     auto m = valid_message();
-    m.mutable_blades(0)->set_state(link::BLADE_DRAINING);
-    m.mutable_blades(1)->set_state(link::BLADE_DOWN);
+    m.mutable_blades(0)->set_intake(link::INTAKE_DRAINING);
+    m.mutable_blades(1)->set_intake(link::INTAKE_NONE);
     EXPECT_EQ(shares((*Snapshot::build(m))->pools[0].ring).size(), 1u);
     EXPECT_EQ((*Snapshot::build(m))->pools[0].ring.at(1), 3);
-    m.mutable_blades(2)->set_state(link::BLADE_DOWN);
+    m.mutable_blades(2)->set_intake(link::INTAKE_NONE);
     EXPECT_EQ((*Snapshot::build(m))->pools[0].ring.at(1), 1) << "draining is better than nothing";
-    m.mutable_blades(0)->set_state(link::BLADE_DOWN);
+    m.mutable_blades(0)->set_intake(link::INTAKE_NONE);
     EXPECT_TRUE((*Snapshot::build(m))->pools[0].ring.empty());
 }
 

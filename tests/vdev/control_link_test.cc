@@ -72,7 +72,7 @@ link::ToDataplane snapshot_message(uint64_t generation) {
     auto& blade = *snapshot.add_blades();
     blade.set_id(3);
     blade.set_address(std::string("\x0a\x4d\x00\x0d", 4));
-    blade.set_state(link::BLADE_UP);
+    blade.set_intake(link::INTAKE_OPEN);
     auto& service = *snapshot.add_services();
     service.set_name("www");
     service.add_addresses(std::string("\xc6\x33\x64\x01", 4));

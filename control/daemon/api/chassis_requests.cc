@@ -66,11 +66,24 @@ asio::awaitable<ApiReply> reload(Daemon& daemon, ApiCall) {
     co_return json_reply({{"reloaded", true}, {"config", daemon.config().file.string()}});
 }
 
+/// Blades that are configured no more, and have their flows still.
+json left_report(const Blades& blades) {
+    json left = json::array();
+    for (const auto& [id, blade] : blades.left())
+        left.push_back({{"id", id},
+                        {"name", blade.name},
+                        {"address", blade.address.text()},
+                        {"flows_live", !blade.gone},
+                        {"gone", blade.gone},
+                        {"until_ms", blade.until_ms}});
+    return left;
+}
+
 }  // namespace
 
 json status_json(Daemon& daemon) {
     std::map<std::string, int> conditions = {{"up", 0}, {"overloaded", 0}, {"draining", 0}, {"down", 0}};
-    for (const auto& [id, blade] : daemon.blades().all()) conditions[text_of(blade.condition())]++;
+    for (const auto& [id, blade] : daemon.blades().all()) conditions[text_of(blade.intake())]++;
     json services = json::array();
     for (const ServiceConfig& service : daemon.config().services)
         services.push_back(service_report(service, daemon.blades()));
@@ -84,6 +97,7 @@ json status_json(Daemon& daemon) {
             {"snapshot_generation", daemon.generation()},
             {"dataplane", dataplane_report(daemon)},
             {"blades", blades},
+            {"left", left_report(daemon.blades())},
             {"agents", daemon.agents().count()},
             {"services", services},
             {"repositories", daemon.repositories().report()},

@@ -51,17 +51,18 @@ struct Agents::Impl : std::enable_shared_from_this<Agents::Impl> {
     Impl(asio::any_io_executor executor_in, AgentEvents events_in)
         : executor(std::move(executor_in)), events(std::move(events_in)), questions(executor) {}
 
-    /// A blade whose agent was here at least once.
     struct Watched {
         ChannelPtr channel;  // nullptr: its agent is not connected
-        Clock::time_point heard{}, answered{};
-        bool probing = false, gone = false;
+        bool was_here = false;
+        Clock::time_point heard{}, probed{};
+        Clock::time_point answered = Clock::now();  // nobody is gone who was not asked
+        bool probing = false, silent = false, gone = false;
     };
 
     asio::any_io_executor executor;
     AgentEvents events;
     Replies<chassis::Envelope> questions;
-    std::map<uint16_t, HostPort> blades;  // configured: where their agents listen
+    std::map<uint16_t, HostPort> blades;  // where their agents listen
     std::map<uint16_t, Watched> watched;
     std::shared_ptr<Listener> listener;
     HostPort listens_at;
@@ -75,6 +76,7 @@ struct Agents::Impl : std::enable_shared_from_this<Agents::Impl> {
     asio::awaitable<void> probe_one(std::shared_ptr<Impl> self, uint16_t blade, HostPort at);
     void watch_one(uint16_t blade, Watched& state);
     void alive(uint16_t blade, Watched& state);
+    void answers(uint16_t blade, Watched& state);
     void dispatch(uint16_t blade, const ChannelPtr& channel, const chassis::Envelope& message);
 };
 
@@ -173,19 +175,27 @@ asio::awaitable<void> Agents::Impl::serve([[maybe_unused]] std::shared_ptr<Impl>
 
 /// A word from the agent itself.
 void Agents::Impl::alive(uint16_t blade, Watched& state) {
-    state.heard = state.answered = Clock::now();
+    state.heard = Clock::now();
+    state.was_here = true;
+    answers(blade, state);
+    if (std::exchange(state.silent, false)) events.silent(blade, false);
+}
+
+/// Something on the machine does.
+void Agents::Impl::answers(uint16_t blade, Watched& state) {
+    state.answered = Clock::now();
     if (!std::exchange(state.gone, false)) return;
     spdlog::info("agents: blade {} answers again", blade);
-    events.reachable(blade, true);
+    events.gone(blade, false);
 }
 
 asio::awaitable<void> Agents::Impl::probe_one([[maybe_unused]] std::shared_ptr<Impl> self, uint16_t blade,
                                               HostPort at) {
-    const bool answers = co_await probe(executor, at, kQuiet);
+    const bool answered = co_await probe(executor, at, kQuiet);
     const auto found = watched.find(blade);
     if (found == watched.end()) co_return;
     found->second.probing = false;
-    if (answers) found->second.answered = Clock::now();
+    if (answered) answers(blade, found->second);
 }
 
 void Agents::Impl::watch_one(uint16_t blade, Watched& state) {
@@ -196,14 +206,25 @@ void Agents::Impl::watch_one(uint16_t blade, Watched& state) {
         (void)state.channel->send(std::move(ping));
     }
     if (state.channel && now - state.heard < kQuiet) return;
-    if (!state.probing && (state.channel || !state.gone)) {
+    if (!state.probing && (!state.gone || now - state.probed >= kSeldom)) {
         state.probing = true;
+        state.probed = now;
         asio::co_spawn(executor, probe_one(shared_from_this(), blade, blades.at(blade)), asio::detached);
     }
-    if (state.gone || now - state.answered < kGone) return;
-    state.gone = true;
-    spdlog::warn("agents: blade {} has not answered for {} ms: down", blade, kGone.count());
-    events.reachable(blade, false);
+    const auto quiet = now - state.answered;
+    if (!state.silent && state.was_here && quiet >= kSilent) {
+        state.silent = true;
+        spdlog::warn("agents: blade {} has not answered for {} ms: it gets nothing new", blade,
+                     kSilent.count());
+        events.silent(blade, true);
+    }
+    if (!state.gone && quiet >= kGone) {
+        state.gone = true;
+        if (state.was_here)
+            spdlog::warn("agents: blade {} has not answered for {} ms: its flows are given away", blade,
+                         kGone.count());
+        events.gone(blade, true);
+    }
 }
 
 asio::awaitable<void> Agents::Impl::watch_all([[maybe_unused]] std::shared_ptr<Impl> self) {
@@ -245,17 +266,18 @@ Result<Agents::Prepared> Agents::prepare(const Config& next, const TlsContext& t
     return Prepared{*opened, next.listen};
 }
 
-void Agents::commit(const Config& config, Prepared prepared) {
+void Agents::commit(const Config& config, const std::map<uint16_t, HostPort>& left, Prepared prepared) {
     if (prepared.listener) {
         if (impl_->listener) impl_->listener->close();
         impl_->listener = std::move(prepared.listener);
         impl_->listens_at = prepared.at;
         spdlog::info("agents: listening on {}", prepared.at.text());
     }
-    impl_->blades.clear();
-    for (const auto& [id, blade] : config.blades) impl_->blades.emplace(id, blade.agent);
+    impl_->blades = left;
+    for (const auto& [id, blade] : config.blades) impl_->blades.insert_or_assign(id, blade.agent);
+    for (const auto& [id, at] : impl_->blades) impl_->watched.try_emplace(id);
     for (auto& [blade, state] : impl_->watched) {
-        if (!state.channel || (impl_->blades.contains(blade) && impl_->let_in(*state.channel))) continue;
+        if (!state.channel || impl_->let_in(*state.channel)) continue;
         impl_->questions.fail_all(Error{"it is no blade any more"}, state.channel.get());
         std::exchange(state.channel, nullptr)->close();
         impl_->events.lost(blade);
@@ -266,6 +288,11 @@ void Agents::commit(const Config& config, Prepared prepared) {
 bool Agents::connected(uint16_t blade) const {
     const auto found = impl_->watched.find(blade);
     return found != impl_->watched.end() && found->second.channel;
+}
+
+bool Agents::silent(uint16_t blade) const {
+    const auto found = impl_->watched.find(blade);
+    return found != impl_->watched.end() && found->second.silent;
 }
 
 bool Agents::gone(uint16_t blade) const {

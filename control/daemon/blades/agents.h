@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The agents of the blades: lets them in by their certificates, passes messages both ways, and watches
-// whether they can be reached. An agent that is gone is not a blade that is gone (control/README.md, "agent
-// loss"): while a TCP connect to the agent's port is answered at all, the blade counts as alive.
+// whether the blades answer. An agent that is away is not a blade that is gone (control/README.md, "What a
+// blade takes"): while a TCP connect to the agent's port is answered at all, be it by a reset, the blade's
+// kernel lives, and its flows with it. Whose agent never came is watched, too: it may have flows of before.
 #pragma once
 
 #include <asio/any_io_executor.hpp>
@@ -9,6 +10,7 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 
 #include "control/daemon/config/config.h"
@@ -36,15 +38,20 @@ struct AgentEvents {
     std::function<void(uint16_t blade)> lost;
     /// Everything but Ping, Pong and answers to ask().
     std::function<void(uint16_t blade, const chassis::Envelope& message)> message;
-    /// Neither agent nor machine has answered for kGone; or one of them answers again.
-    std::function<void(uint16_t blade, bool answers)> reachable;
+    /// Neither agent nor machine has answered for kSilent (its agent was here before); or its agent again.
+    std::function<void(uint16_t blade, bool silent)> silent;
+    /// The same for kGone; or one of them answers again.
+    std::function<void(uint16_t blade, bool gone)> gone;
 };
 
 class Agents {
   public:
     static constexpr std::chrono::milliseconds kWatch{250};  // pings, probes
     static constexpr std::chrono::milliseconds kQuiet{500};  // no word for so long: probe
-    static constexpr std::chrono::milliseconds kGone{1000};  // no answer of any kind for so long: down
+    // No answer of any kind for so long: nothing new goes there. So long: it is dead, its flows are bound
+    // anew. The backplane may be away for a moment, and that must cost no connection.
+    static constexpr std::chrono::milliseconds kSilent{1000}, kGone{3000};
+    static constexpr std::chrono::milliseconds kSeldom{1000};  // probes of those that are gone
     // Who has no certificate gets this long to ask for one, and so many may ask at once.
     static constexpr std::chrono::milliseconds kStrangerTimeout{3000};
     static constexpr size_t kMaxStrangers = 16;
@@ -61,14 +68,15 @@ class Agents {
     };
     [[nodiscard]] Result<Prepared> prepare(const Config& next, const TlsContext& tls) const;
     /// Takes it into use, and drops the agents that are not to be let in any more: `refusal` is asked of
-    /// each. Cannot fail.
-    void commit(const Config& config, Prepared prepared);
+    /// each. `left`: other blades that are watched, by where their agents listen. Cannot fail.
+    void commit(const Config& config, const std::map<uint16_t, HostPort>& left, Prepared prepared);
     void stop();
 
     [[nodiscard]] bool connected(uint16_t blade) const;
     [[nodiscard]] size_t count() const;
-    /// Its agent was here, and now neither agent nor machine has answered for kGone (a connection that nobody
-    /// closed may be left).
+    /// Neither agent nor machine has answered for kSilent, and its agent was here before (a connection that
+    /// nobody closed may be left); for kGone.
+    [[nodiscard]] bool silent(uint16_t blade) const;
     [[nodiscard]] bool gone(uint16_t blade) const;
     /// DER; "" when its agent is not connected.
     [[nodiscard]] std::string certificate(uint16_t blade) const;

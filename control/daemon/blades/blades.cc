@@ -2,19 +2,16 @@
 // Blades: events in, conditions out.
 #include "control/daemon/blades/blades.h"
 
+#include <spdlog/spdlog.h>
+
 #include <algorithm>
-#include <nlohmann/json.hpp>
+#include <utility>
 
 #include "chassis.pb.h"
-#include "control/protocol/file.h"
-#include "dataplane/common/session_name.h"
 
 namespace keyrail {
 
-namespace fs = std::filesystem;
-
 namespace {
-constexpr size_t kMaxFile = size_t{1} << 20;
 constexpr size_t kMaxProblems = 32;
 constexpr uint32_t kLoadStep = 4096;
 
@@ -26,64 +23,44 @@ bool is_overloaded(const Blade& blade) {
 }
 }  // namespace
 
-const char* text_of(BladeCondition condition) {
-    switch (condition) {
-        case BladeCondition::up:
-            return "up";
-        case BladeCondition::draining:
-            return "draining";
-        case BladeCondition::overloaded:
-            return "overloaded";
-        case BladeCondition::down:
-            break;
-    }
-    return "down";
+// --- the configuration
+// ------------------------------------------------------------------------------------------------
+
+/// It takes clients: when it leaves the configuration, they are to stay with it.
+void Blades::taken(const Blade& blade) {
+    if (blade.intake() == BladeIntake::none) return;
+    const BladeConfig& config = blade.config;
+    const LeftBlade now{config.id, config.name, config.address, config.agent};
+    const auto [known, fresh] = taken_.try_emplace(config.id, now);
+    const bool same = known->second.address == now.address && known->second.agent == now.agent;
+    if (!fresh && same) return;
+    known->second = now;
+    save_or_warn();
 }
 
-bool Blade::serves(uint16_t port) const {
-    const auto found = listening.find(port);
-    return found != listening.end() && found->second;
-}
-
-BladeCondition Blade::condition() const {
-    if (!why_down().empty()) return BladeCondition::down;
-    if (draining) return BladeCondition::draining;
-    return overloaded ? BladeCondition::overloaded : BladeCondition::up;
-}
-
-std::string Blade::why_down() const {
-    if (!reachable) return "does not answer";
-    if (!reported) return connected ? "no health report yet" : "no agent";
-    const bool serves_one =
-        ports.empty() || std::ranges::any_of(ports, [&](uint16_t port) { return serves(port); });
-    return serves_one ? "" : "no server listens";
-}
-
-Result<void> Blades::load() {
-    std::error_code error;
-    if (!fs::exists(file_, error)) return {};
-    const auto text = read_file(file_, kMaxFile);
-    if (!text) return tl::make_unexpected(text.error());
-    const auto wrong = [&] {
-        return fail("{}: damaged; remove it, then drain again the blades that shall drain", file_.string());
+void Blades::configure(const Config& config, uint64_t now_ms) {
+    const auto revoked = [&](uint16_t id) {
+        return std::ranges::find(config.revoked, id) != config.revoked.end();
     };
-    const auto root = nlohmann::json::parse(*text, nullptr, false);
-    if (!root.is_object() || !root.contains("draining") || !root["draining"].is_array()) return wrong();
-    const auto number = [](const nlohmann::json& entry, const char* key, uint64_t otherwise) {
-        return entry.contains(key) && entry[key].is_number_unsigned() ? entry[key].get<uint64_t>()
-                                                                      : otherwise;
-    };
-    for (const auto& entry : root["draining"]) {
-        const uint64_t id = entry.is_object() ? number(entry, "id", 0) : 0;
-        if (id < kBladeIdMin || id > kBladeIdMax) return wrong();
-        DrainOptions& options = draining_[static_cast<uint16_t>(id)];
-        options.rate = static_cast<uint32_t>(number(entry, "rate", options.rate));
-        options.deadline_ms = number(entry, "deadline_ms", options.deadline_ms);
+    const auto stays = [&](uint16_t id) { return !config.blades.contains(id) && !revoked(id); };
+    const auto before = left_.size();
+    std::erase_if(left_, [&](const auto& entry) { return !stays(entry.first); });
+    bool changed = left_.size() != before;
+    for (auto known = taken_.begin(); known != taken_.end();) {
+        const uint16_t id = known->first;
+        if (config.blades.contains(id)) {
+            ++known;
+            continue;
+        }
+        if (stays(id)) {
+            LeftBlade& blade = left_[id] = known->second;
+            blade.until_ms = now_ms + kLeftMs;
+            if (const Blade* was = find(id)) blade.gone = was->gone;
+            spdlog::info("blades: {} ({}) is configured no more; its flows live on", blade.name, id);
+        }
+        known = taken_.erase(known);
+        changed = true;
     }
-    return {};
-}
-
-void Blades::configure(const Config& config) {
     std::erase_if(blades_, [&](const auto& entry) { return !config.blades.contains(entry.first); });
     for (const auto& [id, blade_config] : config.blades) {
         Blade& blade = blades_[id];
@@ -92,9 +69,23 @@ void Blades::configure(const Config& config) {
         blade.draining = drains != draining_.end();
         if (blade.draining) blade.drain = drains->second;
         blade.ports.clear();
+        blade.services.clear();
     }
     for (const ServiceConfig& service : config.services)
-        for (const uint16_t id : service.members()) blades_[id].ports.insert(service.port);
+        for (const uint16_t id : service.members()) {
+            Blade& blade = blades_[id];
+            blade.ports.insert(service.port);
+            for (const IpAddress& address : service.addresses)
+                blade.services[service.name].push_back({address, service.port});
+        }
+    if (changed) save_or_warn();
+}
+
+bool Blades::forget_left(uint64_t now_ms) {
+    if (std::erase_if(left_, [&](const auto& entry) { return entry.second.until_ms <= now_ms; }) == 0)
+        return false;
+    save_or_warn();
+    return true;
 }
 
 Result<void> Blades::set_draining(uint16_t id, std::optional<DrainOptions> options) {
@@ -104,11 +95,7 @@ Result<void> Blades::set_draining(uint16_t id, std::optional<DrainOptions> optio
     else
         next.erase(id);
     if (next != draining_) {
-        nlohmann::json list = nlohmann::json::array();
-        for (const auto& [blade, how] : next)
-            list.push_back({{"id", blade}, {"rate", how.rate}, {"deadline_ms", how.deadline_ms}});
-        const nlohmann::json root = {{"draining", list}};
-        if (auto written = replace_file(file_, root.dump() + "\n", 0600); !written) return written;
+        if (auto written = save(next); !written) return written;
         draining_ = std::move(next);
     }
     if (Blade* blade = find(id)) {
@@ -126,9 +113,8 @@ Blade* Blades::find(uint16_t id) {
 size_t Blades::serving(const std::vector<uint16_t>& pool, uint16_t port) const {
     return static_cast<size_t>(std::ranges::count_if(pool, [&](uint16_t id) {
         const Blade& blade = blades_.at(id);
-        const BladeCondition condition = blade.condition();
-        return (condition == BladeCondition::up || condition == BladeCondition::overloaded) &&
-               blade.serves(port);
+        const BladeIntake intake = blade.intake();
+        return (intake == BladeIntake::open || intake == BladeIntake::overloaded) && blade.serves(port);
     }));
 }
 
@@ -139,24 +125,73 @@ bool Blades::all_reported() const {
 bool Blades::hello(uint16_t id, const chassis::AgentHello& hello) {
     Blade* blade = find(id);
     if (!blade) return false;
-    const bool was_unable = blade->unable_to_accept();
+    const bool worked = blade->version.empty() || blade->accept_program;
     blade->version = hello.version();
     blade->kernel = hello.kernel();
     blade->accept_program = hello.accept_program();
     blade->problems.clear();
     for (const std::string& problem : hello.problems())
         if (blade->problems.size() < kMaxProblems) blade->problems.push_back(problem);
-    return was_unable != blade->unable_to_accept();
+    return worked != blade->accept_program;
+}
+
+namespace {
+
+/// Of addresses that the blade has services at; what else an agent may say does not matter.
+std::map<HostPort, ServedAddress> read_addresses(const Blade& blade, const chassis::Health& health) {
+    std::map<HostPort, ServedAddress> read;
+    for (const auto& [name, all] : blade.services)
+        for (const HostPort& at : all) read.emplace(at, ServedAddress{});
+    std::set<HostPort> said;
+    for (const auto& server : health.servers())
+        for (const auto& endpoint : server.endpoints()) {
+            const auto address = parse_ip(endpoint.address());
+            const auto at = address && server.port() <= UINT16_MAX
+                                ? read.find({*address, static_cast<uint16_t>(server.port())})
+                                : read.end();
+            if (at == read.end()) continue;
+            said.insert(at->first);
+            at->second = {endpoint.listening(), endpoint.address_here(), endpoint.mptcp(), endpoint.hangs(),
+                          endpoint.hooks() == chassis::ServerHealth::HOOKS_ABSENT};
+        }
+    std::erase_if(read, [&](const auto& entry) { return !said.contains(entry.first); });
+    return read;
+}
+
+constexpr size_t kMaxReasons = 32;
+
+}  // namespace
+
+/// Where no blade is well, those that are ill are better than nothing: a busy moment must not close them all.
+/// True: that has changed for somebody.
+bool Blades::compare() {
+    const bool nobody = std::ranges::none_of(blades_, [](const auto& entry) {
+        const Blade& blade = entry.second;
+        return blade.reported && !blade.silent &&
+               std::ranges::any_of(blade.services,
+                                   [&](const auto& service) { return blade.serves_well(service.first); });
+    });
+    bool changed = false;
+    for (auto& [id, blade] : blades_) {
+        const BladeIntake before = blade.intake();
+        blade.faults_ignored = nobody;
+        changed |= before != blade.intake();
+    }
+    return changed;
 }
 
 bool Blades::health(uint16_t id, const chassis::Health& health) {
     Blade* blade = find(id);
     if (!blade) return false;
-    const BladeCondition before = blade->condition();
+    const BladeIntake before = blade->intake();
     const std::map<uint16_t, bool> listened = std::exchange(blade->listening, {});
     for (const auto& server : health.servers())
         if (blade->ports.contains(static_cast<uint16_t>(server.port())))
             blade->listening[static_cast<uint16_t>(server.port())] = server.listening();
+    const auto served = std::exchange(blade->addresses, read_addresses(*blade, health));
+    blade->accepted.clear();
+    for (const auto& count : health.accept())
+        if (blade->accepted.size() < kMaxReasons) blade->accepted[count.reason()] = count.count();
     const bool first = !std::exchange(blade->reported, true);
     blade->load = std::min(health.load(), kLoadMax);
     blade->keys_version = health.keys_version();
@@ -169,7 +204,10 @@ bool Blades::health(uint16_t id, const chassis::Health& health) {
                                                                : blade->published_load - blade->load;
     const bool other_load = moved >= kLoadStep;
     if (other_load) blade->published_load = blade->load;
-    return first || other_load || listened != blade->listening || before != blade->condition();
+    const bool compared = compare();
+    taken(*blade);
+    return first || other_load || compared || listened != blade->listening || served != blade->addresses ||
+           before != blade->intake();
 }
 
 void Blades::connected(uint16_t id) {
@@ -180,12 +218,20 @@ void Blades::disconnected(uint16_t id) {
     if (Blade* blade = find(id)) blade->connected = false;
 }
 
-bool Blades::reachable(uint16_t id, bool answers) {
+bool Blades::silent(uint16_t id, bool silent) {
     Blade* blade = find(id);
-    if (!blade || blade->reachable == answers) return false;
-    blade->reachable = answers;
-    if (!answers && !blade->connected) blade->reported = false;  // whatever comes back there must report anew
+    if (!blade || blade->silent == silent) return false;
+    blade->silent = silent;
+    if (silent && !blade->connected) blade->reported = false;  // whatever comes back there must report anew
+    compare();
     return true;
+}
+
+bool Blades::gone(uint16_t id, bool gone) {
+    if (const auto left = left_.find(id); left != left_.end())
+        return std::exchange(left->second.gone, gone) != gone;
+    Blade* blade = find(id);
+    return blade && std::exchange(blade->gone, gone) != gone;
 }
 
 }  // namespace keyrail

@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// What keyraild knows about each blade: the operator's wish (drain), what its agent says, whether it can be
-// reached. From these follows the state that the dataplane gets. Draining is the operator's: it is kept in a
-// file.
+// What keyraild knows about each blade: the operator's wish (drain), what its agent says, whether it answers.
+// From these follow three things that have nothing to do with each other:
+//   intake      which new sessions it takes: what the operator wishes, and what agent and server are fit for
+//   its flows   live as long as the blade does, whatever it takes: also when its server stops, its agent is
+//               away, it drains, or is configured no more
+//   is gone     nothing on it answers any more: only then its flows are somebody else's
+// Which blades drain, and which have taken clients, is kept in a file.
 #pragma once
 
 #include <cstdint>
@@ -24,8 +28,10 @@ class Health;
 
 inline constexpr uint32_t kLoadMax = 65535;
 
-enum class BladeCondition : uint8_t { down, up, draining, overloaded };
-const char* text_of(BladeCondition condition);
+/// Which new sessions a blade takes.
+enum class BladeIntake : uint8_t { none, open, draining, overloaded };
+/// As people see it: "down", "up", "draining", "overloaded".
+const char* text_of(BladeIntake intake);
 
 /// How a blade is to be drained.
 struct DrainOptions {
@@ -34,9 +40,20 @@ struct DrainOptions {
     bool operator==(const DrainOptions&) const = default;
 };
 
+/// One address of a service on a blade, as its agent sees it.
+struct ServedAddress {
+    bool listening = false, address_here = true;
+    bool mptcp = false;          // the accept program cannot give it connections
+    bool hangs = false;          // its port is open, and nobody answers
+    bool without_hooks = false;  // no session can be moved to it
+    bool operator==(const ServedAddress&) const = default;
+    [[nodiscard]] bool well() const { return listening && address_here && !hangs; }
+};
+
 struct Blade {
     BladeConfig config;
-    std::set<uint16_t> ports;  // of the services whose pools it is in
+    std::set<uint16_t> ports;                               // of the services whose pools it is in
+    std::map<std::string, std::vector<HostPort>> services;  // by name: all their addresses
 
     // operator
     bool draining = false;
@@ -45,24 +62,46 @@ struct Blade {
     // agent
     bool connected = false;
     bool reported = false;  // a Health came, and nothing since made it worthless
-    bool reachable = true;  // false: neither the agent nor the machine answers
+    bool silent = false;    // neither the agent nor the machine has answered for a moment
+    bool gone = false;      // for so long that it is proven dead
     std::string version, kernel;
     bool accept_program = false;
     std::vector<std::string> problems;
-    std::map<uint16_t, bool> listening;  // by port, as last reported
-    uint32_t load = 0;                   // as last reported, of kLoadMax
-    bool overloaded = false;             // over its limit, and not yet clearly below it again
-    uint32_t published_load = 0;         // follows load in steps, so that not every report makes a snapshot
-    uint64_t keys_version = 0;           // of the Keys that its agent goes by
+    std::map<uint16_t, bool> listening;           // by port, as last reported
+    std::map<HostPort, ServedAddress> addresses;  // likewise; nothing of an older agent
+    bool faults_ignored = false;                  // no other blade is better off
+    std::map<std::string, uint64_t> accepted;     // what the accept program has done, by reason
+    uint32_t load = 0;                            // as last reported, of kLoadMax
+    bool overloaded = false;                      // over its limit, and not yet clearly below it again
+    uint32_t published_load = 0;  // follows load in steps, so that not every report makes a snapshot
+    uint64_t keys_version = 0;    // of the Keys that its agent goes by
     uint64_t sessions = 0, store_bytes = 0, resumed = 0, full = 0;
 
     [[nodiscard]] bool serves(uint16_t port) const;
-    /// Its agent was here, and has no accept program: this blade cannot take connections that the dispatcher
-    /// answered.
-    [[nodiscard]] bool unable_to_accept() const { return !version.empty() && !accept_program; }
-    [[nodiscard]] BladeCondition condition() const;
-    /// Why it is down, in a few words; empty when it is not.
-    [[nodiscard]] std::string why_down() const;
+    /// Somebody listens for this service, and at each of its addresses all is well.
+    [[nodiscard]] bool serves_well(const std::string& service) const;
+    /// Its agent was here, and has no accept program that works, or the server listens by MPTCP: this blade
+    /// cannot take connections of this service that the dispatcher answered.
+    [[nodiscard]] bool unable_to_accept(const std::string& service) const;
+    [[nodiscard]] bool uses_mptcp(const std::string& service) const;
+    /// Servers here make session names of their own: no session can be moved to them.
+    [[nodiscard]] bool without_hooks() const;
+    /// What is wrong with its servers, a sentence each; clients may be served all the same.
+    [[nodiscard]] std::vector<std::string> faults() const;
+    [[nodiscard]] BladeIntake intake() const;
+    /// Why it takes nothing new, in a few words; empty when it does.
+    [[nodiscard]] std::string why_none() const;
+};
+
+/// A blade that has taken clients and is configured no more: its flows live until it is gone, or it was known
+/// for long enough.
+struct LeftBlade {
+    uint16_t id = 0;
+    std::string name;
+    IpAddress address{};
+    HostPort agent{};
+    uint64_t until_ms = 0;  // unix time
+    bool gone = false;
 };
 
 class Blades {
@@ -71,8 +110,19 @@ class Blades {
     explicit Blades(std::filesystem::path file) : file_(std::move(file)) {}
     Result<void> load();
 
-    /// Takes over the blades of a configuration; what is known of those that stay is kept.
-    void configure(const Config& config);
+    /// So long a blade is known that was taken out of the configuration. Flows end sooner, or are idle for
+    /// longer than any service allows.
+    static constexpr uint64_t kLeftMs = 24 * 3600 * 1000;
+
+    /// Takes over the blades of a configuration; what is known of those that stay is kept. Those that are
+    /// configured no more have left, unless they were revoked.
+    void configure(const Config& config, uint64_t now_ms);
+    /// By id. None of them is one of all().
+    [[nodiscard]] const std::map<uint16_t, LeftBlade>& left() const { return left_; }
+    /// A configured blade has taken clients, now or before a restart: it may have flows.
+    [[nodiscard]] bool has_taken(uint16_t id) const { return taken_.contains(id); }
+    /// Forgets those that have been known for long enough; whether there were any.
+    bool forget_left(uint64_t now_ms);
 
     /// False with an error when the state cannot be written; then nothing has changed.
     /// nullopt: it takes new clients again.
@@ -89,10 +139,18 @@ class Blades {
     bool health(uint16_t id, const chassis::Health& health);
     void connected(uint16_t id);
     void disconnected(uint16_t id);
-    bool reachable(uint16_t id, bool answers);
+    bool silent(uint16_t id, bool silent);
+    bool gone(uint16_t id, bool gone);
 
   private:
+    bool compare();
+    void taken(const Blade& blade);
+    Result<void> save(const std::map<uint16_t, DrainOptions>& draining) const;
+    void save_or_warn() const;
+
     std::filesystem::path file_;
+    std::map<uint16_t, LeftBlade> taken_;  // configured, and have taken clients: until_ms means nothing
+    std::map<uint16_t, LeftBlade> left_;
     std::map<uint16_t, DrainOptions> draining_;  // also ids that are not configured now
     std::map<uint16_t, Blade> blades_;
 };

@@ -37,9 +37,18 @@ Daemon::Daemon(asio::io_context& io, Config config, TlsContext tls, Secrets secr
                       publish();
                       moves_.send_directory();
                   },
-                  [this](const link::MoveRequest& request) { moves_.request(request, Clock::now()); }}),
+                  [this](const link::MoveRequest& request) { moves_.request(request, Clock::now()); },
+                  [this](const link::FlowAsk& ask) { find_flow(ask); }}),
       moves_(config_, *this, unix_ms() * 1000),
       draining_(io.get_executor(), blades_, agents_, moves_),
+      flows_({[this](uint16_t blade, chassis::Envelope message) {
+                  return agents_.send(blade, std::move(message)).has_value();
+              },
+              [this](const link::FlowAnswer& answer) {
+                  link::ToDataplane message;
+                  *message.mutable_flow_answer() = answer;
+                  dataplane_.send(std::move(message));
+              }}),
       checkpoints_(config_, *this, repositories_),
       repositories_(io.get_executor(), config_, checkpoints_,
                     [this](uint16_t blade, chassis::Envelope message) {
@@ -47,6 +56,7 @@ Daemon::Daemon(asio::io_context& io, Config config, TlsContext tls, Secrets secr
                     }),
       settle_timer_(io.get_executor()),
       tick_timer_(io.get_executor()),
+      flow_timer_(io.get_executor()),
       wakefulness_(io, config_->stay_awake) {}
 
 Result<void> Daemon::start() {
@@ -68,6 +78,7 @@ Result<void> Daemon::start() {
 void Daemon::stop() {
     settle_timer_.cancel();
     tick_timer_.cancel();
+    flow_timer_.cancel();
     draining_.stop();
     agents_.stop();
     dataplane_.stop();
@@ -84,6 +95,10 @@ void Daemon::tick() {
     repositories_.tick(unix_ms(), members_);
     tell_continuance();
     if (ticks_ % kTicksPerPurge == 0) purge_again();
+    if (blades_.forget_left(unix_ms())) {
+        watch_blades({});
+        changed();
+    }
     if (ticks_ % kTicksPerCertificateCheck == 0) certifier_.keep_own(tls_);
     if (ticks_++ % kTicksPerRotationStep == 0) step_rotation();
     tick_timer_.after(Moves::kTick, [this] { tick(); });
@@ -110,12 +125,16 @@ AgentEvents Daemon::agent_events() {
         members_.erase(blade);
         moves_.agent_lost(blade);
         checkpoints_.agent_lost(blade);
+        flows_.lost(blade);
         continuance_.forget(blade);
         changed();
     };
     events.message = [this](uint16_t blade, const chassis::Envelope& message) { on_message(blade, message); };
-    events.reachable = [this](uint16_t blade, bool answers) {
-        if (blades_.reachable(blade, answers)) changed();
+    events.silent = [this](uint16_t blade, bool silent) {
+        if (blades_.silent(blade, silent)) changed();
+    };
+    events.gone = [this](uint16_t blade, bool gone) {
+        if (blades_.gone(blade, gone)) changed();
     };
     return events;
 }
@@ -159,6 +178,9 @@ void Daemon::on_message(uint16_t blade, const chassis::Envelope& message) {
         case chassis::Envelope::kTransfersRefused:
             moves_.refused(blade, message.transfers_refused());
             break;
+        case chassis::Envelope::kFlowsFound:
+            flows_.found(blade, message.flows_found());
+            break;
         case chassis::Envelope::kPoolKeys:
             repositories_.pool_keys(blade, message.pool_keys(), members_);
             break;
@@ -180,6 +202,10 @@ void Daemon::send_keys(uint16_t blade) {
 
 std::optional<uint16_t> Daemon::home(const SessionName& name) const { return secrets_.home(name); }
 bool Daemon::connected(uint16_t blade) const { return agents_.connected(blade); }
+bool Daemon::uses_sessions(uint16_t blade) const {
+    const auto found = blades_.all().find(blade);
+    return found != blades_.all().end() && !found->second.without_hooks();
+}
 Result<void> Daemon::send(uint16_t blade, chassis::Envelope message) {
     const bool moves = message.has_order();
     auto sent = agents_.send(blade, std::move(message));
@@ -206,6 +232,34 @@ bool Daemon::restore(const MoveOrder& order, const NotUsed& known) {
 }
 
 void Daemon::not_restored(uint64_t order_id) { moves_.not_restored(order_id, Clock::now()); }
+
+// --- flows that the dataplane does not know
+// ------------------------------------------------------------------------
+
+/// Any blade may have it, also one that is in no pool of the service any more.
+void Daemon::find_flow(const link::FlowAsk& ask) {
+    constexpr size_t kMostAsked = 256;  // blades
+    std::vector<uint16_t> able, doubtful;
+    for (const auto& [id, blade] : blades_.all()) {
+        if (blade.gone) continue;
+        if (agents_.connected(id) && able.size() < kMostAsked)
+            able.push_back(id);
+        else if (blades_.has_taken(id))
+            doubtful.push_back(id);
+    }
+    for (const auto& [id, blade] : blades_.left())
+        if (!blade.gone) doubtful.push_back(id);
+    if (!flows_.ask(ask, able, doubtful, Clock::now()) || flow_timer_.running()) return;
+    flow_timer_.after(std::chrono::microseconds(0), [this] { ask_for_flows(); });
+}
+
+/// What was asked in one moment goes out together.
+void Daemon::ask_for_flows() {
+    constexpr std::chrono::milliseconds kLook{5};
+    flows_.flush();
+    flows_.tick(Clock::now());
+    if (flows_.pending()) flow_timer_.after(kLook, [this] { ask_for_flows(); });
+}
 
 // --- the snapshot
 // --------------------------------------------------------------------------------------------------
@@ -236,7 +290,9 @@ void Daemon::publish() {
     message.mutable_snapshot()->set_generation(generation_);
     std::vector<std::string> states;
     for (const auto& [id, blade] : blades_.all())
-        states.push_back(fmt::format("{} {}", id, text_of(blade.condition())));
+        states.push_back(fmt::format("{} {}", id, blade.gone ? "gone" : text_of(blade.intake())));
+    for (const auto& [id, blade] : blades_.left())
+        states.push_back(fmt::format("{} {}", id, blade.gone ? "left, gone" : "left"));
     spdlog::info("snapshot {}: blades {}", generation_, fmt::join(states, ", "));
     dataplane_.send(std::move(message));
 }
@@ -323,13 +379,24 @@ void Daemon::commit(Prepared prepared) {
     checkpoints_.configure(config_);
     repositories_.commit(config_, std::move(prepared.repositories));
     purges_.keep_blades([this](uint16_t blade) { return config_->blades.contains(blade); });
-    agents_.commit(*config_, std::move(prepared.listener));
-    blades_.configure(*config_);
+    blades_.configure(*config_, unix_ms());
+    watch_blades(std::move(prepared.listener));
     economics_.configure(*config_);
     wakefulness_.configure(config_->stay_awake);
     moves_.configure(config_);
     draining_.sync();
     tell_keys();
+}
+
+/// Also those that have left: their flows are theirs until they are gone.
+void Daemon::watch_blades(Agents::Prepared listener) {
+    std::map<uint16_t, HostPort> left;
+    for (const auto& [id, blade] : blades_.left()) left.emplace(id, blade.agent);
+    agents_.commit(*config_, left, std::move(listener));
+    for (const auto& [id, blade] : config_->blades) {  // that have come back
+        blades_.silent(id, agents_.silent(id));
+        blades_.gone(id, agents_.gone(id));
+    }
 }
 
 /// Everybody who goes by keys, addresses and peers hears of them anew.

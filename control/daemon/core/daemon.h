@@ -13,6 +13,7 @@
 #include "control/daemon/blades/agents.h"
 #include "control/daemon/blades/blades.h"
 #include "control/daemon/blades/continuance.h"
+#include "control/daemon/blades/flow_finder.h"
 #include "control/daemon/config/config.h"
 #include "control/daemon/core/dataplane_link.h"
 #include "control/daemon/keys/key_rotation.h"
@@ -115,10 +116,14 @@ class Daemon : private CheckpointHost, private MoveHost {
     void publish();
     void tick();
     void tell_continuance();
+    void find_flow(const link::FlowAsk& ask);
+    void ask_for_flows();
+    void watch_blades(Agents::Prepared listener);
 
     // --- of the moves ---
     [[nodiscard]] std::optional<uint16_t> home(const SessionName& name) const override;
     [[nodiscard]] bool connected(uint16_t blade) const override;
+    [[nodiscard]] bool uses_sessions(uint16_t blade) const override;
     Result<void> send(uint16_t blade, chassis::Envelope message) override;
     void send(link::ToDataplane message) override;
     void drained(uint16_t blade, MoveResult result) override;
@@ -132,7 +137,7 @@ class Daemon : private CheckpointHost, private MoveHost {
     [[nodiscard]] bool under_way(const SessionName& name) const override {
         return moves_.orders().under_way(name);
     }
-    [[nodiscard]] bool dead(uint16_t blade) const override { return agents_.gone(blade); }
+    [[nodiscard]] bool dead(uint16_t blade) const override { return agents_.silent(blade); }
     [[nodiscard]] bool keeps(const std::string& service) const override {
         return repositories_.keeps(service);
     }
@@ -172,10 +177,11 @@ class Daemon : private CheckpointHost, private MoveHost {
     std::optional<Receipts> receipts_;  // from start() on
     Purges purges_;
     std::set<uint16_t> purging_at_;  // blades that are being told again
+    FlowFinder flows_;
     Checkpoints checkpoints_;
     RepositoryKeeper repositories_;   // after its checkpoints, which it tells
     PoolKeyKeeper::Members members_;  // whose agents are connected
-    Timer settle_timer_, tick_timer_;
+    Timer settle_timer_, tick_timer_, flow_timer_;
     Wakefulness wakefulness_;  // while moves are ordered
     bool settled_ = false, publishing_ = false;
     uint64_t generation_ = 0, ticks_ = 0;

@@ -156,7 +156,9 @@ void DataplaneLink::Impl::dispatch(const link::FromDataplane& message) {
         case link::FromDataplane::kStats:
             stats_replies.deliver(message.request(), message.stats());
             break;
-        case link::FromDataplane::kFlowAsk:  // the packet that waits goes by Maglev
+        case link::FromDataplane::kFlowAsk:
+            events.flow(message.flow_ask());
+            break;
         case link::FromDataplane::BODY_NOT_SET:
             break;  // of a newer keyrail-dp
     }

@@ -17,6 +17,7 @@
 namespace keyrail {
 
 namespace link {
+class FlowAsk;
 class MoveRequest;
 class Stats;
 class ToDataplane;
@@ -25,6 +26,7 @@ class ToDataplane;
 struct DataplaneEvents {
     std::function<void()> connected;  // its Hello has come: send everything
     std::function<void(const link::MoveRequest&)> move;
+    std::function<void(const link::FlowAsk&)> flow;
 };
 
 class DataplaneLink {

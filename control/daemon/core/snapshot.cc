@@ -12,32 +12,37 @@ namespace keyrail {
 
 namespace {
 
-link::BladeState state_of(BladeCondition condition) {
-    switch (condition) {
-        case BladeCondition::up:
-            return link::BLADE_UP;
-        case BladeCondition::draining:
-            return link::BLADE_DRAINING;
-        case BladeCondition::overloaded:
-            return link::BLADE_OVERLOADED;
-        case BladeCondition::down:
+link::Intake link_intake(BladeIntake intake) {
+    switch (intake) {
+        case BladeIntake::open:
+            return link::INTAKE_OPEN;
+        case BladeIntake::draining:
+            return link::INTAKE_DRAINING;
+        case BladeIntake::overloaded:
+            return link::INTAKE_OVERLOADED;
+        case BladeIntake::none:
             break;
     }
-    return link::BLADE_DOWN;
+    return link::INTAKE_NONE;
 }
 
-/// Late binding: only blades that can take its connections. Of these a down one stays in its pools (its state
-/// says enough), and an up one must serve this port.
+/// Late binding: only blades that can take its connections. Of these one that takes nothing new stays in its
+/// pools (its intake says enough), and one that does must serve this service: at all of its addresses, while
+/// anybody does.
 std::vector<uint16_t> pool_of(const std::vector<uint16_t>& ids, const ServiceConfig& service,
                               const Blades& blades, bool late) {
-    std::vector<uint16_t> able, pool;
+    std::vector<uint16_t> able, listening, well;
     for (const uint16_t id : ids) {
         const Blade& blade = blades.all().at(id);
-        if (late && blade.unable_to_accept()) continue;
+        if (late && blade.unable_to_accept(service.name)) continue;
         able.push_back(id);
-        if (blade.condition() == BladeCondition::down || blade.serves(service.port)) pool.push_back(id);
+        const bool takes_none = blade.intake() == BladeIntake::none;
+        if (takes_none || blade.serves(service.port)) listening.push_back(id);
+        if (takes_none || blade.serves_well(service.name)) well.push_back(id);
     }
-    return pool.empty() ? able : pool;
+    const auto takes_some = [&](uint16_t id) { return blades.all().at(id).intake() != BladeIntake::none; };
+    if (std::ranges::any_of(well, takes_some)) return well;
+    return listening.empty() ? able : listening;
 }
 
 void add_service(link::Service& out, const ServiceConfig& service, const Blades& blades,
@@ -99,8 +104,17 @@ link::Snapshot make_snapshot(const Config& config, const Secrets& secrets, const
         out.set_id(id);
         out.set_name(blade.config.name);
         out.set_address(std::string(blade.config.address.raw()));
-        out.set_state(state_of(blade.condition()));
+        out.set_intake(link_intake(blade.intake()));
         out.set_load(blade.published_load);
+        out.set_gone(blade.gone);
+    }
+    for (const auto& [id, blade] : blades.left()) {  // in no pool: only for the flows that it has
+        link::Blade& out = *snapshot.add_blades();
+        out.set_id(id);
+        out.set_name(blade.name);
+        out.set_address(std::string(blade.address.raw()));
+        out.set_intake(link::INTAKE_NONE);
+        out.set_gone(blade.gone);
     }
     for (const ServiceConfig& service : config.services)
         add_service(*snapshot.add_services(), service, blades, economics);

@@ -20,8 +20,9 @@ namespace chassis {
 class Keys;
 }
 
-/// Without the generation. A blade that is up, but has no server for one service, is left out of that
-/// service's pool: it gets none of its clients, and its sessions of that service are moved away.
+/// Without the generation. A blade that takes clients, but has no server for one service, is left out of that
+/// service's pool: it gets none of its clients, and its sessions of that service are moved away. Blades that
+/// have left the configuration are in no pool, and there for the flows that they have.
 link::Snapshot make_snapshot(const Config& config, const Secrets& secrets, const Blades& blades,
                              const Economics& economics);
 

@@ -59,7 +59,7 @@ def blade_mac(number: int) -> str:
 def snapshot(setup: Setup) -> str:
     """What keyraild would send, in protobuf's text format (dataplane/common/link.proto)."""
     blades = [f'blades {{ id: {number} name: "blade{number}" address: {_bytes(_packed(blade_address(number)))} '
-              'state: BLADE_UP }' for number in range(1, setup.blades + 1)]
+              'intake: INTAKE_OPEN }' for number in range(1, setup.blades + 1)]
     members = "".join(f" blade_ids: {number}" for number in range(1, setup.blades + 1))
     vips = " ".join(f"addresses: {_bytes(_packed(vip))}" for vip in setup.vips)
     return "\n".join([

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/daemon/blades/flow_finder.h"
+
+#include <algorithm>
+
+#include "chassis.pb.h"
+#include "link.pb.h"
+
+namespace keyrail {
+
+using chassis::FlowsFound;
+
+namespace {
+
+bool makes_sense(const link::FlowAsk& ask) {
+    const auto is_port = [](uint32_t port) { return port >= 1 && port <= UINT16_MAX; };
+    const size_t size = ask.client().size();
+    return (size == 4 || size == 16) && ask.address().size() == size && is_port(ask.client_port()) &&
+           is_port(ask.port());
+}
+
+}  // namespace
+
+void FlowFinder::doubt(Question& question, uint16_t blade) {
+    question.doubtful++;
+    question.doubtful_one = blade;
+}
+
+bool FlowFinder::ask(const link::FlowAsk& ask, const std::vector<uint16_t>& able,
+                     const std::vector<uint16_t>& doubtful, Time now) {
+    if (!makes_sense(ask) || questions_.size() >= kMost) return false;
+    const uint64_t id = ++last_id_;
+    const std::chrono::microseconds time(uint64_t{ask.budget_us()} * 2 / 3);
+    Question question{ask.ask_id(), now + time, able, doubtful.size(),
+                      doubtful.empty() ? uint16_t{0} : doubtful.back()};
+    if (able.empty()) {
+        conclude(question);
+        return true;
+    }
+    questions_.emplace(id, std::move(question));
+    for (const uint16_t blade : able) {
+        auto& messages = unsent_[blade];
+        if (messages.empty() || messages.back().find_flows().flows_size() == kBatch) messages.emplace_back();
+        auto& flow = *messages.back().mutable_find_flows()->add_flows();
+        flow.set_id(id);
+        flow.set_client(ask.client());
+        flow.set_client_port(ask.client_port());
+        flow.set_address(ask.address());
+        flow.set_port(ask.port());
+    }
+    return true;
+}
+
+void FlowFinder::flush() {
+    for (auto& [blade, messages] : std::exchange(unsent_, {})) {
+        bool sent = true;
+        for (chassis::Envelope& message : messages) sent = sent && out_.send(blade, std::move(message));
+        if (!sent) lost(blade);
+    }
+}
+
+void FlowFinder::answer(const Question& question, uint16_t blade, bool time_wait) {
+    link::FlowAnswer answer;
+    answer.set_ask_id(question.ask_id);
+    answer.set_blade(blade);
+    answer.set_time_wait(time_wait);
+    out_.answer(answer);
+}
+
+void FlowFinder::conclude(const Question& question) {
+    const size_t silent = question.doubtful + question.waiting.size();
+    if (question.time_wait != 0) return answer(question, question.time_wait, true);
+    if (silent == 0) return answer(question, 0, false);
+    if (silent == 1)
+        answer(question, question.waiting.empty() ? question.doubtful_one : question.waiting.front(), false);
+}
+
+/// True: the question is over.
+bool FlowFinder::answered(Question& question, uint16_t blade, int presence) {
+    if (std::erase(question.waiting, blade) == 0) return false;  // it was not asked, or says so twice
+    switch (presence) {
+        case FlowsFound::PRESENT:
+            answer(question, blade, false);
+            return true;
+        case FlowsFound::TIME_WAIT:
+            question.time_wait = blade;
+            break;
+        case FlowsFound::ABSENT:
+            break;
+        default:
+            doubt(question, blade);
+    }
+    if (!question.waiting.empty()) return false;
+    conclude(question);
+    return true;
+}
+
+void FlowFinder::found(uint16_t blade, const chassis::FlowsFound& found) {
+    for (const auto& said : found.answers()) {
+        const auto question = questions_.find(said.id());
+        if (question == questions_.end()) continue;  // somebody else has it, or it was too late
+        if (answered(question->second, blade, said.presence())) questions_.erase(question);
+    }
+}
+
+void FlowFinder::lost(uint16_t blade) {
+    for (auto question = questions_.begin(); question != questions_.end();)
+        question = answered(question->second, blade, FlowsFound::UNKNOWN) ? questions_.erase(question)
+                                                                          : std::next(question);
+}
+
+void FlowFinder::tick(Time now) {
+    std::erase_if(questions_, [&](const auto& entry) {
+        if (entry.second.deadline > now) return false;
+        conclude(entry.second);
+        return true;
+    });
+}
+
+}  // namespace keyrail

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+// Whose is a connection that keyrail-dp does not know (link.FlowAsk)? The agents of all blades that may have
+// it look into their kernels. The first that has it ends the question; nobody has it when all have said so.
+// Where all but one have said so, it is that one's: either it is right, or the client is told by a kernel
+// that knows nothing of it. Where several cannot say, there is no answer, and keyrail-dp guesses.
+//
+// Pure: who can be asked and the time come in, messages go out. Bounded: kMost questions at once, each for
+// two thirds of its budget.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <vector>
+
+namespace keyrail {
+
+namespace chassis {
+class Envelope;
+class FlowsFound;
+}  // namespace chassis
+namespace link {
+class FlowAnswer;
+class FlowAsk;
+}  // namespace link
+
+class FlowFinder {
+  public:
+    using Time = std::chrono::steady_clock::time_point;
+    static constexpr size_t kMost = 4096;  // questions
+    static constexpr int kBatch = 256;     // of them in a message
+
+    /// What leaves; `send` says whether it could be sent.
+    struct Out {
+        std::function<bool(uint16_t blade, chassis::Envelope message)> send;
+        std::function<void(const link::FlowAnswer&)> answer;
+    };
+    explicit FlowFinder(Out out) : out_(std::move(out)) {}
+
+    /// `able`: whose agents can be asked; `doubtful`: other blades that may have it. False: what is asked
+    /// makes no sense, or too much is being asked. The agents hear of it by flush().
+    bool ask(const link::FlowAsk& ask, const std::vector<uint16_t>& able,
+             const std::vector<uint16_t>& doubtful, Time now);
+    /// All that was asked since the last one: several questions, one message.
+    void flush();
+    void found(uint16_t blade, const chassis::FlowsFound& found);
+    /// Its agent is away, and will not answer.
+    void lost(uint16_t blade);
+    /// Ends questions whose time is over.
+    void tick(Time now);
+    [[nodiscard]] bool pending() const { return !questions_.empty(); }
+
+  private:
+    struct Question {
+        uint64_t ask_id;
+        Time deadline;
+        std::vector<uint16_t> waiting;
+        size_t doubtful;         // so many cannot say,
+        uint16_t doubtful_one;   // one of which is this one
+        uint16_t time_wait = 0;  // who has it so
+    };
+    using Questions = std::map<uint64_t, Question>;
+
+    static void doubt(Question& question, uint16_t blade);
+    bool answered(Question& question, uint16_t blade, int presence);
+    void answer(const Question& question, uint16_t blade, bool time_wait);
+    /// All have spoken, or their time is over.
+    void conclude(const Question& question);
+
+    Out out_;
+    Questions questions_;  // by our own number: keyrail-dp's begin anew with it
+    uint64_t last_id_ = 0;
+    std::map<uint16_t, std::vector<chassis::Envelope>> unsent_;
+};
+
+}  // namespace keyrail

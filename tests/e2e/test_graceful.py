@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A blade that takes nothing new keeps what it has: its server stops gracefully, it drains, its agent is away, the
+configuration has it no more. Connections live as long as the server lets them, over both families, bound late and early."""
+
+import os
+import signal
+import subprocess
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from clients import curl
+from lab.namespaces import enter
+from lab.plan import CLIENT, CONFIG, DISPATCH, PORT, SERVER_NAME, VIP4, VIP6, WEB_CA, Options
+from support.chassis import Chassis, eventually, lab
+
+LONG_CLIENT = Path(__file__).resolve().parents[1] / "support/long_client.py"
+ECHO = Path(__file__).resolve().parents[2] / "tools/lib/soak/echo.py"
+SECONDS = 10
+# Finish what you have, take nothing new.
+STOP = {"nginx": signal.SIGQUIT, "apache": signal.SIGWINCH, "haproxy": signal.SIGUSR1}
+
+
+class LongClient:
+    def __init__(self, address: str, version: str, kind: str) -> None:
+        self.what = f"{kind} over {address} with TLS {version}"
+        self._process = subprocess.Popen(
+            [*enter(CLIENT), "/usr/bin/python3", str(LONG_CLIENT), str(WEB_CA), address, str(PORT), SERVER_NAME, version, kind,
+             str(SECONDS)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        assert self._process.stdout
+        self._output = self._process.stdout
+        self.blade = ""
+
+    def begin(self) -> None:
+        self.blade = self._output.readline().strip()
+        assert self.blade.startswith("blade"), f"{self.what}: {self.blade} {self._output.read()}"
+
+    def end(self) -> str:
+        """Nothing when all came."""
+        said = self._output.read().strip()
+        self._process.wait(60)
+        return "" if said == "whole" else f"{self.what} on {self.blade}: {said}"
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        self._output.close()
+
+
+@contextmanager
+def long_clients(chassis: Chassis, kinds: tuple[str, ...]) -> Iterator[str]:
+    """The blade that has the most of them. At the end all of them are whole."""
+    clients = [LongClient(address, version, kind) for address in (VIP4, VIP6) for version in ("1.2", "1.3") for kind in kinds
+               for _ in range(4 // len(kinds))]
+    try:
+        for client in clients:
+            client.begin()
+        yield Counter(client.blade for client in clients).most_common(1)[0][0]
+        torn = [wrong for client in clients if (wrong := client.end())]
+        assert not torn, f"{len(torn)} of {len(clients)}: {torn}; {chassis.account()}"
+    finally:
+        for client in clients:
+            client.kill()
+
+
+@contextmanager
+def echoes(chassis: Chassis) -> Iterator[None]:
+    """What the WebSockets of each blade talk to."""
+    servers = [subprocess.Popen([*enter(f"blade{number}"), "/usr/bin/python3", str(ECHO), "8082"], stdout=subprocess.PIPE)
+               for number in range(1, chassis.options.blades + 1)]
+    try:
+        for server in servers:
+            assert server.stdout and server.stdout.readline()
+        yield
+    finally:
+        for server in servers:
+            server.kill()
+            server.wait()
+            if server.stdout:
+                server.stdout.close()
+
+
+@contextmanager
+def told_to_stop(chassis: Chassis, blade: str) -> Iterator[None]:
+    server = chassis.options.server
+    os.kill(chassis.pid(blade, server), STOP[server])
+    try:
+        eventually(lambda: chassis.blade_states()[blade] == "down", 5, f"{blade} takes nothing new")
+        yield
+    finally:
+        lab("restart", blade, server)
+
+
+def new_clients_go_elsewhere(blade: str) -> None:
+    for vip in (VIP4, VIP6):
+        outcomes = curl.connect("1.3", 10, vip)
+        assert all(outcome.ok and outcome.blade != blade for outcome in outcomes), outcomes
+
+
+KINDS = {"nginx": ("download", "echo"), "apache": ("download",), "haproxy": ("echo",)}
+
+
+@pytest.mark.parametrize("options", [Options(), Options(bind="early"), Options(server="apache"), Options(server="haproxy")],
+                         ids=str)
+def test_a_server_that_stops_gracefully(chassis: Chassis, options: Options) -> None:
+    with echoes(chassis), long_clients(chassis, KINDS[options.server]) as blade, told_to_stop(chassis, blade):
+        new_clients_go_elsewhere(blade)
+        report = next(entry for entry in chassis.keyrail("blade", "list") if f"blade{entry['id']}" == blade)
+        assert not report["takes_new"] and report["flows_live"] and not report["gone"], report
+
+
+def test_a_server_that_stops_gracefully_after_a_drain(chassis: Chassis) -> None:
+    with echoes(chassis), long_clients(chassis, ("download", "echo")) as blade, chassis.drained(blade):
+        eventually(lambda: chassis.blade_states()[blade] == "draining", 5, "it drains")
+        with told_to_stop(chassis, blade):
+            new_clients_go_elsewhere(blade)
+
+
+@pytest.mark.parametrize("options", [Options(), Options(bind="early")], ids=str)
+def test_a_blade_that_leaves_the_configuration(chassis: Chassis, options: Options) -> None:
+    good = CONFIG.read_text()
+    with long_clients(chassis, ("download",)) as blade:
+        number = int(blade.removeprefix("blade"))
+
+        def without(text: str) -> str:
+            head, _, rest = text.partition(f"[[blade]]\nid = {number}")
+            pool = ", ".join(str(other) for other in range(1, options.blades + 1) if other != number)
+            return head + rest[rest.index("[["):].replace("blades = [1, 2, 3]", f"blades = [{pool}]", 1)
+
+        with chassis.configured(without):
+            assert CONFIG.read_text() != good
+            assert [left["id"] for left in chassis.keyrail("status")["left"]] == [number]
+            new_clients_go_elsewhere(blade)
+            with chassis.killed(DISPATCH, "keyraild"):  # and keyraild remembers it
+                pass
+            eventually(lambda: [left["id"] for left in chassis.keyrail("status")["left"]] == [number], 10, "it is known")
+    chassis.wait_for_states("up")
+    assert chassis.keyrail("status")["left"] == []
+
+
+def test_an_agent_is_away_while_keyraild_restarts(chassis: Chassis) -> None:
+    with echoes(chassis), long_clients(chassis, ("download", "echo")) as blade:
+        with chassis.killed(blade, "keyrail-agent"):
+            with chassis.killed(DISPATCH, "keyraild"):
+                pass
+            eventually(lambda: chassis.keyrail("status")["settled"], 10, "keyraild publishes without it")
+            eventually(lambda: chassis.blade_states()[blade] == "down", 5, "nobody says that a server listens")
+            new_clients_go_elsewhere(blade)
+    chassis.wait_for_states("up")
