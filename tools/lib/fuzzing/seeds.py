@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where fuzzing starts: what real clients sent, taken from tests/captures. Made by `tools/fuzz --make-seeds`."""
 
-import shutil
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -58,14 +57,22 @@ def _files(folder: Path, pattern: str, longest: int = 10_000) -> dict[str, bytes
     return {file.stem: file.read_bytes() for file in sorted(folder.glob(pattern)) if file.stat().st_size <= longest}
 
 
+def _remove_made(folder: Path) -> None:
+    """What was made before; what is named after no capture and no profile was written by hand, and stays."""
+    sources = [file.stem for file in (*CAPTURES.glob("*.pcap"), *(ROOT / "hw/profiles").glob("*.toml"))]
+    for file in folder.iterdir():
+        if any(file.name == source or file.name.startswith(f"{source}-") for source in sources):
+            file.unlink()
+
+
 def make() -> None:
-    """All of them anew; those of other targets are written by hand."""
+    """All of them anew; those of other targets are written by hand, and some of these."""
     made = {"headers": _frames_of_every_kind(), "client_hello": _first_flights(),
             "replay": _files(CAPTURES, "*.pcap"), "profile": _files(ROOT / "hw/profiles", "*.toml")}
     for target, seeds in made.items():
         folder = SEEDS / target
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        _remove_made(folder)
         for name, data in seeds.items():
             (folder / name).write_bytes(data)
         print(f"{target:14} {len(seeds)} seeds, {sum(map(len, seeds.values()))} bytes")

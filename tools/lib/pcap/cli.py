@@ -40,7 +40,7 @@ def main(words: Sequence[str]) -> int:
     arguments.out.mkdir(parents=True, exist_ok=True)
     for entry in wanted:
         if not entry.installed():
-            say(f"{entry.name}: not recorded, for its client is not installed (apt-get install {entry.name})")
+            say(f"{entry.name}: not recorded, for its client is not installed ({entry.bring})")
             continue
         file = record(entry, arguments.out)
         print(f"{file} {file.stat().st_size} bytes", flush=True)

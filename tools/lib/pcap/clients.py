@@ -3,7 +3,7 @@
 
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -12,10 +12,12 @@ from common.shell import ToolError
 from lab.namespaces import wait_until
 from pcap import hello
 from pcap.stage import ADDRESSES, NAME, PORT, SECONDS, Stage
+from testing.releases import own_release, root_of
 
 Act = Callable[[Stage], None]
 REQUEST = f"GET / HTTP/1.0\r\nHost: {NAME}\r\n\r\n"
 URL = f"https://{NAME}/"
+DEBIAN_13 = "trixie"
 SENDER = Path(__file__).with_name("send.py")
 
 
@@ -59,12 +61,30 @@ def gnutls(version: str) -> Act:
     return act
 
 
+def _curl(on: Stage, version: str, certificate: Path, page: Path, before: Sequence[object] = ()) -> None:
+    """Connects three times; all but the first connection offer a session."""
+    on.client(*before, "curl", "--silent", "--show-error", "--http1.1", "--header", "Connection: close",
+              f"--tlsv{version}", "--tls-max", version, "--cacert", certificate,
+              "--resolve", f"{NAME}:{PORT}:{ADDRESSES[0]}", "--output", page, f"{URL}?[1-3]")
+
+
 def curl(on: Stage) -> None:
-    """Connects three times with each version; all but the first connection offer a session."""
     for version in ("1.2", "1.3"):
-        on.client("curl", "--silent", "--show-error", "--http1.1", "--header", "Connection: close",
-                  f"--tlsv{version}", "--tls-max", version, "--cacert", on.home / "certificate",
-                  "--resolve", f"{NAME}:{PORT}:{ADDRESSES[0]}", "--output", on.home / "page", f"{URL}?[1-3]")
+        _curl(on, version, on.home / "certificate", on.home / "page")
+
+
+def curl_of_debian_13(on: Stage) -> None:
+    """This machine's own, or that in the root that `tools/test --on trixie` makes."""
+    if own_release() == DEBIAN_13:
+        return _curl(on, "1.3", on.home / "certificate", on.home / "page")
+    root, inside = root_of(DEBIAN_13), Path("/mnt")
+    script = f"mount --bind {on.home} {root}{inside} && exec chroot {root} \"$@\""
+    return _curl(on, "1.3", inside / "certificate", inside / "page",
+                 ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh"])
+
+
+def curl_of_debian_13_is_there() -> bool:
+    return own_release() == DEBIAN_13 or (root_of(DEBIAN_13) / "usr/bin/curl").exists()
 
 
 def chromium(on: Stage) -> None:
@@ -72,6 +92,7 @@ def chromium(on: Stage) -> None:
     pictures = "".join(f"<img src='{number}.png'>" for number in range(3))
     (on.home / "page.html").write_text(f"<html><body>{pictures}</body></html>")
     on.client("chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
+              "--disable-component-update", "--disable-sync", "--disable-quic", "--no-first-run",
               "--ignore-certificate-errors", f"--user-data-dir={on.home / 'profile'}",
               f"--host-resolver-rules=MAP {NAME} {ADDRESSES[0]}", "--dump-dom", f"{URL}page.html")
 

@@ -20,6 +20,7 @@ class Recording:
     server: tuple[str, ...] = ("-www",)
     device: str = "lo"  # "any": Linux cooked frames
     installed: Callable[[], bool] = lambda: True
+    bring: str = ""  # how to have a client that tools/packages.txt does not bring
 
 
 RECORDINGS = (
@@ -40,8 +41,11 @@ RECORDINGS = (
     Recording("gnutls-tls12", "gnutls-cli, TLS 1.2, full and resumed", clients.gnutls("1.2")),
     Recording("gnutls-tls13", "gnutls-cli, TLS 1.3, full and resumed", clients.gnutls("1.3")),
     Recording("curl", "curl, three connections with TLS 1.2 and three with TLS 1.3", clients.curl),
-    Recording("chromium", "Chromium, headless: post-quantum share, GREASE, ECH, two segments; full and resumed",
-              clients.chromium, ("-WWW",), installed=clients.chromium_is_installed),
+    Recording("curl-debian-13", "curl with OpenSSL 3.5 and its defaults: X25519MLKEM768, two segments; full and resumed",
+              clients.curl_of_debian_13, installed=clients.curl_of_debian_13_is_there,
+              bring="tools/test --on trixie makes the root that has it"),
+    Recording("chromium", "Chromium, headless: X25519MLKEM768, GREASE, ECH, two segments; full and resumed",
+              clients.chromium, ("-WWW",), installed=clients.chromium_is_installed, bring="apt-get install chromium"),
     Recording("post-quantum", "generated: X25519MLKEM768 (1.2 KB share), GREASE, PSK identity in the second segment",
               sent(clients.post_quantum(1))),
     Recording("post-quantum-large", "the same with SecP384r1MLKEM1024 (1.7 KB share)",
