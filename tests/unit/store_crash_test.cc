@@ -104,7 +104,7 @@ TEST(StoreCrash, KilledInTheMiddleThousandsOfTimes) {
 }
 
 TEST(StoreCrash, OfManyTakersOneGetsIt) {
-    TempStore store;
+    TempStore store(8 << 20);
     constexpr uint64_t kRecords = 5000;
     constexpr int kTakers = 4;
     for (uint64_t i = 0; i < kRecords; i++) {
@@ -112,6 +112,7 @@ TEST(StoreCrash, OfManyTakersOneGetsIt) {
         fill(record, i, 200);
         ASSERT_EQ(store->put(record), Store::Put::kStored);
     }
+    ASSERT_EQ(store->stats().sessions, kRecords) << "one had to make room: the test needs a larger store";
     int pipes[2];
     ASSERT_EQ(pipe(pipes), 0);
     for (int taker = 0; taker < kTakers; taker++) {
