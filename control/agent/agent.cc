@@ -16,6 +16,7 @@
 #include "control/agent/health_report.h"
 #include "control/agent/late_binding.h"
 #include "control/agent/moving.h"
+#include "control/agent/pool_keys.h"
 #include "control/agent/pull_server.h"
 #include "control/agent/renewal.h"
 #include "control/agent/restorer.h"
@@ -64,10 +65,12 @@ struct Agent::Impl {
     StoreWatch store_watch{store, config};
     HealthReport health{store, served};
     Announcer announcer{config, store, late_binding};
-    Checkpointer checkpointer{store, served, sealed, pool_keys};
+    Fences fences;
+    Checkpointer checkpointer{store, served, sealed, pool_keys, config.id, wall_clock_ms()};
     CheckpointFeed checkpoints{io.get_executor(), checkpointer};
-    Restorer restorer{store, checkpointer, names, config.id};
-    Moving moves{io.get_executor(), store, served, names, config.id, wakefulness, move_events()};
+    Restorer restorer{store, checkpointer, names, fences, config.id};
+    Moving moves{io.get_executor(), store,     served,      names,        fences,
+                 checkpointer,      config.id, wakefulness, move_events()};
     std::shared_ptr<ServerWatch> servers;
     std::unique_ptr<PullServer> pulls;
     std::unique_ptr<ControlSession> control;
@@ -130,6 +133,11 @@ MoveEvents Agent::Impl::move_events() {
         report(std::move(moved));
     };
     events.ended = [this](chassis::MoveDone done) { report(std::move(done)); };
+    events.refused = [this](chassis::TransfersRefused refused) {
+        chassis::Envelope message;
+        *message.mutable_transfers_refused() = std::move(refused);
+        control->send(std::move(message));
+    };
     return events;
 }
 
@@ -182,10 +190,14 @@ void Agent::Impl::on_message(chassis::Envelope& message) {
             return tell_servers();
         case chassis::Envelope::kOrder:
             return moves.order(message.order());
+        case chassis::Envelope::kExpect:
+            return moves.expect(message.expect());
+        case chassis::Envelope::kCheckpointAck:
+            return checkpointer.acknowledged(message.request());
         case chassis::Envelope::kQuery:
         case chassis::Envelope::kList:
         case chassis::Envelope::kPurge:
-            return control->send(answer_question(store, served, message));
+            return control->send(answer_question(store, served, fences, message));
         case chassis::Envelope::kStale:
             if (const size_t copies = checkpointer.destroy(message.stale()); copies != 0)
                 spdlog::warn("checkpoints: {} sessions here were copies that are behind; destroyed", copies);
@@ -270,14 +282,14 @@ void Agent::Impl::send_health() {
 
 void Agent::Impl::tick() {
     store.sweep(wall_clock_ms());
-    moves.poll();
+    moves.tick();
     if (++ticks % kTicksPerHealth == 0) tick_second();
     timer.after(kTick, [this] { tick(); });
 }
 
 void Agent::Impl::look_after_store() {
     if (!store_watch.look()) return;
-    checkpointer.start_over();
+    checkpointer.store_replaced();
     tell_servers();
 }
 

@@ -13,11 +13,14 @@ void CheckpointFeed::use(const ChannelPtr& channel) {
 }
 
 void CheckpointFeed::step() {
-    checkpointer_.poll();
+    const auto now = std::chrono::steady_clock::now();
+    checkpointer_.poll(now);
     const ChannelPtr channel = channel_.lock();
     chassis::Envelope message;
+    uint64_t number = 0;
     const bool more = channel && allowed_ && channel->queued_bytes() < Checkpointer::kMostBytes &&
-                      checkpointer_.next(*message.mutable_checkpoint());
+                      checkpointer_.next(*message.mutable_checkpoint(), number, now);
+    message.set_request(number);
     if (more) (void)channel->send(std::move(message));  // a broken channel starts over
     timer_.after(more ? kBusyStep : kIdleStep, [this] { step(); });
 }

@@ -29,22 +29,105 @@ std::string sealing_context(const chassis::SessionState& state) {
     std::string context = "keyrail session|" + state.name() + state.digest();
     append(context, state.uses(), 4);
     append(context, state.expires_ms(), 8);
+    append(context, state.single_use(), 1);
+    append(context, state.blade(), 2);
+    append(context, state.epoch(), 8);
     return context + state.service();
 }
 
-void Checkpointer::poll() {
+void Checkpointer::note(const Store::Change& change, Time now) {
+    if (change.gone) {
+        gone_.push_back({change.name, change.receipt, now});
+        gone_names_.insert(change.name);
+    } else {
+        changed_.push_back(change.name);
+        take_back(change.name, now);
+    }
+}
+
+void Checkpointer::read_journal(Time now) {
     std::vector<Store::Change> changes;
-    const uint64_t lost = store_.changes(journal_, changes);
-    for (const Store::Change& change : changes) (change.gone ? gone_ : changed_).push_back(change.name);
-    for (; gone_.size() > kMostGone; gone_.pop_front()) lost_++;
+    uint32_t held = 0;
+    uint64_t lost = store_.changes(journal_, changes, &held);
+    whole_ = held == 0;
+    for (const Store::Change& change : changes) note(change, now);
+    for (; gone_.size() > kMostGone; gone_.pop_front(), lost++) gone_names_.erase(gone_.front().name);
     lost_ += lost;
-    if (lost != 0 || changed_.size() > kMostChanged) start_over();
+    if (lost == 0) return;
+    new_epoch();
+    start_over();
+}
+
+/// A handshake came to nothing: its session is not gone, after all.
+void Checkpointer::take_back(const SessionName& name, Time now) {
+    if (!gone_names_.contains(name)) return;
+    for (auto gone = gone_.rbegin(); gone != gone_.rend() && gone->since + kMayComeBack > now; ++gone) {
+        if (gone->name != name) continue;
+        gone_.erase(std::next(gone).base());
+        gone_names_.erase(name);
+        return;
+    }
+}
+
+void Checkpointer::tell_again(const Told& told) {
+    gone_.insert(gone_.begin(), told.gone.begin(), told.gone.end());
+}
+
+void Checkpointer::acknowledged(uint64_t number) {
+    const auto told = told_.extract(number);
+    if (!told) return;
+    for (const Gone& gone : told.mapped().gone) gone_names_.erase(gone.name);
+}
+
+void Checkpointer::poll(Time now) {
+    read_journal(now);
+    if (changed_.size() > kMostChanged) {
+        changed_.clear();
+        walk_ = {};
+    }
+    for (auto told = told_.begin(); told != told_.end() && told->second.at + kPatience <= now;
+         told = told_.erase(told))
+        tell_again(told->second);
+}
+
+void Checkpointer::new_epoch() {
+    epoch_ = std::max(epoch_ + 1, wall_clock_ms());
+    left_.clear();
+    left_order_.clear();
 }
 
 void Checkpointer::start_over() {
     changed_.clear();
     walk_ = {};
+    for (const auto& [number, told] : told_) tell_again(told);
+    told_.clear();
 }
+
+void Checkpointer::store_replaced() {
+    journal_.clear();
+    new_epoch();
+    start_over();
+}
+
+// --- moves
+
+KnownFate Checkpointer::fate(const SessionName& name, Time now) {
+    read_journal(now);
+    if (!whole_) return {};
+    if (gone_names_.contains(name)) return {chassis::USED_UP, epoch_};
+    if (left_.contains(name)) return {};
+    return {chassis::NOT_USED, epoch_};
+}
+
+/// Of a reusable session two may be there for a moment; what its repository has is a copy then.
+void Checkpointer::left(const SessionRecord& session) {
+    if (!session.single_use || sealing_service(session).empty()) return;
+    if (!left_.insert(session.name).second) return;
+    left_order_.push_back(session.name);
+    if (left_order_.size() > kMostLeft) new_epoch();
+}
+
+void Checkpointer::came(const SessionName& name) { left_.erase(name); }
 
 /// The service whose pool key seals it; "": it is not for the repository. A session whose service nobody
 /// knows is that of the only one here, or none's.
@@ -69,6 +152,9 @@ void Checkpointer::add(const SessionName& name, Batch& batch) {
     if (service.empty() || key == nullptr) return;
     state.set_service(service);
     state.set_generation(generation);
+    state.set_single_use(record.single_use);
+    state.set_blade(self_);
+    state.set_epoch(epoch_);
     chassis::Record message;
     to_message(record, served_, 0, message);
     batch.jobs.push_back({key, sealing_context(state), message.SerializeAsString()});
@@ -77,14 +163,28 @@ void Checkpointer::add(const SessionName& name, Batch& batch) {
     OPENSSL_cleanse(message.mutable_session_der()->data(), message.session_der().size());
 }
 
-bool Checkpointer::next(chassis::Checkpoint& out) {
-    Batch batch{out, {}, {}, 0};
-    for (; !gone_.empty() && batch.bytes < kMostBytes; gone_.pop_front()) {
+/// A while later: what was taken for a handshake that came to nothing is back by then.
+void Checkpointer::tell_gone(chassis::Checkpoint& out, size_t& bytes, uint64_t& number, Time now) {
+    Told told{{}, now};
+    for (; !gone_.empty() && bytes < kMostBytes && gone_.front().since + kMayComeBack <= now;
+         gone_.pop_front()) {
+        const Gone& gone = gone_.front();
         chassis::SessionState& state = *out.add_sessions();
-        set_name(state, gone_.front());
+        set_name(state, gone.name);
         state.set_gone(true);
-        batch.bytes += kStateBytes;
+        if (gone.receipt != MoveReceipt{}) state.set_receipt(gone.receipt.data(), gone.receipt.size());
+        bytes += kStateBytes;
+        told.gone.push_back(gone);
     }
+    if (told.gone.empty()) return;
+    number = ++last_number_;
+    told_.emplace(number, std::move(told));
+}
+
+bool Checkpointer::next(chassis::Checkpoint& out, uint64_t& number, Time now) {
+    Batch batch{out, {}, {}, 0};
+    number = 0;
+    tell_gone(out, batch.bytes, number, now);
     for (; !changed_.empty() && batch.bytes < kMostBytes; changed_.pop_front()) add(changed_.front(), batch);
     while (!walk_.done() && batch.bytes < kMostBytes)
         for (const SessionInfo& info : store_.list(walk_, Store::Which::kAll, kWalkBatch))
@@ -124,7 +224,7 @@ Result<void> Checkpointer::open(const chassis::SessionState& state, uint64_t now
     const bool parsed = record.ParseFromString(*plain);
     OPENSSL_cleanse(plain->data(), plain->size());
     const bool right = parsed && record.name() == state.name() && record.uses() == state.uses() &&
-                       record.digest() == state.digest();
+                       record.digest() == state.digest() && record.single_use() == state.single_use();
     auto read = right ? from_message(record, served_, now_ms, out)
                       : Result<void>(fail("it is not what it says to be"));
     OPENSSL_cleanse(record.mutable_session_der()->data(), record.session_der().size());

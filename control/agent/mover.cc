@@ -47,7 +47,7 @@ void Mover::order(const chassis::Order& order, Time now) {
 std::optional<Mover::Outcome> Mover::advance(Task& task, Time now) {
     if (!store_.contains(task.name)) {
         if (now < task.patience) return std::nullopt;
-        return Outcome{chassis::NOT_FOUND, ""};
+        return not_found(task.name, now);
     }
     if (host_.connected(task.to)) return send(task, now);
     if (now < task.deadline) return std::nullopt;
@@ -56,8 +56,8 @@ std::optional<Mover::Outcome> Mover::advance(Task& task, Time now) {
 
 std::optional<Mover::Outcome> Mover::send(Task& task, Time now) {
     const auto record = std::make_shared<SessionRecord>();
-    if (!store_.take(task.name, *record) || record->expires_ms <= wall_clock_ms())
-        return Outcome{chassis::NOT_FOUND, ""};
+    if (!store_.take(task.name, *record)) return not_found(task.name, now);
+    if (record->expires_ms <= wall_clock_ms()) return Outcome{chassis::NOT_FOUND, "it is expired"};
     if (auto refused = refusal(task, *record)) {
         if (refused->result == chassis::REFUSED && store_.put(*record) != Store::Put::kStored)
             refused->result = chassis::LOST;
@@ -72,17 +72,18 @@ std::optional<Mover::Outcome> Mover::send(Task& task, Time now) {
     to_message(*record, served_, wall_clock_ms(), *message.mutable_transfer()->mutable_record());
     if (auto sent = host_.send(task.to, std::move(message)); !sent)
         return put_back(task, chassis::UNREACHABLE, sent.error().message);
+    host_.left(*record);
     sent_.emplace(number, task);
     return std::nullopt;
 }
 
-/// keyraild says with the order what the target serves, and the latest that it knows of the session: a record
+/// keyraild says with the order what both serve, and the latest that it knows of the session: a record
 /// that is behind that is a copy (a store that was restored, a record that was replayed), and is destroyed.
 std::optional<Mover::Outcome> Mover::refusal(const Task& task, const SessionRecord& record) const {
     const chassis::Order& order = *task.order;
     const std::string& service = served_.name(record.service);
-    if (!service.empty() && order.services_size() > 0 &&
-        std::ranges::find(order.services(), service) == order.services().end()) {
+    if (service.empty()) return Outcome{chassis::REFUSED, "the session's service is not known"};
+    if (std::ranges::find(order.services(), service) == order.services().end()) {
         spdlog::warn("mover: blade {} may not have sessions of service '{}'; order {} is refused", task.to,
                      service, task.order_id);
         return Outcome{chassis::REFUSED, "the target does not serve '" + service + "'"};
@@ -96,7 +97,13 @@ std::optional<Mover::Outcome> Mover::refusal(const Task& task, const SessionReco
     return std::nullopt;
 }
 
+Mover::Outcome Mover::not_found(const SessionName& name, Time now) {
+    return {chassis::NOT_FOUND, "", 0, host_.fate(name, now)};
+}
+
 Mover::Outcome Mover::put_back(const Task& task, chassis::MoveResult result, std::string reason) {
+    if (fences_.stop(task.order_id, *task.record)) return {chassis::NOT_FOUND, "it was purged"};
+    host_.stayed(task.name);
     if (store_.put(*task.record) != Store::Put::kStored)
         return {chassis::LOST, reason + "; it could not be put back"};
     return {result, std::move(reason), task.record->expires_ms};
@@ -106,7 +113,9 @@ void Mover::acknowledged(uint16_t blade, uint64_t request, const chassis::Transf
     const auto found = sent_.find(request);
     if (found == sent_.end() || found->second.to != blade) return;
     const Task task = std::move(sent_.extract(found).mapped());
-    if (!ack.stored()) return finish(task, put_back(task, chassis::REFUSED, ack.reason()));
+    constexpr size_t kMostReason = 200;  // it is kept a while
+    if (!ack.stored())
+        return finish(task, put_back(task, chassis::REFUSED, ack.reason().substr(0, kMostReason)));
     cost_.moves++;
     cost_.wall += now - task.begun;
     finish(task, {chassis::MOVED, "", task.record->expires_ms});
@@ -154,6 +163,8 @@ void Mover::tell(uint64_t order_id, const Outcome& outcome) {
     done.set_result(outcome.result);
     done.set_reason(outcome.reason);
     done.set_expires_ms(outcome.expires_ms);
+    done.set_fate(outcome.fate.fate);
+    done.set_epoch(outcome.fate.epoch);
     host_.report(std::move(done));
 }
 

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "chassis.pb.h"
+#include "control/agent/fences.h"
 #include "control/agent/records.h"
 #include "control/store/store.h"
 
@@ -23,6 +24,12 @@ namespace keyrail {
 namespace testing {
 struct Inspect;
 }
+
+/// What became of a session, and in which epoch of this blade (SessionState in chassis.proto) that is known.
+struct KnownFate {
+    chassis::Fate fate = chassis::UNKNOWN;
+    uint64_t epoch = 0;
+};
 
 /// What a Mover asks of its agent.
 class MoverHost {
@@ -36,6 +43,11 @@ class MoverHost {
     virtual void report(chassis::MoveDone done) = 0;
     /// Tells one transfer from all others, so that a repeated one can be recognised. Never 0.
     virtual uint64_t transfer_number() = 0;
+    /// What is known of a session that is not here.
+    virtual KnownFate fate(const SessionName& name, std::chrono::steady_clock::time_point now) = 0;
+    /// This session left for another blade; or it did not, after all.
+    virtual void left(const SessionRecord& session) = 0;
+    virtual void stayed(const SessionName& name) = 0;
 };
 
 class Mover {
@@ -50,8 +62,8 @@ class Mover {
     static constexpr std::chrono::microseconds kStep{500};
 
     /// All outlive this. A copy uses the same ones.
-    Mover(Store& store, const ServedServices& served, MoverHost& host)
-        : store_(store), served_(served), host_(host) {}
+    Mover(Store& store, const ServedServices& served, const Fences& fences, MoverHost& host)
+        : store_(store), served_(served), fences_(fences), host_(host) {}
 
     /// Carries the order out. One that comes again is answered as before, and not carried out again.
     void order(const chassis::Order& order, Time now);
@@ -81,6 +93,7 @@ class Mover {
         chassis::MoveResult result = chassis::LOST;
         std::string reason;
         uint64_t expires_ms = 0;
+        KnownFate fate{};
     };
     struct Task {
         uint64_t order_id = 0, era = 0;
@@ -95,12 +108,14 @@ class Mover {
     std::optional<Outcome> send(Task& task, Time now);
     /// Why this record is not to leave, or to live.
     [[nodiscard]] std::optional<Outcome> refusal(const Task& task, const SessionRecord& record) const;
+    Outcome not_found(const SessionName& name, Time now);
     Outcome put_back(const Task& task, chassis::MoveResult result, std::string reason);
     void finish(const Task& task, const Outcome& outcome);
     void tell(uint64_t order_id, const Outcome& outcome);
 
     Store& store_;
     const ServedServices& served_;
+    const Fences& fences_;
     MoverHost& host_;
     std::vector<Task> waiting_;
     std::map<uint64_t, Task> sent_;                      // by request number

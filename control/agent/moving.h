@@ -4,12 +4,15 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
 
+#include "control/agent/checkpointer.h"
 #include "control/agent/mover.h"
 #include "control/agent/peer_server.h"
 #include "control/agent/peers.h"
 #include "control/agent/receiver.h"
+#include "control/protocol/seldom.h"
 #include "control/protocol/timer.h"
 #include "control/protocol/wakefulness.h"
 
@@ -18,16 +21,19 @@ namespace keyrail {
 /// Who hears of moves.
 struct MoveEvents {
     /// A session has come; first who waits for it on this blade, then keyraild.
-    Receiver::Stored stored;
+    std::function<void(const SessionName& name, chassis::MoveDone moved)> stored;
     /// An order to this holder ended otherwise than by MOVED.
     std::function<void(chassis::MoveDone done)> ended;
+    /// What another blade sent was refused: so many times since the last call, lately for this reason.
+    std::function<void(chassis::TransfersRefused refused)> refused;
 };
 
 class Moving : private MoverHost {
   public:
     /// All references outlive this. `self`: this blade.
     Moving(const asio::any_io_executor& executor, Store& store, const ServedServices& served,
-           const NameKeys& names, uint16_t self, Wakefulness& wakefulness, MoveEvents events);
+           const NameKeys& names, const Fences& fences, Checkpointer& checkpointer, uint16_t self,
+           Wakefulness& wakefulness, MoveEvents events);
 
     /// Listens at `listen` for other agents.
     Result<void> start(const TlsContext& tls, const HostPort& listen);
@@ -35,15 +41,20 @@ class Moving : private MoverHost {
     void configure(const PeerBlades& peers);
     /// keyraild orders a session of this blade away.
     void order(const chassis::Order& order);
+    /// keyraild announces one to this blade.
+    void expect(const chassis::Expect& message);
     /// A new connection to keyraild: its order numbers are new ones.
     void forget_orders() { mover_.forget(); }
-    /// Gives up what has waited too long. Call it every 100 ms or so.
-    void poll();
+    /// Gives up what has waited too long, and tells of refusals. Call it every 100 ms or so.
+    void tick();
     [[nodiscard]] const Mover::Cost& cost() const { return mover_.cost(); }
 
   private:
     PeerEvents peer_events();
-    chassis::Envelope receive(uint16_t blade, const chassis::Envelope& message);
+    ReceiverEvents receiver_events();
+    chassis::Envelope receive(const ChannelPtr& from, const chassis::Envelope& message);
+    void answer(uint16_t blade, uint64_t number, chassis::TransferAck ack);
+    void poll();
     void await();
 
     // --- of the mover ---
@@ -53,15 +64,25 @@ class Moving : private MoverHost {
     }
     void report(chassis::MoveDone done) override { events_.ended(std::move(done)); }
     uint64_t transfer_number() override;
+    KnownFate fate(const SessionName& name, Mover::Time now) override {
+        return checkpointer_.fate(name, now);
+    }
+    void left(const SessionRecord& session) override { checkpointer_.left(session); }
+    void stayed(const SessionName& name) override { checkpointer_.came(name); }
 
     asio::any_io_executor executor_;
     uint16_t self_;
+    Checkpointer& checkpointer_;
     Wakefulness& wakefulness_;
     MoveEvents events_;
     Mover mover_;
     Receiver receiver_;
     Timer timer_;
     uint64_t last_transfer_ = 0;  // 0: none yet
+    /// Where transfers came from that wait: an answer goes where it was asked, or nowhere.
+    std::map<std::pair<uint16_t, uint64_t>, std::weak_ptr<Channel>> asked_;
+    std::map<uint16_t, chassis::TransfersRefused> refused_;  // to be told
+    Seldom log_;
     std::unique_ptr<Peers> peers_;
     std::unique_ptr<PeerServer> peer_server_;
 };

@@ -37,7 +37,7 @@ void PeerServer::Impl::turned_away(const std::string& what, const std::string& t
 }
 
 void PeerServer::Impl::take(const ChannelPtr& channel, chassis::Envelope& message) const {
-    chassis::Envelope reply = answer(channel->peer().blade, message);
+    chassis::Envelope reply = answer(channel, message);
     if (message.has_ping()) reply.mutable_pong();
     reply.set_request(message.request());
     wipe(message);

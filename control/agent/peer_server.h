@@ -13,9 +13,9 @@ namespace keyrail {
 
 class PeerServer {
   public:
-    /// The answer to one message of this blade; without a body there is none. The request number is filled
-    /// in.
-    using Answer = std::function<chassis::Envelope(uint16_t blade, const chassis::Envelope& message)>;
+    /// The answer to one message of a blade (by its certificate); without a body there is none (yet). The
+    /// request number is filled in.
+    using Answer = std::function<chassis::Envelope(const ChannelPtr& from, const chassis::Envelope& message)>;
 
     /// Listens at `at`. `self`: this blade, which is not let in.
     static Result<std::unique_ptr<PeerServer>> open(asio::any_io_executor executor, TlsContext tls,

@@ -7,8 +7,8 @@
 #include <map>
 #include <string>
 
+#include "control/agent/sealing_keys.h"
 #include "control/protocol/tls_context.h"
-#include "control/repository/sealer.h"
 #include "dataplane/common/result.h"
 
 namespace keyrail {
@@ -18,7 +18,7 @@ class PoolKeys;
 class WrapPoolKey;
 }  // namespace chassis
 
-class PoolKeys {
+class PoolKeys : public SealingKeys {
   public:
     static constexpr size_t kMostKeys = 4096;
 
@@ -32,12 +32,8 @@ class PoolKeys {
     /// keyraild has it.
     Result<chassis::PoolKeys> wrap(const chassis::WrapPoolKey& question) const;
 
-    struct Current {
-        uint32_t generation = 0;
-        const SealingKey* key = nullptr;  // nullptr: there is none (yet)
-    };
-    [[nodiscard]] Current current(const std::string& service) const;
-    [[nodiscard]] const SealingKey* find(const std::string& service, uint32_t generation) const;
+    [[nodiscard]] Current current(const std::string& service) const override;
+    [[nodiscard]] const SealingKey* find(const std::string& service, uint32_t generation) const override;
 
   private:
     struct Held {

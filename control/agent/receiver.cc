@@ -3,51 +3,139 @@
 
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
+
 #include "control/agent/records.h"
+#include "dataplane/common/ids.h"
+#include "dataplane/common/name_bytes.h"
 
 namespace keyrail {
 
-std::optional<std::string> Receiver::store(const chassis::Transfer& transfer) {
-    SessionRecord record;
-    if (auto sane = from_message(transfer.record(), served_, wall_clock_ms(), record); !sane)
-        return sane.error().message;
-    record.moved_in = names_.home(record.name) != self_;
-    if (store_.put(record) != Store::Put::kStored) return "the store cannot take it";
-    chassis::MoveDone done;
-    done.set_order_id(transfer.order_id());
-    done.set_result(chassis::MOVED);
-    done.set_expires_ms(record.expires_ms);
-    stored_(record.name, std::move(done));
+namespace {
+constexpr const char* kUnannounced = "keyraild has not announced it";
+}
+
+// --- what keyraild announces
+
+void Receiver::expect(const chassis::Expect& message, Time now) {
+    const auto name = name_from(message.name());
+    Expected expected;
+    constexpr int kMostServices = 1024;
+    if (!name || message.from() > kBladeIdMax || message.receipt().size() != expected.receipt.size() ||
+        message.services_size() > kMostServices)
+        return;
+    poll(now);
+    if (expected_.size() >= kMostExpected) return;  // it is refused, and put back where it was
+    expected.name = *name;
+    expected.from = static_cast<uint16_t>(message.from());
+    for (const std::string& service : message.services()) expected.services.push_back(service_id(service));
+    std::ranges::copy(message.receipt(), expected.receipt.begin());
+    expected.until = now + kExpectFor;
+    const uint64_t order_id = message.order_id();
+    if (!expected_.emplace(order_id, std::move(expected)).second) return;
+    announced_.emplace_back(order_id, now + kExpectFor);
+    const auto early_here = early_of_.find(static_cast<uint16_t>(message.from()));
+    if (early_here == early_of_.end() || early_here->second == 0) return;
+    for (auto early = early_.begin(); early != early_.end();) {
+        const auto found = expected_.find(order_id);
+        if (early->order_id != order_id || found == expected_.end() ||
+            found->second.from != early->key.first) {
+            ++early;
+            continue;
+        }
+        const Early waited = std::move(*early);
+        early = early_.erase(early);
+        early_of_[waited.key.first]--;
+        const Refusal refused = take(found->second, order_id, waited.key.first, *waited.record);
+        events_.answered(waited.key.first, waited.key.second, answer(waited.key, order_id, refused));
+    }
+}
+
+void Receiver::poll(Time now) {
+    while (!early_.empty() && early_.front().until <= now) {
+        const Early late = std::move(early_.front());
+        early_.pop_front();
+        early_of_[late.key.first]--;
+        events_.answered(late.key.first, late.key.second, answer(late.key, late.order_id, kUnannounced));
+    }
+    for (; !announced_.empty() && announced_.front().second <= now; announced_.pop_front())
+        expected_.erase(announced_.front().first);
+}
+
+// --- what comes
+
+Receiver::Refusal Receiver::read(uint16_t from, const chassis::Transfer& transfer, SessionRecord& out) const {
+    if (!blades_.contains(from)) return "this blade does not know you (yet)";
+    auto sane = from_message(transfer.record(), served_, wall_clock_ms(), out);
+    if (!sane) return sane.error().message;
     return std::nullopt;
 }
 
-std::optional<std::string> Receiver::judge(uint16_t from, const chassis::Transfer& transfer) {
-    auto refused = blades_.contains(from) ? store(transfer) : "this blade does not know you (yet)";
-    if (refused) spdlog::warn("receiver: a session of blade {} is refused: {}", from, *refused);
-    return refused;
+bool Receiver::has_room_for(uint16_t from) const {
+    const auto of_it = early_of_.find(from);
+    return early_.size() < kMostEarly && (of_it == early_of_.end() || of_it->second < kMostEarlyOfOne);
 }
 
-chassis::TransferAck Receiver::receive(uint16_t from, uint64_t number, const chassis::Transfer& transfer) {
-    std::optional<std::string> refused;
-    const Key key{from, number};
-    if (number == 0) {
-        refused = "the transfer has no number";
-    } else if (const auto known = seen_.find(key); known != seen_.end()) {
-        refused = known->second;
-    } else {
-        refused = judge(from, transfer);
-        seen_.emplace(key, refused);
-        order_.push_back(key);
-        if (order_.size() > kRemembered) {
-            seen_.erase(order_.front());
-            order_.pop_front();
-        }
-    }
+/// An announcement counts for one session; what does not fit to it leaves it as it was.
+Receiver::Refusal Receiver::take(const Expected& expected, uint64_t order_id, uint16_t from,
+                                 SessionRecord& record) {
+    if (expected.from != from || expected.name != record.name) return kUnannounced;
+    if (std::ranges::find(expected.services, record.service) == expected.services.end())
+        return record.service == 0 ? "its service is not known" : "its service does not go from you to here";
+    record.receipt = expected.receipt;
+    expected_.erase(order_id);
+    if (fences_.stop(order_id, record)) return "it was purged";
+    record.moved_in = names_.home(record.name) != self_;
+    if (store_.put(record) != Store::Put::kStored) return "the store cannot take it";
+    chassis::MoveDone done;
+    done.set_order_id(order_id);
+    done.set_result(chassis::MOVED);
+    done.set_expires_ms(record.expires_ms);
+    events_.stored(record.name, std::move(done));
+    return std::nullopt;
+}
+
+void Receiver::remember(const Key& key, std::optional<Refusal> outcome) {
+    const auto [known, fresh] = seen_.insert_or_assign(key, std::move(outcome));
+    if (fresh) order_.push_back(key);
+    if (order_.size() <= kRemembered) return;
+    seen_.erase(order_.front());
+    order_.pop_front();
+}
+
+chassis::TransferAck Receiver::answer(const Key& key, uint64_t order_id, const Refusal& refused) {
+    if (key.second != 0) remember(key, std::optional<Refusal>(refused));
+    if (refused) events_.refused(key.first, *refused);
     chassis::TransferAck ack;
-    ack.set_order_id(transfer.order_id());
+    ack.set_order_id(order_id);
     ack.set_stored(!refused);
     ack.set_reason(refused.value_or(""));
     return ack;
+}
+
+std::optional<chassis::TransferAck> Receiver::receive(uint16_t from, uint64_t number,
+                                                      const chassis::Transfer& transfer, Time now) {
+    const Key key{from, number};
+    const uint64_t order_id = transfer.order_id();
+    if (number == 0) return answer(key, order_id, "the transfer has no number");
+    if (const auto known = seen_.find(key); known != seen_.end()) {
+        if (!known->second) return std::nullopt;  // it waits
+        const Refusal& before = *known->second;
+        chassis::TransferAck ack;
+        ack.set_order_id(order_id);
+        ack.set_stored(!before);
+        ack.set_reason(before.value_or(""));
+        return ack;
+    }
+    const auto record = std::make_shared<SessionRecord>();
+    if (const auto refused = read(from, transfer, *record)) return answer(key, order_id, refused);
+    if (const auto expected = expected_.find(order_id); expected != expected_.end())
+        return answer(key, order_id, take(expected->second, order_id, from, *record));
+    if (!has_room_for(from)) return answer(key, order_id, kUnannounced);
+    remember(key, std::nullopt);
+    early_.push_back({key, order_id, record, now + kEarlyFor});
+    early_of_[from]++;
+    return std::nullopt;
 }
 
 }  // namespace keyrail

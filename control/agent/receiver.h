@@ -1,18 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
-// The target's side of a move: checks a session that another blade's agent sends, stores it, answers. A state
-// machine without sockets; peer_server brings the messages.
+// The target's side of a move: stores a session that another blade's agent sends if keyraild has announced
+// it (Expect), once, and answers. A state machine without sockets; peer_server brings the messages.
+//
+// The announcement and the session come by different ways: a session that overtakes its announcement waits
+// for it a moment.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <list>
 #include <map>
+#include <memory>
 #include <optional>
 #include <set>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "chassis.pb.h"
+#include "control/agent/fences.h"
 #include "control/agent/name_keys.h"
 #include "control/agent/records.h"
 #include "control/store/store.h"
@@ -23,37 +31,84 @@ namespace testing {
 struct Inspect;
 }
 
+struct ReceiverEvents {
+    /// A session has arrived: to keyraild, and to whoever waits for it here.
+    std::function<void(const SessionName& name, chassis::MoveDone moved)> stored;
+    /// The answer to a transfer that had to wait.
+    std::function<void(uint16_t from, uint64_t number, chassis::TransferAck ack)> answered;
+    std::function<void(uint16_t from, const std::string& reason)> refused;
+};
+
 class Receiver {
   public:
-    static constexpr size_t kRemembered = 16384;  // transfers whose repetition is recognised
-    /// A session has arrived: to keyraild, and to whoever waits for it here.
-    using Stored = std::function<void(const SessionName& name, chassis::MoveDone moved)>;
+    using Time = std::chrono::steady_clock::time_point;
+    static constexpr size_t kRemembered = 16384;    // transfers whose repetition is recognised
+    static constexpr size_t kMostExpected = 65536;  // as keyraild has orders at most
+    static constexpr size_t kMostEarly = 1024, kMostEarlyOfOne = 512;  // that wait for their announcement
+    static constexpr std::chrono::seconds kExpectFor{10};              // longer than an order lives
+    static constexpr std::chrono::milliseconds kEarlyFor{500};
 
-    Receiver(Store& store, const ServedServices& served, uint16_t self, const NameKeys& names, Stored stored)
-        : store_(store), served_(served), self_(self), names_(names), stored_(std::move(stored)) {}
+    Receiver(Store& store, const ServedServices& served, const Fences& fences, uint16_t self,
+             const NameKeys& names, ReceiverEvents events)
+        : store_(store),
+          served_(served),
+          fences_(fences),
+          self_(self),
+          names_(names),
+          events_(std::move(events)) {}
 
     /// Who may send sessions.
     void configure(std::set<uint16_t> blades) { blades_ = std::move(blades); }
+    /// keyraild announces a session.
+    void expect(const chassis::Expect& message, Time now);
     /// `from`: by its certificate; `number`: the transfer's request number. One that is repeated gets its
-    /// first answer again: stored twice, a session could be used twice.
-    chassis::TransferAck receive(uint16_t from, uint64_t number, const chassis::Transfer& transfer);
+    /// first answer again: stored twice, a session could be used twice. nullopt: it waits, the answer comes
+    /// by answered().
+    std::optional<chassis::TransferAck> receive(uint16_t from, uint64_t number,
+                                                const chassis::Transfer& transfer, Time now);
+    /// Refuses what has waited too long, and forgets what did not come. Call it every 100 ms or so.
+    void poll(Time now);
+    /// Transfers wait.
+    [[nodiscard]] size_t waiting() const { return early_.size(); }
 
   private:
     friend struct testing::Inspect;
-    /// nullopt: stored. Otherwise why not.
-    std::optional<std::string> judge(uint16_t from, const chassis::Transfer& transfer);
-    std::optional<std::string> store(const chassis::Transfer& transfer);
+    using Refusal = std::optional<std::string>;  // nullopt: stored
+    using Key = std::pair<uint16_t, uint64_t>;   // blade, its number for the transfer
+    struct Expected {
+        SessionName name{};
+        uint16_t from = 0;
+        std::vector<uint64_t> services;
+        MoveReceipt receipt{};
+        Time until;
+    };
+    struct Early {
+        Key key;
+        uint64_t order_id = 0;
+        std::shared_ptr<SessionRecord> record;
+        Time until;
+    };
+    /// Why it is not even looked for an announcement; else the record.
+    Refusal read(uint16_t from, const chassis::Transfer& transfer, SessionRecord& out) const;
+    [[nodiscard]] bool has_room_for(uint16_t from) const;
+    Refusal take(const Expected& expected, uint64_t order_id, uint16_t from, SessionRecord& record);
+    void remember(const Key& key, std::optional<Refusal> outcome);
+    chassis::TransferAck answer(const Key& key, uint64_t order_id, const Refusal& refused);
 
     Store& store_;
     const ServedServices& served_;
+    const Fences& fences_;
     uint16_t self_;
     const NameKeys& names_;
-    Stored stored_;
+    ReceiverEvents events_;
     std::set<uint16_t> blades_;
 
-    using Key = std::pair<uint16_t, uint64_t>;  // blade, its number for the transfer
-    std::map<Key, std::optional<std::string>> seen_;
-    std::deque<Key> order_;  // oldest first
+    std::map<uint64_t, Expected> expected_;            // by order id
+    std::deque<std::pair<uint64_t, Time>> announced_;  // order ids, oldest first: some are over
+    std::list<Early> early_;                           // oldest first
+    std::map<uint16_t, size_t> early_of_;              // how many of each blade
+    std::map<Key, std::optional<Refusal>> seen_;       // nullopt: it waits
+    std::deque<Key> order_;                            // oldest first
 };
 
 }  // namespace keyrail

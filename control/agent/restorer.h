@@ -12,16 +12,18 @@ namespace keyrail {
 class Restorer {
   public:
     /// All of them outlive this. `self`: this blade.
-    Restorer(Store& store, const Checkpointer& checkpointer, const NameKeys& names, uint16_t self)
-        : store_(store), checkpointer_(checkpointer), names_(names), self_(self) {}
+    Restorer(Store& store, Checkpointer& checkpointer, const NameKeys& names, const Fences& fences,
+             uint16_t self)
+        : store_(store), checkpointer_(checkpointer), names_(names), fences_(fences), self_(self) {}
 
     /// MOVED, or REFUSED with the reason.
     chassis::MoveDone restore(const chassis::Restore& restore);
 
   private:
     Store& store_;
-    const Checkpointer& checkpointer_;
+    Checkpointer& checkpointer_;
     const NameKeys& names_;
+    const Fences& fences_;
     uint16_t self_;
 };
 

@@ -37,29 +37,32 @@ void list(const Store& store, const ServedServices& served, const chassis::List&
     reply.set_done(cursor.done());
 }
 
-/// A session that comes while many are purged may stay: it is newer than the purge.
-uint64_t purge(Store& store, const chassis::Purge& question) {
-    if (!question.all() && question.service().empty()) {
-        const auto name = name_from(question.name());
-        return name && store.erase(*name) ? 1 : 0;
-    }
+/// A session that a server makes while many are purged may stay: it is newer than the purge. What another
+/// blade sends meanwhile is older, and stopped by the fence.
+uint64_t purge(Store& store, Fences& fences, const chassis::Purge& question) {
+    const auto what = Purged::from(question);
+    if (!what) return 0;
+    fences.add(*what, question.number(), std::chrono::steady_clock::now());
+    if (what->name) return store.erase(*what->name) ? 1 : 0;
     uint64_t purged = 0;
     for (Store::Cursor cursor; !cursor.done();)
         for (const SessionInfo& info : store.list(cursor, Store::Which::kAll, kMostListed))
-            if (question.all() || info.service == service_id(question.service()))
-                purged += store.erase(info.name) ? 1 : 0;
+            if (what->means(info.name, info.service)) purged += store.erase(info.name) ? 1 : 0;
     return purged;
 }
 
 }  // namespace
 
-chassis::Envelope answer_question(Store& store, const ServedServices& served,
+chassis::Envelope answer_question(Store& store, const ServedServices& served, Fences& fences,
                                   const chassis::Envelope& question) {
     chassis::Envelope answer;
     answer.set_request(question.request());
     if (question.has_query()) query(store, question.query(), *answer.mutable_query_reply());
     if (question.has_list()) list(store, served, question.list(), *answer.mutable_list_reply());
-    if (question.has_purge()) answer.mutable_purge_reply()->set_purged(purge(store, question.purge()));
+    if (question.has_purge()) {
+        answer.mutable_purge_reply()->set_purged(purge(store, fences, question.purge()));
+        answer.mutable_purge_reply()->set_held(store.shards_held());
+    }
     return answer;
 }
 

@@ -33,8 +33,12 @@ int show_purge(const Invocation& invocation, const Result<json>& reply) {
     const int status = print(invocation, reply, [](const json& purge) {
         fmt::print("{} sessions destroyed\n", purge["purged"].get<uint64_t>());
         for (const json& failed : purge["failed"])
-            fmt::print(stderr, "keyrail: blade {}: {}; purge again when it is back\n",
-                       failed["blade"].get<int>(), failed["problem"].get<std::string>());
+            if (failed["blade"].is_null())
+                fmt::print(stderr, "keyrail: {}; it will be as soon as it is up\n",
+                           failed["problem"].get<std::string>());
+            else
+                fmt::print(stderr, "keyrail: blade {}: {}; keyraild has it purged as soon as it is back\n",
+                           failed["blade"].get<int>(), failed["problem"].get<std::string>());
     });
     return status == kOk && !(*reply)["failed"].empty() ? kFailed : status;
 }

@@ -52,6 +52,12 @@ void show_moves(const json& moves) {
         fmt::print(
             "           {} refused to blades that do not serve the session's service (see keyraild's log)\n",
             number("refused_not_authorised"));
+    if (number("transfers_refused") > 0)
+        fmt::print("           {} sessions that a blade sent unasked, refused (see keyraild's log)\n",
+                   number("transfers_refused"));
+    if (number("announced_in_vain") > 0)
+        fmt::print("           {} sessions that blades claimed and no order brought there\n",
+                   number("announced_in_vain"));
     if (number("moved") > 0)
         fmt::print("           order to acknowledgement: p50 {} us, p99 {} us\n", number("p50_us"),
                    number("p99_us"));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Questions that wait for their answers: a coroutine waits for the reply with its request number, with a
-// deadline.
+// deadline. A reply belongs to the connection that the question went by: no other one can answer it.
 #pragma once
 
 #include <asio/any_io_executor.hpp>
@@ -27,11 +27,11 @@ class Replies {
     /// The number for the next request.
     uint64_t next() { return ++last_; }
 
-    /// `whom` is asked: for the error message.
-    asio::awaitable<Result<Reply>> wait(uint64_t request, std::string whom,
-                                        std::chrono::milliseconds timeout) {
+    /// `whom` is asked: for the error message. `by`: the connection, if there are several.
+    asio::awaitable<Result<Reply>> wait(uint64_t request, std::string whom, std::chrono::milliseconds timeout,
+                                        const void* by = nullptr) {
         asio::steady_timer timer(executor_, timeout);
-        Waiting waiting{&timer, std::nullopt};
+        Waiting waiting{&timer, by, std::nullopt};
         waiting_.emplace(request, &waiting);
         asio::error_code ignored;
         co_await timer.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
@@ -40,17 +40,18 @@ class Replies {
         co_return fail("{} did not answer within {} ms", whom, timeout.count());
     }
 
-    /// An answer nobody waits for any more is dropped.
-    void deliver(uint64_t request, Result<Reply> reply) {
+    /// An answer that nobody waits for (any more), or that others were asked for, is dropped.
+    void deliver(uint64_t request, Result<Reply> reply, const void* by = nullptr) {
         const auto found = waiting_.find(request);
-        if (found == waiting_.end()) return;
+        if (found == waiting_.end() || found->second->by != by) return;
         found->second->reply = std::move(reply);
         found->second->timer->cancel();
     }
 
-    /// The other side is gone.
-    void fail_all(const Error& error) {
+    /// The other side of this connection is gone.
+    void fail_all(const Error& error, const void* by = nullptr) {
         for (auto& [request, waiting] : waiting_) {
+            if (waiting->by != by) continue;
             waiting->reply = tl::make_unexpected(error);
             waiting->timer->cancel();
         }
@@ -59,6 +60,7 @@ class Replies {
   private:
     struct Waiting {
         asio::steady_timer* timer;
+        const void* by;
         std::optional<Result<Reply>> reply;
     };
     asio::any_io_executor executor_;

@@ -65,12 +65,14 @@ class LmdbRepository final : public Repository {
     Result<std::optional<std::string>> take(const SessionName& name, uint64_t now_ms) override;
     Result<void> sweep(uint64_t now_ms) override;
     Result<void> clear() override;
+    Result<void> remove_if(const Which& which) override;
 
   private:
     int remove(MDB_txn* txn, const SessionName& name, std::optional<std::string>* removed, uint64_t now_ms);
     int make(MDB_txn* txn, const RepositoryChange& change);
     int apply_once(std::span<const RepositoryChange> changes);
     int evict(uint64_t until_ms, int most);
+    int find(const Which& which, std::optional<SessionName>& after, std::vector<SessionName>& found);
     [[nodiscard]] bool crowded() const;
     [[nodiscard]] tl::unexpected<Error> failed(int status) const {
         return fail("{}: {}", options_.directory.string(), mdb_strerror(status));
@@ -209,6 +211,50 @@ Result<void> LmdbRepository::clear() {
     if (status == 0) status = mdb_drop(transaction.txn, expiries_, 0);
     if (status == 0) status = transaction.commit();
     if (status != 0) return failed(status);
+    return {};
+}
+
+/// The next ones after a name, of some. MDB_NOTFOUND: there are no more.
+int LmdbRepository::find(const Which& which, std::optional<SessionName>& after,
+                         std::vector<SessionName>& found) {
+    constexpr int kLookedAtOnce = 1000;
+    Transaction transaction(env_);
+    MDB_cursor* cursor = nullptr;
+    int status = transaction.status;
+    if (status == 0) status = mdb_cursor_open(transaction.txn, sessions_, &cursor);
+    if (status != 0) return status;
+    MDB_val key{}, value{};
+    if (after) key = view(*after);
+    status = mdb_cursor_get(cursor, &key, &value, after ? MDB_SET_RANGE : MDB_FIRST);
+    for (int i = 0; status == 0 && i < kLookedAtOnce; i++) {
+        SessionName name{};
+        if (key.mv_size != name.size() || value.mv_size < kExpirySize) {
+            status = MDB_CORRUPTED;
+            break;
+        }
+        std::memcpy(name.data(), key.mv_data, name.size());
+        const char* const sealed = static_cast<const char*>(value.mv_data) + kExpirySize;
+        if (name != after && which({sealed, value.mv_size - kExpirySize})) found.push_back(name);
+        after = name;
+        status = mdb_cursor_get(cursor, &key, &value, MDB_NEXT);
+    }
+    mdb_cursor_close(cursor);
+    return status;
+}
+
+Result<void> LmdbRepository::remove_if(const Which& which) {
+    std::optional<SessionName> after;
+    for (int status = 0; status == 0;) {
+        std::vector<SessionName> found;
+        status = find(which, after, found);
+        if (status != 0 && status != MDB_NOTFOUND) return failed(status);
+        Transaction transaction(env_);
+        int removed = transaction.status;
+        for (const SessionName& name : found)
+            if (removed == 0) removed = remove(transaction.txn, name, nullptr, 0);
+        if (removed == 0) removed = transaction.commit();
+        if (removed != 0) return failed(removed);
+    }
     return {};
 }
 

@@ -24,12 +24,14 @@ class RedisRepository final : public Repository {
     Result<std::optional<std::string>> take(const SessionName& name, uint64_t now_ms) override;
     Result<void> sweep(uint64_t now_ms) override;
     Result<void> clear() override;
+    Result<void> remove_if(const Which& which) override;
 
   private:
     [[nodiscard]] std::string key(const SessionName& name) const {
         return prefix_ + to_hex({reinterpret_cast<const char*>(name.data()), name.size()});
     }
-    Result<void> clear_node(const HostPort& node);
+    Result<void> clear_node(const HostPort& node, const Which& which);
+    Result<void> choose(const HostPort& node, const Which& which, std::vector<std::string>& keys);
 
     const std::string prefix_;
     RedisCluster cluster_;
@@ -74,7 +76,24 @@ Result<void> RedisRepository::sweep(uint64_t) {
     return {};
 }
 
-Result<void> RedisRepository::clear_node(const HostPort& node) {
+/// Leaves those keys whose values are meant.
+Result<void> RedisRepository::choose(const HostPort& node, const Which& which,
+                                     std::vector<std::string>& keys) {
+    std::vector<RedisCommand> questions;
+    for (const std::string& key : keys) questions.push_back({"GET", key});
+    const auto values = cluster_.run(node, questions);
+    if (!values) return tl::make_unexpected(values.error());
+    std::vector<std::string> chosen;
+    for (size_t i = 0; i < keys.size() && i < values->size(); i++) {
+        const redisReply& value = *(*values)[i];
+        if (is_error(value)) return fail("redis {}: {}", node.text(), text_of(value));
+        if (value.type == REDIS_REPLY_STRING && which(text_of(value))) chosen.push_back(keys[i]);
+    }
+    keys = std::move(chosen);
+    return {};
+}
+
+Result<void> RedisRepository::clear_node(const HostPort& node, const Which& which) {
     std::string cursor = "0";
     do {
         const RedisCommand scan{"SCAN", cursor, "MATCH", prefix_ + "*", "COUNT", "1000"};
@@ -86,9 +105,13 @@ Result<void> RedisRepository::clear_node(const HostPort& node) {
             return fail("redis {}: {}", node.text(),
                         is_error(reply) ? text_of(reply) : "SCAN makes no sense");
         cursor = text_of(*reply.element[0]);
-        std::vector<RedisCommand> removals;
+        std::vector<std::string> keys;
         for (size_t i = 0; i < reply.element[1]->elements; i++)
-            removals.push_back({"UNLINK", std::string(text_of(*reply.element[1]->element[i]))});
+            keys.emplace_back(text_of(*reply.element[1]->element[i]));
+        if (which && !keys.empty())
+            if (auto chosen = choose(node, which, keys); !chosen) return chosen;
+        std::vector<RedisCommand> removals;
+        for (std::string& key : keys) removals.push_back({"UNLINK", std::move(key)});
         if (removals.empty()) continue;
         if (auto removed = cluster_.run(node, removals); !removed)
             return tl::make_unexpected(removed.error());
@@ -96,11 +119,13 @@ Result<void> RedisRepository::clear_node(const HostPort& node) {
     return {};
 }
 
-Result<void> RedisRepository::clear() {
+Result<void> RedisRepository::clear() { return remove_if(nullptr); }
+
+Result<void> RedisRepository::remove_if(const Which& which) {
     const auto nodes = cluster_.nodes();
     if (!nodes) return tl::make_unexpected(nodes.error());
     for (const HostPort& node : *nodes)
-        if (auto cleared = clear_node(node); !cleared) return cleared;
+        if (auto cleared = clear_node(node, which); !cleared) return cleared;
     return {};
 }
 

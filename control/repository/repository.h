@@ -5,10 +5,12 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 
 #include "dataplane/common/result.h"
 #include "dataplane/common/session_name.h"
@@ -39,6 +41,9 @@ class Repository {
     virtual Result<void> sweep(uint64_t now_ms) = 0;
     /// Destroys everything that this chassis has in it.
     virtual Result<void> clear() = 0;
+    /// Destroys those of which `which` says so. Changes that are made meanwhile are not looked at.
+    using Which = std::function<bool(std::string_view sealed)>;
+    virtual Result<void> remove_if(const Which& which) = 0;
 };
 
 }  // namespace keyrail

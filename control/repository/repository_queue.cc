@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <asio/post.hpp>
 #include <asio/steady_timer.hpp>
 #include <asio/thread_pool.hpp>
@@ -29,13 +30,29 @@ struct RepositoryQueue::Impl : std::enable_shared_from_this<RepositoryQueue::Imp
     Impl(asio::any_io_executor executor_in, std::unique_ptr<Repository> repository_in)
         : executor(std::move(executor_in)), repository(std::move(repository_in)), sweeper(executor) {}
 
-    using Batch = std::vector<RepositoryChange>;
+    /// Changes, and who waits for each.
+    struct Batch {
+        std::vector<RepositoryChange> changes;
+        std::vector<std::vector<Done>> done;
+        uint64_t purges = 0;  // that there had been when it was made
+    };
+    struct Waiting {
+        RepositoryChange change;
+        std::vector<Done> done;
+    };
+    struct Purge {
+        Repository::Which which;
+        Purged purged;  // nullptr: it has been told
+    };
 
     asio::any_io_executor executor;
     std::unique_ptr<Repository> repository;
     asio::steady_timer sweeper;
     RepositoryStats stats;
-    std::deque<RepositoryChange> waiting;
+    std::deque<Waiting> waiting;
+    std::deque<Purge> purges;  // not made yet; until then nothing is written
+    bool purging = false;
+    uint64_t purges_asked = 0;
     int64_t first = 0;                         // position of waiting.front()
     std::map<SessionName, int64_t> positions;  // of the changes that wait
     size_t bytes = 0;
@@ -54,7 +71,9 @@ struct RepositoryQueue::Impl : std::enable_shared_from_this<RepositoryQueue::Imp
                        });
                    });
     }
-    RepositoryChange* find(const SessionName& name);
+    Waiting* find(const SessionName& name);
+    void purge();
+    [[nodiscard]] bool is_purged(const std::string& sealed) const;
     Batch next_batch();
     void put_back(Batch batch);
     void write();
@@ -63,30 +82,60 @@ struct RepositoryQueue::Impl : std::enable_shared_from_this<RepositoryQueue::Imp
     void sweep();
 };
 
-RepositoryChange* RepositoryQueue::Impl::find(const SessionName& name) {
+RepositoryQueue::Impl::Waiting* RepositoryQueue::Impl::find(const SessionName& name) {
     const auto found = positions.find(name);
     return found == positions.end() ? nullptr : &waiting[static_cast<size_t>(found->second - first)];
 }
 
 RepositoryQueue::Impl::Batch RepositoryQueue::Impl::next_batch() {
-    Batch batch;
-    for (; batch.size() < kBatch && !waiting.empty(); first++) {
-        positions.erase(waiting.front().name);
-        bytes -= waiting.front().sealed.size();
-        batch.push_back(std::move(waiting.front()));
+    Batch batch{{}, {}, purges_asked};
+    for (; batch.changes.size() < kBatch && !waiting.empty(); first++) {
+        positions.erase(waiting.front().change.name);
+        bytes -= waiting.front().change.sealed.size();
+        batch.changes.push_back(std::move(waiting.front().change));
+        batch.done.push_back(std::move(waiting.front().done));
         waiting.pop_front();
     }
     return batch;
 }
 
-/// To the front again, but for what has been overtaken by a newer change.
+/// To the front again, but for what has been overtaken by a newer change. What may have been purged meanwhile
+/// is removed instead.
 void RepositoryQueue::Impl::put_back(Batch batch) {
-    for (auto change = batch.rbegin(); change != batch.rend(); ++change) {
-        if (positions.contains(change->name)) continue;
-        positions[change->name] = --first;
-        bytes += change->sealed.size();
-        waiting.push_front(std::move(*change));
+    for (size_t i = batch.changes.size(); i-- > 0;) {
+        RepositoryChange& change = batch.changes[i];
+        if (batch.purges != purges_asked) change.sealed.clear();
+        if (Waiting* const newer = find(change.name)) {
+            std::ranges::move(batch.done[i], std::back_inserter(newer->done));
+            continue;
+        }
+        positions[change.name] = --first;
+        bytes += change.sealed.size();
+        waiting.push_front({std::move(change), std::move(batch.done[i])});
     }
+}
+
+/// The oldest; the next one follows when it is made.
+void RepositoryQueue::Impl::purge() {
+    if (purging || purges.empty()) return;
+    purging = true;
+    run([which =
+             purges.front().which](Repository& from) { return which ? from.remove_if(which) : from.clear(); },
+        [](Impl& self, const Result<void>& result) {
+            self.purging = false;
+            Purge& made = self.purges.front();
+            if (const auto tell = std::exchange(made.purged, nullptr)) tell(result);
+            self.works(result);
+            if (!result) return;
+            self.purges.pop_front();
+            self.purge();
+            self.write();
+        });
+}
+
+bool RepositoryQueue::Impl::is_purged(const std::string& sealed) const {
+    return std::ranges::any_of(purges,
+                               [&](const Purge& purge) { return !purge.which || purge.which(sealed); });
 }
 
 void RepositoryQueue::Impl::works(const Result<void>& result) {
@@ -101,14 +150,17 @@ void RepositoryQueue::Impl::works(const Result<void>& result) {
 }
 
 void RepositoryQueue::Impl::written(const Batch& batch) {
-    for (const RepositoryChange& change : batch) (change.sealed.empty() ? stats.removed : stats.stored)++;
+    for (const RepositoryChange& change : batch.changes)
+        (change.sealed.empty() ? stats.removed : stats.stored)++;
+    for (const auto& waits : batch.done)
+        for (const Done& done : waits) done();
 }
 
 void RepositoryQueue::Impl::write() {
-    if (writing || !stats.up || waiting.empty()) return;
+    if (writing || !stats.up || waiting.empty() || !purges.empty()) return;
     writing = true;
     const auto batch = std::make_shared<Batch>(next_batch());
-    run([batch](Repository& to) { return to.apply(*batch); },
+    run([batch](Repository& to) { return to.apply(batch->changes); },
         [batch](Impl& self, const Result<void>& result) {
             self.writing = false;
             result ? self.written(*batch) : self.put_back(std::move(*batch));
@@ -121,6 +173,7 @@ void RepositoryQueue::Impl::sweep() {
     run([now = now_ms()](Repository& swept) { return swept.sweep(now); },
         [](Impl& self, const Result<void>& result) {
             self.works(result);
+            if (result) self.purge();
             self.write();
         });
     sweeper.expires_after(kSweep);
@@ -144,14 +197,15 @@ RepositoryQueue::~RepositoryQueue() {
     impl_->sweeper.cancel();
     impl_->worker.join();
     while (impl_->stats.up && !impl_->waiting.empty())
-        if (const auto batch = impl_->next_batch(); !impl_->repository->apply(batch)) break;
+        if (const auto batch = impl_->next_batch(); !impl_->repository->apply(batch.changes)) break;
 }
 
-void RepositoryQueue::change(RepositoryChange change) {
+void RepositoryQueue::change(RepositoryChange change, Done done) {
     Impl& self = *impl_;
-    if (RepositoryChange* const older = self.find(change.name)) {
-        self.bytes += change.sealed.size() - older->sealed.size();
-        *older = std::move(change);
+    if (Impl::Waiting* const older = self.find(change.name)) {
+        self.bytes += change.sealed.size() - older->change.sealed.size();
+        older->change = std::move(change);
+        if (done) older->done.push_back(std::move(done));
         return;
     }
     if (self.waiting.size() >= kMostWaiting || self.bytes + change.sealed.size() > kMostWaitingBytes) {
@@ -160,7 +214,8 @@ void RepositoryQueue::change(RepositoryChange change) {
     }
     self.bytes += change.sealed.size();
     self.positions[change.name] = self.first + static_cast<int64_t>(self.waiting.size());
-    self.waiting.push_back(std::move(change));
+    Impl::Waiting& waits = self.waiting.emplace_back(Impl::Waiting{std::move(change), {}});
+    if (done) waits.done.push_back(std::move(done));
     self.write();
 }
 
@@ -168,9 +223,9 @@ void RepositoryQueue::change(RepositoryChange change) {
 void RepositoryQueue::take(const SessionName& name, Taken taken) {
     Impl& self = *impl_;
     std::optional<std::string> newer;
-    if (RepositoryChange* const change = self.find(name)) {
-        self.bytes -= change->sealed.size();
-        newer = std::exchange(change->sealed, {});
+    if (Impl::Waiting* const waits = self.find(name)) {
+        self.bytes -= waits->change.sealed.size();
+        newer = std::exchange(waits->change.sealed, {});
     }
     if (!self.stats.up && !newer) {
         self.stats.missed++;
@@ -181,7 +236,7 @@ void RepositoryQueue::take(const SessionName& name, Taken taken) {
                                                                   Result<std::optional<std::string>> found) {
                  if (!found) now.works(tl::make_unexpected(found.error()));
                  std::string sealed = newer ? *newer : found && *found ? **found : std::string();
-                 if (sealed.empty()) {
+                 if (sealed.empty() || (!newer && now.is_purged(sealed))) {
                      now.stats.missed++;
                      return taken(std::nullopt);
                  }
@@ -190,13 +245,17 @@ void RepositoryQueue::take(const SessionName& name, Taken taken) {
              });
 }
 
-void RepositoryQueue::clear() {
+/// What waits and is meant becomes a removal: an older state of it may be in the repository.
+void RepositoryQueue::purge(Repository::Which which, Purged purged) {
     Impl& self = *impl_;
-    self.waiting.clear();
-    self.positions.clear();
-    self.bytes = 0;
-    self.run([](Repository& cleared) { return cleared.clear(); },
-             [](Impl& now, const Result<void>& result) { now.works(result); });
+    self.purges_asked++;
+    for (Impl::Waiting& waits : self.waiting) {
+        if (waits.change.sealed.empty() || (which && !which(waits.change.sealed))) continue;
+        self.bytes -= waits.change.sealed.size();
+        waits.change.sealed.clear();
+    }
+    self.purges.push_back({std::move(which), std::move(purged)});
+    self.purge();
 }
 
 RepositoryStats RepositoryQueue::stats() const {

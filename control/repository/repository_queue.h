@@ -35,6 +35,8 @@ class RepositoryQueue {
         500};  // and so long until one that is down is tried again
 
     using Taken = std::function<void(std::optional<std::string> sealed)>;
+    using Done = std::function<void()>;
+    using Purged = std::function<void(const Result<void>& purged)>;
 
     RepositoryQueue(asio::any_io_executor executor, std::unique_ptr<Repository> repository);
     /// What waits is written, if the repository is up. No Taken is called any more.
@@ -42,10 +44,14 @@ class RepositoryQueue {
     RepositoryQueue(const RepositoryQueue&) = delete;
     RepositoryQueue& operator=(const RepositoryQueue&) = delete;
 
-    void change(RepositoryChange change);
+    /// `done`: it, or a later change of the same session, is made. Never when there was no room for it.
+    void change(RepositoryChange change, Done done = nullptr);
     /// Calls back on the executor, never at once; nullopt: it is not there, or the repository is down.
     void take(const SessionName& name, Taken taken);
-    void clear();
+    /// Destroys what is there now of those that `which` means (nullptr: all). Nothing of it is taken from now
+    /// on. `purged` is called once, with an error when the repository is down; it is then done as soon as it
+    /// is up, before anything else.
+    void purge(Repository::Which which, Purged purged);
     [[nodiscard]] RepositoryStats stats() const;
 
   private:

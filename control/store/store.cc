@@ -67,7 +67,7 @@ Store::Put Store::put(const SessionRecord& record) {
     if (!shard) return Put::kUnavailable;
     const uint32_t bucket = shard.bucket(hash);
     if (const uint32_t old = shard->find(record.name, bucket); old != kNone) shard->remove(old);
-    shard->note(record.name, false);
+    shard->note(record.name);
     shard->insert(record, bucket);
     return Put::kStored;
 }
@@ -110,7 +110,7 @@ bool Store::resume(const SessionName& name, const Resumer& who, uint64_t now_ms,
     }
     const bool found = shard->read(index, out);
     if (found && info.single_use) {
-        shard->note(name, true);
+        shard->note_end(index);
         shard->remove(index);
     }
     shard.count(found);
@@ -134,7 +134,7 @@ bool Store::erase(const SessionName& name) {
     if (!shard) return false;
     const uint32_t index = shard->find(name, shard.bucket(hash));
     if (index == kNone) return false;
-    shard->note(name, true);
+    shard->note_end(index);
     shard->remove(index);
     return true;
 }
@@ -153,18 +153,22 @@ bool Store::advance(const SessionName& name, uint32_t uses_before, const Session
     if (!shard) return false;
     const uint32_t index = shard->find(name, shard.bucket(hash));
     if (index == kNone) return false;
-    shard->note(name, false);
+    shard->note(name);
     return shard->advance(index, uses_before, digest);
 }
 
-uint64_t Store::changes(JournalCursor& cursor, std::vector<Change>& out) const {
+uint64_t Store::changes(JournalCursor& cursor, std::vector<Change>& out, uint32_t* held) const {
     cursor.resize(geometry_.shards);
     uint64_t lost = 0;
+    uint32_t skipped = 0;
     for (uint32_t i = 0; i < geometry_.shards; i++) {
         Shard quiet(base_ + layout::kHeaderSize + i * geometry_.shard_bytes, geometry_);
         if (quiet.header().journaled.load(std::memory_order_acquire) == cursor[i]) continue;
         ShardGuard shard(*this, i);
-        if (!shard) continue;
+        if (!shard) {
+            skipped++;
+            continue;
+        }
         const uint64_t end = shard->header().journaled.load(std::memory_order_relaxed);
         uint64_t& next = cursor[i];
         const uint64_t known = end > geometry_.journal ? end - geometry_.journal : 0;
@@ -172,8 +176,12 @@ uint64_t Store::changes(JournalCursor& cursor, std::vector<Change>& out) const {
             if (next != 0 && next < known) lost += known - next;
             next = known;
         }
-        for (; next < end; next++) out.push_back({shard->noted(next).name, shard->noted(next).gone != 0});
+        for (; next < end; next++) {
+            const layout::JournalEntry& noted = shard->noted(next);
+            out.push_back({noted.name, noted.gone != 0, noted.receipt});
+        }
     }
+    if (held != nullptr) *held = skipped;
     return lost;
 }
 

@@ -42,6 +42,10 @@ using StoreToken = std::array<uint8_t, 16>;
 /// the same mark may have it; nobody but the hooks looks into it.
 using SiteMark = std::array<uint8_t, 32>;
 
+/// keyraild's word that a session is on this blade by its order (it has a MAC in it; nobody here looks into
+/// it). Zeroes: it was made here.
+using MoveReceipt = std::array<uint8_t, 16>;
+
 /// Who asks for a session to resume it.
 struct Resumer {
     Resumer(uint16_t version, const SiteMark& one = {}, const SiteMark& other = {})
@@ -69,6 +73,7 @@ struct SessionInfo {
     uint64_t service = 0;  // service_id(), 0 when not known
     SessionDigest digest{};
     SiteMark site{};
+    MoveReceipt receipt{};
 };
 
 /// One session with its keys. Wiped when it goes out of scope.
@@ -179,10 +184,12 @@ class Store {
     /// changes that were forgotten before they were read.
     struct Change {
         SessionName name{};
-        bool gone = false;  // used up, or destroyed on purpose
+        bool gone = false;      // used up, or destroyed on purpose
+        MoveReceipt receipt{};  // of one that is gone
     };
     using JournalCursor = std::vector<uint64_t>;  // by shard
-    uint64_t changes(JournalCursor& cursor, std::vector<Change>& out) const;
+    /// `held`: how many shards could not be looked at, because a process holds them.
+    uint64_t changes(JournalCursor& cursor, std::vector<Change>& out, uint32_t* held = nullptr) const;
     /// Destroys what has expired in the next shard; call it often, each call does 1/shards of the store.
     void sweep(uint64_t now_ms);
 

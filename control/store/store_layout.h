@@ -23,12 +23,12 @@
 namespace keyrail::layout {
 
 inline constexpr uint64_t kMagic = 0x315453'4c52594bULL;  // "KYRLST1"
-inline constexpr uint32_t kVersion = 6;
+inline constexpr uint32_t kVersion = 7;
 inline constexpr uint32_t kNone = UINT32_MAX;
 // Whole cache lines; a session without client certificate (126 to 172 B) fits one chunk.
 inline constexpr size_t kChunkSize = 384;
 inline constexpr size_t kPartBytes = kChunkSize - 16;
-inline constexpr size_t kHeadBytes = kPartBytes - 160;
+inline constexpr size_t kHeadBytes = kPartBytes - 176;
 
 enum ChunkState : uint32_t { kFree = 0, kHead = 0x44414548, kPart = 0x54524150 };
 enum Flags : uint8_t { kSingleUse = 1, kMovedIn = 2, kEarlyDataSpent = 4 };
@@ -44,6 +44,7 @@ struct Head {
     uint16_t tls_version, port, der_size;
     uint8_t flags;
     SiteMark site;
+    MoveReceipt receipt;
     std::array<uint8_t, kHeadBytes> der;
 };
 static_assert(sizeof(Head) == kPartBytes);
@@ -65,7 +66,8 @@ static_assert(std::atomic<uint32_t>::is_always_lock_free && std::atomic<uint64_t
 /// killed in between says too much, never too little.
 struct JournalEntry {
     SessionName name;
-    uint32_t gone;  // used up or destroyed on purpose; else: new, or used
+    uint32_t gone;        // used up or destroyed on purpose; else: new, or used
+    MoveReceipt receipt;  // of one that is gone
 };
 
 struct alignas(64) ShardHeader {

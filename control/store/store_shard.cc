@@ -47,11 +47,13 @@ Shard::Shard(uint8_t* base, const StoreGeometry& geometry)
       journal_(reinterpret_cast<layout::JournalEntry*>(base + geometry.journal_offset)),
       chunks_(reinterpret_cast<Chunk*>(base + geometry.chunk_offset)) {}
 
-void Shard::note(const SessionName& name, bool gone) {
+void Shard::note(const layout::JournalEntry& entry) {
     const uint64_t number = header_->journaled.load(std::memory_order_relaxed);
-    journal_[number & (geometry_.journal - 1)] = {name, gone ? 1U : 0U};
+    journal_[number & (geometry_.journal - 1)] = entry;
     header_->journaled.store(number + 1, std::memory_order_release);
 }
+
+void Shard::note_end(uint32_t index) { note({chunk(index).head.name, 1, chunk(index).head.receipt}); }
 
 uint32_t Shard::bucket_of(const SessionName& name) const {
     return static_cast<uint32_t>(name_hash(name) >> 16) & (geometry_.buckets - 1);
@@ -140,6 +142,7 @@ void Shard::write(uint32_t index, const SessionRecord& record) {
     head.port = record.port;
     head.der_size = record.der_size;
     head.site = record.site;
+    head.receipt = record.receipt;
     head.service = record.service;
     head.digest = record.digest;
     head.flags = static_cast<uint8_t>((record.single_use ? layout::kSingleUse : 0) |
@@ -248,6 +251,7 @@ void Shard::info(uint32_t index, SessionInfo& out) const {
     out.service = head.service;
     out.digest = head.digest;
     out.site = head.site;
+    out.receipt = head.receipt;
 }
 
 bool Shard::advance(uint32_t index, uint32_t uses_before, const SessionDigest& digest) {

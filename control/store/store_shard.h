@@ -33,7 +33,8 @@ class Shard {
     [[nodiscard]] bool is_head(uint32_t index) const { return state(index) == layout::kHead; }
 
     /// Into the journal, before it happens.
-    void note(const SessionName& name, bool gone);
+    void note(const SessionName& name) { note({name, 0, {}}); }
+    void note_end(uint32_t index);
     [[nodiscard]] const layout::JournalEntry& noted(uint64_t number) const {
         return journal_[number & (geometry_.journal - 1)];
     }
@@ -56,6 +57,7 @@ class Shard {
     }
     [[nodiscard]] uint32_t bucket_of(const SessionName& name) const;
 
+    void note(const layout::JournalEntry& entry);
     uint32_t pop_free();
     void push_free(uint32_t index);
     bool reserve(uint32_t count);

@@ -33,9 +33,19 @@ class Links : public MoveHost, public MoverHost {
     [[nodiscard]] const LatestState* latest(const SessionName&) const override { return nullptr; }
     [[nodiscard]] bool dead(uint16_t blade) const override { return blade == 2; }
     [[nodiscard]] bool keeps(const std::string& service) const override { return service == "www"; }
-    bool restore(const MoveOrder&) override { return true; }
+    bool restore(const MoveOrder&, const NotUsed&) override { return true; }
+    std::string receipt(const SessionName&, uint16_t blade, uint64_t order) override {
+        return std::string(14, static_cast<char>(order)) + std::string(2, static_cast<char>(blade));
+    }
+    /// Those of odd blades are good.
+    std::optional<uint64_t> order_in(const std::string& shown, const SessionName&, uint16_t blade) override {
+        return blade % 2 && !shown.empty() ? std::optional<uint64_t>(shown.size()) : std::nullopt;
+    }
     void report(chassis::MoveDone) override {}
     uint64_t transfer_number() override { return ++transfers_; }
+    KnownFate fate(const SessionName&, Mover::Time) override { return {}; }
+    void left(const SessionRecord&) override {}
+    void stayed(const SessionName&) override {}
 
   private:
     const NameKeys& names_;
@@ -72,6 +82,7 @@ struct World {
     void name_all(chassis::Envelope& message) const {
         if (message.has_order()) name(*message.mutable_order()->mutable_name());
         if (message.has_pull()) name(*message.mutable_pull()->mutable_name());
+        if (message.has_expect()) name(*message.mutable_expect()->mutable_name());
         if (message.has_transfer()) name(*message.mutable_transfer()->mutable_record()->mutable_name());
         if (message.has_announce())
             for (auto& held : *message.mutable_announce()->mutable_held()) name(*held.mutable_name());
@@ -84,19 +95,31 @@ struct World {
         if (message.has_transfer_ack())
             mover.acknowledged(from, message.request(), message.transfer_ack(), now);
         if (message.has_transfer()) receive(from, message);
+        if (message.has_expect()) receiver.expect(message.expect(), now);
+        if (message.has_transfers_refused()) moves.refused(from, message.transfers_refused());
+        if (message.has_purge())
+            if (const auto what = Purged::from(message.purge())) {
+                fences.add(*what, message.purge().number(), now);
+                moves.purge(*what, now);
+            }
         if (message.has_move_done()) moves.done(from, message.move_done(), now);
         if (message.has_announce()) moves.announce(from, message.announce());
         if (message.has_pull()) moves.pull(from, message.request(), message.pull(), now);
         if (message.has_query()) now += std::chrono::milliseconds(message.request() % 10'000);  // time passes
         mover.poll(now);
+        receiver.poll(now);
         moves.tick(now);
     }
     /// Whatever it is, a repetition of it gets the same answer and changes nothing.
     void receive(uint16_t from, const chassis::Envelope& message) {
-        const auto first = receiver.receive(from, message.request(), message.transfer()).SerializeAsString();
+        const auto ask = [&] {
+            const auto ack = receiver.receive(from, message.request(), message.transfer(), now);
+            return ack ? ack->SerializeAsString() : "it waits";
+        };
+        const auto first = ask();
         const uint64_t held = store->stats().sessions;
-        const auto again = receiver.receive(from, message.request(), message.transfer()).SerializeAsString();
-        if (first != again || store->stats().sessions != held) __builtin_trap();
+        if (first != ask() || store->stats().sessions != held) __builtin_trap();
+        if (receiver.waiting() > Receiver::kMostEarly) __builtin_trap();
     }
 
     testing::TempStore store{1 << 20};
@@ -105,8 +128,15 @@ struct World {
     ServedServices served;
     Links links{names};
     Moves moves{config_of_three(), links, 1};
-    Mover mover{*store, served, links};
-    Receiver receiver{*store, served, 1, names, [](const SessionName&, chassis::MoveDone) {}};
+    Fences fences;
+    Mover mover{*store, served, fences, links};
+    Receiver receiver{*store,
+                      served,
+                      fences,
+                      1,
+                      names,
+                      {[](const SessionName&, chassis::MoveDone) {},
+                       [](uint16_t, uint64_t, chassis::TransferAck) {}, [](uint16_t, const std::string&) {}}};
     Mover::Time now{std::chrono::hours(1)};
 };
 

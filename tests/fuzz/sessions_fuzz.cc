@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// What is said about sessions that are not being moved: to keyraild by agents (Checkpoint, PoolKeys), to an
-// agent by keyraild (List, Purge, Query). The request number says who speaks: blade 0, 1 or 2, or nobody that
-// is known.
+// What is said about sessions that are not being moved: to keyraild by agents (Checkpoint), to an agent by
+// keyraild (List, Purge, Query), and what a repository may have become. The request number says who speaks:
+// blade 0, 1 or 2, or nobody that is known.
 #include <spdlog/spdlog.h>
 
-#include <asio/io_context.hpp>
 #include <nlohmann/json.hpp>
 
 #include "control/agent/store_questions.h"
@@ -18,29 +17,36 @@ namespace {
 constexpr uint8_t kSessions = 8, kBlades = 3;
 constexpr uint64_t kNow = 1'700'000'000'000;
 
-class Links : public CheckpointHost {
+class Links : public CheckpointHost, public SealedSessions {
   public:
-    Links() {
-        for (uint16_t blade = 0; blade < kBlades; blade++)
-            members_[blade] = {"certificate", std::string(1, static_cast<char>('a' + blade))};
-    }
-    Result<void> send(uint16_t blade, chassis::Envelope message) override {
+    Result<void> send(uint16_t, chassis::Envelope message) override {
         for (const auto& state : message.stale().sessions())
             if (state.name().size() != SessionName{}.size() || !state.sealed().empty()) __builtin_trap();
-        for (const auto& key : message.pool_keys().keys())  // nobody gets what is another one's
-            if (key.recipient() != members_.at(blade).recipient) __builtin_trap();
         return {};
     }
-    [[nodiscard]] PoolKeyKeeper::Members members() const override { return members_; }
+    [[nodiscard]] std::optional<uint16_t> home(const SessionName& name) const override { return name[1] % 3; }
     /// Some are elsewhere, some nobody knows, and some are under way.
     [[nodiscard]] std::optional<uint16_t> holder(const SessionName& name) const override {
         return name[1] % 4 == 3 ? std::nullopt : std::optional<uint16_t>(name[1] % 4);
     }
     [[nodiscard]] bool under_way(const SessionName& name) const override { return name[1] % 5 == 4; }
+    [[nodiscard]] bool dead(uint16_t blade) const override { return blade == 2; }
     void not_restored(uint64_t) override {}
+    std::string receipt(const SessionName&, uint16_t, uint64_t) override { return std::string(16, 'r'); }
+    std::optional<uint64_t> order_in(const std::string& shown, const SessionName&, uint16_t) override {
+        return shown.size() % 2 ? std::optional<uint64_t>(1) : std::nullopt;
+    }
+    [[nodiscard]] bool purging(uint16_t blade, const SessionName&, const std::string&) const override {
+        return blade == 1;
+    }
+    [[nodiscard]] bool keeps(const std::string&) const override { return true; }
+    void keep(const std::string& service, RepositoryChange change) override {
+        if (service != "www" || change.sealed.size() > 2 * Checkpoints::kMostSealed) __builtin_trap();
+    }
+    void forget(const SessionName&, uint64_t ticket) override { last_ticket = ticket; }
+    bool retrieve(const Retrieval&) override { return true; }
 
-  private:
-    PoolKeyKeeper::Members members_;
+    uint64_t last_ticket = 0;
 };
 
 /// Nothing is written: without a directory it would be where the fuzzer runs.
@@ -77,18 +83,28 @@ struct World {
         const auto blade = static_cast<uint16_t>(message.request() % (kBlades + 1));
         if (message.has_checkpoint()) {
             for (auto& state : *message.mutable_checkpoint()->mutable_sessions()) name(*state.mutable_name());
-            checkpoints.checkpoint(blade, message.checkpoint());
+            checkpoints.checkpoint(blade, message.checkpoint(), message.request());
+            checkpoints.forgotten(links.last_ticket);
         }
-        if (message.has_pool_keys()) checkpoints.pool_keys(blade, message.pool_keys());
+        if (message.has_restore()) restore(blade, message.restore());
         if (message.has_purge()) name(*message.mutable_purge()->mutable_name());
         ask(message);
         checkpoints.tick(now += 100);
     }
 
+    /// What is in the repository may be anything.
+    void restore(uint16_t blade, const chassis::Restore& found) {
+        Retrieval retrieval;
+        retrieval.order.to = blade;
+        retrieval.order.name = testing::name_of(found.order_id() % kSessions);
+        retrieval.known = {blade, found.order_id()};
+        checkpoints.retrieved(retrieval, found.session().SerializeAsString());
+    }
+
     /// The agent's answers: as many as there are, and no more gone than are said to be.
     void ask(const chassis::Envelope& question) {
         const uint64_t before = store->stats().sessions;
-        const chassis::Envelope answer = answer_question(*store, served, question);
+        const chassis::Envelope answer = answer_question(*store, served, fences, question);
         const uint64_t left = store->stats().sessions;
         if (answer.request() != question.request()) __builtin_trap();
         if (before - left != answer.purge_reply().purged()) __builtin_trap();
@@ -99,8 +115,8 @@ struct World {
     testing::TempStore store{1 << 20};
     ServedServices served;
     Links links;
-    asio::io_context io;
-    Checkpoints checkpoints{io.get_executor(), nowhere(), links};
+    Fences fences;
+    Checkpoints checkpoints{nowhere(), links, links};
     uint64_t now = kNow;
 };
 

@@ -15,6 +15,7 @@
 #include <set>
 
 #include "control/agent/name_keys.h"
+#include "control/agent/receiver.h"
 #include "control/store/store.h"
 #include "tests/support/agent_names.h"
 #include "tests/support/fake_control.h"
@@ -36,6 +37,7 @@ using testing::TestChassis;
 using testing::whole;
 
 constexpr uint16_t kServicePort = 45443;
+const std::string kReceipt(16, 'r');
 
 class AgentTest : public ::testing::Test {
   protected:
@@ -102,17 +104,18 @@ class AgentTest : public ::testing::Test {
             ASSERT_TRUE(run_until(io, [&] { return !control->of(id, Envelope::kHealth).empty(); }));
     }
 
-    void put(uint16_t blade, const SessionName& name, uint16_t port = 0) {
+    void put(uint16_t blade, const SessionName& name, uint16_t port = 0, const char* service = "www") {
         SessionRecord record;
         fill(record, 12, 700);
         record.name = name;
         record.port = port;
-        record.service = service_id("www");
+        record.service = *service != 0 ? service_id(service) : 0;
         record.created_ms = record.authenticated_ms = wall_clock_ms();
         record.expires_ms = wall_clock_ms() + 3600'000;
         ASSERT_EQ(stores[blade]->put(record), Store::Put::kStored);
     }
 
+    /// Both halves, as keyraild sends them.
     void order(uint64_t id, const SessionName& name, uint16_t from, uint16_t to,
                uint32_t budget_us = 500'000) {
         Envelope message;
@@ -121,7 +124,29 @@ class AgentTest : public ::testing::Test {
         body.set_name(bytes_of(name));
         body.set_to(to);
         body.set_budget_us(budget_us);
+        body.add_services("www");
         ASSERT_TRUE(control->channels[from]->send(message));
+        expect(id, name, from, to);
+    }
+    void expect(uint64_t id, const SessionName& name, uint16_t from, uint16_t to) {
+        if (!control->channels.contains(to)) return;
+        Envelope message;
+        auto& body = *message.mutable_expect();
+        body.set_order_id(id);
+        body.set_name(bytes_of(name));
+        body.set_from(from);
+        body.add_services("www");
+        body.set_receipt(kReceipt);
+        ASSERT_TRUE(control->channels[to]->send(message));
+    }
+    void purge_all(uint16_t blade, uint64_t number) {
+        Envelope message;
+        message.set_request(77);
+        message.mutable_purge()->set_all(true);
+        message.mutable_purge()->set_number(number);
+        const size_t before = control->of(blade, Envelope::kPurgeReply).size();
+        ASSERT_TRUE(control->channels[blade]->send(message));
+        ASSERT_TRUE(run_until(io, [&] { return control->of(blade, Envelope::kPurgeReply).size() > before; }));
     }
 
     /// How an order ended, as this blade says; the deadline is longer than the agents' own.
@@ -187,6 +212,7 @@ TEST_F(AgentTest, MovesThereAndBack) {
     const auto there = stores[2]->peek(name);
     ASSERT_TRUE(there);
     EXPECT_TRUE(there->moved_in);
+    EXPECT_EQ(std::string(there->receipt.begin(), there->receipt.end()), kReceipt);
     EXPECT_EQ(there->port, kServicePort);
     SessionRecord record;
     ASSERT_TRUE(stores[2]->copy(name, record));
@@ -242,6 +268,70 @@ TEST_F(AgentTest, RefusedIsPutBack) {
     EXPECT_NE(refused.reason().find("no service on port"), std::string::npos) << refused.reason();
     EXPECT_TRUE(stores[1]->contains(name));
     EXPECT_FALSE(stores[2]->contains(name));
+}
+
+/// A session of a server that hides its socket, on a blade with several services.
+TEST_F(AgentTest, WhoseServiceIsNotKnownStays) {
+    start(1);
+    start(2);
+    ready({1, 2});
+    const SessionName name = name_at(1, 1);
+    put(1, name, 0, "");
+    order(7, name, 1, 2);
+    EXPECT_EQ(done(1, 7).result(), chassis::REFUSED);
+    EXPECT_TRUE(stores[1]->contains(name));
+    EXPECT_FALSE(stores[2]->contains(name));
+}
+
+TEST_F(AgentTest, SaysWhetherItWasUsedUp) {
+    start(1);
+    start(2);
+    ready({1, 2});
+    SessionRecord record;
+    fill(record, 13, 300);
+    record.name = name_at(1, 1);
+    record.expires_ms = wall_clock_ms() + 3600'000;
+    ASSERT_EQ(stores[1]->put(record), Store::Put::kStored);
+    SessionRecord used;
+    ASSERT_TRUE(stores[1]->resume(record.name, 0x0304, wall_clock_ms(), used));
+    order(7, record.name, 1, 2);
+    EXPECT_EQ(done(1, 7).fate(), chassis::USED_UP) << "at once, before the journal is read in its time";
+    order(8, name_at(1, 2), 1, 2);
+    const auto unseen = done(1, 8);
+    EXPECT_EQ(unseen.fate(), chassis::NOT_USED);
+    EXPECT_GT(unseen.epoch(), 0U);
+}
+
+TEST_F(AgentTest, TellsOfWhatIsGoneUntilItIsAcknowledged) {
+    start(1);
+    ready({1});
+    put(1, name_at(1, 1));
+    ASSERT_TRUE(stores[1]->erase(name_at(1, 1)));
+    const auto gone = [&] {
+        std::vector<uint64_t> numbers;
+        for (const Envelope& message : control->of(1, Envelope::kCheckpoint))
+            for (const auto& state : message.checkpoint().sessions())
+                if (state.gone() && state.name() == bytes_of(name_at(1, 1)))
+                    numbers.push_back(message.request());
+        return numbers;
+    };
+    ASSERT_TRUE(run_until(io, [&] { return gone().size() == 1; }));
+    EXPECT_NE(gone()[0], 0U);
+    const auto reconnect = [&] {
+        control = nullptr;
+        control = std::make_unique<FakeEnd>(io, chassis.tls("control"), control_port);
+        ready({1});
+    };
+    reconnect();
+    ASSERT_TRUE(run_until(io, [&] { return gone().size() == 1; }))
+        << "it was under way when the connection broke";
+    Envelope ack;
+    ack.set_request(gone()[0]);
+    ack.mutable_checkpoint_ack();
+    ASSERT_TRUE(control->channels[1]->send(ack));
+    run_until(io, [] { return false; }, 50);
+    reconnect();
+    EXPECT_FALSE(run_until(io, [&] { return !gone().empty(); }, 400));
 }
 
 TEST_F(AgentTest, UnreachableStays) {
@@ -357,10 +447,10 @@ class Impostor {
     std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
 
-Envelope transfer_of(const SessionName& name, uint64_t number) {
+Envelope transfer_of(const SessionName& name, uint64_t number, uint64_t order = 5) {
     Envelope message;
     message.set_request(number);
-    message.mutable_transfer()->set_order_id(5);
+    message.mutable_transfer()->set_order_id(order);
     auto& record = *message.mutable_transfer()->mutable_record();
     record.set_name(bytes_of(name));
     record.set_tls_version(0x0304);
@@ -371,7 +461,101 @@ Envelope transfer_of(const SessionName& name, uint64_t number) {
     record.set_expires_ms(wall_clock_ms() + 10'000);
     record.set_single_use(true);
     record.set_digest(std::string(32, 'd'));
+    record.set_service("www");
     return message;
+}
+
+/// Blade 3 is ours, blade 1 is real.
+class ForeignTransferTest : public AgentTest {
+  protected:
+    void begin() {
+        start(1);
+        ready({1});
+        blade = std::make_unique<Impostor>(io, chassis.tls("blade-3"), local(listen_port[1]), 1);
+        ASSERT_TRUE(run_until(io, [&] { return blade->channel != nullptr; }));
+    }
+    void send(const Envelope& message) { ASSERT_TRUE(blade->channel->send(message)); }
+    chassis::TransferAck answer(size_t index, int milliseconds = 5000) {
+        EXPECT_TRUE(run_until(io, [&] { return blade->received.size() > index; }, milliseconds));
+        return blade->received.size() > index ? blade->received[index].transfer_ack()
+                                              : chassis::TransferAck();
+    }
+    std::unique_ptr<Impostor> blade;
+};
+
+TEST_F(ForeignTransferTest, WhatKeyraildDidNotAnnounceIsRefusedCountedAndNamed) {
+    begin();
+    const SessionName name = name_at(3, 1);
+    send(transfer_of(name, 99));
+    const auto refused = answer(0, 1500);
+    EXPECT_FALSE(refused.stored());
+    EXPECT_EQ(refused.reason(), "keyraild has not announced it");
+    EXPECT_FALSE(stores[1]->contains(name));
+    ASSERT_TRUE(run_until(io, [&] { return !control->of(1, Envelope::kTransfersRefused).empty(); }));
+    const auto told = control->of(1, Envelope::kTransfersRefused)[0].transfers_refused();
+    EXPECT_EQ(told.from(), 3U);
+    EXPECT_EQ(told.count(), 1U);
+    EXPECT_EQ(told.reason(), refused.reason());
+}
+
+TEST_F(ForeignTransferTest, WhatOvertakesItsAnnouncementWaitsAMoment) {
+    begin();
+    const SessionName name = name_at(3, 1);
+    send(transfer_of(name, 99));
+    EXPECT_FALSE(run_until(io, [&] { return !blade->received.empty(); }, 100));
+    expect(5, name, 3, 1);
+    EXPECT_TRUE(answer(0).stored());
+    EXPECT_TRUE(stores[1]->contains(name));
+    EXPECT_EQ(blade->received[0].request(), 99U);
+}
+
+TEST_F(ForeignTransferTest, OnlyWhatWasAnnouncedAndOnlyOnce) {
+    begin();
+    const SessionName name = name_at(3, 1), other = name_at(3, 2);
+    expect(5, name, 2, 1);
+    send(transfer_of(name, 1));
+    EXPECT_FALSE(answer(0).stored()) << "another blade sends it";
+    expect(6, name, 3, 1);
+    send(transfer_of(other, 2, 6));
+    EXPECT_FALSE(answer(1).stored()) << "another session";
+    Envelope foreign = transfer_of(name, 3, 6);
+    foreign.mutable_transfer()->mutable_record()->set_service("");
+    send(foreign);
+    EXPECT_FALSE(answer(2).stored()) << "nobody knows of which service it is";
+    send(transfer_of(name, 4, 6));
+    EXPECT_TRUE(answer(3).stored()) << "what did not fit has not used it up";
+    stores[1]->erase(name);
+    send(transfer_of(name, 5, 6));
+    EXPECT_FALSE(answer(4).stored()) << "a second time";
+    EXPECT_FALSE(stores[1]->contains(name));
+}
+
+TEST_F(ForeignTransferTest, AFloodOfThemIsBounded) {
+    begin();
+    constexpr uint64_t kMany = 2000;
+    for (uint64_t i = 1; i <= kMany; i++) send(transfer_of(name_at(3, static_cast<uint8_t>(i)), i, 1000 + i));
+    ASSERT_TRUE(run_until(io, [&] { return blade->received.size() >= kMany - Receiver::kMostEarlyOfOne; }));
+    EXPECT_TRUE(
+        std::ranges::none_of(blade->received, [](const Envelope& m) { return m.transfer_ack().stored(); }));
+    ASSERT_TRUE(run_until(io, [&] { return blade->received.size() == kMany; }));
+    EXPECT_EQ(stores[1]->stats().sessions, 0U);
+}
+
+TEST_F(ForeignTransferTest, WhatWasPurgedMeanwhileIsDestroyed) {
+    begin();
+    const SessionName announced = name_at(3, 1), early = name_at(3, 2), later = name_at(3, 3);
+    expect(5, announced, 3, 1);
+    send(transfer_of(early, 1, 6));
+    run_until(io, [] { return false; }, 20);
+    purge_all(1, 7);
+    send(transfer_of(announced, 2, 5));
+    EXPECT_FALSE(answer(0).stored());
+    expect(6, early, 3, 1);
+    EXPECT_FALSE(answer(1).stored());
+    EXPECT_EQ(stores[1]->stats().sessions, 0U);
+    expect(8, later, 3, 1);
+    send(transfer_of(later, 3, 8));
+    EXPECT_TRUE(answer(2).stored()) << "ordered after the purge";
 }
 
 TEST_F(AgentTest, RepeatedTransferIsStoredOnce) {
@@ -380,6 +564,7 @@ TEST_F(AgentTest, RepeatedTransferIsStoredOnce) {
     Impostor blade(io, chassis.tls("blade-3"), local(listen_port[1]), 1);
     ASSERT_TRUE(run_until(io, [&] { return blade.channel != nullptr; }));
     const SessionName name = name_at(3, 1);
+    expect(5, name, 3, 1);
     ASSERT_TRUE(blade.channel->send(transfer_of(name, 99)));
     ASSERT_TRUE(run_until(io, [&] { return blade.received.size() == 1; }));
     EXPECT_TRUE(blade.received[0].transfer_ack().stored());

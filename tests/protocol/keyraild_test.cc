@@ -11,6 +11,7 @@ namespace {
 using chassis::Envelope;
 using link::ToDataplane;
 using ::testing::ElementsAre;
+using testing::FakeAgent;
 using testing::FakeDataplane;
 using ::testing::HasSubstr;
 using testing::KeyraildBench;
@@ -55,7 +56,7 @@ TEST_F(Keyraild, WaitsForThoseWhoAreMissingThenPublishes) {
 
 TEST_F(Keyraild, ADataplaneThatRestartsGetsEverythingAgain) {
     start_whole();
-    agents[2]->announce({name_of(1)}, in_an_hour_ms(), true);
+    bring(name_of(1), 1, 2);
     ASSERT_TRUE(until([&] { return keyrail({"status"}).json["moved_sessions"] == 1; }));
     const uint64_t before = dataplane->snapshot()->generation();
     dataplane.reset();
@@ -239,16 +240,85 @@ TEST_F(Keyraild, AnOrderThatNobodyAnswersIsLost) {
 
 TEST_F(Keyraild, AnnouncementsAreCheckedAndPassedOn) {
     start_whole();
-    const std::string away = name_of(1), home = name_of(2, 1), foreign(32, 'x');
-    agents[2]->announce({away, home, foreign, "short"}, in_an_hour_ms(), true);
+    const std::string away = name_of(1), other = name_of(1, 2), home = name_of(2, 1), foreign(32, 'x');
+    bring(away, 1, 2);
+    const auto receipts = bring(other, 1, 2);
+    agents[2]->announce({away, home, foreign, "short"}, in_an_hour_ms(), true, receipts);
     ASSERT_TRUE(until([&] { return keyrail({"status"}).json["moved_sessions"] == 1; }));
-    agents[2]->announce({name_of(1, 2)}, in_an_hour_ms(), false);
+    agents[2]->announce({other}, in_an_hour_ms(), false, receipts);
     ASSERT_TRUE(until([&] { return keyrail({"status"}).json["moved_sessions"] == 2; }));
+    EXPECT_EQ(keyrail({"stats"}).json["moves"]["announced_in_vain"], 2) << "those that are no names of ours";
     const size_t before = dataplane->of(ToDataplane::kMovedEntries).size();
     agents[2]->announce({}, 0, true);
     ASSERT_TRUE(until([&] { return dataplane->of(ToDataplane::kMovedEntries).size() > before; }));
     EXPECT_TRUE(dataplane->of(ToDataplane::kMovedEntries).back().moved_entries().replace_all());
     EXPECT_EQ(keyrail({"status"}).json["moved_sessions"], 0);
+}
+
+/// A blade that was taken over claims sessions whose names it made up, or saw.
+TEST_F(Keyraild, WhatIsMerelyClaimedCountsForNothing) {
+    start_whole();
+    const auto receipts = bring(name_of(1), 1, 2);
+    FakeAgent::Receipts borrowed;
+    std::vector<std::string> claimed;
+    for (uint8_t i = 1; i <= 200; i++) {
+        claimed.push_back(name_of(1, i));
+        borrowed[claimed.back()] = receipts.at(name_of(1));
+    }
+    agents[2]->announce(claimed, in_an_hour_ms(), false, borrowed);
+    ASSERT_TRUE(until([&] { return keyrail({"stats"}).json["moves"]["announced_in_vain"] == 200; }));
+    EXPECT_EQ(keyrail({"status"}).json["moved_sessions"], 1);
+    EXPECT_EQ(keyrail({"session", "where", hex(name_of(1, 7))}).json["holder"], 1);
+}
+
+TEST_F(Keyraild, ABladeCannotAnswerForAnother) {
+    start_whole();
+    agents[1]->holds().set_held(true);
+    agents[1]->holds().set_tls_version(0x0303);
+    for (int i = 0; i < 20; i++) {
+        for (uint64_t request = 1; request <= 200; request++) {
+            Envelope lie;
+            lie.set_request(request);
+            if (request % 3 == 0) lie.mutable_list_reply()->set_done(true);
+            if (request % 3 == 1) lie.mutable_query_reply()->set_held(false);
+            if (request % 3 == 2) lie.mutable_purge_reply();
+            agents[2]->send(lie);
+        }
+        ASSERT_EQ(keyrail({"session", "where", hex(name_of(1))}).json["held"], true) << i;
+    }
+}
+
+TEST_F(Keyraild, RefusedTransfersAreCountedAndNamed) {
+    start_whole();
+    Envelope message;
+    message.mutable_transfers_refused()->set_from(1);
+    message.mutable_transfers_refused()->set_count(17);
+    message.mutable_transfers_refused()->set_reason("keyraild has not announced it");
+    agents[2]->send(message);
+    ASSERT_TRUE(until([&] { return keyrail({"stats"}).json["moves"]["transfers_refused"] == 17; }));
+    EXPECT_THAT(daemon->log(), HasSubstr("blade 2 has refused 17 sessions that blade 1 sent"));
+}
+
+TEST_F(Keyraild, APurgeIsAnsweredWhenItIsTrueOrSaysWhereItIsNot) {
+    start_whole();
+    bring(name_of(1), 1, 2);
+    agents.erase(1);
+    ASSERT_TRUE(until([&] { return keyrail({"status"}).json["agents"] == 1; }));
+    dataplane->received.clear();
+    const auto purged = keyrail({"session", "purge", "--all"});
+    EXPECT_EQ(purged.status, 1);
+    ASSERT_EQ(purged.json["failed"].size(), 1u) << purged.text;
+    EXPECT_EQ(purged.json["failed"][0]["blade"], 1);
+    const auto entries = dataplane->of(ToDataplane::kMovedEntries);
+    ASSERT_FALSE(entries.empty()) << "the dataplane's table is cleared before it is answered";
+    EXPECT_TRUE(entries.front().moved_entries().replace_all());
+    EXPECT_EQ(entries.front().moved_entries().entries_size(), 0);
+    connect_agent(1);
+    ASSERT_TRUE(until([&] { return !agents[1]->of(Envelope::kPurge).empty(); }))
+        << "it is told when it is back";
+    EXPECT_TRUE(agents[1]->of(Envelope::kPurge)[0].purge().all());
+    until([] { return false; }, 1500);
+    EXPECT_EQ(agents[1]->of(Envelope::kPurge).size(), 1u) << "it has answered";
 }
 
 TEST_F(Keyraild, WhereASessionIs) {
@@ -264,8 +334,7 @@ TEST_F(Keyraild, WhereASessionIs) {
     EXPECT_EQ(where.json["held"], true);
     EXPECT_EQ(where.json["tls_version"], "1.2");
     EXPECT_EQ(where.json["expires"], "2030-03-17T17:46:40Z");
-    agents[2]->announce({name}, in_an_hour_ms(), false);
-    ASSERT_TRUE(until([&] { return keyrail({"session", "where", hex(name)}).json["holder"] == 2; }));
+    bring(name, 1, 2);
     where = keyrail({"session", "where", hex(name)});
     EXPECT_EQ(where.json["home"], 1);
     EXPECT_EQ(where.json["held"], false);  // blade 2 says no
@@ -371,6 +440,7 @@ TEST_F(Keyraild, KillAndRestart) {
     start_whole();
     const link::Snapshot before = *dataplane->snapshot();
     const std::string name = name_of(1);
+    const auto receipts = bring(name, 1, 2);
     EXPECT_EQ(keyrail({"blade", "drain", "2"}).status, 0);
     ASSERT_TRUE(until([&] { return dataplane->state(2) == link::BLADE_DRAINING; }));
     kill_daemon();
@@ -379,7 +449,7 @@ TEST_F(Keyraild, KillAndRestart) {
     start();
     for (uint16_t id = 1; id <= kBlades; id++) connect_agent(id);
     EXPECT_EQ(name_of(1), name);  // the same name keys
-    agents[2]->announce({name}, in_an_hour_ms(), true);
+    agents[2]->announce({name}, in_an_hour_ms(), true, receipts);
     for (auto& [id, agent] : agents) agent->health(true);
     ASSERT_TRUE(until([&] { return dataplane->snapshot() != nullptr; }));
     const auto snapshots = dataplane->of(ToDataplane::kSnapshot);

@@ -129,7 +129,7 @@ class Restore : public KeyraildBench {
 
 TEST_F(Restore, TheHolderDies) {
     start_all();
-    const SessionName name = put_session(1);
+    const SessionName name = put_session(1, false);
     real_agents.erase(1);
     EXPECT_EQ(move(name, 1, 2), link::MOVED);
     SessionRecord restored, original;
@@ -171,7 +171,7 @@ class RestoreToARoute : public Restore {
 
 TEST_F(RestoreToARoute, ABladeOfARoutesPoolIsAMember) {
     start_all();
-    const SessionName name = put_session(1);
+    const SessionName name = put_session(1, false);
     real_agents.erase(1);
     EXPECT_EQ(move(name, 1, 2), link::MOVED);
     EXPECT_TRUE(stores[2]->contains(name));
@@ -188,9 +188,69 @@ TEST_F(Restore, WhatWasUsedUpIsNotRestored) {
     EXPECT_FALSE(stores[2]->contains(name));
 }
 
-TEST_F(Restore, AKilledKeyraildLosesNothing) {
+/// What its servers did in their last moments, nobody knows.
+TEST_F(Restore, OfSingleUseNothingIsRestoredFromTheDead) {
     start_all();
     const SessionName name = put_session(1);
+    SessionRecord used;
+    ASSERT_TRUE(stores[1]->resume(name, 0x0304, wall_clock_ms(), used)) << "just before it dies";
+    real_agents.erase(1);
+    EXPECT_EQ(move(name, 1, 2), link::NOT_FOUND);
+    EXPECT_FALSE(stores[2]->contains(name));
+}
+
+/// A client offers its ticket to two blades, the second time before the first one is told to keyraild.
+TEST_F(Restore, WhatWasUsedUpAMomentAgoIsNotRestored) {
+    start_all();
+    for (int i = 0; i < 20; i++) {
+        const SessionName name = put_session(1);
+        settle();
+        SessionRecord used;
+        ASSERT_TRUE(stores[1]->resume(name, 0x0304, wall_clock_ms(), used));
+        ASSERT_EQ(move(name, 1, 2), link::NOT_FOUND) << i;
+        ASSERT_FALSE(stores[2]->contains(name));
+    }
+}
+
+TEST_F(Restore, WhatWasUsedUpWhileKeyraildWasAwayIsKnownWhenItIsBack) {
+    start_all();
+    const SessionName name = put_session(1);
+    SessionRecord evicted;
+    ASSERT_TRUE(stores[1]->take(name, evicted));
+    ASSERT_EQ(move(name, 1, 2), link::MOVED);
+    settle();
+    const uint64_t before = repository("removed");
+    kill_daemon();
+    SessionRecord used;
+    ASSERT_TRUE(stores[2]->resume(name, 0x0304, wall_clock_ms(), used));
+    until([] { return false; }, 200);
+    start();
+    require([&] { return connected() == 2; }, "the agents are connected again");
+    EXPECT_EQ(before, 0u);
+    EXPECT_TRUE(until([&] { return repository("removed") >= 1; })) << "blade 2 once had it, and says so";
+    EXPECT_EQ(move(name, 2, 1), link::NOT_FOUND);
+    EXPECT_FALSE(stores[1]->contains(name));
+}
+
+TEST_F(Restore, APurgeReachesTheRepository) {
+    start_all();
+    for (const std::string what : {"--service", "--all"}) {
+        const SessionName name = put_session(1, false);
+        settle();
+        std::vector<std::string> words{"session", "purge", what};
+        if (what == "--service") words.emplace_back("www");
+        const auto purged = keyrail(words);
+        EXPECT_EQ(purged.status, 0) << purged.text;
+        EXPECT_EQ(purged.json["purged"], 1);
+        EXPECT_TRUE(purged.json["failed"].empty()) << purged.text;
+        EXPECT_EQ(move(name, 1, 2), link::NOT_FOUND) << what;
+        EXPECT_FALSE(stores[2]->contains(name));
+    }
+}
+
+TEST_F(Restore, AKilledKeyraildLosesNothing) {
+    start_all();
+    const SessionName name = put_session(1, false);
     kill_daemon();
     start();
     require([&] { return connected() == 2; }, "the agents are connected again");
@@ -204,7 +264,7 @@ TEST_F(Restore, FromRedis) {
     write_config(good_config() + "repository = \"redis\"\n" +
                  fmt::format("[redis]\nnodes = [\"{}\"]\n", redis.at().text()));
     start_all();
-    const SessionName name = put_session(1, true, "redis");
+    const SessionName name = put_session(1, false, "redis");
     real_agents.erase(1);
     EXPECT_EQ(move(name, 1, 2), link::MOVED);
     EXPECT_TRUE(stores[2]->contains(name));
@@ -233,7 +293,7 @@ TEST_F(Restore, TheRepositoryDiesAtEveryStep) {
             write_config(good_config() + "repository = \"redis\"\n" +
                          fmt::format("[redis]\nnodes = [\"127.0.0.1:{}\"]\n", proxy_port));
             start_all();
-            const SessionName name = put_session(1, true, "redis");
+            const SessionName name = put_session(1, false, "redis");
             settle();
             real_agents.erase(1);
             require([&] { return keyrail({"blade", "list"}).json[0]["state"] == "down"; }, "blade 1 is down");

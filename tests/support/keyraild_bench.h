@@ -66,15 +66,27 @@ class FakeAgent {
         message.mutable_move_done()->set_expires_ms(expires_ms);
         send(message);
     }
-    void announce(const std::vector<std::string>& names, uint64_t expires_ms, bool reset) {
+    using Receipts = std::map<std::string, std::string>;  // by name
+    void announce(const std::vector<std::string>& names, uint64_t expires_ms, bool reset,
+                  const Receipts& receipts = {}) {
         chassis::Envelope message;
         message.mutable_announce()->set_reset(reset);
+        message.mutable_announce()->set_done(reset);
         for (const std::string& name : names) {
             auto& held = *message.mutable_announce()->add_held();
             held.set_name(name);
             held.set_expires_ms(expires_ms);
+            if (const auto receipt = receipts.find(name); receipt != receipts.end())
+                held.set_receipt(receipt->second);
         }
         send(message);
+    }
+    /// What keyraild gave with its announcements.
+    [[nodiscard]] Receipts receipts() const {
+        Receipts found;
+        for (const auto& message : of(chassis::Envelope::kExpect))
+            found[message.expect().name()] = message.expect().receipt();
+        return found;
     }
     /// What it says to every Query.
     chassis::QueryReply& holds() { return state_->holds; }
@@ -113,6 +125,7 @@ class FakeAgent {
             reply.set_request(message->request());
             if (message->has_ping()) reply.mutable_pong();
             if (message->has_query()) *reply.mutable_query_reply() = state->holds;
+            if (message->has_purge()) reply.mutable_purge_reply();
             if (reply.body_case() != chassis::Envelope::BODY_NOT_SET) (void)(*channel)->send(reply);
             state->received.push_back(*message);
         }
@@ -230,6 +243,18 @@ class KeyraildBench : public ::testing::Test {
         request.set_budget_us(20'000);
         dataplane->send(message);
     }
+    /// A session that was moved there; what proves it.
+    FakeAgent::Receipts bring(const std::string& name, uint16_t from, uint16_t to) {
+        const uint64_t id = 1'000'000 + ++brought_;
+        const size_t orders = agents[from]->of(chassis::Envelope::kOrder).size();
+        request_move(id, name, from, to);
+        require([&] { return agents[from]->of(chassis::Envelope::kOrder).size() > orders; }, "an order");
+        require([&] { return agents[to]->receipts().contains(name); }, "its announcement");
+        agents[to]->done(agents[from]->of(chassis::Envelope::kOrder).back().order().order_id(),
+                         chassis::MOVED, in_an_hour_ms());
+        require([&] { return keyrail({"session", "where", hex(name)}).json["holder"] == to; }, "it is there");
+        return agents[to]->receipts();
+    }
     std::vector<link::MoveOutcome> outcomes() const {
         std::vector<link::MoveOutcome> found;
         for (const auto& message : dataplane->of(link::ToDataplane::kMoveOutcome))
@@ -272,6 +297,7 @@ class KeyraildBench : public ::testing::Test {
     }
 
     int starts_ = 0;
+    uint64_t brought_ = 0;
 };
 
 }  // namespace keyrail::testing

@@ -49,13 +49,29 @@ TEST(DirectoryTest, FullMakesRoomByTheFirstToExpire) {
     EXPECT_EQ(none.size(), 0u);
 }
 
+TEST(DirectoryTest, ABladeWithMoreThanItsShareMakesRoomItself) {
+    Directory directory(100);
+    const auto name = [](uint8_t blade, uint16_t number) {
+        return SessionName{blade, static_cast<uint8_t>(number), static_cast<uint8_t>(number >> 8)};
+    };
+    for (uint16_t i = 0; i < 40; i++) directory.set({name(1, i), 1, 1000});  // these expire first
+    for (uint16_t i = 0; i < 1000; i++) directory.set({name(2, i), 2, 2000});
+    EXPECT_EQ(directory.size(), 100u);
+    for (uint16_t i = 0; i < 40; i++) EXPECT_TRUE(directory.find(name(1, i), 0)) << i;
+}
+
 TEST(DirectoryTest, AHolderAnnouncesAnew) {
     Directory directory;
     directory.set({kA, 1, 1000});
     directory.set({kB, 2, 1000});
-    directory.erase_holder(1);
+    directory.set({kC, 1, 1000});
+    directory.begin_announcing(1);
+    directory.set({kC, 1, 1000});
+    EXPECT_TRUE(directory.find(kA, 0)) << "it may come yet";
+    directory.end_announcing(1);
     EXPECT_FALSE(directory.find(kA, 0));
     EXPECT_TRUE(directory.find(kB, 0));
+    EXPECT_TRUE(directory.find(kC, 0));
     directory.sweep(1000);
     EXPECT_EQ(directory.size(), 0u);
 }

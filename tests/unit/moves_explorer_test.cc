@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // At most once, whatever happens: every interleaving of moves of one session between two blades, with losses,
-// repetitions, broken connections and crashes. KR_EXPLORE=deep allows more of them at once (minutes),
-// KR_EXPLORE=quick has only one move on each path (for sanitizers).
+// repetitions, broken connections, crashes, blades that are cut off, a repository, pulls and purges.
+// KR_EXPLORE=deep allows more of them at once (long), KR_EXPLORE=quick less (for sanitizers).
 #include <gtest/gtest.h>
 #include <spdlog/spdlog.h>
 
@@ -19,11 +19,10 @@ bool depth_is(std::string_view wanted) {
     return depth && depth == wanted;
 }
 
-Explorer::Report explore(const Troubles& troubles, Mistake mistake = Mistake::none) {
-    std::vector<Explorer::Wish> wishes = {{1, 2}, {2, 1}};
-    if (depth_is("quick")) wishes.pop_back();
+Explorer::Report explore(Troubles troubles, Mistake mistake = Mistake::none) {
+    if (depth_is("quick")) troubles.moves = std::min<size_t>(troubles.moves, 1);
     spdlog::set_level(spdlog::level::off);  // a session lost here is nothing to tell of
-    Explorer::Report report = Explorer(wishes, troubles, mistake).run();
+    Explorer::Report report = Explorer(troubles, mistake).run();
     std::cout << report.states << " states, " << report.steps << " steps\n";
     return report;
 }
@@ -39,29 +38,86 @@ class MovesExplorerTest : public ::testing::TestWithParam<Troubles> {};
 TEST_P(MovesExplorerTest, NeverTwoHoldersNothingLeftBehind) {
     const Explorer::Report report = explore(GetParam());
     EXPECT_TRUE(report.wrong.empty()) << story(report);
-    EXPECT_GT(report.states, 100u);
+    EXPECT_GT(report.states, 50u);
 }
 
 INSTANTIATE_TEST_SUITE_P(Troubles, MovesExplorerTest,
                          ::testing::Values(Troubles{}, Troubles{.losses = 1}, Troubles{.repeats = 1},
                                            Troubles{.breaks = 1}, Troubles{.crashes = 1}));
+INSTANTIATE_TEST_SUITE_P(Pulls, MovesExplorerTest,
+                         ::testing::Values(Troubles{.pulls = 2, .moves = 0},
+                                           Troubles{.breaks = 1, .pulls = 1, .moves = 1}));
+INSTANTIATE_TEST_SUITE_P(
+    Purges, MovesExplorerTest,
+    ::testing::Values(Troubles{.purges = 1, .moves = 1},
+                      Troubles{.breaks = 1, .resumes = 0, .purges = 1, .moves = 1},
+                      Troubles{.resumes = 0, .pulls = 1, .purges = 1, .repository = true, .moves = 0}));
+INSTANTIATE_TEST_SUITE_P(
+    Repository, MovesExplorerTest,
+    ::testing::Values(Troubles{.resumes = 2, .repository = true, .moves = 1},
+                      Troubles{.resumes = 2, .pulls = 1, .repository = true, .moves = 0},
+                      Troubles{.breaks = 1, .resumes = 2, .pulls = 1, .repository = true, .moves = 0},
+                      Troubles{.crashes = 1, .resumes = 2, .pulls = 1, .repository = true, .moves = 0},
+                      Troubles{.resumes = 2, .pulls = 1, .cuts = 1, .repository = true, .moves = 0},
+                      Troubles{.resumes = 0, .cuts = 1, .repository = true, .reusable = true, .moves = 1}));
 
-TEST(MovesExplorerDeepTest, SeveralTroublesAtOnce) {
+/// Takes long: each of them minutes to an hour.
+class MovesExplorerDeepTest : public ::testing::TestWithParam<Troubles> {};
+
+TEST_P(MovesExplorerDeepTest, SeveralTroublesAtOnce) {
     if (!depth_is("deep")) GTEST_SKIP() << "KR_EXPLORE=deep runs it";
-    const Explorer::Report report = explore({.losses = 1, .repeats = 1, .breaks = 1, .crashes = 1});
+    const Explorer::Report report = explore(GetParam());
     EXPECT_TRUE(report.wrong.empty()) << story(report);
 }
 
+INSTANTIATE_TEST_SUITE_P(
+    Deep, MovesExplorerDeepTest,
+    ::testing::Values(
+        Troubles{.losses = 1, .repeats = 1, .breaks = 1, .crashes = 1},
+        Troubles{.breaks = 1, .crashes = 1, .resumes = 2, .repository = true, .moves = 1},
+        Troubles{.breaks = 1, .resumes = 2, .cuts = 1, .repository = true, .moves = 2},
+        Troubles{.crashes = 2, .resumes = 2, .pulls = 1, .repository = true, .moves = 1},
+        Troubles{.breaks = 1, .purges = 1, .repository = true, .moves = 2},
+        Troubles{.breaks = 1, .resumes = 0, .cuts = 1, .repository = true, .reusable = true, .moves = 2}));
+
 /// It can fail: mistakes that somebody could make are found.
-TEST(MovesExplorerSeededTest, PuttingBackInDoubtIsFound) {
-    const Explorer::Report report = explore({.breaks = 1}, Mistake::put_back_when_in_doubt);
+struct Seed {
+    Mistake mistake;
+    Troubles troubles;
+    const char* wrong;  // "": whatever
+};
+
+class MovesExplorerSeededTest : public ::testing::TestWithParam<Seed> {};
+
+TEST_P(MovesExplorerSeededTest, IsFound) {
+    const Explorer::Report report = explore(GetParam().troubles, GetParam().mistake);
     EXPECT_FALSE(report.wrong.empty());
+    if (*GetParam().wrong != 0) EXPECT_EQ(report.wrong, GetParam().wrong) << story(report);
 }
 
-TEST(MovesExplorerSeededTest, ForgettingTransfersIsFound) {
-    const Explorer::Report report = explore({.repeats = 1}, Mistake::every_transfer_is_new);
-    EXPECT_EQ(report.wrong, "the session was used, and can be used again") << story(report);
-}
+constexpr const char* kUsedTwice = "the session was used, and can be used again";
+
+INSTANTIATE_TEST_SUITE_P(
+    Mistakes, MovesExplorerSeededTest,
+    ::testing::Values(
+        Seed{Mistake::put_back_when_in_doubt, {.breaks = 1}, ""},
+        Seed{Mistake::every_transfer_is_new, {.repeats = 1}, kUsedTwice},
+        Seed{Mistake::what_is_not_here_is_unused,
+             {.resumes = 2, .pulls = 1, .repository = true, .moves = 0},
+             kUsedTwice},
+        Seed{Mistake::gone_is_told_once,
+             {.breaks = 1, .resumes = 2, .pulls = 1, .repository = true, .moves = 0},
+             kUsedTwice},
+        Seed{Mistake::what_left_is_forgotten,
+             {.crashes = 1, .resumes = 0, .repository = true, .moves = 2},
+             ""},
+        Seed{Mistake::the_dead_are_believed,
+             {.resumes = 2, .pulls = 1, .cuts = 1, .repository = true, .moves = 0},
+             kUsedTwice},
+        Seed{Mistake::a_purge_has_no_fence,
+             {.resumes = 0, .purges = 1, .moves = 1},
+             "it was purged everywhere, and is still there"},
+        Seed{Mistake::a_purge_spares_the_repository, {.purges = 1, .repository = true, .moves = 1}, ""}));
 
 }  // namespace
 }  // namespace keyrail::testing

@@ -2,6 +2,7 @@
 // What Moves makes of wishes; every interleaving of what follows is the explorer's (moves_explorer_test.cc).
 #include "control/daemon/moves/moves.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 
 #include "chassis.pb.h"
@@ -26,6 +27,7 @@ class Links : public MoveHost {
     [[nodiscard]] bool connected(uint16_t) const override { return true; }
     Result<void> send(uint16_t blade, chassis::Envelope message) override {
         if (message.has_order()) orders.emplace_back(blade, message.order());
+        if (message.has_expect()) announced.emplace_back(blade, message.expect());
         return {};
     }
     void send(link::ToDataplane message) override {
@@ -38,8 +40,23 @@ class Links : public MoveHost {
     [[nodiscard]] const LatestState* latest(const SessionName&) const override { return known; }
     [[nodiscard]] bool dead(uint16_t) const override { return false; }
     [[nodiscard]] bool keeps(const std::string&) const override { return false; }
-    bool restore(const MoveOrder&) override { return false; }
+    bool restore(const MoveOrder& order, const NotUsed& evidence) override {
+        if (repository) restores.emplace_back(order.name, evidence);
+        return repository;
+    }
+    std::string receipt(const SessionName&, uint16_t blade, uint64_t order) override {
+        return fmt::format("{} {}", blade, order);
+    }
+    std::optional<uint64_t> order_in(const std::string& receipt, const SessionName&,
+                                     uint16_t blade) override {
+        const std::string begin = fmt::format("{} ", blade);
+        return receipt.starts_with(begin) ? std::optional(std::stoull(receipt.substr(begin.size())))
+                                          : std::nullopt;
+    }
 
+    bool repository = false;
+    std::vector<std::pair<SessionName, NotUsed>> restores;
+    std::vector<std::pair<uint16_t, chassis::Expect>> announced;
     std::vector<std::pair<uint16_t, chassis::Order>> orders;
     std::vector<MoveResult> drains;
     const LatestState* known = nullptr;
@@ -62,11 +79,28 @@ class MovesTest : public ::testing::Test {
         reinterpret_cast<uint8_t*>(name.data())[0] = home;
         return name;
     }
-    void announce(uint16_t blade, const SessionName& name) {
+    void announce(uint16_t blade, const SessionName& name, uint64_t order = 1) {
         chassis::Announce message;
         message.add_held()->set_name(bytes_of(name));
         message.mutable_held(0)->set_expires_ms(unix_ms() + 3'600'000);
+        message.mutable_held(0)->set_receipt(fmt::format("{} {}", blade, order));
         moves.announce(blade, message);
+    }
+    void request(const SessionName& name, uint32_t from, uint32_t to) {
+        link::MoveRequest message;
+        message.set_name(bytes_of(name));
+        message.set_from(from);
+        message.set_to(to);
+        message.set_service("www");
+        moves.request(message, kNow);
+    }
+    void not_found(size_t order, chassis::Fate fate, uint64_t epoch = 0) {
+        chassis::MoveDone message;
+        message.set_order_id(links.orders[order].second.order_id());
+        message.set_result(chassis::NOT_FOUND);
+        message.set_fate(fate);
+        message.set_epoch(epoch);
+        moves.done(links.orders[order].first, message, kNow);
     }
 
     /// The target of that order says so.
@@ -120,6 +154,117 @@ TEST_F(MovesTest, TheDataplaneIsNotToldOfThePast) {
     EXPECT_EQ(links.told.at(name_of(1)), 3u);
     moves.tick(kNow);
     EXPECT_EQ(links.told.at(name_of(1)), 3u);
+}
+
+TEST_F(MovesTest, TheTargetHearsOfItWithTheOrder) {
+    request(name_of(1), 1, 3);
+    ASSERT_EQ(links.announced.size(), 1u);
+    const auto& [target, expect] = links.announced[0];
+    EXPECT_EQ(target, 3u);
+    EXPECT_EQ(expect.order_id(), links.orders[0].second.order_id());
+    EXPECT_EQ(expect.name(), bytes_of(name_of(1)));
+    EXPECT_EQ(expect.from(), 1u);
+    EXPECT_THAT(expect.services(), ElementsAre("www"));
+    EXPECT_EQ(expect.receipt(), fmt::format("3 {}", expect.order_id()));
+    EXPECT_THAT(links.orders[0].second.services(), ElementsAre("www"));
+}
+
+/// Blade 4 serves something else, blade 3 both.
+TEST_F(MovesTest, BothBladesMustServeIt) {
+    Config more = *config();
+    more.blades[4].id = 4;
+    auto& mail = more.services.emplace_back();
+    mail.name = "mail";
+    mail.blades = {3, 4};
+    moves.configure(std::make_shared<const Config>(std::move(more)));
+    EXPECT_FALSE(moves.may_move(4, 3, "www")) << "the sender does not serve it";
+    EXPECT_FALSE(moves.may_move(1, 4, "www"));
+    EXPECT_FALSE(moves.may_move(1, 4, "")) << "there is no service that both serve";
+    EXPECT_TRUE(moves.may_move(4, 3, ""));
+    EXPECT_TRUE(moves.may_move(3, 4, "mail"));
+    EXPECT_FALSE(moves.may_move(3, 4, "no such"));
+    moves.drain(4, 3, name_of(4), "", kNow);
+    ASSERT_EQ(links.orders.size(), 1u);
+    EXPECT_THAT(links.orders[0].second.services(), ElementsAre("mail"));
+    EXPECT_THAT(links.announced[0].second.services(), ElementsAre("mail"));
+}
+
+// --- announcements
+
+TEST_F(MovesTest, WhatNoOrderBroughtThereIsAnnouncedInVain) {
+    chassis::Announce message;
+    for (uint8_t i = 0; i < 200; i++) {
+        auto& held = *message.add_held();
+        held.set_name(bytes_of(SessionName{1, i}));
+        held.set_expires_ms(unix_ms() + 3'600'000);
+        held.set_receipt(i % 2 ? "3 7" : "");  // another blade's
+    }
+    moves.announce(2, message);
+    EXPECT_EQ(moves.directory().size(), 0u);
+    EXPECT_EQ(moves.orders().counters().announced_in_vain, 200u);
+}
+
+/// It kept the receipt, and the session has moved on.
+TEST_F(MovesTest, AnOldReceiptDoesNotBringASessionBack) {
+    announce(2, name_of(1), 5);
+    announce(3, name_of(1), 9);
+    EXPECT_EQ(moves.holder(name_of(1)), 3);
+    announce(2, name_of(1), 5);
+    EXPECT_EQ(moves.holder(name_of(1)), 3);
+    EXPECT_EQ(moves.orders().counters().announced_in_vain, 1u);
+}
+
+// --- restoring
+
+TEST_F(MovesTest, WhatWasUsedUpIsNotLookedForInARepository) {
+    links.repository = true;
+    moves.drain(1, 3, name_of(1), "www", kNow);
+    not_found(0, chassis::USED_UP);
+    EXPECT_THAT(links.restores, IsEmpty());
+    EXPECT_THAT(links.drains, ElementsAre(MoveResult::not_found));
+}
+
+TEST_F(MovesTest, WhoseEndIsKnownIsSaidToTheRepository) {
+    links.repository = true;
+    request(name_of(1), 1, 3);
+    not_found(0, chassis::NOT_USED, 17);
+    request(name_of(2), 2, 3);
+    not_found(1, chassis::UNKNOWN, 18);
+    ASSERT_EQ(links.restores.size(), 2u);
+    EXPECT_EQ(links.restores[0].second.blade, 1u);
+    EXPECT_EQ(links.restores[0].second.epoch, 17u);
+    EXPECT_EQ(links.restores[1].second.blade, 0u);
+}
+
+// --- purges
+
+TEST_F(MovesTest, WhatIsUnderWayDuringAPurgeIsNowhere) {
+    request(name_of(1), 1, 3);
+    const uint64_t number = moves.purge(Purged{}, kNow);
+    EXPECT_GT(number, links.orders[0].second.order_id());
+    moved(0);
+    EXPECT_EQ(moves.directory().size(), 0u) << "its target destroys it";
+    EXPECT_FALSE(links.told.contains(name_of(1)));
+    request(name_of(1), 1, 2);
+    EXPECT_GT(links.orders[1].second.order_id(), number);
+    moved(1);
+    EXPECT_EQ(moves.holder(name_of(1)), 2) << "made after it";
+}
+
+TEST_F(MovesTest, APurgeOfAServiceLeavesTheOthersInTheDirectory) {
+    chassis::Announce message;
+    for (uint8_t i = 0; i < 3; i++) {
+        auto& held = *message.add_held();
+        held.set_name(bytes_of(SessionName{1, i}));
+        held.set_expires_ms(unix_ms() + 3'600'000);
+        held.set_receipt("2 1");
+        held.set_service_id(i == 0 ? service_id("mail") : i == 1 ? service_id("www") : 0);
+    }
+    moves.announce(2, message);
+    moves.purge(Purged{std::nullopt, service_id("www")}, kNow);
+    EXPECT_TRUE(moves.directory().find(SessionName{1, 0}, 0));
+    EXPECT_FALSE(moves.directory().find(SessionName{1, 1}, 0));
+    EXPECT_FALSE(moves.directory().find(SessionName{1, 2}, 0)) << "nobody knows, so it may be";
 }
 
 TEST_F(MovesTest, AnOrderTellsTheLatestStateUnlessItIsTheEnd) {

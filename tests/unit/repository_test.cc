@@ -117,6 +117,14 @@ TEST_F(Lmdb, IsEmptyOnceCleared) {
     ASSERT_TRUE(repository->sweep(kLater));
 }
 
+TEST_F(Lmdb, RemovesThoseThatAreMeant) {
+    const auto repository = open();
+    for (uint32_t i = 0; i < 2500; i++) ASSERT_TRUE(put(*repository, i, i % 2 ? "odd" : "even"));
+    ASSERT_TRUE(repository->remove_if([](std::string_view sealed) { return sealed == "odd"; }));
+    for (uint32_t i = 0; i < 2500; i++)
+        EXPECT_EQ(repository->take(name_of(i), kNow)->has_value(), i % 2 == 0) << i;
+}
+
 TEST_F(Lmdb, SaysWhatIsWrong) {
     std::ofstream(directory_.path() / "file") << "in the way";
     const auto opened = open_lmdb_repository({directory_.path() / "file", 1 << 20, boot_});
@@ -174,7 +182,11 @@ class FakeRepository final : public Repository {
         return {};
     }
     Result<void> clear() override {
-        state_->sessions.clear();
+        return remove_if([](std::string_view) { return true; });
+    }
+    Result<void> remove_if(const Which& which) override {
+        if (state_->down) return fail("it is down");
+        std::erase_if(state_->sessions, [&](const auto& entry) { return which(entry.second); });
         return {};
     }
 
@@ -241,6 +253,49 @@ TEST_F(Queue, OneThatIsDownLosesNothingWhileThereIsRoom) {
     EXPECT_TRUE(queue_->stats().up);
     EXPECT_EQ(take(999), "new");
     EXPECT_EQ(queue_->stats().lost, 0U);
+}
+
+TEST_F(Queue, TellsWhenAChangeIsMade) {
+    state_->down = true;
+    int made = 0;
+    queue_->change({name_of(1), kLater, "sealed"});
+    queue_->change({name_of(1), 0, ""}, [&] { made++; });
+    ASSERT_TRUE(until([&] { return !queue_->stats().up; }));
+    queue_->change({name_of(1), 0, ""}, [&] { made++; });
+    EXPECT_EQ(made, 0);
+    state_->down = false;
+    EXPECT_TRUE(until([&] { return made == 2; }));
+}
+
+TEST_F(Queue, WhatIsPurgedIsNotTaken) {
+    for (const auto& [number, text] : {std::pair(1, "mine"), {2, "yours"}})
+        queue_->change({name_of(static_cast<uint32_t>(number)), kLater, text});
+    ASSERT_TRUE(until([&] { return queue_->stats().stored == 2; }));
+    std::vector<bool> answers;
+    const auto answered = [&](const Result<void>& result) { answers.push_back(result.has_value()); };
+    queue_->purge([](std::string_view sealed) { return sealed == "mine"; }, answered);
+    ASSERT_TRUE(until([&] { return answers.size() == 1; }));
+    EXPECT_EQ(answers, std::vector{true});
+    EXPECT_EQ(take(1), std::nullopt);
+    EXPECT_THAT(take(2), Optional(std::string("yours")));
+}
+
+TEST_F(Queue, APurgeThatCannotBeMadeIsMadeLater) {
+    queue_->change({name_of(1), kLater, "old"});
+    ASSERT_TRUE(until([&] { return queue_->stats().stored == 1; }));
+    state_->down = true;
+    queue_->change({name_of(2), kLater, "waits"});
+    std::vector<bool> answers;
+    queue_->purge(nullptr, [&](const Result<void>& result) { answers.push_back(result.has_value()); });
+    ASSERT_TRUE(until([&] { return answers.size() == 1; }));
+    EXPECT_EQ(answers, std::vector{false});
+    queue_->change({name_of(3), kLater, "new"});
+    state_->down = false;
+    ASSERT_TRUE(until([&] { return queue_->stats().up && queue_->stats().waiting == 0; }));
+    EXPECT_EQ(take(1), std::nullopt);
+    EXPECT_EQ(take(2), std::nullopt) << "what was on its way was made before, too";
+    EXPECT_THAT(take(3), Optional(std::string("new")));
+    EXPECT_EQ(answers.size(), 1U) << "told once";
 }
 
 TEST_F(Queue, IsBounded) {

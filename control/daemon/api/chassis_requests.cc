@@ -86,7 +86,7 @@ json status_json(Daemon& daemon) {
             {"blades", blades},
             {"agents", daemon.agents().count()},
             {"services", services},
-            {"repositories", daemon.checkpoints().report()["repositories"]},
+            {"repositories", daemon.repositories().report()},
             {"moved_sessions", daemon.moves().directory().size()}};
 }
 
@@ -103,6 +103,7 @@ asio::awaitable<json> stats_json(Daemon& daemon) {
     report["generation"] = daemon.generation();
     report["moves"] = moves_report(daemon.moves().orders());
     report["checkpoints"] = daemon.checkpoints().report();
+    report["checkpoints"]["repositories"] = daemon.repositories().report();
     report["economics"] = economics_report(daemon.economics(), report);
     json agents = json::array();
     for (const auto& [id, blade] : daemon.blades().all())

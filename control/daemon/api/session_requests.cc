@@ -80,30 +80,22 @@ Result<chassis::Purge> purge_of(const json& body) {
     return purge;
 }
 
-/// Every agent is asked, one after the other: a session may be where nobody thinks it is.
+/// Every agent is asked: a session may be where nobody thinks it is.
 asio::awaitable<ApiReply> purge(Daemon& daemon, ApiCall call) {
     const auto what = purge_of(call.body);
     if (!what) co_return error_reply(400, what.error().message);
     if (!what->service().empty() && std::ranges::find(daemon.config().services, what->service(),
                                                       &ServiceConfig::name) == daemon.config().services.end())
         co_return error_reply(404, fmt::format("there is no service '{}'", what->service()));
-    uint64_t purged = 0;
+    const Daemon::PurgeAnswer answer = co_await daemon.purge(*what);
     json failed = json::array();
-    std::vector<uint16_t> blades;
-    for (const auto& [id, blade] : daemon.blades().all()) blades.push_back(id);
-    for (const uint16_t id : blades) {
-        chassis::Envelope question;
-        *question.mutable_purge() = *what;
-        const auto answer = co_await daemon.agents().ask(id, std::move(question), kQueryTimeout);
-        if (answer)
-            purged += answer->purge_reply().purged();
-        else
-            failed.push_back({{"blade", id}, {"problem", answer.error().message}});
+    for (const auto& [blade, problem] : answer.failed) {
+        json where = {{"blade", nullptr}, {"problem", problem}};
+        if (blade != 0) where["blade"] = blade;
+        failed.push_back(std::move(where));
     }
-    const auto name = name_from(what->name());
-    if (name || what->all()) daemon.purge(name ? &*name : nullptr);
-    spdlog::info("operator: {} sessions purged", purged);
-    co_return json_reply({{"purged", purged}, {"failed", failed}});
+    spdlog::info("operator: {} sessions purged", answer.purged);
+    co_return json_reply({{"purged", answer.purged}, {"failed", failed}});
 }
 
 }  // namespace

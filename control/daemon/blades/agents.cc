@@ -16,6 +16,7 @@ namespace keyrail {
 
 using asio::ip::tcp;
 using Clock = std::chrono::steady_clock;
+using chassis::Envelope;
 
 namespace {
 
@@ -31,6 +32,17 @@ asio::awaitable<bool> probe(asio::any_io_executor executor, HostPort at, std::ch
     const tcp::endpoint endpoint{asio::ip::make_address(at.address.text(), error), at.port};
     co_await socket->async_connect(endpoint, asio::redirect_error(asio::use_awaitable, error));
     co_return !error || error == asio::error::connection_refused;
+}
+
+Envelope::BodyCase answer_to(Envelope::BodyCase question) {
+    switch (question) {
+        case Envelope::kQuery:
+            return Envelope::kQueryReply;
+        case Envelope::kList:
+            return Envelope::kListReply;
+        default:
+            return Envelope::kPurgeReply;
+    }
 }
 
 }  // namespace
@@ -87,7 +99,7 @@ void Agents::Impl::dispatch(uint16_t blade, const ChannelPtr& channel, const cha
         case chassis::Envelope::kQueryReply:
         case chassis::Envelope::kListReply:
         case chassis::Envelope::kPurgeReply:
-            questions.deliver(message.request(), message);
+            questions.deliver(message.request(), message, channel.get());
             break;
         default:
             events.message(blade, message);
@@ -148,6 +160,7 @@ asio::awaitable<void> Agents::Impl::serve([[maybe_unused]] std::shared_ptr<Impl>
         if (stopped || found == watched.end() || found->second.channel != channel) co_return;
         if (!message) {
             spdlog::warn("agents: {}", message.error().message);
+            questions.fail_all(message.error(), channel.get());
             found->second.channel = nullptr;
             events.lost(blade);
             co_return;
@@ -278,8 +291,14 @@ asio::awaitable<Result<chassis::Envelope>> Agents::ask(uint16_t blade, chassis::
     const std::shared_ptr<Impl> self = impl_;
     const uint64_t request = self->questions.next();
     question.set_request(request);
+    const Envelope::BodyCase asked = question.body_case();
     if (auto sent = send(blade, std::move(question)); !sent) co_return tl::make_unexpected(sent.error());
-    co_return co_await self->questions.wait(request, fmt::format("the agent of blade {}", blade), timeout);
+    const void* const by = self->watched.at(blade).channel.get();
+    auto answer =
+        co_await self->questions.wait(request, fmt::format("the agent of blade {}", blade), timeout, by);
+    if (answer && answer->body_case() != answer_to(asked))
+        co_return fail("the agent of blade {} answers something else", blade);
+    co_return answer;
 }
 
 uint16_t Agents::port() const { return impl_->listener ? impl_->listener->port() : 0; }

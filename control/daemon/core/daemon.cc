@@ -18,7 +18,7 @@ namespace keyrail {
 using Clock = std::chrono::steady_clock;
 namespace {
 constexpr uint64_t kTicksPerCertificateCheck = 3600 * 1000 / Moves::kTick.count();
-constexpr uint64_t kTicksPerRotationStep = 3;
+constexpr uint64_t kTicksPerRotationStep = 3, kTicksPerPurge = 10;
 }  // namespace
 
 Daemon::Daemon(asio::io_context& io, Config config, TlsContext tls, Secrets secrets)
@@ -40,7 +40,11 @@ Daemon::Daemon(asio::io_context& io, Config config, TlsContext tls, Secrets secr
                   [this](const link::MoveRequest& request) { moves_.request(request, Clock::now()); }}),
       moves_(config_, *this, unix_ms() * 1000),
       draining_(io.get_executor(), blades_, agents_, moves_),
-      checkpoints_(io.get_executor(), config_, *this),
+      checkpoints_(config_, *this, repositories_),
+      repositories_(io.get_executor(), config_, checkpoints_,
+                    [this](uint16_t blade, chassis::Envelope message) {
+                        return agents_.send(blade, std::move(message));
+                    }),
       settle_timer_(io.get_executor()),
       tick_timer_(io.get_executor()),
       wakefulness_(io, config_->stay_awake) {}
@@ -48,7 +52,10 @@ Daemon::Daemon(asio::io_context& io, Config config, TlsContext tls, Secrets secr
 Result<void> Daemon::start() {
     if (auto loaded = blades_.load(); !loaded) return loaded;
     if (auto loaded = enrolment_.load(); !loaded) return loaded;
-    if (auto loaded = checkpoints_.load(); !loaded) return loaded;
+    if (auto loaded = repositories_.load(); !loaded) return loaded;
+    auto receipts = Receipts::load_or_create(config_->state_dir);
+    if (!receipts) return tl::make_unexpected(receipts.error());
+    receipts_.emplace(std::move(*receipts));
     auto prepared = prepare(file_, Certificates::kept);
     if (!prepared) return tl::make_unexpected(prepared.error());
     commit(std::move(*prepared));
@@ -74,7 +81,9 @@ void Daemon::tick() {
     moves_.tick(Clock::now());
     if (settled_ && moves_.directory_changed()) moves_.send_directory();
     checkpoints_.tick(unix_ms());
+    repositories_.tick(unix_ms(), members_);
     tell_continuance();
+    if (ticks_ % kTicksPerPurge == 0) purge_again();
     if (ticks_ % kTicksPerCertificateCheck == 0) certifier_.keep_own(tls_);
     if (ticks_++ % kTicksPerRotationStep == 0) step_rotation();
     tick_timer_.after(Moves::kTick, [this] { tick(); });
@@ -94,11 +103,13 @@ AgentEvents Daemon::agent_events() {
         const std::string certificate = agents_.certificate(blade);
         members_[blade] = {certificate, recipient_of(certificate)};
         send_keys(blade);
+        purge_again();
     };
     events.lost = [this](uint16_t blade) {
         blades_.disconnected(blade);
         members_.erase(blade);
         moves_.agent_lost(blade);
+        checkpoints_.agent_lost(blade);
         continuance_.forget(blade);
         changed();
     };
@@ -109,12 +120,25 @@ AgentEvents Daemon::agent_events() {
     return events;
 }
 
+/// Its words are kept, and logged: no more of them than make sense.
+void Daemon::hello(uint16_t blade, chassis::AgentHello hello) {
+    constexpr size_t kMostText = 300;
+    constexpr int kMostProblems = 32;
+    hello.mutable_version()->resize(std::min(hello.version().size(), kMostText));
+    hello.mutable_kernel()->resize(std::min(hello.kernel().size(), kMostText));
+    if (hello.problems_size() > kMostProblems)
+        hello.mutable_problems()->DeleteSubrange(kMostProblems, hello.problems_size() - kMostProblems);
+    for (std::string& problem : *hello.mutable_problems()) {
+        problem.resize(std::min(problem.size(), kMostText));
+        spdlog::warn("agents: blade {}: {}", blade, problem);
+    }
+    if (blades_.hello(blade, hello)) changed();
+}
+
 void Daemon::on_message(uint16_t blade, const chassis::Envelope& message) {
     switch (message.body_case()) {
         case chassis::Envelope::kAgentHello:
-            if (blades_.hello(blade, message.agent_hello())) changed();
-            for (const std::string& problem : message.agent_hello().problems())
-                spdlog::warn("agents: blade {}: {}", blade, problem);
+            hello(blade, message.agent_hello());
             break;
         case chassis::Envelope::kHealth:
             if (blades_.health(blade, message.health())) changed();
@@ -130,10 +154,13 @@ void Daemon::on_message(uint16_t blade, const chassis::Envelope& message) {
             moves_.pull(blade, message.request(), message.pull(), Clock::now());
             break;
         case chassis::Envelope::kCheckpoint:
-            checkpoints_.checkpoint(blade, message.checkpoint());
+            checkpoints_.checkpoint(blade, message.checkpoint(), message.request());
+            break;
+        case chassis::Envelope::kTransfersRefused:
+            moves_.refused(blade, message.transfers_refused());
             break;
         case chassis::Envelope::kPoolKeys:
-            checkpoints_.pool_keys(blade, message.pool_keys());
+            repositories_.pool_keys(blade, message.pool_keys(), members_);
             break;
         default:
             spdlog::debug("agents: blade {} sent a message that is not for control", blade);
@@ -173,9 +200,9 @@ void Daemon::tell_continuance() {
     }
 }
 
-bool Daemon::restore(const MoveOrder& order) {
+bool Daemon::restore(const MoveOrder& order, const NotUsed& known) {
     wakefulness_.needed();
-    return checkpoints_.restore(order);
+    return checkpoints_.restore(order, known);
 }
 
 void Daemon::not_restored(uint64_t order_id) { moves_.not_restored(order_id, Clock::now()); }
@@ -224,14 +251,6 @@ Result<void> Daemon::set_draining(uint16_t blade, std::optional<DrainOptions> op
     draining_.sync();
     changed();
     return {};
-}
-
-void Daemon::purge(const SessionName* name) {
-    moves_.purge(name);
-    if (name)
-        checkpoints_.purge(*name);
-    else
-        checkpoints_.clear();
 }
 
 namespace {
@@ -288,7 +307,7 @@ Result<Daemon::Prepared> Daemon::prepare(ConfigPtr file, Certificates certificat
     auto listener = agents_.prepare(*prepared.config, tls_);
     if (!listener) return tl::make_unexpected(listener.error());
     prepared.listener = std::move(*listener);
-    auto repositories = checkpoints_.prepare(*prepared.config);
+    auto repositories = repositories_.prepare(*prepared.config);
     if (!repositories) return tl::make_unexpected(repositories.error());
     prepared.repositories = std::move(*repositories);
     return prepared;
@@ -301,7 +320,9 @@ void Daemon::commit(Prepared prepared) {
     config_ = std::move(prepared.config);  // refusal() goes by it
     if (prepared.tls) tls_.use(std::move(*prepared.tls));
     certifier_.configure(config_);
-    checkpoints_.commit(config_, std::move(prepared.repositories));
+    checkpoints_.configure(config_);
+    repositories_.commit(config_, std::move(prepared.repositories));
+    purges_.keep_blades([this](uint16_t blade) { return config_->blades.contains(blade); });
     agents_.commit(*config_, std::move(prepared.listener));
     blades_.configure(*config_);
     economics_.configure(*config_);

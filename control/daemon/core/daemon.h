@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <memory>
 #include <optional>
+#include <set>
 
 #include "control/daemon/blades/agents.h"
 #include "control/daemon/blades/blades.h"
@@ -21,6 +22,9 @@
 #include "control/daemon/moves/draining.h"
 #include "control/daemon/moves/economics.h"
 #include "control/daemon/moves/moves.h"
+#include "control/daemon/moves/purges.h"
+#include "control/daemon/moves/receipts.h"
+#include "control/daemon/moves/repository_keeper.h"
 #include "control/protocol/timer.h"
 #include "control/protocol/tls_context.h"
 #include "control/protocol/wakefulness.h"
@@ -49,8 +53,14 @@ class Daemon : private CheckpointHost, private MoveHost {
     /// nullopt: the blade takes new clients again.
     Result<void> set_draining(uint16_t blade, std::optional<DrainOptions> options);
 
-    /// Forgets a session, or all: where it is, its latest state, and what is kept of it.
-    void purge(const SessionName* name);
+    /// Destroys sessions on every blade and in the repositories, and what is under way of them. The answer
+    /// comes when that is so, or says where it is not; there it is done as soon as that blade or repository
+    /// is back.
+    struct PurgeAnswer {
+        uint64_t purged = 0;
+        std::vector<std::pair<uint16_t, std::string>> failed;  // blade (0: a repository), what is wrong
+    };
+    asio::awaitable<PurgeAnswer> purge(chassis::Purge what);
 
     /// A token for `keyrail-agent join`; the secret is in it.
     Result<std::string> invite(const Enrolment::Wish& wish);
@@ -67,6 +77,7 @@ class Daemon : private CheckpointHost, private MoveHost {
     [[nodiscard]] const Enrolment& enrolment() const { return enrolment_; }
     [[nodiscard]] const Moves& moves() const { return moves_; }
     [[nodiscard]] const Checkpoints& checkpoints() const { return checkpoints_; }
+    [[nodiscard]] const RepositoryKeeper& repositories() const { return repositories_; }
     [[nodiscard]] const Economics& economics() const { return economics_; }
     [[nodiscard]] const Draining& draining() const { return draining_; }
     [[nodiscard]] Agents& agents() { return agents_; }
@@ -96,6 +107,7 @@ class Daemon : private CheckpointHost, private MoveHost {
     [[nodiscard]] std::string refusal(uint16_t blade, const CertificateInfo& certificate) const;
     chassis::CertificateReply certify(const Channel& from, const chassis::CertificateRequest& request);
     AgentEvents agent_events();
+    void hello(uint16_t blade, chassis::AgentHello hello);
     void on_message(uint16_t blade, const chassis::Envelope& message);
     void send_keys(uint16_t blade);
     void settle();
@@ -114,7 +126,6 @@ class Daemon : private CheckpointHost, private MoveHost {
         return checkpoints_.latest(name);
     }
     // --- of the checkpoints and the repositories ---
-    [[nodiscard]] PoolKeyKeeper::Members members() const override { return members_; }
     [[nodiscard]] std::optional<uint16_t> holder(const SessionName& name) const override {
         return moves_.holder(name);
     }
@@ -123,10 +134,24 @@ class Daemon : private CheckpointHost, private MoveHost {
     }
     [[nodiscard]] bool dead(uint16_t blade) const override { return agents_.gone(blade); }
     [[nodiscard]] bool keeps(const std::string& service) const override {
-        return checkpoints_.keeps(service);
+        return repositories_.keeps(service);
     }
-    bool restore(const MoveOrder& order) override;
+    bool restore(const MoveOrder& order, const NotUsed& known) override;
     void not_restored(uint64_t order_id) override;
+    [[nodiscard]] std::string receipt(const SessionName& name, uint16_t blade, uint64_t order) override {
+        return receipts_->make(name, blade, order);
+    }
+    [[nodiscard]] std::optional<uint64_t> order_in(const std::string& receipt, const SessionName& name,
+                                                   uint16_t blade) override {
+        return receipts_->order_in(receipt, name, blade);
+    }
+    [[nodiscard]] bool purging(uint16_t blade, const SessionName& name,
+                               const std::string& service) const override {
+        return !purges_.empty() && purges_.purging(blade, name, service.empty() ? 0 : service_id(service));
+    }
+    struct PurgeRound;
+    asio::awaitable<void> purge_at(uint16_t blade, chassis::Purge what, std::shared_ptr<PurgeRound> round);
+    void purge_again();
 
     asio::io_context& io_;
     ConfigPtr file_;    // what the configuration file says
@@ -143,7 +168,11 @@ class Daemon : private CheckpointHost, private MoveHost {
     Moves moves_;
     Draining draining_;
     Continuance continuance_;
+    std::optional<Receipts> receipts_;  // from start() on
+    Purges purges_;
+    std::set<uint16_t> purging_at_;  // blades that are being told again
     Checkpoints checkpoints_;
+    RepositoryKeeper repositories_;   // after its checkpoints, which it tells
     PoolKeyKeeper::Members members_;  // whose agents are connected
     Timer settle_timer_, tick_timer_;
     Wakefulness wakefulness_;  // while moves are ordered

@@ -54,7 +54,7 @@ Result<std::string> Daemon::invite(const Enrolment::Wish& wish) {
 Result<void> Daemon::revoke(uint16_t blade) {
     if (auto revoked = enrolment_.revoke(blade); !revoked) return revoked;
     if (const auto member = members_.find(blade); member != members_.end())
-        checkpoints_.revoke(member->second.recipient);
+        repositories_.revoke(member->second.recipient);
     spdlog::warn("operator: blade {} is revoked", blade);
     const auto rotated = secrets_.rotate(std::chrono::system_clock::now());  // it knew them
     if (auto applied = enrolment_changed(); !applied) return applied;

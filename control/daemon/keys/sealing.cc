@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <memory>
 
 #include "control/protocol/file.h"
@@ -53,6 +54,16 @@ Result<SealKey> SealKey::load(const std::filesystem::path& file, bool make) {
         return fail("{}: {} bytes, expected {}; bring it back from a backup", file.string(), raw->size(),
                     kSize);
     return key;
+}
+
+Result<SealKey> SealKey::of(const std::filesystem::path& state_dir, bool make) {
+    constexpr const char* kName = "seal.key";
+    if (const char* credentials = std::getenv("CREDENTIALS_DIRECTORY")) {
+        std::error_code error;
+        const auto file = std::filesystem::path(credentials) / kName;
+        if (std::filesystem::exists(file, error)) return load(file, false);
+    }
+    return load(state_dir / kName, make);
 }
 
 Result<std::string> SealKey::seal(std::string_view plain, std::string_view purpose) const {

@@ -8,7 +8,6 @@
 #include <openssl/rand.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <memory>
 #include <utility>
 
@@ -28,18 +27,6 @@ constexpr size_t kMaxSealed = 65536;
 constexpr uint32_t kNameKeyIds = 256;
 
 fs::path sealed_file(const fs::path& dir) { return dir / "keys.sealed"; }
-
-/// Where systemd hands it over (systemd.exec: LoadCredentialEncrypted=, from the TPM where there is one), it
-/// lies there and nowhere else; without that, in a file of root's.
-Result<SealKey> load_seal_key(const fs::path& dir, bool make) {
-    constexpr const char* kName = "seal.key";
-    if (const char* credentials = std::getenv("CREDENTIALS_DIRECTORY")) {
-        std::error_code error;
-        const fs::path file = fs::path(credentials) / kName;
-        if (fs::exists(file, error)) return SealKey::load(file, false);
-    }
-    return SealKey::load(dir / kName, make);
-}
 
 int64_t unix_s(Secrets::Time time) { return std::chrono::system_clock::to_time_t(time); }
 
@@ -103,7 +90,7 @@ Result<Secrets> Secrets::load_or_create(const fs::path& dir) {
 
 Result<void> Secrets::seal() const {
     if (dir_.empty()) return {};
-    const auto key = load_seal_key(dir_, true);
+    const auto key = SealKey::of(dir_, true);
     if (!key) return tl::make_unexpected(key.error());
     chassis::Envelope envelope;
     chassis::Keys& keys = *envelope.mutable_keys();
@@ -129,7 +116,7 @@ Result<Secrets> Secrets::unseal(const fs::path& dir) {
     const auto damaged = [&](const std::string& why) {
         return fail("{}: {}", sealed_file(dir).string(), why);
     };
-    const auto key = load_seal_key(dir, false);
+    const auto key = SealKey::of(dir, false);
     if (!key) return tl::make_unexpected(key.error());
     const auto sealed = read_file(sealed_file(dir), kMaxSealed);
     if (!sealed) return tl::make_unexpected(sealed.error());

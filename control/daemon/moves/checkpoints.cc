@@ -29,54 +29,44 @@ bool read_state(const chassis::SessionState& message, SessionName& name, LatestS
 
 }  // namespace
 
-Checkpoints::Checkpoints(asio::any_io_executor executor, ConfigPtr config, CheckpointHost& host)
-    : config_(std::move(config)),
-      host_(host),
-      keeper_(config_->state_dir / "pool_keys"),
-      repositories_(std::move(executor)) {}
-
-void Checkpoints::commit(ConfigPtr config, Repositories::Prepared prepared) {
-    config_ = std::move(config);
-    repositories_.commit(std::move(prepared));
-}
-
 const ServiceConfig* Checkpoints::service_named(const std::string& name) const {
     const auto found = std::ranges::find(config_->services, name, &ServiceConfig::name);
     return found == config_->services.end() ? nullptr : &*found;
 }
 
-RepositoryQueue* Checkpoints::repository_of(const std::string& service) const {
-    if (const ServiceConfig* const known = service_named(service))
-        return repositories_.find(known->repository);
-    const auto& all = repositories_.all();
-    return all.empty() || !service.empty() ? nullptr : all.begin()->second.get();
-}
-
 // --- what agents tell
 // --------------------------------------------------------------------------------------------------------
 
-void Checkpoints::change(const chassis::SessionState& state, const SessionName& name,
-                         const LatestState& latest) {
-    if (latest.gone) {
-        for (const auto& [kind, queue] : repositories_.all()) queue->change({name, 0, ""});
+/// Who once had the session may say that it is gone, also when it has been elsewhere since: its home, and
+/// whoever got it by an order.
+void Checkpoints::end(uint16_t blade, const chassis::SessionState& state, const SessionName& name,
+                      uint64_t ticket) {
+    const bool had_it = host_->home(name) == blade || host_->holder(name) == blade ||
+                        host_->order_in(state.receipt(), name, blade).has_value();
+    if (!had_it) {
+        counters_.stale++;
+        if (ticket != 0) forgotten(ticket);
         return;
     }
-    const ServiceConfig* const service = state.sealed().empty() ? nullptr : service_named(state.service());
-    if (service == nullptr) return;
-    if (RepositoryQueue* const queue = repositories_.find(service->repository))
-        queue->change({name, state.expires_ms(), state.SerializeAsString()});
+    latest_.tell(blade, name, {state.uses(), {}, true}, unix_ms() + kUnknownLifetimeMs);
+    sealed_->forget(name, ticket);
 }
 
 /// A blade that tells of a session which is elsewhere has told of it before it moved away, and has it no
 /// more; or it has a copy.
-void Checkpoints::report(uint16_t blade, const chassis::SessionState& state) {
+void Checkpoints::report(uint16_t blade, const chassis::SessionState& state, uint64_t ticket) {
     SessionName name;
     LatestState latest;
-    if (!read_state(state, name, latest)) return;
+    if (!read_state(state, name, latest)) {
+        if (state.gone() && ticket != 0) forgotten(ticket);
+        return;
+    }
     counters_.reported++;
-    const bool elsewhere = host_.holder(name).value_or(blade) != blade;
-    if (elsewhere && latest.gone) return;  // not its to say
-    const uint64_t expires = state.expires_ms() != 0 ? state.expires_ms() : unix_ms() + kUnknownLifetimeMs;
+    if (latest.gone) return end(blade, state, name, ticket);
+    if (host_->purging(blade, name, state.service())) return;
+    const bool elsewhere = host_->holder(name).value_or(blade) != blade;
+    const uint64_t expires =
+        state.expires_ms() != 0 ? credible_expiry(state.expires_ms()) : unix_ms() + kUnknownLifetimeMs;
     const Latest::Told told = elsewhere ? Latest::Told{Latest::Verdict::stale, std::nullopt}
                                         : latest_.tell(blade, name, latest, expires);
     if (told.verdict == Latest::Verdict::stale) {
@@ -93,12 +83,41 @@ void Checkpoints::report(uint16_t blade, const chassis::SessionState& state) {
         copy.set_uses(before.uses);
         copy.set_digest(before.digest.data(), before.digest.size());
     }
-    change(state, name, latest);
+    // Who says that he sealed it is who says it here.
+    if (!state.sealed().empty() && state.sealed().size() <= kMostSealed && state.blade() == blade &&
+        service_named(state.service()) != nullptr)
+        sealed_->keep(state.service(), {name, expires, state.SerializeAsString()});
 }
 
-void Checkpoints::checkpoint(uint16_t blade, const chassis::Checkpoint& message) {
-    for (const chassis::SessionState& state : message.sessions()) report(blade, state);
+/// Those that cannot be kept now are asked for again: the oldest is forgotten.
+uint64_t Checkpoints::promise(uint16_t blade, uint64_t number, size_t sessions) {
+    const auto of_blade = [&](const auto& entry) { return entry.second.blade == blade; };
+    if (static_cast<size_t>(std::ranges::count_if(promises_, of_blade)) >= kMostPromises)
+        promises_.erase(std::ranges::find_if(promises_, of_blade));
+    promises_[++last_ticket_] = {blade, number, sessions};
+    return last_ticket_;
+}
+
+void Checkpoints::checkpoint(uint16_t blade, const chassis::Checkpoint& message, uint64_t number) {
+    const auto gone = std::ranges::count_if(message.sessions(), &chassis::SessionState::gone);
+    const uint64_t ticket = number != 0 ? promise(blade, number, static_cast<size_t>(gone) + 1) : 0;
+    for (const chassis::SessionState& state : message.sessions()) report(blade, state, ticket);
+    if (ticket != 0) forgotten(ticket);
     tell_stale();
+}
+
+void Checkpoints::forgotten(uint64_t ticket) {
+    const auto found = promises_.find(ticket);
+    if (found == promises_.end() || --found->second.left > 0) return;
+    chassis::Envelope message;
+    message.set_request(found->second.number);
+    message.mutable_checkpoint_ack();
+    (void)host_->send(found->second.blade, std::move(message));
+    promises_.erase(found);
+}
+
+void Checkpoints::agent_lost(uint16_t blade) {
+    std::erase_if(promises_, [&](const auto& entry) { return entry.second.blade == blade; });
 }
 
 /// A session that was moved back to the blade meanwhile is none.
@@ -106,7 +125,7 @@ bool Checkpoints::is_copy(uint16_t blade, const chassis::SessionState& state) co
     SessionName name;
     LatestState held;
     if (!read_state(state, name, held)) return false;
-    return host_.holder(name) != blade || latest_.judge(name, held) == Latest::Verdict::stale;
+    return host_->holder(name) != blade || latest_.judge(name, held) == Latest::Verdict::stale;
 }
 
 /// What is under way is looked at again when it has arrived.
@@ -116,7 +135,7 @@ void Checkpoints::tell_stale() {
         chassis::Stale now;
         for (chassis::SessionState& state : *stale.mutable_sessions()) {
             const auto name = name_from(state.name());
-            if (name && host_.under_way(*name))
+            if (name && host_->under_way(*name))
                 *later[blade].add_sessions() = std::move(state);
             else if (is_copy(blade, state))
                 *now.add_sessions() = std::move(state);
@@ -126,99 +145,68 @@ void Checkpoints::tell_stale() {
             chassis::Envelope message;
             for (int i = begin; i < std::min(begin + kMostStale, stale.sessions_size()); i++)
                 *message.mutable_stale()->add_sessions() = stale.sessions(i);
-            (void)host_.send(blade, std::move(message));  // it tells of them again when it comes back
+            (void)host_->send(blade, std::move(message));  // it tells of them again when it comes back
         }
     }
     stale_ = std::move(later);
 }
 
-void Checkpoints::pool_keys(uint16_t blade, const chassis::PoolKeys& answer) {
-    if (!keeper_.add(blade, answer, unix_ms()))
-        spdlog::warn("pool keys: blade {} sent some that it was not asked for; they are dropped", blade);
-    hand_out_keys(host_.members());
-}
-
-/// Each connected blade has exactly the keys that are for it.
-void Checkpoints::hand_out_keys(const PoolKeyKeeper::Members& members) {
-    std::erase_if(handed_out_, [&](const auto& entry) { return !members.contains(entry.first); });
-    for (const auto& [blade, member] : members) {
-        const std::string now = member.recipient + std::to_string(keeper_.version());
-        if (handed_out_[blade] == now) continue;
-        chassis::Envelope message;
-        *message.mutable_pool_keys() = keeper_.keys_of(member.recipient);
-        if (host_.send(blade, std::move(message))) handed_out_[blade] = now;
-    }
-}
-
-void Checkpoints::tick(uint64_t now_ms) {
-    latest_.sweep(now_ms);
-    std::vector<SealedService> sealed;
-    for (const ServiceConfig& service : config_->services)
-        if (service.repository != RepositoryKind::none)
-            sealed.push_back({service.name, static_cast<uint64_t>(service.session_lifetime.count()) * 1000,
-                              service.members()});
-    if (sealed.empty()) return;
-    const auto members = host_.members();
-    keeper_.poll(sealed, members, now_ms, [this](uint16_t blade, chassis::Envelope message) {
-        (void)host_.send(blade, std::move(message));
-    });
-    hand_out_keys(members);
-}
-
 // --- moves
 // --------------------------------------------------------------------------------------------------------
 
-bool Checkpoints::keeps(const std::string& service) const { return repository_of(service) != nullptr; }
-
-bool Checkpoints::send_restored(const std::string& stored, const SessionName& name, uint16_t to,
-                                uint64_t order_id) {
-    chassis::Envelope message;
-    chassis::SessionState& state = *message.mutable_restore()->mutable_session();
-    SessionName stored_name;
+/// Why this is not to be restored; "": it is. A single-use session only if it is known that nobody used it:
+/// who told of it last is alive, has it no more, and knows what became of it since. Of any session no copy is
+/// made of what a living blade may still have.
+std::string Checkpoints::unfit(const Retrieval& retrieval, const chassis::SessionState& state) const {
+    const MoveOrder& order = retrieval.order;
+    SessionName name;
     LatestState latest;
-    const bool good =
-        state.ParseFromString(stored) && read_state(state, stored_name, latest) && stored_name == name;
-    const ServiceConfig* const service = good ? service_named(state.service()) : nullptr;
-    if (service == nullptr || !service->has_member(to)) {
-        spdlog::warn("repository: blade {} asks for a session of '{}', which it does not serve: refused", to,
-                     good ? state.service() : "?");
-        counters_.refused++;
-        return false;
-    }
-    if (latest_.judge(name, latest) == Latest::Verdict::stale) {
-        spdlog::warn("repository: a session for blade {} is behind its latest state: refused", to);
-        counters_.refused++;
-        return false;
-    }
-    message.mutable_restore()->set_order_id(order_id);
-    if (auto sent = host_.send(to, std::move(message)); !sent) return false;
-    counters_.restored++;
-    return true;
+    if (!read_state(state, name, latest) || name != order.name) return "is not what was asked for";
+    const ServiceConfig* const service = service_named(state.service());
+    if (service == nullptr || !service->has_member(order.to))
+        return "is of '" + state.service().substr(0, 63) + "', which that blade does not serve";
+    if (latest_.judge(name, latest) == Latest::Verdict::stale) return "is behind its latest state";
+    const auto teller = static_cast<uint16_t>(state.blade());
+    const NotUsed& known = retrieval.known;
+    if (state.single_use() && (known.blade == 0 || known.blade != teller || known.epoch != state.epoch()))
+        return "may have been used: it is of single use, and that it was not used nobody can know";
+    if (teller != order.from && config_->blades.contains(teller) && !host_->dead(teller))
+        return "may be at a blade that is alive";
+    return "";
 }
 
-bool Checkpoints::restore(const MoveOrder& order) {
-    RepositoryQueue* const repository = repository_of(order.service);
-    if (repository == nullptr) return false;
-    repository->take(order.name, [this, name = order.name, to = order.to,
-                                  id = order.id](const std::optional<std::string>& stored) {
-        if (!stored || !send_restored(*stored, name, to, id)) host_.not_restored(id);
-    });
-    return true;
+void Checkpoints::retrieved(const Retrieval& retrieval, const std::string& stored) {
+    const MoveOrder& order = retrieval.order;
+    chassis::Envelope message;
+    chassis::SessionState& state = *message.mutable_restore()->mutable_session();
+    if (stored.empty()) return host_->not_restored(order.id);
+    const std::string why = state.ParseFromString(stored) ? unfit(retrieval, state) : "cannot be read";
+    if (!why.empty()) {
+        counters_.refused++;
+        spdlog::warn("repository: a session for blade {} {}: refused", order.to, why);
+        return host_->not_restored(order.id);
+    }
+    message.mutable_restore()->set_order_id(order.id);
+    message.mutable_restore()->set_receipt(host_->receipt(order.name, order.to, order.id));
+    if (auto sent = host_->send(order.to, std::move(message)); !sent) return host_->not_restored(order.id);
+    counters_.restored++;
+}
+
+bool Checkpoints::restore(const MoveOrder& order, const NotUsed& known) {
+    return sealed_->retrieve({order, known});
 }
 
 void Checkpoints::purge(const SessionName& name) {
     latest_.tell(0, name, {0, {}, true}, unix_ms() + kUnknownLifetimeMs);
-    for (const auto& [kind, queue] : repositories_.all()) queue->change({name, 0, ""});
-}
-
-void Checkpoints::clear() {
-    for (const auto& [kind, queue] : repositories_.all()) queue->clear();
+    sealed_->forget(name, 0);
 }
 
 nlohmann::json Checkpoints::report() const {
-    return {{"reported", counters_.reported}, {"stale", counters_.stale},
-            {"restored", counters_.restored}, {"refused", counters_.refused},
-            {"sessions", latest_.size()},     {"repositories", repositories_.report()}};
+    return {{"reported", counters_.reported},
+            {"stale", counters_.stale},
+            {"restored", counters_.restored},
+            {"refused", counters_.refused},
+            {"sessions", latest_.size()}};
 }
 
 }  // namespace keyrail

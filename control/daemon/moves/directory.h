@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // The moved directory: which sessions are not at their home, and where they are (DESIGN.md sections 2 and 8).
-// Learned from finished moves and from what agents announce; bounded; entries go when the session expires.
+// Learned from finished moves and from what agents announce with keyraild's receipts; bounded; entries go
+// when the session expires. A blade that has less than its share of it cannot lose an entry to another one.
 #pragma once
 
 #include <compare>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <set>
 #include <unordered_map>
@@ -12,6 +14,7 @@
 #include <vector>
 
 #include "control/daemon/moves/session_name_hash.h"
+#include "dataplane/common/ids.h"
 
 namespace keyrail {
 
@@ -19,6 +22,8 @@ struct MovedSession {
     SessionName name{};
     uint16_t holder = 0;
     uint64_t expires_ms = 0;  // unix time
+    uint64_t order = 0;       // that brought it there
+    ServiceId service = 0;    // 0: not known
 };
 
 class Directory {
@@ -26,11 +31,18 @@ class Directory {
     static constexpr size_t kCapacity = size_t{1} << 20;  // about 200 MB
     explicit Directory(size_t capacity = kCapacity) : capacity_(capacity) {}
 
-    /// The session is at `holder` now. When the directory is full, the entry that expires first makes room.
+    /// The session is at `holder` now. When the directory is full, of the blade that has most in it the entry
+    /// that expires first makes room.
     void set(const MovedSession& session);
     void erase(const SessionName& name);
-    /// Forgets all that `holder` has, for what it announces anew, or because it is configured no more.
-    void erase_holder(uint16_t holder);
+    /// `holder` begins to announce what it has; what it has not named when it is done is there no more.
+    void begin_announcing(uint16_t holder) { rounds_[holder]++; }
+    void end_announcing(uint16_t holder);
+    template <typename Which>
+    void erase_if(const Which& which) {
+        for (auto entry = by_name_.begin(); entry != by_name_.end();)
+            entry = which(session_of(*entry)) ? erase(entry) : std::next(entry);
+    }
     void sweep(uint64_t now_ms);
     void clear();
 
@@ -41,14 +53,22 @@ class Directory {
   private:
     struct Entry {
         uint16_t holder = 0;
-        uint64_t expires_ms = 0;
+        uint64_t expires_ms = 0, order = 0;
+        ServiceId service = 0;
+        uint32_t round = 0;  // of announcements of its holder
     };
     using ByName = std::unordered_map<SessionName, Entry, SessionNameHash>;
+    static MovedSession session_of(const ByName::value_type& entry) {
+        const auto& [name, of_it] = entry;
+        return {name, of_it.holder, of_it.expires_ms, of_it.order, of_it.service};
+    }
     ByName::iterator erase(ByName::iterator entry);
+    void make_room();
 
     size_t capacity_;
     ByName by_name_;
-    std::set<std::pair<uint64_t, SessionName>> by_expiry_;
+    std::map<uint16_t, std::set<std::pair<uint64_t, SessionName>>> by_expiry_;  // of each holder
+    std::map<uint16_t, uint32_t> rounds_;
 };
 
 }  // namespace keyrail

@@ -67,11 +67,16 @@ std::string Economics::only_service_of(uint16_t blade) const {
     return found != services_of_.end() && found->second.size() == 1 ? found->second[0] : "";
 }
 
+bool Economics::serves(uint16_t blade, const std::string& service) const {
+    const auto found = services_of_.find(blade);
+    return found != services_of_.end() && std::ranges::find(found->second, service) != found->second.end();
+}
+
 void Economics::add_handshakes(uint16_t blade, const chassis::Health& health) {
     for (const chassis::HandshakeCost& cost : health.costs()) {
         const std::string service = cost.service().empty() ? only_service_of(blade) : cost.service();
         const auto known = handshakes_.find(service);
-        if (known == handshakes_.end()) continue;
+        if (known == handshakes_.end() || !serves(blade, service)) continue;
         const size_t version = index_of(cost.tls_version());
         Handshakes& all = known->second[version];
         const CostTotals more = fresh({blade, service, version, cost.resumed()}, totals_of(cost));

@@ -78,6 +78,7 @@ class Economics {
     void add_handshakes(uint16_t blade, const chassis::Health& health);
     [[nodiscard]] Budget judge(const Handshakes& costs) const;
     [[nodiscard]] std::string only_service_of(uint16_t blade) const;
+    [[nodiscard]] bool serves(uint16_t blade, const std::string& service) const;
 
     std::map<uint16_t, std::vector<std::string>> services_of_;  // by blade
     std::map<std::string, std::array<Handshakes, 2>> handshakes_;

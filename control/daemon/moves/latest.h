@@ -6,6 +6,7 @@
 
 #include <array>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <set>
 #include <unordered_map>
@@ -41,7 +42,8 @@ class Latest {
         Verdict verdict = Verdict::fresh;
         std::optional<std::pair<uint16_t, LatestState>> superseded;
     };
-    /// When the table is full, the session that expires first makes room.
+    /// When the table is full, of the blade that told of most the session that expires first makes room: no
+    /// blade that has less than its share can lose anything to another one.
     Told tell(uint16_t blade, const SessionName& name, const LatestState& state, uint64_t expires_ms);
 
     [[nodiscard]] const LatestState* find(const SessionName& name) const;
@@ -54,11 +56,14 @@ class Latest {
         uint16_t blade = 0;  // who said so
         uint64_t expires_ms = 0;
     };
-    void expire_first();
+    using ByExpiry = std::set<std::pair<uint64_t, SessionName>>;
+    void index(const SessionName& name, const Entry& entry);
+    void drop_from_index(const SessionName& name, const Entry& entry);
+    void make_room();
 
     size_t capacity_;
     std::unordered_map<SessionName, Entry, SessionNameHash> sessions_;
-    std::set<std::pair<uint64_t, SessionName>> by_expiry_;
+    std::map<uint16_t, ByExpiry> by_expiry_;  // of each blade that told
 };
 
 }  // namespace keyrail

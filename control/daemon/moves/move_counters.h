@@ -23,6 +23,13 @@ inline constexpr std::array kMoveCounters = {
     MoveCounter{{"refused_not_authorised", CounterKind::total, "moves",
                  "refused, for a blade asked that does not serve the session's service"},
                 &MoveCounters::not_authorised},
+    MoveCounter{
+        {"transfers_refused", CounterKind::total, "sessions",
+         "that a blade sent to another one and that were refused there: keyraild had not announced them"},
+        &MoveCounters::transfers_refused},
+    MoveCounter{{"announced_in_vain", CounterKind::total, "sessions",
+                 "that a blade claimed to have: no order brought them there"},
+                &MoveCounters::announced_in_vain},
     MoveCounter{{"late", CounterKind::total, "moves", "acknowledged when the hold budget was spent"},
                 &MoveCounters::late},
 };

@@ -20,6 +20,7 @@ namespace {
 constexpr size_t kEntriesPerMessage = 1000;      // about 50 KB
 constexpr microseconds kDrainBudget{2'000'000};  // nobody waits
 constexpr uint64_t kDefaultLifetimeMs = 7'200'000;
+constexpr size_t kMostReason = 200;  // of a blade, for the log
 
 void fill(link::MovedEntry& entry, const MovedSession& session) {
     entry.set_name(bytes_of(session.name));
@@ -34,6 +35,11 @@ uint64_t unix_ms() {
     return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(now).count());
 }
 
+uint64_t credible_expiry(uint64_t expires_ms) {
+    constexpr uint64_t kLongestMs = uint64_t{7} * 24 * 3600 * 1000, kClocksMs = 60'000;
+    return std::min(expires_ms, unix_ms() + kLongestMs + kClocksMs);
+}
+
 std::optional<uint16_t> Moves::holder(const SessionName& name) const {
     if (const auto moved = directory_.find(name, unix_ms())) return moved->holder;
     return host_.home(name);
@@ -42,17 +48,13 @@ std::optional<uint16_t> Moves::holder(const SessionName& name) const {
 // --- wishes
 // --------------------------------------------------------------------------------------------------------
 
-/// Both blades must be in the service's pool. A session whose service nobody knows may go where everything is
-/// served that its holder serves.
+/// Both blades must be in the service's pools. Which service a session is of its record alone says, and the
+/// holder goes by that; who asks may not know it (""): then there must be one that both serve.
 bool Moves::may_move(uint16_t from, uint16_t to, const std::string& service) const {
-    bool known = false;
-    for (const ServiceConfig& config : config_->services) {
-        if (!service.empty() && config.name != service) continue;
-        known = true;
-        const bool there = config.has_member(to);
-        if (service.empty() ? !there && config.has_member(from) : !there) return false;
-    }
-    return known;
+    return std::ranges::any_of(config_->services, [&](const ServiceConfig& config) {
+        return (service.empty() || config.name == service) && config.has_member(from) &&
+               config.has_member(to);
+    });
 }
 
 std::optional<MoveResult> Moves::refusal(const MoveWish& wish, const std::string& service) const {
@@ -76,7 +78,7 @@ void Moves::ask(MoveWish wish, const std::string& service, Time now) {
     }
     wish.service = service;
     const auto order = orders_.ask(wish, now);
-    if (order && !(host_.dead(order->from) && restore(order->id))) give_order(*order, now);
+    if (order && !(host_.dead(order->from) && restore(order->id, {}))) give_order(*order, now);
 }
 
 void Moves::request(const link::MoveRequest& request, Time now) {
@@ -93,9 +95,12 @@ bool Moves::may_pull(uint16_t from, uint16_t to, const std::string& name) {
     const auto service = std::ranges::find(config_->services, name, &ServiceConfig::name);
     if (service == config_->services.end() || !service->has_member(to)) {
         orders_.count_not_authorised();
-        spdlog::warn(
-            "moves: blade {} asks for a session of service '{}' of blade {}, and does not serve it; refused",
-            to, name, from);
+        const std::string asked = name.substr(0, 63);
+        if (const auto times = log_.happened(std::to_string(to) + asked))
+            spdlog::warn(
+                "moves: blade {} asks for a session of service '{}' of blade {}, and does not serve it; "
+                "refused{}",
+                to, asked, from, times_text(*times));
         return false;
     }
     // The blade does not say for what content its server misses the session.
@@ -128,12 +133,23 @@ void Moves::give_order(const MoveOrder& order, Time now) {
     message.set_to(order.to);
     message.set_budget_us(static_cast<uint32_t>(order.budget.count()));
     for (const ServiceConfig& service : config_->services)
-        if (service.has_member(order.to)) message.add_services(service.name);
+        if (service.has_member(order.from) && service.has_member(order.to))
+            message.add_services(service.name);
+    chassis::Envelope announcement;
+    chassis::Expect& expect = *announcement.mutable_expect();
+    expect.set_order_id(order.id);
+    expect.set_name(bytes_of(order.name));
+    expect.set_from(order.from);
+    *expect.mutable_services() = message.services();
+    expect.set_receipt(host_.receipt(order.name, order.to, order.id));
     if (const LatestState* const latest = host_.latest(order.name); latest && !latest->gone) {
         message.set_floor_uses(latest->uses);
         message.set_floor_digest(latest->digest.data(), latest->digest.size());
     }
-    if (const auto sent = host_.send(order.from, std::move(envelope)); !sent) {
+    // The order first: its way is the longer one.
+    auto sent = host_.send(order.from, std::move(envelope));
+    if (sent) sent = host_.send(order.to, std::move(announcement));
+    if (!sent) {
         spdlog::warn("moves: {}", sent.error().message);
         if (const auto ended = orders_.done(order.id, order.from, MoveResult::unreachable, now))
             finished(*ended, 0);
@@ -162,7 +178,16 @@ void Moves::answer(const Waiter& waiter, MoveResult result, const MovedSession* 
     host_.send(std::move(message));
 }
 
-void Moves::finished(const FinishedMove& move, uint64_t expires_ms) {
+bool Moves::fenced(const MoveOrder& order) const {
+    const ServiceId service = order.service.empty() ? 0 : service_id(order.service);
+    return std::ranges::any_of(fences_, [&](const Fence& fence) {
+        return order.id < fence.number && fence.purged.means(order.name, service);
+    });
+}
+
+void Moves::finished(const FinishedMove& ended, uint64_t expires_ms) {
+    FinishedMove move = ended;
+    if (move.result == MoveResult::moved && fenced(move.order)) move.result = MoveResult::not_found;
     fresh_.erase(move.order.name);  // what came before is the past
     if (move.result != MoveResult::moved) {
         // Where it was it is no more: whoever looks for it shall try its home, then make a full handshake.
@@ -171,8 +196,9 @@ void Moves::finished(const FinishedMove& move, uint64_t expires_ms) {
         for (const Waiter& waiter : move.waiters) answer(waiter, move.result, nullptr);
         return;
     }
-    if (expires_ms == 0) expires_ms = unix_ms() + kDefaultLifetimeMs;
-    const MovedSession now{move.order.name, move.order.to, expires_ms};
+    expires_ms = expires_ms == 0 ? unix_ms() + kDefaultLifetimeMs : credible_expiry(expires_ms);
+    const MovedSession now{move.order.name, move.order.to, expires_ms, move.order.id,
+                           move.order.service.empty() ? 0 : service_id(move.order.service)};
     if (host_.home(now.name) == now.holder)
         directory_.erase(now.name);
     else
@@ -182,9 +208,11 @@ void Moves::finished(const FinishedMove& move, uint64_t expires_ms) {
     for (const Waiter& waiter : move.waiters) answer(waiter, MoveResult::moved, &now);
 }
 
-bool Moves::restore(uint64_t order_id) {
+bool Moves::restore(uint64_t order_id, const NotUsed& known) {
     const MoveOrder* const order = orders_.find(order_id);
-    if (order == nullptr || order->source == MoveSource::repository || !host_.restore(*order)) return false;
+    if (order == nullptr || order->source == MoveSource::repository || fenced(*order) ||
+        !host_.restore(*order, known))
+        return false;
     orders_.from_repository(order_id);
     return true;
 }
@@ -199,7 +227,9 @@ void Moves::done(uint16_t blade, const chassis::MoveDone& done, Time now) {
     if (!chassis::MoveResult_IsValid(done.result())) return;
     const auto result = static_cast<MoveResult>(done.result());
     const MoveOrder* const order = orders_.find(done.order_id());
-    if (result == MoveResult::not_found && order != nullptr && order->from == blade && restore(order->id))
+    const NotUsed known{done.fate() == chassis::NOT_USED ? blade : uint16_t{0}, done.epoch()};
+    if (result == MoveResult::not_found && order != nullptr && order->from == blade &&
+        done.fate() != chassis::USED_UP && restore(order->id, known))
         return;
     const auto ended = orders_.done(done.order_id(), blade, result, now);
     if (!ended) {
@@ -209,23 +239,35 @@ void Moves::done(uint16_t blade, const chassis::MoveDone& done, Time now) {
     }
     if (result != MoveResult::moved)
         spdlog::info("moves: blade {} to {}: {} {}", ended->order.from, ended->order.to, text_of(result),
-                     done.reason());
+                     done.reason().substr(0, kMostReason));
     finished(*ended, done.expires_ms());
 }
 
 void Moves::announce(uint16_t blade, const chassis::Announce& announce) {
-    if (announce.reset()) {
-        directory_.erase_holder(blade);
-        directory_changed_ = true;
-    }
+    if (announce.reset()) directory_.begin_announcing(blade);
     const uint64_t now = unix_ms();
     for (const auto& held : announce.held()) {
         const auto name = name_from(held.name());
         const auto home = name ? host_.home(*name) : std::nullopt;
-        if (home && *home != blade && held.expires_ms() > now)
-            directory_.set({*name, blade, held.expires_ms()});
+        if (home == blade || held.expires_ms() <= now) continue;
+        const auto order = home ? host_.order_in(held.receipt(), *name, blade) : std::nullopt;
+        const auto known = home ? directory_.find(*name, now) : std::nullopt;
+        if (!order || (known && known->order > *order))
+            orders_.count_announced_in_vain();
+        else
+            directory_.set({*name, blade, credible_expiry(held.expires_ms()), *order, held.service_id()});
     }
+    if (announce.done()) directory_.end_announcing(blade);
     directory_changed_ = true;
+}
+
+void Moves::refused(uint16_t blade, const chassis::TransfersRefused& refused) {
+    constexpr uint64_t kMostAtOnce = 1'000'000;  // a blade says it
+    orders_.count_transfers_refused(std::min(refused.count(), kMostAtOnce));
+    const std::string reason = refused.reason().substr(0, kMostReason);
+    if (const auto times = log_.happened(std::to_string(refused.from()) + reason))
+        spdlog::warn("moves: blade {} has refused {} sessions that blade {} sent{}: {}", blade,
+                     refused.count(), refused.from(), times_text(*times), reason);
 }
 
 void Moves::agent_lost(uint16_t blade) {
@@ -235,18 +277,22 @@ void Moves::agent_lost(uint16_t blade) {
 void Moves::tick(Time now) {
     for (const FinishedMove& move : orders_.expire(now)) finished(move, 0);
     directory_.sweep(unix_ms());
+    std::erase_if(fences_, [&](const Fence& fence) { return now - fence.since > 2 * Orders::kTimeout; });
     if (fresh_.empty()) return;
     std::vector<MovedSession> news;
     for (const auto& [name, session] : std::exchange(fresh_, {})) news.push_back(session);
     send_entries(news, false);
 }
 
-void Moves::purge(const SessionName* name) {
-    if (name)
-        directory_.erase(*name);
-    else
-        directory_.clear();
+uint64_t Moves::purge(const Purged& purged, Time now) {
+    const auto meant = [&](const MovedSession& session) {
+        return purged.means(session.name, session.service);
+    };
+    directory_.erase_if(meant);
+    std::erase_if(fresh_, [&](const auto& entry) { return meant(entry.second); });
+    fences_.push_back({purged, orders_.take_number(), now});
     directory_changed_ = true;
+    return fences_.back().number;
 }
 
 void Moves::configure(ConfigPtr config) {

@@ -15,6 +15,8 @@
 #include "control/daemon/moves/directory.h"
 #include "control/daemon/moves/latest.h"
 #include "control/daemon/moves/orders.h"
+#include "control/protocol/purged.h"
+#include "control/protocol/seldom.h"
 #include "dataplane/common/result.h"
 
 namespace keyrail {
@@ -24,11 +26,19 @@ class Announce;
 class Envelope;
 class MoveDone;
 class Pull;
+class TransfersRefused;
 }  // namespace chassis
 namespace link {
 class MoveRequest;
 class ToDataplane;
 }  // namespace link
+
+/// Who says that a session was not used up there, if he told of it in this epoch of his
+/// (chassis.SessionState).
+struct NotUsed {
+    uint16_t blade = 0;  // 0: nobody says so
+    uint64_t epoch = 0;
+};
 
 /// What Moves asks of the rest of keyraild.
 class MoveHost {
@@ -50,7 +60,13 @@ class MoveHost {
     [[nodiscard]] virtual bool keeps(const std::string& service) const = 0;
     /// Begins to look for the order's session. It is sent to the target, which answers the order by MoveDone;
     /// or not_restored() is called, later. False: there is no repository for it.
-    virtual bool restore(const MoveOrder& order) = 0;
+    virtual bool restore(const MoveOrder& order, const NotUsed& known) = 0;
+
+    // --- receipts (receipts.h) ---
+    [[nodiscard]] virtual std::string receipt(const SessionName& name, uint16_t blade, uint64_t order) = 0;
+    /// The order that brought it there; nullopt: the receipt is none of ours.
+    [[nodiscard]] virtual std::optional<uint64_t> order_in(const std::string& receipt,
+                                                           const SessionName& name, uint16_t blade) = 0;
 };
 
 /// State and decisions only: no sockets, no timers. A copy uses the same configuration and host.
@@ -64,8 +80,9 @@ class Moves {
 
     // --- the dataplane ---
     void request(const link::MoveRequest& request, Time now);
-    /// These sessions are no more.
-    void purge(const SessionName* name);
+    /// These sessions are no more, and what is under way of them arrives nowhere. The number of the purge:
+    /// orders with lower ones are from before it.
+    uint64_t purge(const Purged& purged, Time now);
     /// The whole directory, replacing what the dataplane has. To be done when it has changed, once all agents
     /// have said what they hold.
     void send_directory();
@@ -75,7 +92,9 @@ class Moves {
     void done(uint16_t blade, const chassis::MoveDone& done, Time now);
     /// A blade's servers miss a session: it is moved there from wherever it is.
     void pull(uint16_t blade, uint64_t request, const chassis::Pull& pull, Time now);
+    /// What no order of ours brought there, counts for nothing.
     void announce(uint16_t blade, const chassis::Announce& announce);
+    void refused(uint16_t blade, const chassis::TransfersRefused& refused);
     void agent_lost(uint16_t blade);
     /// The repository does not have it (for that blade).
     void not_restored(uint64_t order_id, Time now);
@@ -104,7 +123,8 @@ class Moves {
     [[nodiscard]] std::optional<MoveResult> refusal(const MoveWish& wish, const std::string& service) const;
     void give_order(const MoveOrder& order, Time now);
     bool may_pull(uint16_t from, uint16_t to, const std::string& name);
-    bool restore(uint64_t order_id);
+    bool restore(uint64_t order_id, const NotUsed& known);
+    [[nodiscard]] bool fenced(const MoveOrder& order) const;
     void finished(const FinishedMove& move, uint64_t expires_ms);
     void send_entries(const std::vector<MovedSession>& sessions, bool replace);
     void answer(const Waiter& waiter, MoveResult result, const MovedSession* now);
@@ -116,9 +136,18 @@ class Moves {
     /// Moves that the dataplane did not ask for: it is told at the next tick.
     std::unordered_map<SessionName, MovedSession, SessionNameHash> fresh_;
     bool directory_changed_ = false;
+    Seldom log_;
+    struct Fence {
+        Purged purged;
+        uint64_t number = 0;
+        Time since;
+    };
+    std::vector<Fence> fences_;  // purges whose orders from before may still be under way
 };
 
 /// Unix time in ms.
 uint64_t unix_ms();
+/// What a blade says when a session expires, but no later than any session may (RFC 8446 section 4.6.1).
+uint64_t credible_expiry(uint64_t expires_ms);
 
 }  // namespace keyrail

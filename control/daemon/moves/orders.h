@@ -68,7 +68,9 @@ struct FinishedMove {
 
 struct MoveCounters {
     uint64_t asked = 0, joined = 0, ordered = 0;
-    uint64_t not_authorised = 0;  // of those refused: a blade asked for what it does not serve
+    uint64_t not_authorised = 0;     // of those refused: a blade asked for what it does not serve
+    uint64_t transfers_refused = 0;  // that blades sent to others, mostly without an order
+    uint64_t announced_in_vain = 0;  // sessions that a blade claims without keyraild's receipt
     std::array<uint64_t, kMoveResults> results{};  // by MoveResult
     uint64_t late = 0;                             // acknowledged after the budget was spent
     Histogram duration;                            // order -> MOVED
@@ -94,6 +96,10 @@ class Orders {
     /// A wish that ends before it became an order (unknown blade, agent away, …).
     void count_refusal(MoveResult result);
     void count_not_authorised() { counters_.not_authorised++; }
+    void count_transfers_refused(uint64_t count) { counters_.transfers_refused += count; }
+    void count_announced_in_vain() { counters_.announced_in_vain++; }
+    /// A number between the orders given so far and those to come.
+    uint64_t take_number() { return next_id_++; }
 
     /// An agent says how an order ended. `by` must be the one who may say so: the target says MOVED, the
     /// holder all else (of a session from a repository, the target); nullopt for anybody else, and for

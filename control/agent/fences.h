@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+// Fences: what was purged here a moment ago. A session of it that was under way meanwhile, by an order from
+// before the purge, is destroyed when it arrives or would be put back.
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <deque>
+
+#include "control/protocol/purged.h"
+#include "control/store/store.h"
+
+namespace keyrail {
+
+class Fences {
+  public:
+    using Time = std::chrono::steady_clock::time_point;
+    static constexpr std::chrono::seconds kFor{60};  // longer than any order lives
+    static constexpr size_t kMost = 1024;
+
+    /// By the purge with this number: orders with a lower one are from before.
+    void add(const Purged& purged, uint64_t number, Time now) {
+        while (!fences_.empty() && now > fences_.front().until) fences_.pop_front();
+        // Too many to remember each: one that means everything takes the place of the two oldest.
+        if (fences_.size() >= kMost) {
+            const uint64_t below = std::max(fences_[0].number, fences_[1].number);
+            fences_[1] = {Purged{}, below, fences_[1].until};
+            fences_.pop_front();
+        }
+        fences_.push_back({purged, number, now + kFor});
+    }
+    [[nodiscard]] bool stop(uint64_t order_id, const SessionInfo& session) const {
+        return std::ranges::any_of(fences_, [&](const Fence& fence) {
+            return order_id < fence.number && fence.purged.means(session.name, session.service);
+        });
+    }
+
+  private:
+    struct Fence {
+        Purged purged;
+        uint64_t number;
+        Time until;
+    };
+    std::deque<Fence> fences_;  // oldest first
+};
+
+}  // namespace keyrail

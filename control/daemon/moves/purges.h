@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+// Purges that some blade has not answered yet: it is told as soon as it is there, and what it says of such
+// sessions before its answer is from before the purge. Pure; messages are the caller's.
+#pragma once
+
+#include <cstdint>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "chassis.pb.h"
+#include "control/protocol/purged.h"
+
+namespace keyrail {
+
+class Purges {
+  public:
+    static constexpr size_t kMost = 256;  // of single sessions or services; of more, one of all is made
+
+    /// `message` with its number; `blades` have to answer.
+    void add(const chassis::Purge& message, std::set<uint16_t> blades);
+    void answered(uint16_t blade, uint64_t number);
+    /// What this blade has not answered, in order.
+    [[nodiscard]] std::vector<chassis::Purge> of(uint16_t blade) const;
+    [[nodiscard]] bool purging(uint16_t blade, const SessionName& name, ServiceId service) const;
+    /// Blades that are no more need not answer.
+    template <typename Known>
+    void keep_blades(const Known& known) {
+        for (Purge& purge : purges_)
+            std::erase_if(purge.blades, [&](uint16_t blade) { return !known(blade); });
+        drop_answered();
+    }
+    [[nodiscard]] bool empty() const { return purges_.empty(); }
+
+  private:
+    struct Purge {
+        chassis::Purge message;
+        Purged what;
+        std::set<uint16_t> blades;
+    };
+    void drop_answered();
+    std::vector<Purge> purges_;  // oldest first
+};
+
+}  // namespace keyrail

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/daemon/moves/repository_keeper.h"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+namespace keyrail {
+
+RepositoryKeeper::RepositoryKeeper(asio::any_io_executor executor, ConfigPtr config, Checkpoints& checkpoints,
+                                   Send send)
+    : config_(std::move(config)),
+      checkpoints_(checkpoints),
+      send_(std::move(send)),
+      keeper_(config_->state_dir / "pool_keys"),
+      repositories_(std::move(executor)) {}
+
+void RepositoryKeeper::commit(ConfigPtr config, Repositories::Prepared prepared) {
+    config_ = std::move(config);
+    repositories_.commit(std::move(prepared));
+}
+
+RepositoryQueue* RepositoryKeeper::repository_of(const std::string& service) const {
+    const auto found = std::ranges::find(config_->services, service, &ServiceConfig::name);
+    if (found != config_->services.end()) return repositories_.find(found->repository);
+    const auto& all = repositories_.all();
+    return all.empty() || !service.empty() ? nullptr : all.begin()->second.get();
+}
+
+// --- sessions
+// --------------------------------------------------------------------------------------------------------
+
+void RepositoryKeeper::keep(const std::string& service, RepositoryChange change) {
+    if (RepositoryQueue* const queue = repository_of(service)) queue->change(std::move(change));
+}
+
+void RepositoryKeeper::forget(const SessionName& name, uint64_t ticket) {
+    const auto left = std::make_shared<size_t>(repositories_.all().size());
+    if (*left == 0) return checkpoints_.forgotten(ticket);
+    for (const auto& [kind, queue] : repositories_.all())
+        queue->change({name, 0, ""}, [this, left, ticket] {
+            if (--*left == 0) checkpoints_.forgotten(ticket);
+        });
+}
+
+bool RepositoryKeeper::retrieve(const Retrieval& retrieval) {
+    RepositoryQueue* const repository = repository_of(retrieval.order.service);
+    if (repository == nullptr) return false;
+    repository->take(retrieval.order.name, [this, retrieval](const std::optional<std::string>& stored) {
+        checkpoints_.retrieved(retrieval, stored.value_or(""));
+    });
+    return true;
+}
+
+void RepositoryKeeper::purge(const Purged& purged,
+                             std::function<void(const std::vector<std::string>& problems)> then) {
+    Repository::Which which;
+    if (!purged.everything())
+        which = [purged](std::string_view sealed) {
+            chassis::SessionState state;
+            const auto name = state.ParseFromArray(sealed.data(), static_cast<int>(sealed.size()))
+                                  ? name_from(state.name())
+                                  : std::nullopt;
+            return !name || purged.means(*name, service_id(state.service()));
+        };
+    struct Round {
+        size_t left;
+        std::vector<std::string> problems;
+    };
+    const auto round = std::make_shared<Round>(Round{repositories_.all().size(), {}});
+    if (round->left == 0) return then({});
+    for (const auto& [kind, queue] : repositories_.all())
+        queue->purge(which, [round, then](const Result<void>& result) {
+            if (!result) round->problems.push_back(result.error().message);
+            if (--round->left == 0) then(round->problems);
+        });
+}
+
+nlohmann::json RepositoryKeeper::report() const { return repositories_.report(); }
+
+// --- pool keys
+// --------------------------------------------------------------------------------------------------------
+
+void RepositoryKeeper::pool_keys(uint16_t blade, const chassis::PoolKeys& answer,
+                                 const PoolKeyKeeper::Members& members) {
+    if (!keeper_.add(blade, answer, unix_ms()))
+        spdlog::warn("pool keys: blade {} sent some that it was not asked for; they are dropped", blade);
+    hand_out_keys(members);
+}
+
+/// Each connected blade has exactly the keys that are for it.
+void RepositoryKeeper::hand_out_keys(const PoolKeyKeeper::Members& members) {
+    std::erase_if(handed_out_, [&](const auto& entry) { return !members.contains(entry.first); });
+    for (const auto& [blade, member] : members) {
+        const std::string now = member.recipient + std::to_string(keeper_.version());
+        if (handed_out_[blade] == now) continue;
+        chassis::Envelope message;
+        *message.mutable_pool_keys() = keeper_.keys_of(member.recipient);
+        if (send_(blade, std::move(message))) handed_out_[blade] = now;
+    }
+}
+
+void RepositoryKeeper::tick(uint64_t now_ms, const PoolKeyKeeper::Members& members) {
+    std::vector<SealedService> sealed;
+    for (const ServiceConfig& service : config_->services)
+        if (service.repository != RepositoryKind::none)
+            sealed.push_back({service.name, static_cast<uint64_t>(service.session_lifetime.count()) * 1000,
+                              service.members()});
+    if (sealed.empty()) return;
+    keeper_.poll(sealed, members, now_ms, [this](uint16_t blade, chassis::Envelope message) {
+        (void)send_(blade, std::move(message));
+    });
+    hand_out_keys(members);
+}
+
+}  // namespace keyrail

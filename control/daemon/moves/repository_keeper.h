@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+// The repositories of all services, and the pool keys that seal what is in them, put to work.
+#pragma once
+
+#include <asio/any_io_executor.hpp>
+#include <functional>
+#include <map>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+
+#include "control/daemon/moves/checkpoints.h"
+#include "control/daemon/moves/repositories.h"
+#include "control/protocol/purged.h"
+#include "control/repository/pool_key_keeper.h"
+
+namespace keyrail {
+
+class RepositoryKeeper : public SealedSessions {
+  public:
+    using Send = std::function<Result<void>(uint16_t blade, chassis::Envelope message)>;
+    /// `checkpoints` outlives this.
+    RepositoryKeeper(asio::any_io_executor executor, ConfigPtr config, Checkpoints& checkpoints, Send send);
+
+    /// Opens what `next` needs, and changes nothing yet.
+    [[nodiscard]] Result<Repositories::Prepared> prepare(const Config& next) const {
+        return repositories_.prepare(next);
+    }
+    /// Cannot fail.
+    void commit(ConfigPtr config, Repositories::Prepared prepared);
+    /// Reads the pool keys.
+    Result<void> load() { return keeper_.load(); }
+
+    void pool_keys(uint16_t blade, const chassis::PoolKeys& answer, const PoolKeyKeeper::Members& members);
+    /// Every 100 ms or so. `members`: of the blades whose agents are connected.
+    void tick(uint64_t now_ms, const PoolKeyKeeper::Members& members);
+    /// A blade that was revoked, by recipient_of() its certificate: it never gets another pool key.
+    void revoke(const std::string& recipient) { keeper_.revoke(recipient); }
+
+    /// Not a single session, but those of a service, or all. Calls back once, later, with what went wrong
+    /// where; it is done then as soon as that repository is up.
+    void purge(const Purged& purged, std::function<void(const std::vector<std::string>& problems)> then);
+
+    // --- of the checkpoints ---
+    [[nodiscard]] bool keeps(const std::string& service) const override {
+        return repository_of(service) != nullptr;
+    }
+    void keep(const std::string& service, RepositoryChange change) override;
+    void forget(const SessionName& name, uint64_t ticket) override;
+    bool retrieve(const Retrieval& retrieval) override;
+
+    [[nodiscard]] nlohmann::json report() const;
+
+  private:
+    /// Of a service ("": not known); nullptr: it has none.
+    [[nodiscard]] RepositoryQueue* repository_of(const std::string& service) const;
+    void hand_out_keys(const PoolKeyKeeper::Members& members);
+
+    ConfigPtr config_;
+    Checkpoints& checkpoints_;
+    Send send_;
+    PoolKeyKeeper keeper_;
+    std::map<uint16_t, std::string> handed_out_;  // recipient and version of the keys that a blade has
+    Repositories repositories_;                   // ended first: their answers come here
+};
+
+}  // namespace keyrail
