@@ -240,6 +240,23 @@ TEST_F(StayAwakeTest, KeyraildIsToldToLetGo) {
     EXPECT_TRUE(become(chassis, {false, true, true})) << chassis.logs();
 }
 
+/// Hundreds are on their way when the operator purges: none of them may arrive, or be put back.
+TEST_F(ChassisTest, APurgeDuringADrainLeavesNothing) {
+    constexpr uint64_t kSessions = 3000;
+    for (uint64_t i = 0; i < kSessions; i++) chassis.put(1, i);
+    keyrail(chassis, {"blade", "drain", "1", "--rate", "4000/s"});
+    ASSERT_TRUE(chassis.until([&] { return sessions(1) < kSessions * 3 / 4; }));
+    const auto purged = keyrail(chassis, {"session", "purge", "--all"});
+    EXPECT_TRUE(purged["failed"].empty()) << purged.dump();
+    EXPECT_EQ(sessions(1) + sessions(2) + sessions(3), 0u) << "it is true when it is answered";
+    EXPECT_FALSE(chassis.until([&] { return sessions(1) + sessions(2) + sessions(3) != 0; }, 1500));
+    EXPECT_EQ(keyrail(chassis, {"status"})["moved_sessions"], 0) << "nor does keyraild take one for moved";
+    keyrail(chassis, {"blade", "resume", "1"});
+    chassis.put(1, 9000);
+    EXPECT_EQ(pull(chassis, 2, chassis.name(1, 9000)), PullReply::kLookAgain)
+        << "what was made after it moves";
+}
+
 TEST_F(ChassisTest, PurgeIsEverywhere) {
     for (uint64_t i = 0; i < 10; i++) chassis.put(1, i);
     for (uint64_t i = 10; i < 20; i++) chassis.put(2, i);

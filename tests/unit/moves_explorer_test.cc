@@ -92,7 +92,9 @@ class MovesExplorerSeededTest : public ::testing::TestWithParam<Seed> {};
 TEST_P(MovesExplorerSeededTest, IsFound) {
     const Explorer::Report report = explore(GetParam().troubles, GetParam().mistake);
     EXPECT_FALSE(report.wrong.empty());
-    if (*GetParam().wrong != 0) EXPECT_EQ(report.wrong, GetParam().wrong) << story(report);
+    if (*GetParam().wrong != 0) {
+        EXPECT_EQ(report.wrong, GetParam().wrong) << story(report);
+    }
 }
 
 constexpr const char* kUsedTwice = "the session was used, and can be used again";

@@ -23,7 +23,7 @@
 #include "control/daemon/moves/economics.h"
 #include "control/daemon/moves/moves.h"
 #include "control/daemon/moves/purges.h"
-#include "control/daemon/moves/receipts.h"
+#include "control/daemon/keys/receipts.h"
 #include "control/daemon/moves/repository_keeper.h"
 #include "control/protocol/timer.h"
 #include "control/protocol/tls_context.h"

@@ -62,7 +62,7 @@ class MoveHost {
     /// or not_restored() is called, later. False: there is no repository for it.
     virtual bool restore(const MoveOrder& order, const NotUsed& known) = 0;
 
-    // --- receipts (receipts.h) ---
+    // --- receipts (keys/receipts.h) ---
     [[nodiscard]] virtual std::string receipt(const SessionName& name, uint16_t blade, uint64_t order) = 0;
     /// The order that brought it there; nullopt: the receipt is none of ours.
     [[nodiscard]] virtual std::optional<uint64_t> order_in(const std::string& receipt,

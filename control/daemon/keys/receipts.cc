@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "control/daemon/moves/receipts.h"
+#include "control/daemon/keys/receipts.h"
 
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
@@ -17,16 +17,16 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr size_t kKeySize = 16, kMacSize = 8, kBlock = 16;
-constexpr const char* kPurpose = "keyrail receipts";
-constexpr size_t kMostSealed = 256;
+constexpr size_t kReceiptKeySize = 16, kMacSize = 8, kMacBlock = 16;
+constexpr const char* kReceiptPurpose = "keyrail receipts";
+constexpr size_t kMostSealedReceiptKey = 256;
 
 }  // namespace
 
 void Receipts::Freed::operator()(evp_cipher_ctx_st* context) const { EVP_CIPHER_CTX_free(context); }
 
 Receipts::Receipts(const std::string& key) : cipher_(EVP_CIPHER_CTX_new()) {
-    const std::array<uint8_t, kBlock> zeroes{};
+    const std::array<uint8_t, kMacBlock> zeroes{};
     EVP_EncryptInit_ex(cipher_.get(), EVP_aes_128_cbc(), nullptr,
                        reinterpret_cast<const unsigned char*>(key.data()), zeroes.data());
     EVP_CIPHER_CTX_set_padding(cipher_.get(), 0);
@@ -37,19 +37,19 @@ Result<Receipts> Receipts::load_or_create(const fs::path& state_dir) {
     const auto seal_key = SealKey::of(state_dir, true);
     if (!seal_key) return tl::make_unexpected(seal_key.error());
     std::error_code error;
-    std::string key(kKeySize, '\0');
+    std::string key(kReceiptKeySize, '\0');
     if (fs::exists(file, error)) {
-        const auto sealed = read_file(file, kMostSealed);
+        const auto sealed = read_file(file, kMostSealedReceiptKey);
         if (!sealed) return tl::make_unexpected(sealed.error());
-        auto opened = seal_key->unseal(*sealed, kPurpose);
-        if (!opened || opened->size() != kKeySize)
+        auto opened = seal_key->unseal(*sealed, kReceiptPurpose);
+        if (!opened || opened->size() != kReceiptKeySize)
             return fail("{}: {}; remove it: where sessions are that were moved is then forgotten",
                         file.string(), opened ? "has another length" : opened.error().message);
         key.swap(*opened);
     } else {
-        if (RAND_priv_bytes(reinterpret_cast<unsigned char*>(key.data()), kKeySize) != 1)
+        if (RAND_priv_bytes(reinterpret_cast<unsigned char*>(key.data()), kReceiptKeySize) != 1)
             return fail("no random bytes from the system");
-        const auto sealed = seal_key->seal(key, kPurpose);
+        const auto sealed = seal_key->seal(key, kReceiptPurpose);
         if (!sealed) return tl::make_unexpected(sealed.error());
         if (auto written = replace_file(file, *sealed, 0600); !written)
             return tl::make_unexpected(written.error());
@@ -60,19 +60,19 @@ Result<Receipts> Receipts::load_or_create(const fs::path& state_dir) {
 }
 
 std::string Receipts::make(const SessionName& name, uint16_t blade, uint64_t order) const {
-    std::array<uint8_t, kBlock + kSessionNameSize> text{};
-    static_assert(text.size() % kBlock == 0);
+    std::array<uint8_t, kMacBlock + kSessionNameSize> text{};
+    static_assert(text.size() % kMacBlock == 0);
     for (size_t i = 0; i < sizeof order; i++) text[i] = static_cast<uint8_t>(order >> 8 * (7 - i));
     text[8] = static_cast<uint8_t>(blade >> 8);
     text[9] = static_cast<uint8_t>(blade);
-    std::ranges::copy(name, text.begin() + kBlock);
+    std::ranges::copy(name, text.begin() + kMacBlock);
     std::array<uint8_t, text.size()> mac{};
-    const std::array<uint8_t, kBlock> zeroes{};
+    const std::array<uint8_t, kMacBlock> zeroes{};
     int size = 0;
     EVP_EncryptInit_ex(cipher_.get(), nullptr, nullptr, nullptr, zeroes.data());
     EVP_EncryptUpdate(cipher_.get(), mac.data(), &size, text.data(), text.size());
     std::string receipt(reinterpret_cast<const char*>(text.data()), sizeof order);
-    receipt.append(reinterpret_cast<const char*>(mac.data()) + mac.size() - kBlock, kMacSize);
+    receipt.append(reinterpret_cast<const char*>(mac.data()) + mac.size() - kMacBlock, kMacSize);
     return receipt;
 }
 
