@@ -66,7 +66,7 @@ struct Agent::Impl {
     HealthReport health{store, served};
     Announcer announcer{config, store, late_binding};
     Fences fences;
-    Checkpointer checkpointer{store, served, sealed, pool_keys, config.id, wall_clock_ms()};
+    Checkpointer checkpointer{store, served, sealed, pool_keys, fences, config.id, wall_clock_ms()};
     CheckpointFeed checkpoints{io.get_executor(), checkpointer};
     Restorer restorer{store, checkpointer, names, fences, config.id};
     Moving moves{io.get_executor(), store,     served,      names,        fences,

@@ -39,10 +39,13 @@ void Checkpointer::note(const Store::Change& change, Time now) {
     if (change.gone) {
         gone_.push_back({change.name, change.receipt, now});
         gone_names_.insert(change.name);
-    } else {
-        changed_.push_back(change.name);
-        take_back(change.name, now);
+        return;
     }
+    changed_.push_back(change.name);
+    take_back(change.name, now);
+    if (fences_.empty()) return;
+    const auto here = store_.peek(change.name);
+    if (here && fences_.outlived(*here)) store_.erase(change.name);
 }
 
 void Checkpointer::read_journal(Time now) {

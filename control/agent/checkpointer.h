@@ -44,8 +44,14 @@ class Checkpointer {
     /// All of them outlive this. `sealed`: the services that have a repository. `self`: this blade. `began`:
     /// the first epoch; later than any of an agent that ran here before.
     Checkpointer(Store& store, const ServedServices& served, const std::set<std::string>& sealed,
-                 const SealingKeys& keys, uint16_t self, uint64_t began)
-        : store_(store), served_(served), sealed_(sealed), keys_(keys), self_(self), epoch_(began) {}
+                 const SealingKeys& keys, const Fences& fences, uint16_t self, uint64_t began)
+        : store_(store),
+          served_(served),
+          sealed_(sealed),
+          keys_(keys),
+          fences_(fences),
+          self_(self),
+          epoch_(began) {}
 
     /// Reads the journal. Call it often, connected or not.
     void poll(Time now);
@@ -106,6 +112,7 @@ class Checkpointer {
     const ServedServices& served_;
     const std::set<std::string>& sealed_;
     const SealingKeys& keys_;
+    const Fences& fences_;
     uint16_t self_;
     uint64_t epoch_;
     Store::JournalCursor journal_;

@@ -19,16 +19,17 @@ class Fences {
     static constexpr std::chrono::seconds kFor{60};  // longer than any order lives
     static constexpr size_t kMost = 1024;
 
-    /// By the purge with this number: orders with a lower one are from before.
-    void add(const Purged& purged, uint64_t number, Time now) {
+    /// By the purge with this number: orders with a lower one are from before. What was made here until
+    /// `now_ms`, is.
+    void add(const Purged& purged, uint64_t number, Time now, uint64_t now_ms) {
         while (!fences_.empty() && now > fences_.front().until) fences_.pop_front();
         // Too many to remember each: one that means everything takes the place of the two oldest.
         if (fences_.size() >= kMost) {
             const uint64_t below = std::max(fences_[0].number, fences_[1].number);
-            fences_[1] = {Purged{}, below, fences_[1].until};
+            fences_[1] = {Purged{}, below, fences_[1].until, fences_[1].made_ms};
             fences_.pop_front();
         }
-        fences_.push_back({purged, number, now + kFor});
+        fences_.push_back({purged, number, now + kFor, now_ms});
     }
     [[nodiscard]] bool stop(uint64_t order_id, const SessionInfo& session) const {
         return std::ranges::any_of(fences_, [&](const Fence& fence) {
@@ -36,11 +37,20 @@ class Fences {
         });
     }
 
+    /// A server had taken it for a handshake when all was purged, and has put it back.
+    [[nodiscard]] bool outlived(const SessionInfo& session) const {
+        return std::ranges::any_of(fences_, [&](const Fence& fence) {
+            return session.created_ms <= fence.made_ms && fence.purged.means(session.name, session.service);
+        });
+    }
+    [[nodiscard]] bool empty() const { return fences_.empty(); }
+
   private:
     struct Fence {
         Purged purged;
         uint64_t number;
         Time until;
+        uint64_t made_ms;
     };
     std::deque<Fence> fences_;  // oldest first
 };

@@ -42,7 +42,7 @@ void list(const Store& store, const ServedServices& served, const chassis::List&
 uint64_t purge(Store& store, Fences& fences, const chassis::Purge& question) {
     const auto what = Purged::from(question);
     if (!what) return 0;
-    fences.add(*what, question.number(), std::chrono::steady_clock::now());
+    fences.add(*what, question.number(), std::chrono::steady_clock::now(), wall_clock_ms());
     if (what->name) return store.erase(*what->name) ? 1 : 0;
     uint64_t purged = 0;
     for (Store::Cursor cursor; !cursor.done();)

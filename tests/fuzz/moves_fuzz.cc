@@ -34,6 +34,7 @@ class Links : public MoveHost, public MoverHost {
     [[nodiscard]] bool dead(uint16_t blade) const override { return blade == 2; }
     [[nodiscard]] bool keeps(const std::string& service) const override { return service == "www"; }
     bool restore(const MoveOrder&, const NotUsed&) override { return true; }
+    void restored(const MoveOrder&) override {}
     std::string receipt(const SessionName&, uint16_t blade, uint64_t order) override {
         return std::string(14, static_cast<char>(order)) + std::string(2, static_cast<char>(blade));
     }
@@ -99,7 +100,7 @@ struct World {
         if (message.has_transfers_refused()) moves.refused(from, message.transfers_refused());
         if (message.has_purge())
             if (const auto what = Purged::from(message.purge())) {
-                fences.add(*what, message.purge().number(), now);
+                fences.add(*what, message.purge().number(), now, message.request());
                 moves.purge(*what, now);
             }
         if (message.has_move_done()) moves.done(from, message.move_done(), now);

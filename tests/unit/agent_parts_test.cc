@@ -378,7 +378,8 @@ class CheckpointerTest : public ::testing::Test {
     ServedServices served;
     const std::set<std::string> sealed{"www"};
     OneKey keys;
-    Checkpointer checkpointer{*store, served, sealed, keys, 7, 100};
+    Fences fences;
+    Checkpointer checkpointer{*store, served, sealed, keys, fences, 7, 100};
     const Checkpointer::Time now{std::chrono::hours(1)};
     SessionRecord record;
     uint64_t number = 0;
@@ -419,6 +420,23 @@ TEST_F(CheckpointerTest, AHandshakeThatComesToNothingEndsNothing) {
     ASSERT_EQ(told.sessions_size(), 1);
     EXPECT_FALSE(told.sessions(0).gone());
     EXPECT_EQ(number, 0U);
+}
+
+/// It was in a handshake when all was purged.
+TEST_F(CheckpointerTest, WhatIsPutBackAfterAPurgeIsDestroyed) {
+    (void)store->put(record);
+    (void)tell();
+    SessionRecord used;
+    ASSERT_TRUE(store->resume(record.name, record.tls_version, wall_clock_ms(), used));
+    fences.add(Purged{}, 9, now, wall_clock_ms());
+    (void)store->put(used);
+    (void)tell();
+    EXPECT_FALSE(store->contains(record.name));
+    record.name = testing::name_of(2);
+    record.created_ms = wall_clock_ms() + 5;
+    (void)store->put(record);
+    (void)tell();
+    EXPECT_TRUE(store->contains(record.name)) << "made after it";
 }
 
 TEST_F(CheckpointerTest, AnEndIsToldWithItsReceiptUntilItIsAcknowledged) {

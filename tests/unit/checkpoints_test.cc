@@ -144,6 +144,20 @@ TEST_F(CheckpointsTest, AReusableOneAlsoFromTheDeadButNotFromUnderTheLiving) {
     EXPECT_EQ(around.of(chassis::Envelope::kRestore)[0].restore().receipt(), "receipt of 2");
 }
 
+/// The blade was taken for dead, and told of its sessions before the restored one had arrived.
+TEST_F(CheckpointsTest, WhatWasRestoredMeanwhileIsACopyAtTheBladeThatIsBack) {
+    tell(1, state(false));
+    MoveOrder order;
+    order.name = kName;
+    order.from = 1;
+    order.to = 2;
+    around.directory[kName] = 2;
+    checkpoints.restored(order);
+    ASSERT_THAT(around.of(chassis::Envelope::kStale), SizeIs(1));
+    EXPECT_EQ(around.sent.back().first, 1u);
+    EXPECT_EQ(around.sent.back().second.stale().sessions(0).name(), bytes_of(kName));
+}
+
 TEST_F(CheckpointsTest, WhoOnceHadItMaySayThatItIsGone) {
     tell(1, state());
     around.directory[kName] = 2;

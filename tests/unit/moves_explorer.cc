@@ -61,7 +61,7 @@ bool same(const Store::Change& a, const Store::Change& b) {
 class Environment : public MoveHost, public CheckpointHost, public SealedSessions {
   public:
     Environment(const Troubles& troubles, Mistake mistake_in)
-        : mistake(mistake_in), repository(troubles.repository) {
+        : mistake(mistake_in), repository(troubles.repository), in_pieces(troubles.in_pieces) {
         names.set(0, kKey);
         served.add("www", 443);
         if (repository) sealed.insert("www");
@@ -106,6 +106,7 @@ class Environment : public MoveHost, public CheckpointHost, public SealedSession
         return now->checkpoints->restore(order,
                                          {order.from, now->checkpointers[index_of(order.from)]->epoch()});
     }
+    void restored(const MoveOrder& order) override { now->checkpoints->restored(order); }
     void not_restored(uint64_t order_id) override { now->moves->not_restored(order_id, kNow); }
     std::string receipt(const SessionName&, uint16_t blade, uint64_t order) override {
         std::string made(16, '\0');
@@ -178,6 +179,7 @@ class Environment : public MoveHost, public CheckpointHost, public SealedSession
     }
     KnownFate fate(size_t self, const SessionName& of) {
         Checkpointer& checkpointer = *now->checkpointers[self];
+        if (!repository) return {};
         if (mistake == Mistake::what_is_not_here_is_unused) return {chassis::NOT_USED, checkpointer.epoch()};
         read_journal(*now, self);
         return checkpointer.fate(of, kNow);
@@ -206,7 +208,8 @@ class Environment : public MoveHost, public CheckpointHost, public SealedSession
     void start_agent(World& world, size_t self) {
         world.fences[self].emplace();
         world.purged[self].clear();
-        world.checkpointers[self].emplace(*stores[self], served, sealed, keys, id_of(self), ++world.epochs);
+        world.checkpointers[self].emplace(*stores[self], served, sealed, keys, fences[self], id_of(self),
+                                          ++world.epochs);
         world.movers[self].emplace(*stores[self], served, fences[self], agents[self]);
         world.receivers[self].emplace(*stores[self], served, fences[self], id_of(self), names,
                                       receiver_events(self));
@@ -227,7 +230,7 @@ class Environment : public MoveHost, public CheckpointHost, public SealedSession
     void leave();
 
     Mistake mistake;
-    bool repository;
+    bool repository, in_pieces;
     World* now = nullptr;
     ConfigPtr config = config_of_two();
     NameKeys names;
@@ -311,8 +314,8 @@ struct Inspect {
         add('d', entry ? entry->holder : 0, entry ? entry->order : 0, moves.orders_.next_id_);
     }
     void add_troubles(const Troubles& left) {
-        add(left.losses, left.repeats, left.breaks, left.crashes, left.resumes, left.pulls, left.purges,
-            left.cuts);
+        add(left.losses, left.repeats, left.breaks, left.crashes, left.restarts, left.resumes, left.pulls,
+            left.purges, left.cuts);
     }
     void add_agent(const World& world, size_t i) {
         add('A', world.holds[i].has_value(), world.holds[i].value_or(MoveReceipt{}), world.announcing[i],
@@ -402,6 +405,7 @@ void Environment::leave() {
         std::vector<Store::Change> all, fresh;
         (void)stores[i]->changes(cursors[i], all);
         (void)stores[i]->changes(Inspect::journal(*now->checkpointers[i]), fresh);
+        if (!repository) continue;  // nobody is told
         const auto add = [](std::vector<Store::Change>& to, const std::vector<Store::Change>& more) {
             for (const Store::Change& change : more)
                 if (to.empty() || !same(to.back(), change)) to.push_back(change);
@@ -423,8 +427,8 @@ World::World(Environment& environment, const Troubles& troubles) : left(troubles
     environment.start_keyraild(*this);
     for (size_t i = 0; i < 2; i++) environment.start_agent(*this, i);
     holds[0].emplace();
-    history[0] = {Store::Change{environment.name, false, {}}};
     if (!troubles.repository) return;
+    history[0] = {Store::Change{environment.name, false, {}}};
     environment.enter(*this);
     checkpointers[0]->start_over();
     chassis::Checkpoint told;
@@ -534,6 +538,7 @@ void Explorer::Impl::announce(World& world, size_t self) {
             held.set_receipt(info.receipt.data(), info.receipt.size());
         }
     }
+    if (!environment.repository) return;
     if (environment.mistake == Mistake::gone_is_told_once) Inspect::forget_told(*world.checkpointers[self]);
     world.checkpointers[self]->start_over();
 }
@@ -590,6 +595,7 @@ void Explorer::Impl::connect(World& world, size_t wire) {
     world.movers[wire]->forget();
     world.wires[wire].back.emplace_back().mutable_announce()->set_reset(true);
     world.announcing[wire] = true;
+    if (!environment.in_pieces) announce(world, wire);
     for (const chassis::Purge& purge : world.purges->of(id_of(wire))) {
         auto& message = world.wires[wire].there.emplace_back();
         message.set_request(purge.number());
@@ -757,9 +763,9 @@ void Explorer::Impl::other_steps(const World& world) {
             next.troubled = true;
             next.moves->tick(kMuchLater);
         });
-    if (world.left.crashes > 0)
+    if (world.left.restarts > 0)
         step(world, what("keyraild dies"), [&](World& next) {
-            next.left.crashes--;
+            next.left.restarts--;
             next.troubled = true;
             crash_keyraild(next);
         });

@@ -28,14 +28,16 @@ namespace keyrail::testing {
 
 /// How much may go wrong, and what may happen, on one path.
 struct Troubles {
-    int losses = 0;   // a message is lost, its connection stays
-    int repeats = 0;  // a message arrives a second time, later
-    int breaks = 0;   // a connection breaks, with all that is in it
-    int crashes = 0;  // an agent or keyraild dies and starts again; the store stays
-    int resumes = 1;  // the client comes back to one of the blades
-    int pulls = 0;    // a server misses the session
-    int purges = 0;   // the operator purges all
-    int cuts = 0;     // nobody reaches a blade for a while but its clients: for keyraild it is dead
+    int losses = 0;          // a message is lost, its connection stays
+    int repeats = 0;         // a message arrives a second time, later
+    int breaks = 0;          // a connection breaks, with all that is in it
+    int crashes = 0;         // an agent dies and starts again; the store stays
+    int restarts = 0;        // keyraild does
+    int resumes = 1;         // the client comes back to one of the blades
+    int pulls = 0;           // a server misses the session
+    int purges = 0;          // the operator purges all
+    int cuts = 0;            // nobody reaches a blade for a while but its clients: for keyraild it is dead
+    bool in_pieces = false;  // an agent's announcement of what it has is several messages
     bool repository = false;
     bool reusable = false;  // not a session of single use
     size_t moves = 2;       // that the dataplane asks for: there, and back

@@ -42,11 +42,15 @@ TEST_P(MovesExplorerTest, NeverTwoHoldersNothingLeftBehind) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Troubles, MovesExplorerTest,
-                         ::testing::Values(Troubles{}, Troubles{.losses = 1}, Troubles{.repeats = 1},
-                                           Troubles{.breaks = 1}, Troubles{.crashes = 1}));
+                         ::testing::Values(Troubles{}, Troubles{.losses = 1},
+                                           Troubles{.repeats = 1, .moves = 1}, Troubles{.breaks = 1},
+                                           Troubles{.crashes = 1, .moves = 1},
+                                           Troubles{.restarts = 1, .moves = 1},
+                                           Troubles{.breaks = 1, .in_pieces = true, .moves = 1},
+                                           Troubles{.restarts = 1, .in_pieces = true, .moves = 1}));
 INSTANTIATE_TEST_SUITE_P(Pulls, MovesExplorerTest,
                          ::testing::Values(Troubles{.pulls = 2, .moves = 0},
-                                           Troubles{.breaks = 1, .pulls = 1, .moves = 1}));
+                                           Troubles{.breaks = 1, .pulls = 1, .moves = 0}));
 INSTANTIATE_TEST_SUITE_P(
     Purges, MovesExplorerTest,
     ::testing::Values(Troubles{.purges = 1, .moves = 1},
@@ -55,10 +59,10 @@ INSTANTIATE_TEST_SUITE_P(
 INSTANTIATE_TEST_SUITE_P(
     Repository, MovesExplorerTest,
     ::testing::Values(Troubles{.resumes = 2, .repository = true, .moves = 1},
-                      Troubles{.resumes = 2, .pulls = 1, .repository = true, .moves = 0},
-                      Troubles{.breaks = 1, .resumes = 2, .pulls = 1, .repository = true, .moves = 0},
-                      Troubles{.crashes = 1, .resumes = 2, .pulls = 1, .repository = true, .moves = 0},
-                      Troubles{.resumes = 2, .pulls = 1, .cuts = 1, .repository = true, .moves = 0},
+                      Troubles{.breaks = 1, .pulls = 1, .in_pieces = true, .repository = true, .moves = 0},
+                      Troubles{.crashes = 1, .pulls = 1, .repository = true, .moves = 0},
+                      Troubles{.restarts = 1, .pulls = 1, .repository = true, .moves = 0},
+                      Troubles{.pulls = 1, .cuts = 1, .repository = true, .moves = 0},
                       Troubles{.resumes = 0, .cuts = 1, .repository = true, .reusable = true, .moves = 1}));
 
 /// Takes long: each of them minutes to an hour.
@@ -73,10 +77,12 @@ TEST_P(MovesExplorerDeepTest, SeveralTroublesAtOnce) {
 INSTANTIATE_TEST_SUITE_P(
     Deep, MovesExplorerDeepTest,
     ::testing::Values(
-        Troubles{.losses = 1, .repeats = 1, .breaks = 1, .crashes = 1},
-        Troubles{.breaks = 1, .crashes = 1, .resumes = 2, .repository = true, .moves = 1},
-        Troubles{.breaks = 1, .resumes = 2, .cuts = 1, .repository = true, .moves = 2},
-        Troubles{.crashes = 2, .resumes = 2, .pulls = 1, .repository = true, .moves = 1},
+        Troubles{.losses = 1, .repeats = 1, .breaks = 1},
+        Troubles{.breaks = 1, .crashes = 1, .restarts = 1, .moves = 1},
+        Troubles{.breaks = 1, .resumes = 2, .pulls = 1, .in_pieces = true, .repository = true, .moves = 1},
+        Troubles{.crashes = 1, .resumes = 2, .pulls = 1, .in_pieces = true, .repository = true, .moves = 0},
+        Troubles{.restarts = 1, .resumes = 2, .pulls = 1, .in_pieces = true, .repository = true, .moves = 1},
+        Troubles{.resumes = 2, .pulls = 1, .cuts = 1, .in_pieces = true, .repository = true, .moves = 1},
         Troubles{.breaks = 1, .purges = 1, .repository = true, .moves = 2},
         Troubles{.breaks = 1, .resumes = 0, .cuts = 1, .repository = true, .reusable = true, .moves = 2}));
 
@@ -102,19 +108,17 @@ constexpr const char* kUsedTwice = "the session was used, and can be used again"
 INSTANTIATE_TEST_SUITE_P(
     Mistakes, MovesExplorerSeededTest,
     ::testing::Values(
-        Seed{Mistake::put_back_when_in_doubt, {.breaks = 1}, ""},
-        Seed{Mistake::every_transfer_is_new, {.repeats = 1}, kUsedTwice},
-        Seed{Mistake::what_is_not_here_is_unused,
-             {.resumes = 2, .pulls = 1, .repository = true, .moves = 0},
-             kUsedTwice},
+        Seed{Mistake::put_back_when_in_doubt, {.breaks = 1, .moves = 1}, ""},
+        Seed{Mistake::every_transfer_is_new, {.repeats = 1}, ""},
+        Seed{Mistake::what_is_not_here_is_unused, {.pulls = 1, .repository = true, .moves = 0}, kUsedTwice},
         Seed{Mistake::gone_is_told_once,
-             {.breaks = 1, .resumes = 2, .pulls = 1, .repository = true, .moves = 0},
+             {.breaks = 1, .pulls = 1, .repository = true, .moves = 0},
              kUsedTwice},
         Seed{Mistake::what_left_is_forgotten,
-             {.crashes = 1, .resumes = 0, .repository = true, .moves = 2},
-             ""},
+             {.restarts = 1, .pulls = 1, .repository = true, .moves = 1},
+             kUsedTwice},
         Seed{Mistake::the_dead_are_believed,
-             {.resumes = 2, .pulls = 1, .cuts = 1, .repository = true, .moves = 0},
+             {.pulls = 1, .cuts = 1, .repository = true, .moves = 0},
              kUsedTwice},
         Seed{Mistake::a_purge_has_no_fence,
              {.resumes = 0, .purges = 1, .moves = 1},

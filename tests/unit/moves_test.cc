@@ -44,6 +44,7 @@ class Links : public MoveHost {
         if (repository) restores.emplace_back(order.name, evidence);
         return repository;
     }
+    void restored(const MoveOrder&) override {}
     std::string receipt(const SessionName&, uint16_t blade, uint64_t order) override {
         return fmt::format("{} {}", blade, order);
     }

@@ -146,6 +146,7 @@ asio::awaitable<void> Agents::Impl::serve([[maybe_unused]] std::shared_ptr<Impl>
     Watched& state = watched[blade];
     if (state.channel) {
         spdlog::info("agents: {} connects anew; the old connection is closed", channel->name());
+        questions.fail_all(Error{"its agent connects anew"}, state.channel.get());
         state.channel->close();
         state.channel = nullptr;
         events.lost(blade);
@@ -255,6 +256,7 @@ void Agents::commit(const Config& config, Prepared prepared) {
     for (const auto& [id, blade] : config.blades) impl_->blades.emplace(id, blade.agent);
     for (auto& [blade, state] : impl_->watched) {
         if (!state.channel || (impl_->blades.contains(blade) && impl_->let_in(*state.channel))) continue;
+        impl_->questions.fail_all(Error{"it is no blade any more"}, state.channel.get());
         std::exchange(state.channel, nullptr)->close();
         impl_->events.lost(blade);
     }

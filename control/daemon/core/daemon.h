@@ -137,6 +137,7 @@ class Daemon : private CheckpointHost, private MoveHost {
         return repositories_.keeps(service);
     }
     bool restore(const MoveOrder& order, const NotUsed& known) override;
+    void restored(const MoveOrder& order) override { checkpoints_.restored(order); }
     void not_restored(uint64_t order_id) override;
     [[nodiscard]] std::string receipt(const SessionName& name, uint16_t blade, uint64_t order) override {
         return receipts_->make(name, blade, order);

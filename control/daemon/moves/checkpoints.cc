@@ -196,6 +196,16 @@ bool Checkpoints::restore(const MoveOrder& order, const NotUsed& known) {
     return sealed_->retrieve({order, known});
 }
 
+void Checkpoints::restored(const MoveOrder& order) {
+    const LatestState* const known = latest_.find(order.name);
+    if (known == nullptr || known->gone) return;
+    chassis::SessionState& copy = *stale_[order.from].add_sessions();
+    copy.set_name(bytes_of(order.name));
+    copy.set_uses(known->uses);
+    copy.set_digest(known->digest.data(), known->digest.size());
+    tell_stale();
+}
+
 void Checkpoints::purge(const SessionName& name) {
     latest_.tell(0, name, {0, {}, true}, unix_ms() + kUnknownLifetimeMs);
     sealed_->forget(name, 0);

@@ -74,6 +74,9 @@ class Checkpoints {
     /// Takes the order's session out of its repository and sends it to the target, which answers the order by
     /// MoveDone; or calls not_restored(), later, never at once. False: there is no repository for it.
     bool restore(const MoveOrder& order, const NotUsed& known);
+    /// It is at its target. The blade that was taken for dead may be back meanwhile, and have told of it:
+    /// that is a copy now.
+    void restored(const MoveOrder& order);
     /// Destroyed on purpose: nobody may have it any more.
     void purge(const SessionName& name);
     /// nullptr: nothing is known.

@@ -241,6 +241,8 @@ void Moves::done(uint16_t blade, const chassis::MoveDone& done, Time now) {
         spdlog::info("moves: blade {} to {}: {} {}", ended->order.from, ended->order.to, text_of(result),
                      done.reason().substr(0, kMostReason));
     finished(*ended, done.expires_ms());
+    if (result == MoveResult::moved && ended->order.source == MoveSource::repository)
+        host_.restored(ended->order);
 }
 
 void Moves::announce(uint16_t blade, const chassis::Announce& announce) {

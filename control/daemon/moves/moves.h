@@ -61,6 +61,8 @@ class MoveHost {
     /// Begins to look for the order's session. It is sent to the target, which answers the order by MoveDone;
     /// or not_restored() is called, later. False: there is no repository for it.
     virtual bool restore(const MoveOrder& order, const NotUsed& known) = 0;
+    /// It has arrived at the order's target: what its holder may still have, or have again, is a copy.
+    virtual void restored(const MoveOrder& order) = 0;
 
     // --- receipts (keys/receipts.h) ---
     [[nodiscard]] virtual std::string receipt(const SessionName& name, uint16_t blade, uint64_t order) = 0;
