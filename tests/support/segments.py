@@ -3,6 +3,8 @@
 
     segments.py flood DEVICE GATEWAY_MAC ADDRESS PORT COUNT SECONDS    spoofed SYNs, evenly spread
     segments.py stray DEVICE GATEWAY_MAC ADDRESS PORT SOURCE           data of a connection that nobody has
+    segments.py end DEVICE GATEWAY_MAC ADDRESS PORT SOURCE SOURCE_PORT rst|fin
+        what somebody can send who knows a connection's addresses and ports, but no sequence number
 """
 
 import random
@@ -11,7 +13,7 @@ import struct
 import sys
 import time
 
-SYN, PSH, ACK = 0x02, 0x08, 0x10
+FIN, SYN, RST, PSH, ACK = 0x01, 0x02, 0x04, 0x08, 0x10
 IPV4 = 0x0800
 
 
@@ -69,5 +71,11 @@ def stray(device: str, gateway: str, address: str, port: str, source: str) -> No
                     (random.getrandbits(32), random.getrandbits(32)), PSH | ACK, b"data of a connection long gone"))
 
 
+def end(device: str, gateway: str, address: str, port: str, source: str, source_port: str, kind: str) -> None:
+    wire, ethernet = open_wire(device, gateway)
+    wire.send(frame(ethernet, socket.inet_aton(source), socket.inet_aton(address), (int(source_port), int(port)),
+                    (0x12345678, 0), {"rst": RST, "fin": FIN | ACK}[kind]))
+
+
 if __name__ == "__main__":
-    {"flood": flood, "stray": stray}[sys.argv[1]](*sys.argv[2:])
+    {"flood": flood, "stray": stray, "end": end}[sys.argv[1]](*sys.argv[2:])
