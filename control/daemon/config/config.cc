@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <set>
 
+#include "control/daemon/config/service_keys.h"
 #include "control/protocol/event_loop.h"
 #include "control/protocol/toml_table.h"
 #include "dataplane/common/content_limits.h"
@@ -19,13 +20,10 @@ using std::chrono::microseconds;
 
 namespace {
 
-constexpr size_t kMaxName = 63;
 constexpr size_t kMaxServices = 1024, kMaxRoutes = 1024;
-constexpr microseconds kMaxPull = 100ms, kMaxHold = 1s, kMinHello = 1ms, kMaxHello = 10s;
-constexpr int64_t kMinHelloBytes = 1024, kMaxHelloBytes = 65536;
+constexpr microseconds kMaxPull = 100ms;
 constexpr size_t kMaxTicketKeys = 65536;
 constexpr int64_t kMostLmdbMb = 1 << 20;
-constexpr microseconds kMinLifetime = 1min, kMaxLifetime = 24h * 7;  // RFC 8446 section 4.6.1
 // Of name keys there are 256: the longest session lifetime must not see more of them.
 constexpr microseconds kMinKeyLifetime = 1h, kMaxKeyLifetime = 24h * 365;
 
@@ -50,13 +48,6 @@ struct Pool {
     std::vector<Located<int64_t>> blades;
     uint32_t line = 0;
 };
-
-bool is_plain_name(std::string_view text) {
-    const auto plain = [](unsigned char c) {
-        return std::isalnum(c) != 0 || c == '-' || c == '_' || c == '.';
-    };
-    return !text.empty() && text.size() <= kMaxName && std::ranges::all_of(text, plain);
-}
 
 /// One reading of one file.
 class Reader {
@@ -181,45 +172,13 @@ class Reader {
             service.port = static_cast<uint16_t>(port->value);
         read_addresses(service, addresses);
         read_pool_of(service, table);
-        read_steering(service, table);
-        read_binding(service, table);
+        read_service_keys(service, table, errors_);
         read_repository(service, table);
         for (TomlTable& route : table.tables("route")) read_route(service, route);
-        if (const auto moves = table.boolean("content_moves", Need::optional))
-            service.content_moves = moves->value;
-        read_hold_budget(service, table);
-        if (const auto hello = table.duration("hello_timeout", kMinHello, kMaxHello, Need::optional))
-            service.hello_timeout = hello->value;
-        if (const auto limit = table.integer("hello_limit", kMinHelloBytes, kMaxHelloBytes, Need::optional))
-            service.hello_limit = static_cast<uint32_t>(limit->value);
-        read_idle_timeout(service, table);
-        read_answers(service, table);
-        if (const auto lifetime =
-                table.duration("session_lifetime", kMinLifetime, kMaxLifetime, Need::optional))
-            service.session_lifetime = std::chrono::duration_cast<std::chrono::seconds>(lifetime->value);
-        read_tickets(service, table);
         table.finish();
         if (config_.services.size() == kMaxServices)
             errors_.add(table.line(), "more than {} services; join some of them", kMaxServices);
         config_.services.push_back(std::move(service));
-    }
-
-    void read_idle_timeout(ServiceConfig& service, TomlTable& table) {
-        using namespace std::chrono;
-        if (const auto idle = table.duration("idle_timeout", minutes(1), hours(24 * 30), Need::optional))
-            service.idle_timeout = duration_cast<seconds>(idle->value);
-    }
-
-    /// What the dispatcher says and reads by itself.
-    void read_answers(ServiceConfig& service, TomlTable& table) {
-        if (const auto proxy = table.boolean("proxy_protocol", Need::optional))
-            service.proxy_protocol = proxy->value;
-        if (const auto ping = table.boolean("ping", Need::optional)) service.ping = ping->value;
-        const auto refuse = table.text("refuse", Need::optional);
-        if (!refuse) return;
-        if (refuse->value != "reset" && refuse->value != "drop")
-            errors_.add(refuse->line, "'refuse' is '{}'; write \"reset\" or \"drop\"", refuse->value);
-        service.refuse_by_reset = refuse->value != "drop";
     }
 
     void read_addresses(ServiceConfig& service, const std::vector<Located<std::string>>& addresses) {
@@ -269,68 +228,6 @@ class Reader {
         if (service.routes.size() == kMaxRoutes)
             errors_.add(table.line(), "more than {} routes; join some of them by patterns", kMaxRoutes);
         service.routes.push_back(std::move(route));
-    }
-
-    void read_hold_budget(ServiceConfig& service, TomlTable& table) {
-        const auto written = table.text("hold_budget", Need::optional);
-        if (!written || written->value == "auto") return;
-        if (const auto hold = table.duration("hold_budget", 0us, kMaxHold, Need::optional))
-            service.hold_budget = hold->value;
-    }
-
-    void read_steering(ServiceConfig& service, TomlTable& table) {
-        const auto steering = table.text("steering", Need::optional);
-        if (!steering) return;
-        service.by_session = steering->value == "session";
-        if (!service.by_session && steering->value != "tuple")
-            errors_.add(steering->line, "'steering' is '{}'; write \"session\" or \"tuple\"",
-                        steering->value);
-    }
-
-    void read_binding(ServiceConfig& service, TomlTable& table) {
-        static const std::map<std::string, Binding, std::less<>> known = {
-            {"auto", Binding::automatic}, {"late", Binding::late}, {"early", Binding::early}};
-        const auto binding = table.text("binding", Need::optional);
-        if (!binding) return;
-        const auto found = known.find(binding->value);
-        if (found == known.end())
-            errors_.add(binding->line, "'binding' is '{}'; write \"auto\", \"late\" or \"early\"",
-                        binding->value);
-        else if (!service.by_session)
-            errors_.add(binding->line, "'binding' means nothing with steering = \"tuple\"; remove it");
-        else
-            service.binding = found->second;
-    }
-
-    void read_tickets(ServiceConfig& service, TomlTable& table) {
-        if (const auto tickets = table.text("tickets", Need::optional)) {
-            static const std::map<std::string, TicketUse> known = {
-                {"early-data-once", TicketUse::early_data_once},
-                {"single-use", TicketUse::single_use},
-                {"reusable", TicketUse::reusable}};
-            if (const auto found = known.find(tickets->value); found != known.end())
-                service.tickets = found->second;
-            else
-                errors_.add(tickets->line,
-                            "'tickets' is '{}'; write \"early-data-once\", \"single-use\" or \"reusable\"",
-                            tickets->value);
-        }
-        if (const auto early = table.boolean("early_data", Need::optional)) {
-            service.early_data = early->value;
-            if (service.early_data && service.tickets == TicketUse::reusable)
-                errors_.add(early->line,
-                            "early data with reusable tickets could be replayed (RFC 8446 section 8); write "
-                            "tickets = \"early-data-once\" or early_data = false");
-        }
-        if (const auto group = table.text("id_context", Need::optional)) {
-            service.id_context = group->value;
-            if (!is_plain_name(group->value))
-                errors_.add(
-                    group->line,
-                    "'id_context' is '{}'; write the name of a group of sites that may use each other's "
-                    "sessions: 1 to {} letters, digits, '-', '_' and '.'",
-                    group->value, kMaxName);
-        }
     }
 
     void read_repository(ServiceConfig& service, TomlTable& table) {
