@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "dataplane/bind/bind.h"
 
+#include <utility>
+
 #include "dataplane/bind/asking.h"
 #include "dataplane/bind/hello.h"
 #include "dataplane/bind/release.h"
@@ -38,6 +40,10 @@ void midstream(Packet& packet, Context& context, Reason reason) {
     return flow;
 }
 
+[[gnu::always_inline]] inline uint32_t hold_of(const Packet& packet, const Context& context) {
+    return context.holds_table.find(packet.hash, packet.h.tuple);
+}
+
 /// Its client has given it up: nobody waits for the answer to what is held, and nothing is to be read on.
 void give_up_hold(uint32_t slot, Context& context) {
     const bool any = slot != kNone && context.holds_table.at(slot).phase != HoldPhase::deciding;
@@ -47,7 +53,7 @@ void give_up_hold(uint32_t slot, Context& context) {
 /// What is held of an older connection with the same addresses and ports is of no use to the one whose stream
 /// begins at `first_seq` (RFC 9293 section 3.5.1: half-open connections).
 void drop_older_hold(const Packet& packet, Seq first_seq, Context& context) {
-    const uint32_t slot = context.holds_table.find(packet.hash, packet.h.tuple);
+    const uint32_t slot = hold_of(packet, context);
     if (slot != kNone && context.holds_table.at(slot).base != first_seq) give_up_hold(slot, context);
 }
 
@@ -111,11 +117,29 @@ void handshake_done(Burst& burst, Packet& packet, Context& context) {
     first_data(burst, packet, 0, context);
 }
 
+/// A hold of an older connection with the same addresses and ports, whose stream begins elsewhere, is of no
+/// use to the one that proves its handshake.
+bool outdated(uint32_t slot, const Packet& packet, Context& context) {
+    const Hold& hold = context.holds_table.at(slot);
+    return !packet.h.bare_ack() && hold.base != packet.h.seq && hold.phase != HoldPhase::deciding;
+}
+
+/// A later segment that came before the first.
+[[gnu::noinline]] bool overtakes(Burst& burst, Packet& packet, Context& context) {
+    if (packet.h.payload_size == 0 || (packet.h.flags & (kAck | kRst)) != kAck) return false;
+    const auto first = overtaken_seq(packet.frame(), packet.h, context.snapshot->cookie_keys);
+    if (first) overtaking_segment(burst, packet, *first, context);
+    return first.has_value();
+}
+
 /// Is it of a connection that no blade has yet? Then it is decided about, or follows a hello of this burst.
-bool of_new_connection(Burst& burst, Packet& packet, const Stray& stray, Context& context) {
+/// `slot`: its hold, if there is one.
+[[gnu::always_inline]] inline bool of_new_connection(Burst& burst, Packet& packet, const Stray& stray,
+                                                     uint32_t slot, Context& context) {
     const bool proven = acknowledges(packet, stray, context);
-    if (proven && !packet.h.bare_ack()) drop_older_hold(packet, packet.h.seq, context);
-    if (const uint32_t slot = context.holds_table.find(packet.hash, packet.h.tuple); slot != kNone) {
+    if (slot != kNone && proven && outdated(slot, packet, context))
+        drop_hold(std::exchange(slot, kNone), Reason::drop_rst_cookie, context);
+    if (slot != kNone) {
         const Hold& hold = context.holds_table.at(slot);
         if (hold.bound != 0 && hold.phase != HoldPhase::deciding) return false;  // its blade has it
         further_segment(burst, packet, slot, context);
@@ -126,11 +150,7 @@ bool of_new_connection(Burst& burst, Packet& packet, const Stray& stray, Context
         handshake_done(burst, packet, context);
         return true;
     }
-    if (!stray.service->late || packet.h.payload_size == 0 || (packet.h.flags & (kAck | kRst)) != kAck)
-        return false;
-    const auto first = overtaken_seq(packet.frame(), packet.h, context.snapshot->cookie_keys);
-    if (first) overtaking_segment(burst, packet, *first, context);
-    return first.has_value();
+    return stray.service->late && overtakes(burst, packet, context);
 }
 
 /// A client that uses the port of a connection that is over: its SYN is answered as any other's, and the
@@ -152,7 +172,7 @@ void syn_of_known(Packet& packet, const Stray& stray, Flow& flow, Context& conte
 
 /// First data of a connection that its blade accepted natively.
 void hello_of_bound(Burst& burst, Packet& packet, const Flow& flow, Context& context) {
-    if (const uint32_t slot = context.holds_table.find(packet.hash, packet.h.tuple); slot != kNone)
+    if (const uint32_t slot = hold_of(packet, context); slot != kNone)
         return further_segment(burst, packet, slot, context);
     if (!follows_pending(burst, packet)) first_data(burst, packet, flow.blade, context);
 }
@@ -161,10 +181,11 @@ void known_flow(Burst& burst, Packet& packet, const Stray& stray, Flow& flow, Co
     if (is_syn(packet.h)) return syn_of_known(packet, stray, flow, context);
     const bool late = stray.service->by_session && stray.service->late;
     const bool over = flow.ended() || (flow.client_done && !flow.passed(packet.h.seq));
-    if (over && late && of_new_connection(burst, packet, stray, context)) return;
+    if (over && late && of_new_connection(burst, packet, stray, hold_of(packet, context), context)) return;
+    if (!(packet.h.flags & kRst)) flow.goes_on();
     if (packet.h.flags & (kFin | kRst)) flow.client_says(packet.h.flags, context.clock.ticks, packet.h.seq);
     const bool hello = flow.hello_due && stray.service->by_session;
-    if (hello && flow.reset) give_up_hold(context.holds_table.find(packet.hash, packet.h.tuple), context);
+    if (hello && flow.reset) give_up_hold(hold_of(packet, context), context);
     if (hello && !(packet.h.flags & kRst) && !packet.h.bare_ack())
         return hello_of_bound(burst, packet, flow, context);
     packet.forward_to(flow.blade, Reason::flow);
@@ -193,11 +214,12 @@ void unknown_flow(Burst& burst, Packet& packet, const Stray& stray, Context& con
     const bool late = stray.service->late;
     if (is_syn(packet.h))
         return late ? answer(packet, stray, context) : by_syn(packet, context, Reason::bind_early);
-    const uint32_t slot = context.holds_table.find(packet.hash, packet.h.tuple);
+    uint32_t slot = hold_of(packet, context);
     const bool bound = slot != kNone && context.holds_table.at(slot).bound != 0;
-    if (bound && context.holds_table.at(slot).phase != HoldPhase::deciding)
-        drop_hold(slot, Reason::drop_no_blade, context);  // its blade went down: bound anew
-    if (of_new_connection(burst, packet, stray, context)) return;
+    if (bound &&
+        context.holds_table.at(slot).phase != HoldPhase::deciding)  // its blade went down: bound anew
+        drop_hold(std::exchange(slot, kNone), Reason::drop_no_blade, context);
+    if (of_new_connection(burst, packet, stray, slot, context)) return;
     if (!late) return bind_early(burst, packet, stray, context);
     midstream(packet, context, Reason::steer_midstream);
 }
@@ -221,9 +243,9 @@ enum class Known : uint8_t { forwarded, flowless, unclear };
     Flow* flow = live_flow(packet, context);
     if (flow == nullptr) return Known::flowless;
     if (flow->needs_a_look()) return Known::unclear;
+    packet.forward_to(flow->blade, Reason::flow);
     if (packet.h.flags & (kFin | kRst)) [[unlikely]]
         flow->client_says(packet.h.flags, context.clock.ticks, packet.h.seq);
-    packet.forward_to(flow->blade, Reason::flow);
     return Known::forwarded;
 }
 

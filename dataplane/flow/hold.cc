@@ -19,9 +19,7 @@ HoldTable::HoldTable(uint32_t holds, uint32_t segments)
     free_segment_ = segments > 0 ? 0 : kNone;
 }
 
-uint32_t HoldTable::find(uint64_t hash, const Tuple& tuple) const {
-    if (in_use_ == 0) return kNone;
-    uint32_t slot = buckets_[bucket(hash)];
+uint32_t HoldTable::find_in(uint32_t slot, uint64_t hash, const Tuple& tuple) const {
     while (slot != kNone && !(holds_[slot].hash == hash && holds_[slot].tuple == tuple))
         slot = holds_[slot].next_in_bucket;
     return slot;

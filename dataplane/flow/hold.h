@@ -71,7 +71,11 @@ class HoldTable {
     /// At most `holds` connections and `segments` segments at any time.
     HoldTable(uint32_t holds, uint32_t segments);
 
-    [[nodiscard]] uint32_t find(uint64_t hash, const Tuple& tuple) const;  // slot or kNone
+    [[nodiscard]] uint32_t find(uint64_t hash, const Tuple& tuple) const {  // slot or kNone
+        if (in_use_ == 0 || buckets_[bucket(hash)] == kNone) [[likely]]
+            return kNone;
+        return find_in(buckets_[bucket(hash)], hash, tuple);
+    }
     /// A free slot, entered under this connection; kNone when all are in use.
     uint32_t open(uint64_t hash, const Tuple& tuple, Seq base, uint64_t deadline_us);
     [[nodiscard]] Hold& at(uint32_t slot) { return holds_[slot]; }
@@ -164,6 +168,8 @@ class HoldTable {
     static constexpr uint64_t kTickUs = 256;
     static constexpr size_t kWheel = 1024;
 
+    /// In this chain.
+    [[nodiscard]] uint32_t find_in(uint32_t slot, uint64_t hash, const Tuple& tuple) const;
     uint32_t* place_for(Hold& hold, int64_t start, int64_t end);
     static Seq end_of(const Segment& segment) { return segment.seq + segment.size; }
     void advance(Hold& hold);

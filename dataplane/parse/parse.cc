@@ -78,7 +78,7 @@ uint16_t service_of(Packet& packet, Services& services, const Snapshot& snapshot
 }
 
 /// For no service: refused, where it is for a VIP, else the kernel's.
-void without_service(Packet& packet, Context& context) {
+[[gnu::noinline]] void without_service(Packet& packet, Context& context) {
     if (packet.decided) return;
     const bool addressed = packet.h.layout == Layout::tcp || packet.h.layout == Layout::other_ip;
     const Vip* vip = addressed ? context.snapshot->vip(packet.h.tuple.destination) : nullptr;

@@ -142,28 +142,16 @@ Bytes ClientHello::ticket_key_name() const {
 
 namespace {
 
-HelloResult parse_bare(Bytes stream, std::span<uint8_t> scratch, const HelloLimits& limits,
-                       ClientHello& hello) {
-    hello = {};
-    if (starts_like_sslv2(stream)) return parse_sslv2_hello(stream, hello);
-    const HandshakeMessage message = first_message(stream, scratch, limits);
-    if (message.status == HelloStatus::need_more && !limits.read_partial)
-        return {message.status, message.offset, 0, message.records};
-    Fault fault;
-    read_body(Cursor(message.body, fault), hello);
-    if (message.status != HelloStatus::complete) return {message.status, message.offset, 0, message.records};
-    if (!fault) return {HelloStatus::complete, message.offset, message.offset, message.records};
-    return {HelloStatus::malformed, stream_offset(stream, kMessageHeader + *fault), message.offset,
-            message.records};
-}
-
-/// What is no TLS may have a PROXY header in front.
-HelloResult parse_behind_header(Bytes stream, const HelloResult& bare, std::span<uint8_t> scratch,
-                                const HelloLimits& limits, ClientHello& hello) {
+/// What is no TLS may have a PROXY header in front. `bare`: what it is without one.
+[[gnu::noinline]] HelloResult parse_behind_header(Bytes stream, const HelloResult& bare,
+                                                  std::span<uint8_t> scratch, const HelloLimits& limits,
+                                                  ClientHello& hello) {
     const ProxyHeader header = read_proxy_header(stream);
     if (header.kind == ProxyHeader::none) return bare;
     if (header.kind == ProxyHeader::need_more) return {HelloStatus::need_more, header.size};
-    HelloResult result = parse_bare(stream.subspan(header.size), scratch, limits, hello);
+    HelloLimits behind = limits;
+    behind.proxy_header = false;  // there is one at most
+    HelloResult result = parse_client_hello(stream.subspan(header.size), scratch, behind, hello);
     result.offset += header.size;
     if (result.size > 0) result.size += header.size;
     return result;
@@ -173,10 +161,20 @@ HelloResult parse_behind_header(Bytes stream, const HelloResult& bare, std::span
 
 HelloResult parse_client_hello(Bytes stream, std::span<uint8_t> scratch, const HelloLimits& limits,
                                ClientHello& hello) {
-    const HelloResult bare = parse_bare(stream, scratch, limits, hello);
-    if (bare.status != HelloStatus::not_tls || !limits.proxy_header) [[likely]]
-        return bare;
-    return parse_behind_header(stream, bare, scratch, limits, hello);
+    hello = {};
+    if (starts_like_sslv2(stream)) return parse_sslv2_hello(stream, hello);
+    const HandshakeMessage message = first_message(stream, scratch, limits);
+    if (message.status == HelloStatus::not_tls && limits.proxy_header) [[unlikely]]
+        return parse_behind_header(stream, {message.status, message.offset, 0, message.records}, scratch,
+                                   limits, hello);
+    if (message.status == HelloStatus::need_more && !limits.read_partial)
+        return {message.status, message.offset, 0, message.records};
+    Fault fault;
+    read_body(Cursor(message.body, fault), hello);
+    if (message.status != HelloStatus::complete) return {message.status, message.offset, 0, message.records};
+    if (!fault) return {HelloStatus::complete, message.offset, message.offset, message.records};
+    return {HelloStatus::malformed, stream_offset(stream, kMessageHeader + *fault), message.offset,
+            message.records};
 }
 
 size_t session_names(const ClientHello& hello, std::array<SessionName, kMaxNames>& names) {

@@ -25,7 +25,8 @@ both_versions = pytest.mark.parametrize("version", VERSIONS)
 both_families = pytest.mark.parametrize("vip", [VIP4, VIP6])
 every_binding = pytest.mark.parametrize("options", [Options(), EARLY], ids=str)
 
-# As many connections as a soak by hand wants; as a part of tools/test it is a shorter run.
+# KR_REUSES=9000: 2000 connections of curl and gnutls, and 9000 of 16 clients, for each version and address; as a part of
+# tools/test it is a shorter run.
 REUSES = int(os.environ.get("KR_REUSES", "1600"))
 CLIENTS, PORTS = 16, 4
 
@@ -46,8 +47,8 @@ def common(vip: str, version: str) -> tuple[object, ...]:
 @both_families
 @every_binding
 def test_a_reused_port_does_not_cost_the_session(chassis: Chassis, options: Options, version: str, vip: str) -> None:
-    """16 clients on four ports each: what the blade has in TIME_WAIT, and what it does not, and never a port unused for a
-    minute. 99.5 % is what one server comes to with clients that now and then offer a ticket that is too old."""
+    """16 clients on four ports each: what the blade has in TIME_WAIT, and what it does not, but never a port that
+    rested for a minute. One server would resume them all."""
     before = chassis.stats()
     status, text = run_client(client(port_reuse.__file__, *common(vip, version), CLIENTS, PORTS, REUSES // CLIENTS),
                               timeout=180)
@@ -78,12 +79,12 @@ def few_ports(first: int, last: int) -> Iterator[None]:
 def test_curl_and_gnutls_on_few_ports(chassis: Chassis, version: str) -> None:
     """Each of them closes in its own way."""
     with few_ports(41_000, 41_127):
-        outcomes = curl.connect(version, 101)
+        outcomes = curl.connect(version, REUSES // 16)
         assert all(outcome.ok for outcome in outcomes), ([one for one in outcomes if not one.ok], chassis.account())
-        assert sum(outcome.resumed for outcome in outcomes) >= 99, where(outcomes)
-        again = [gnutls.reconnect(version) for _ in range(40)]
+        assert sum(outcome.resumed for outcome in outcomes) >= 0.995 * (len(outcomes) - 1), where(outcomes)
+        again = [gnutls.reconnect(version) for _ in range(REUSES // 40)]
         assert all(outcome.ok for outcome in again), ([one for one in again if not one.ok], chassis.account())
-        assert sum(outcome.resumed for outcome in again) >= 39, (where(again), chassis.account())
+        assert sum(outcome.resumed for outcome in again) >= 0.995 * len(again), (where(again), chassis.account())
 
 
 @both_versions

@@ -115,6 +115,16 @@ TEST_P(Ends, AnotherBladesWordDoesNotCount) {
     EXPECT_TRUE(known());
 }
 
+/// Who guesses the upper byte of a sequence number ends no connection whose client goes on.
+TEST_P(Ends, ALuckyStrangersRstEndsNothing) {
+    client_says(kRst, 1u << 20);
+    client_says(kAck, end);
+    harness.advance(kKeepAliveUs);
+    EXPECT_TRUE(known());
+    client_says(kAck, end);
+    EXPECT_EQ(harness.count(Reason::flow), 3u);
+}
+
 TEST_P(Ends, AnUploadsFinIsTheClients) {
     uint32_t sent = end;
     for (int second = 0; second < 20; second++) {
