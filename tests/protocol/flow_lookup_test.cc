@@ -4,37 +4,17 @@
 
 #include <arpa/inet.h>
 #include <gtest/gtest.h>
-#include <net/if.h>
-#include <sched.h>
-#include <sys/ioctl.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
-#include <functional>
-#include <thread>
+#include <netinet/in.h>
 
 #include "chassis.pb.h"
+#include "tests/support/own_network.h"
 
 namespace keyrail {
 namespace {
 
 using chassis::FlowsFound;
+using testing::in_own_network;
 using Time = FlowLookup::Time;
-
-/// On a thread of its own, whose network has a loopback and nothing else.
-void in_own_network(const std::function<void()>& test) {
-    std::thread([&] {
-        ASSERT_EQ(unshare(CLONE_NEWNET), 0) << "needs root";
-        const int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-        ifreq lo{};
-        std::string("lo").copy(lo.ifr_name, sizeof lo.ifr_name - 1);
-        ASSERT_EQ(ioctl(fd, SIOCGIFFLAGS, &lo), 0);
-        lo.ifr_flags |= IFF_UP;
-        ASSERT_EQ(ioctl(fd, SIOCSIFFLAGS, &lo), 0);
-        close(fd);
-        test();
-    }).join();
-}
 
 /// An address of loopback, as the system calls want it.
 struct At {
