@@ -20,6 +20,7 @@
 #include "control/agent/pull_server.h"
 #include "control/agent/renewal.h"
 #include "control/agent/restorer.h"
+#include "control/agent/server_check.h"
 #include "control/agent/server_watch.h"
 #include "control/agent/store_questions.h"
 #include "control/agent/store_watch.h"
@@ -71,6 +72,7 @@ struct Agent::Impl {
     Restorer restorer{store, checkpointer, names, config.id};
     Moving moves{io.get_executor(), store, served, names, config.id, wakefulness, move_events()};
     std::shared_ptr<ServerWatch> servers;
+    std::unique_ptr<ServerCheck> checks;
     std::unique_ptr<PullServer> pulls;
     std::unique_ptr<ControlSession> control;
     Timer timer{io.get_executor()};
@@ -87,6 +89,7 @@ struct Agent::Impl {
     bool ask(uint64_t request, const PullRequest& asked);
     void report(chassis::MoveDone done);
     void find_flows(const chassis::FindFlows& question);
+    void servers_changed();
     void send_health();
     void renew_certificate();
     void forget_sessions_of(const std::set<uint16_t>& revoked);
@@ -99,7 +102,12 @@ Result<void> Agent::Impl::start() {
     store_watch.report();
     if (late_binding.pending()) late_binding.attach(nullptr);
     const auto executor = io.get_executor();
-    auto watch = ServerWatch::open(executor, [this] { send_health(); });
+    auto checked = ServerCheck::create(
+        executor, [this](const SessionName& name) { return names.home(name) == config.id; },
+        [this] { send_health(); });
+    if (!checked) return tl::make_unexpected(checked.error());
+    checks = std::move(*checked);
+    auto watch = ServerWatch::open(executor, [this] { servers_changed(); });
     if (!watch) return tl::make_unexpected(watch.error());
     servers = *watch;
     if (auto started = moves.start(tls, config.listen); !started) return started;
@@ -229,9 +237,9 @@ void Agent::Impl::assign(const chassis::Keys& keys) {
     late_binding.program(*assigned);
     moves.configure(assigned->peers);
     servers->watch(assigned->services);
+    servers_changed();
     checkpoints.allow();
     forget_sessions_of(revoked);
-    send_health();
 }
 
 void Agent::Impl::tell_servers() {
@@ -274,7 +282,18 @@ void Agent::Impl::find_flows(const chassis::FindFlows& question) {
 
 void Agent::Impl::send_health() {
     if (!control) return;
-    control->send(health.message(servers->ports(), assigned ? assigned->version : 0, moves.cost()));
+    control->send(health.message(servers->servers(), checks->verdicts(), late_binding,
+                                 assigned ? assigned->version : 0, moves.cost()));
+}
+
+/// Only servers of services that are steered by session are known to speak TLS.
+void Agent::Impl::servers_changed() {
+    std::set<HostPort> listening;
+    for (const auto& [at, server] : servers->servers())
+        if (server.listening && server.address_here && assigned && assigned->held.contains(at))
+            listening.insert(at);
+    checks->watch(listening);
+    send_health();
 }
 
 // --- the clock
@@ -294,6 +313,8 @@ void Agent::Impl::look_after_store() {
 
 void Agent::Impl::tick_second() {
     health.measure(moves.cost().moves);
+    if (late_binding.look(checks->connections(), std::chrono::steady_clock::now()))
+        control->send(announcer.hello());
     if (assigned) send_health();
     renew_certificate();
     if (!pulls) open_pulls();

@@ -20,7 +20,7 @@ chassis::Envelope Announcer::hello() const {
     chassis::AgentHello& hello = *message.mutable_agent_hello();
     hello.set_version(KEYRAIL_VERSION);
     hello.set_kernel(kernel_release());
-    hello.set_accept_program(late_binding_.attached());
+    hello.set_accept_program(late_binding_.works());
     hello.set_agent_address(config_.listen.text());
     for (const std::string& problem : late_binding_.problems()) hello.add_problems(problem);
     return message;

@@ -64,8 +64,9 @@ FlowsFound FlowLookup::look(const chassis::FindFlows& question, Time now) {
         if (found.answers_size() == kMost) break;
         auto& answer = *found.add_answers();
         answer.set_id(flow.id());
-        answer.set_presence(as_message(
-            may_look(now) ? find(flow.client(), flow.client_port(), flow.address(), flow.port()) : Presence::unknown));
+        answer.set_presence(
+            as_message(may_look(now) ? find(flow.client(), flow.client_port(), flow.address(), flow.port())
+                                     : Presence::unknown));
     }
     return found;
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which connections has this blade's kernel (chassis.FindFlows)? Each is looked up exactly; how many, is bounded
-// in a message and in a second.
+// Which connections has this blade's kernel (chassis.FindFlows)? Each is looked up exactly; how many, is
+// bounded in a message and in a second.
 #pragma once
 
 #include <chrono>

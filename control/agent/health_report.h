@@ -4,10 +4,12 @@
 
 #include <cstdint>
 
+#include "control/agent/late_binding.h"
 #include "control/agent/load.h"
 #include "control/agent/move_meter.h"
 #include "control/agent/mover.h"
 #include "control/agent/records.h"
+#include "control/agent/server_check.h"
 #include "control/agent/server_watch.h"
 
 namespace keyrail {
@@ -20,7 +22,9 @@ class HealthReport {
     /// Call it every second, with the number of moves so far.
     void measure(uint64_t moves);
     /// `keys_version`: of the Keys that this agent goes by; 0: none.
-    [[nodiscard]] chassis::Envelope message(const ServerWatch::Ports& servers, uint64_t keys_version,
+    [[nodiscard]] chassis::Envelope message(const ServerWatch::Servers& servers,
+                                            const ServerCheck::Verdicts& verdicts,
+                                            const LateBinding& late_binding, uint64_t keys_version,
                                             const Mover::Cost& moves) const;
 
   private:

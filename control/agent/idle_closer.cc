@@ -79,11 +79,12 @@ size_t end_those_of(const char* pid, std::set<uint64_t>& inodes) {
 
 size_t close_idle(SockDiag& sockets, const std::set<HostPort>& services) {
     std::set<uint64_t> inodes;
-    sockets.dump(SockDiag::kEstablished, true, [&](const inet_diag_msg& socket, const tcp_info* info) {
-        if (inodes.size() < kCloseAtOnce && is_idle(socket, info) &&
-            services.contains(plain(local_of(socket))))
-            inodes.insert(socket.idiag_inode);
-    });
+    sockets.dump(SockDiag::kEstablished, true,
+                 [&](const inet_diag_msg& socket, const SockDiag::Details& details) {
+                     if (inodes.size() < kCloseAtOnce && is_idle(socket, details.info) &&
+                         services.contains(plain(local_of(socket))))
+                         inodes.insert(socket.idiag_inode);
+                 });
     inodes.erase(0);  // no process has it any more
     size_t ended = 0;
     if (!inodes.empty()) each_entry("/proc", [&](const char* pid) { ended += end_those_of(pid, inodes); });

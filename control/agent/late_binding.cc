@@ -28,6 +28,31 @@ void LateBinding::attach(const Assignment* assigned) {
     for (const std::string& problem : problems_) spdlog::warn("no late binding on this blade: {}", problem);
 }
 
+bool LateBinding::look(uint64_t own_connections, std::chrono::steady_clock::time_point now) {
+    if (!program_) return false;  // attach() looks
+    std::vector<std::string> problems = sysctl_problems();
+    const AcceptProgram::Counters counters = program_->counters();
+    if (auto lost = watch_.look(counters[KR_ACCEPT_ASSIGNED], connections_opened() - own_connections, now))
+        problems.push_back(*lost);
+    if (problems == problems_) return false;
+    problems_ = std::move(problems);
+    for (const std::string& problem : problems_) spdlog::warn("no late binding on this blade: {}", problem);
+    if (problems_.empty()) spdlog::info("late binding works on this blade again");
+    return true;
+}
+
+std::vector<std::pair<std::string, uint64_t>> LateBinding::counts() const {
+    // As kr_accept_reason has them.
+    static constexpr std::array kReasons = {"assigned", "bad_cookie", "no_listener",
+                                            "full",     "stray",      "refused"};
+    static_assert(kReasons.size() == KR_ACCEPT_REASONS);
+    if (!program_) return {};
+    const AcceptProgram::Counters counters = program_->counters();
+    std::vector<std::pair<std::string, uint64_t>> all;
+    for (size_t i = 0; i < kReasons.size(); i++) all.emplace_back(kReasons[i], counters[i]);
+    return all;
+}
+
 void LateBinding::program(const Assignment& assigned) {
     if (!program_) return;
     auto set = program_->set_keys(assigned.cookie_keys);

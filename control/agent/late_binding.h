@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 // Late binding on this blade: attaches the accept program as soon as kernel and settings allow it, and tells
-// it which cookie keys and services hold. Until then the blade is bound early, and says why.
+// it which cookie keys and services hold. Until then the blade is bound early, and says why; and again as
+// soon as a setting changes, or connections that the program accepts get lost on their way to the server.
 #pragma once
 
+#include <chrono>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "control/agent/accept_program.h"
+#include "control/agent/accept_watch.h"
 #include "control/agent/config.h"
 
 namespace keyrail {
@@ -27,15 +31,24 @@ class LateBinding {
     /// keyraild assigned something else.
     void program(const Assignment& assigned);
 
+    /// Once a second: looks again at what may change while it runs. True: works() or problems() did.
+    /// `own_connections`: that this process has made to servers here.
+    bool look(uint64_t own_connections, std::chrono::steady_clock::time_point now);
+
     [[nodiscard]] bool attached() const { return program_.has_value(); }
-    /// Why it is not, a sentence each.
+    /// Attached, and nothing is in its way.
+    [[nodiscard]] bool works() const { return attached() && problems_.empty(); }
+    /// Why it does not, a sentence each.
     [[nodiscard]] const std::vector<std::string>& problems() const { return problems_; }
+    /// What the program has done, by reason; empty: it is not attached.
+    [[nodiscard]] std::vector<std::pair<std::string, uint64_t>> counts() const;
 
   private:
     bool wanted_;
     std::string interface_;
     std::filesystem::path bpffs_;
     std::optional<AcceptProgram> program_;
+    AcceptWatch watch_;
     std::vector<std::string> problems_;
 };
 

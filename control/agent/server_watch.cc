@@ -6,6 +6,7 @@
 #include <linux/sock_diag.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <array>
 #include <asio/posix/stream_descriptor.hpp>
@@ -13,6 +14,7 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstring>
+#include <vector>
 
 #include "control/agent/sock_diag.h"
 
@@ -34,6 +36,37 @@ bool keep_listeners_only(int fd) {
     return setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program) == 0;
 }
 
+/// Whether packets for it are taken here, be it an address of an interface or a local route: then a socket
+/// can be bound to it. (Where net.ipv4.ip_nonlocal_bind is set, this says yes to all.)
+bool is_here(const IpAddress& address) {
+    const int fd = socket(address.family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0) return false;
+    sockaddr_storage storage{};
+    socklen_t size = sizeof(sockaddr_in);
+    storage.ss_family = address.family;
+    if (address.is_v6()) {
+        size = sizeof(sockaddr_in6);
+        std::memcpy(&reinterpret_cast<sockaddr_in6&>(storage).sin6_addr, address.bytes.data(), 16);
+    } else {
+        std::memcpy(&reinterpret_cast<sockaddr_in&>(storage).sin_addr, address.bytes.data(), 4);
+    }
+    const bool bound = bind(fd, reinterpret_cast<const sockaddr*>(&storage), size) == 0;
+    close(fd);
+    return bound;
+}
+
+/// A socket that listens, as far as it matters.
+struct Listening {
+    HostPort at;
+    bool v6_only, mptcp;
+
+    [[nodiscard]] bool serves(const HostPort& service) const {
+        if (at.port != service.port) return false;
+        if (!at.address.is_any()) return at.address.unmapped() == service.address;
+        return at.address.is_v6() ? service.address.is_v6() || !v6_only : !service.address.is_v6();
+    }
+};
+
 }  // namespace
 
 struct ServerWatch::Impl : std::enable_shared_from_this<ServerWatch::Impl> {
@@ -45,7 +78,8 @@ struct ServerWatch::Impl : std::enable_shared_from_this<ServerWatch::Impl> {
     asio::steady_timer timer;
     std::function<void()> changed;
     std::set<HostPort> services;
-    Ports ports;
+    Servers servers;
+    int looks = 0;
 
     void look();
     void on_event();
@@ -53,19 +87,28 @@ struct ServerWatch::Impl : std::enable_shared_from_this<ServerWatch::Impl> {
 };
 
 void ServerWatch::Impl::look() {
-    std::set<HostPort> listening;
-    const auto add = [&](const inet_diag_msg& socket, const tcp_info*) {
-        listening.insert(local_of(socket));
+    std::vector<Listening> listening;
+    const auto add = [&](const inet_diag_msg& socket, const SockDiag::Details& details) {
+        listening.push_back({local_of(socket), details.v6_only, details.mptcp});
     };
     if (!sockets.dump(SockDiag::kListen, false, add)) return;  // the next look is soon
-    Ports now;
-    for (const HostPort& service : services) now[service.port];
-    for (const HostPort& socket : listening) {
-        const auto port = now.find(socket.port);
-        if (port != now.end() && (socket.address.is_any() || services.contains(socket))) port->second = true;
+    const bool addresses_too = looks++ % kLooksPerAddresses == 0;
+    Servers now;
+    for (const HostPort& service : services) {
+        const auto before = servers.find(service);
+        const bool known = before != servers.end() && !addresses_too;
+        Server& server = now[service];
+        server.address_here = known ? before->second.address_here : is_here(service.address);
+        bool tcp = false;
+        for (const Listening& socket : listening) {
+            if (!socket.serves(service)) continue;
+            server.listening = true;
+            tcp |= !socket.mptcp;
+        }
+        server.mptcp = server.listening && !tcp;
     }
-    if (now == ports) return;
-    ports = std::move(now);
+    if (now == servers) return;
+    servers = std::move(now);
     changed();
 }
 
@@ -113,9 +156,10 @@ ServerWatch::~ServerWatch() = default;
 
 void ServerWatch::watch(std::set<HostPort> services) {
     impl_->services = std::move(services);
+    impl_->looks = 0;
     impl_->look();
 }
 
-const ServerWatch::Ports& ServerWatch::ports() const { return impl_->ports; }
+const ServerWatch::Servers& ServerWatch::servers() const { return impl_->servers; }
 
 }  // namespace keyrail

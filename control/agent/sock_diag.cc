@@ -21,18 +21,39 @@ namespace {
 
 constexpr size_t kBufferSize = 32768;
 
-/// The INET_DIAG_INFO attribute of a message, copied: an older kernel's is shorter.
-bool read_info(const nlmsghdr& header, tcp_info& info) {
+template <typename Use>
+void each_attribute(const rtattr* attribute, int left, Use use) {
+    for (; RTA_OK(attribute, left); attribute = RTA_NEXT(attribute, left)) use(*attribute);
+}
+
+bool is_mptcp(const rtattr& ulp) {
+    bool found = false;
+    each_attribute(static_cast<const rtattr*>(RTA_DATA(&ulp)), static_cast<int>(RTA_PAYLOAD(&ulp)),
+                   [&](const rtattr& attribute) {
+                       found |= attribute.rta_type == INET_ULP_INFO_NAME && RTA_PAYLOAD(&attribute) >= 5 &&
+                                std::memcmp(RTA_DATA(&attribute), "mptcp", 5) == 0;
+                   });
+    return found;
+}
+
+/// The attributes of a message. `info` is where tcp_info is copied to: an older kernel's is shorter.
+SockDiag::Details read_details(const nlmsghdr& header, tcp_info& info) {
+    SockDiag::Details details;
     const auto* message = static_cast<const inet_diag_msg*>(NLMSG_DATA(&header));
-    auto left = static_cast<int>(header.nlmsg_len - NLMSG_LENGTH(sizeof *message));
-    for (const auto* attribute = reinterpret_cast<const rtattr*>(message + 1); RTA_OK(attribute, left);
-         attribute = RTA_NEXT(attribute, left)) {
-        if (attribute->rta_type != INET_DIAG_INFO) continue;
-        info = {};
-        std::memcpy(&info, RTA_DATA(attribute), std::min<size_t>(RTA_PAYLOAD(attribute), sizeof info));
-        return true;
-    }
-    return false;
+    const auto left = static_cast<int>(header.nlmsg_len - NLMSG_LENGTH(sizeof *message));
+    each_attribute(reinterpret_cast<const rtattr*>(message + 1), left, [&](const rtattr& attribute) {
+        const uint16_t type = attribute.rta_type & NLA_TYPE_MASK;
+        if (type == INET_DIAG_INFO) {
+            info = {};
+            std::memcpy(&info, RTA_DATA(&attribute), std::min<size_t>(RTA_PAYLOAD(&attribute), sizeof info));
+            details.info = &info;
+        } else if (type == INET_DIAG_SKV6ONLY && RTA_PAYLOAD(&attribute) >= 1) {
+            details.v6_only = *static_cast<const uint8_t*>(RTA_DATA(&attribute)) != 0;
+        } else if (type == INET_DIAG_ULP_INFO) {
+            details.mptcp = is_mptcp(attribute);
+        }
+    });
+    return details;
 }
 
 }  // namespace
@@ -63,8 +84,7 @@ Result<SockDiag> SockDiag::open() {
     return SockDiag(fd);
 }
 
-SockDiag::SockDiag(SockDiag&& other) noexcept
-    : fd_(std::exchange(other.fd_, -1)), number_(other.number_) {}
+SockDiag::SockDiag(SockDiag&& other) noexcept : fd_(std::exchange(other.fd_, -1)), number_(other.number_) {}
 
 SockDiag::~SockDiag() {
     if (fd_ >= 0) close(fd_);
@@ -98,8 +118,7 @@ bool SockDiag::read_answer(const Use& use) const {
             if (header->nlmsg_type == NLMSG_ERROR) return false;
             if (header->nlmsg_len < NLMSG_LENGTH(sizeof(inet_diag_msg))) return false;
             tcp_info info;
-            const bool has_info = read_info(*header, info);
-            use(*static_cast<const inet_diag_msg*>(NLMSG_DATA(header)), has_info ? &info : nullptr);
+            use(*static_cast<const inet_diag_msg*>(NLMSG_DATA(header)), read_details(*header, info));
         }
     }
 }

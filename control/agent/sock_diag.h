@@ -28,8 +28,12 @@ class SockDiag {
     /// One connection, looked up exactly: a few microseconds, however many there are. A listener is none.
     Presence find(const HostPort& local, const HostPort& peer);
 
-    /// `info` is null where it was not asked for.
-    using Use = std::function<void(const inet_diag_msg&, const tcp_info* info)>;
+    struct Details {
+        const tcp_info* info = nullptr;  // where it was asked for
+        bool v6_only = false;            // of a listener: no IPv4
+        bool mptcp = false;              // it is MPTCP's (RFC 8684); only root is told
+    };
+    using Use = std::function<void(const inet_diag_msg&, const Details&)>;
     /// Every TCP socket in one of the states. False: the dump broke off.
     bool dump(uint32_t states, bool with_info, const Use& use);
 

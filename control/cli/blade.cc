@@ -32,8 +32,9 @@ std::string drain_text(const json& drain) {
 std::string remarks(const json& blade) {
     std::string text = blade["why_down"];
     if (!blade["drain"].is_null()) text += (text.empty() ? "" : "; ") + drain_text(blade["drain"]);
-    for (const json& problem : blade["agent"]["problems"])
-        text += (text.empty() ? "" : "; ") + problem.get<std::string>();
+    for (const json* list : {&blade["faults"], &blade["agent"]["problems"]})
+        for (const json& problem : *list)
+            if (problem != blade["why_down"]) text += (text.empty() ? "" : "; ") + problem.get<std::string>();
     for (const json& server : blade["servers"])
         if (text.empty() && !server["listening"].get<bool>())
             text = fmt::format("nothing listens on port {}", server["port"].get<int>());
@@ -47,11 +48,12 @@ std::string load_of(const json& blade) {
 }
 
 void show_list(const json& blades) {
-    Table table(
-        {"ID", "NAME", "ADDRESS", "STATE", "FLOWS", "AGENT", "LOAD", "SESSIONS", "RESUMED", "FULL", "REMARKS"});
+    Table table({"ID", "NAME", "ADDRESS", "STATE", "FLOWS", "AGENT", "LOAD", "SESSIONS", "RESUMED", "FULL",
+                 "REMARKS"});
     for (const json& blade : blades)
         table.add({blade["id"].dump(), blade["name"], blade["address"], blade["state"],
-                   blade["gone"].get<bool>() ? "gone" : "live", blade["agent"]["connected"].get<bool>() ? "connected" : "away", load_of(blade),
+                   blade["gone"].get<bool>() ? "gone" : "live",
+                   blade["agent"]["connected"].get<bool>() ? "connected" : "away", load_of(blade),
                    blade["sessions"].dump(), blade["resumed"].dump(), blade["full"].dump(), remarks(blade)});
     table.print();
 }

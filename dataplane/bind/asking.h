@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Stage `bind`: whose is this connection? Asked where nobody here knows it (after a restart that lost the flow
-// table, when another dispatcher had it, when it was idle for too long), and where it is not certain that its
-// blade has got it.
+// Stage `bind`: whose is this connection? Asked where nobody here knows it (after a restart that lost the
+// flow table, when another dispatcher had it, when it was idle for too long), and where it is not certain
+// that its blade has got it.
 #pragma once
 
 #include "dataplane/core/burst.h"

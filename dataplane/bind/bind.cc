@@ -70,8 +70,7 @@ void by_syn(Packet& packet, Context& context, Reason reason) {
         return refuse(packet, service.refuse, Reason::drop_no_blade, context);
     if (!is_syn(packet.h)) {
         const uint16_t blade = context.recent_syns.blade(packet.hash, context.clock.s);
-        if (blade != 0 && context.snapshot->blades[blade].flows_live)
-            return packet.forward_to(blade, reason);
+        if (blade != 0 && context.snapshot->blades[blade].flows_live) return packet.forward_to(blade, reason);
         return midstream(packet, context, reason);
     }
     by_tuple(packet, context, reason);

@@ -266,9 +266,8 @@ void ControlLink::Impl::answer_worker(MoveAnswer answer) {
 void ControlLink::Impl::apply(const link::FlowAnswer& message) {
     const uint64_t worker = MoveId(message.ask_id()).worker();
     const Snapshot* snapshot = parts.shared.snapshot.load();
-    const bool known =
-        snapshot != nullptr && message.blade() <= kBladeIdMax &&
-        (message.blade() == 0 || snapshot->blades[message.blade()].known);
+    const bool known = snapshot != nullptr && message.blade() <= kBladeIdMax &&
+                       (message.blade() == 0 || snapshot->blades[message.blade()].known);
     if (worker >= parts.workers.size() || !known) {
         SPDLOG_WARN("flow answer: blade {} or worker {} does not exist", message.blade(), worker);
         return;

@@ -14,7 +14,7 @@ import pytest
 
 from clients import curl
 from lab.namespaces import enter
-from lab.plan import CLIENT, CONFIG, DISPATCH, PORT, SERVER_NAME, VIP4, VIP6, WEB_CA, Options
+from lab.plan import CLIENT, DISPATCH, PORT, SERVER_NAME, VIP4, VIP6, WEB_CA, Options
 from support.chassis import Chassis, eventually, lab
 
 LONG_CLIENT = Path(__file__).resolve().parents[1] / "support/long_client.py"
@@ -50,20 +50,37 @@ class LongClient:
         self._output.close()
 
 
-@contextmanager
-def long_clients(chassis: Chassis, kinds: tuple[str, ...]) -> Iterator[str]:
-    """The blade that has the most of them. At the end all of them are whole."""
-    clients = [LongClient(address, version, kind) for address in (VIP4, VIP6) for version in ("1.2", "1.3") for kind in kinds
-               for _ in range(4 // len(kinds))]
-    try:
-        for client in clients:
+class LongClients:
+    """Clients of both families and versions; they have begun."""
+
+    def __init__(self, chassis: Chassis, kinds: tuple[str, ...]) -> None:
+        self._chassis = chassis
+        self._clients = [LongClient(address, version, kind) for address in (VIP4, VIP6) for version in ("1.2", "1.3")
+                         for kind in kinds for _ in range(4 // len(kinds))]
+
+    def begin(self) -> str:
+        """The blade that has the most of them."""
+        for client in self._clients:
             client.begin()
-        yield Counter(client.blade for client in clients).most_common(1)[0][0]
-        torn = [wrong for client in clients if (wrong := client.end())]
-        assert not torn, f"{len(torn)} of {len(clients)}: {torn}; {chassis.account()}"
-    finally:
-        for client in clients:
+        return Counter(client.blade for client in self._clients).most_common(1)[0][0]
+
+    def expect_whole(self) -> None:
+        """To be called before what serves them goes."""
+        torn = [wrong for client in self._clients if (wrong := client.end())]
+        assert not torn, f"{len(torn)} of {len(self._clients)}: {torn}; {self._chassis.account()}"
+
+    def kill(self) -> None:
+        for client in self._clients:
             client.kill()
+
+
+@contextmanager
+def long_clients(chassis: Chassis, kinds: tuple[str, ...]) -> Iterator[tuple[LongClients, str]]:
+    clients = LongClients(chassis, kinds)
+    try:
+        yield clients, clients.begin()
+    finally:
+        clients.kill()
 
 
 @contextmanager
@@ -106,47 +123,50 @@ KINDS = {"nginx": ("download", "echo"), "apache": ("download",), "haproxy": ("ec
 @pytest.mark.parametrize("options", [Options(), Options(bind="early"), Options(server="apache"), Options(server="haproxy")],
                          ids=str)
 def test_a_server_that_stops_gracefully(chassis: Chassis, options: Options) -> None:
-    with echoes(chassis), long_clients(chassis, KINDS[options.server]) as blade, told_to_stop(chassis, blade):
+    with echoes(chassis), long_clients(chassis, KINDS[options.server]) as (clients, blade), told_to_stop(chassis, blade):
         new_clients_go_elsewhere(blade)
         report = next(entry for entry in chassis.keyrail("blade", "list") if f"blade{entry['id']}" == blade)
         assert not report["takes_new"] and report["flows_live"] and not report["gone"], report
+        clients.expect_whole()
+    chassis.wait_for_states("up")
 
 
 def test_a_server_that_stops_gracefully_after_a_drain(chassis: Chassis) -> None:
-    with echoes(chassis), long_clients(chassis, ("download", "echo")) as blade, chassis.drained(blade):
+    with echoes(chassis), long_clients(chassis, ("download", "echo")) as (clients, blade), chassis.drained(blade):
         eventually(lambda: chassis.blade_states()[blade] == "draining", 5, "it drains")
         with told_to_stop(chassis, blade):
             new_clients_go_elsewhere(blade)
+            clients.expect_whole()
 
 
 @pytest.mark.parametrize("options", [Options(), Options(bind="early")], ids=str)
 def test_a_blade_that_leaves_the_configuration(chassis: Chassis, options: Options) -> None:
-    good = CONFIG.read_text()
-    with long_clients(chassis, ("download",)) as blade:
+    with long_clients(chassis, ("download",)) as (clients, blade):
         number = int(blade.removeprefix("blade"))
 
         def without(text: str) -> str:
-            head, _, rest = text.partition(f"[[blade]]\nid = {number}")
+            head, _, rest = text.partition(f"[[blade]]\nid = {number}\n")
             pool = ", ".join(str(other) for other in range(1, options.blades + 1) if other != number)
             return head + rest[rest.index("[["):].replace("blades = [1, 2, 3]", f"blades = [{pool}]", 1)
 
         with chassis.configured(without):
-            assert CONFIG.read_text() != good
             assert [left["id"] for left in chassis.keyrail("status")["left"]] == [number]
             new_clients_go_elsewhere(blade)
             with chassis.killed(DISPATCH, "keyraild"):  # and keyraild remembers it
                 pass
-            eventually(lambda: [left["id"] for left in chassis.keyrail("status")["left"]] == [number], 10, "it is known")
+            assert eventually(lambda: chassis.keyrail("status")["left"], 10, "it is known")[0]["id"] == number
+            clients.expect_whole()
     chassis.wait_for_states("up")
     assert chassis.keyrail("status")["left"] == []
 
 
 def test_an_agent_is_away_while_keyraild_restarts(chassis: Chassis) -> None:
-    with echoes(chassis), long_clients(chassis, ("download", "echo")) as blade:
+    with echoes(chassis), long_clients(chassis, ("download", "echo")) as (clients, blade):
         with chassis.killed(blade, "keyrail-agent"):
             with chassis.killed(DISPATCH, "keyraild"):
                 pass
             eventually(lambda: chassis.keyrail("status")["settled"], 10, "keyraild publishes without it")
             eventually(lambda: chassis.blade_states()[blade] == "down", 5, "nobody says that a server listens")
             new_clients_go_elsewhere(blade)
+            clients.expect_whole()
     chassis.wait_for_states("up")

@@ -5,6 +5,8 @@
 #include "control/agent/assignment.h"
 #include "control/agent/records.h"
 #include "control/daemon/blades/blades.h"
+#include "control/daemon/blades/flow_finder.h"
+#include "link.pb.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     using namespace keyrail;
@@ -35,9 +37,24 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
         blades.hello(1, envelope.agent_hello());
         blades.health(1, envelope.health());
         const Blade& blade = blades.all().at(1);
-        if (blade.condition() == BladeCondition::up && !blade.serves(443)) __builtin_trap();
-        if (blade.listening.size() > 1 || blade.problems.size() > 32)
+        if (blade.intake() == BladeIntake::open && !blade.serves(443)) __builtin_trap();
+        if (blade.listening.size() > 1 || blade.addresses.size() > 1 || blade.accepted.size() > 32 ||
+            blade.problems.size() > 32)
             __builtin_trap();  // bounded by us, not by it
+    }
+    if (envelope.has_flows_found()) {
+        int answers = 0;
+        FlowFinder finder({[](uint16_t, const chassis::Envelope&) { return true; },
+                           [&](const link::FlowAnswer&) { answers++; }});
+        link::FlowAsk ask;
+        ask.set_client("1234");
+        ask.set_address("5678");
+        ask.set_client_port(1);
+        ask.set_port(443);
+        if (!finder.ask(ask, {1, 2}, {}, {})) __builtin_trap();
+        finder.found(1, envelope.flows_found());
+        finder.found(2, envelope.flows_found());
+        if (answers > 1) __builtin_trap();  // one question, one answer
     }
     return 0;
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a blade takes, whether its flows live and whether it is gone are three things: a blade that takes nothing
-// new keeps what it has, and only one that is gone loses it.
+// What a blade takes, whether its flows live and whether it is gone are three things: a blade that takes
+// nothing new keeps what it has, and only one that is gone loses it.
 #include <gtest/gtest.h>
 
 #include "tests/pipeline/harness.h"

@@ -35,7 +35,7 @@ struct Scene {
     std::vector<uint16_t> up = {1, 2, 3};
     std::vector<uint16_t> draining, down, overloaded;  // down: gone, and takes nothing new
     std::vector<uint16_t> closed = {};                 // takes nothing new; its flows live
-    std::vector<uint16_t> pool = {};  // of the service; empty: all blades
+    std::vector<uint16_t> pool = {};                   // of the service; empty: all blades
     std::vector<SceneRoute> routes = {};
     bool content_moves = true;
     uint32_t hold_budget_us = 20'000, hold_budget_tls13_us = 20'000;

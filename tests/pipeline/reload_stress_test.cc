@@ -79,8 +79,8 @@ class Drawing {
 
   private:
     void add_blade(uint16_t id, Configuration& drawn) {
-        constexpr std::array kStates = {link::INTAKE_OPEN,  link::INTAKE_OPEN,       link::INTAKE_OPEN,
-                                        link::INTAKE_OPEN,  link::INTAKE_DRAINING, link::INTAKE_OVERLOADED,
+        constexpr std::array kStates = {link::INTAKE_OPEN, link::INTAKE_OPEN,     link::INTAKE_OPEN,
+                                        link::INTAKE_OPEN, link::INTAKE_DRAINING, link::INTAKE_OVERLOADED,
                                         link::INTAKE_NONE};
         link::Blade& blade = *drawn.message.add_blades();
         blade.set_id(id);

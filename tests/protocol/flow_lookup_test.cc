@@ -4,37 +4,17 @@
 
 #include <arpa/inet.h>
 #include <gtest/gtest.h>
-#include <net/if.h>
-#include <sched.h>
-#include <sys/ioctl.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
-#include <functional>
-#include <thread>
+#include <netinet/in.h>
 
 #include "chassis.pb.h"
+#include "tests/support/own_network.h"
 
 namespace keyrail {
 namespace {
 
 using chassis::FlowsFound;
+using testing::in_own_network;
 using Time = FlowLookup::Time;
-
-/// On a thread of its own, whose network has a loopback and nothing else.
-void in_own_network(const std::function<void()>& test) {
-    std::thread([&] {
-        ASSERT_EQ(unshare(CLONE_NEWNET), 0) << "needs root";
-        const int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-        ifreq lo{};
-        std::string("lo").copy(lo.ifr_name, sizeof lo.ifr_name - 1);
-        ASSERT_EQ(ioctl(fd, SIOCGIFFLAGS, &lo), 0);
-        lo.ifr_flags |= IFF_UP;
-        ASSERT_EQ(ioctl(fd, SIOCSIFFLAGS, &lo), 0);
-        close(fd);
-        test();
-    }).join();
-}
 
 /// An address of loopback, as the system calls want it.
 struct At {
@@ -118,10 +98,10 @@ struct Row {
     int family;
     bool dual;
 };
-class FlowLookupTest : public testing::TestWithParam<Row> {};
+class FlowLookupTest : public ::testing::TestWithParam<Row> {};
 INSTANTIATE_TEST_SUITE_P(Table, FlowLookupTest,
-                         testing::Values(Row{"ipv4", AF_INET, false}, Row{"ipv6", AF_INET6, false},
-                                         Row{"ipv4_of_an_ipv6_listener", AF_INET, true}),
+                         ::testing::Values(Row{"ipv4", AF_INET, false}, Row{"ipv6", AF_INET6, false},
+                                           Row{"ipv4_of_an_ipv6_listener", AF_INET, true}),
                          [](const auto& row) { return std::string(row.param.name); });
 
 TEST_P(FlowLookupTest, FindsWhatIsThereAndNothingElse) {
@@ -134,9 +114,11 @@ TEST_P(FlowLookupTest, FindsWhatIsThereAndNothingElse) {
             client_port = there.client_port;
             port = there.server_port;
             EXPECT_EQ(presence(lookup, family, client_port, port), FlowsFound::PRESENT);
-            EXPECT_EQ(presence(lookup, family, static_cast<uint16_t>(client_port ^ 1), port), FlowsFound::ABSENT)
+            EXPECT_EQ(presence(lookup, family, static_cast<uint16_t>(client_port ^ 1), port),
+                      FlowsFound::ABSENT)
                 << "that there is a listener says nothing";
-            EXPECT_EQ(presence(lookup, family, client_port, static_cast<uint16_t>(port ^ 1)), FlowsFound::ABSENT);
+            EXPECT_EQ(presence(lookup, family, client_port, static_cast<uint16_t>(port ^ 1)),
+                      FlowsFound::ABSENT);
             shutdown(there.server, SHUT_WR);  // it closes first: TIME_WAIT is its own
             char byte;
             EXPECT_EQ(read(there.client, &byte, 1), 0);
@@ -176,8 +158,10 @@ TEST(FlowLookup, AnswersEachAndIsBounded) {
         for (int i = FlowLookup::kMost; i < FlowLookup::kMostASecond; i += FlowLookup::kMost)
             found = lookup.look(question, now);
         EXPECT_EQ(found.answers(1).presence(), FlowsFound::PRESENT);
-        EXPECT_EQ(lookup.look(question, now).answers(1).presence(), FlowsFound::UNKNOWN) << "enough for this second";
-        EXPECT_EQ(lookup.look(question, now + std::chrono::seconds(1)).answers(1).presence(), FlowsFound::PRESENT);
+        EXPECT_EQ(lookup.look(question, now).answers(1).presence(), FlowsFound::UNKNOWN)
+            << "enough for this second";
+        EXPECT_EQ(lookup.look(question, now + std::chrono::seconds(1)).answers(1).presence(),
+                  FlowsFound::PRESENT);
     });
 }
 

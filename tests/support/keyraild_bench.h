@@ -195,7 +195,9 @@ class KeyraildBench : public ::testing::Test {
         for (uint16_t id = 1; id <= kBlades; id++) connect_agent(id);
         for (auto& [id, agent] : agents) agent->health(true);
         require(
-            [&] { return dataplane->intake(1) == link::INTAKE_OPEN && dataplane->intake(2) == link::INTAKE_OPEN; },
+            [&] {
+                return dataplane->intake(1) == link::INTAKE_OPEN && dataplane->intake(2) == link::INTAKE_OPEN;
+            },
             "both blades are up");
     }
 

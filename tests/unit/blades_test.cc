@@ -1,16 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // What keyraild makes of what agents say: conditions of blades, the dataplane's snapshot, a blade's keys.
-#include "control/daemon/blades/blades.h"
-
 #include <gmock/gmock.h>
-#include <gtest/gtest.h>
-#include <stdlib.h>
 
-#include "chassis.pb.h"
-#include "control/daemon/blades/binding.h"
-#include "control/daemon/core/snapshot.h"
 #include "control/protocol/file.h"
-#include "link.pb.h"
+#include "tests/support/blades_bench.h"
 
 namespace keyrail {
 namespace {
@@ -19,49 +12,8 @@ namespace fs = std::filesystem;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
-constexpr uint64_t kNow = 1'700'000'000'000;
-
-class BladesTest : public ::testing::Test {
-  protected:
-    BladesTest() {
-        for (const uint16_t id : {uint16_t{1}, uint16_t{2}})
-            config.blades[id] = {id, fmt::format("b{}", id), *parse_ip(fmt::format("10.77.0.{}", 10 + id)),
-                                 *parse_host_port(fmt::format("10.77.0.{}:7401", 10 + id))};
-        config.services.push_back(service("www", 443));
-        config.services.push_back(service("mail", 993));
-        blades.configure(config, kNow);
-    }
-    ~BladesTest() override { fs::remove_all(dir); }
-
-    static ServiceConfig service(const char* name, uint16_t port) {
-        ServiceConfig service;
-        service.name = name;
-        service.port = port;
-        service.addresses = {*parse_ip("198.51.100.1")};
-        service.blades = {1, 2};
-        return service;
-    }
-    bool report(uint16_t id, bool www, bool mail, uint32_t load = 0) {
-        chassis::Health health;
-        health.set_load(load);
-        for (const auto& [port, listening] : {std::pair{443u, www}, {993u, mail}}) {
-            health.add_servers()->set_port(port);
-            health.mutable_servers()->rbegin()->set_listening(listening);
-        }
-        return blades.health(id, health);
-    }
-    BladeIntake intake(uint16_t id) { return blades.find(id)->intake(); }
-
-    static fs::path make_directory() {
-        char name[] = "/tmp/keyrail-blades-XXXXXX";
-        return mkdtemp(name);
-    }
-
-    fs::path dir = make_directory();
-    Config config;
-    Blades blades{dir / "blades.json"};
-    Economics economics;
-};
+using test::BladesTest;
+using test::kNow;
 
 TEST_F(BladesTest, DownUntilAServerListens) {
     EXPECT_EQ(intake(1), BladeIntake::none);
@@ -203,7 +155,9 @@ TEST_F(BladesTest, Snapshot) {
 // --- new sessions, flows, gone: three things
 
 TEST_F(BladesTest, WhateverItTakesItsFlowsLiveUntilItIsGone) {
-    const auto published = [&] { return make_snapshot(config, *Secrets::create(), blades, economics).blades(0); };
+    const auto published = [&] {
+        return make_snapshot(config, *Secrets::create(), blades, economics).blades(0);
+    };
     blades.connected(1);
     report(1, true, true);
     const auto expect_lives = [&](link::Intake intake, const char* when) {
@@ -315,76 +269,6 @@ TEST_F(BladesTest, ABladeThatIsConfiguredNoMore) {
     blades.connected(2);
     blades.disconnected(2);
     EXPECT_FALSE(blades.silent(2, true));
-}
-
-// --- late or early
-
-class BindingTest : public BladesTest {
-  protected:
-    BindingTest() {
-        for (const uint16_t id : {uint16_t{1}, uint16_t{2}}) report(id, true, true);
-    }
-    bool hello(uint16_t id, bool accept_program) {
-        chassis::AgentHello message;
-        message.set_version("1");
-        message.set_kernel("6.1.0");
-        message.set_accept_program(accept_program);
-        return blades.hello(id, message);
-    }
-    BindingChoice choice(Binding binding) {
-        config.services[0].binding = binding;
-        return choose_binding(config.services[0], blades);
-    }
-    link::Service published() {
-        const Secrets secrets = std::move(*Secrets::create());
-        return make_snapshot(config, secrets, blades, economics).services(0);
-    }
-};
-
-TEST_F(BindingTest, LateWhereEveryBladeCan) {
-    EXPECT_FALSE(hello(1, true));
-    EXPECT_TRUE(choice(Binding::automatic).late);
-    EXPECT_EQ(published().binding(), link::BIND_LATE) << "blade 2 has not been heard of";
-    EXPECT_FALSE(hello(2, true));
-    EXPECT_TRUE(choice(Binding::automatic).late);
-}
-
-TEST_F(BindingTest, EarlyWhereOneCannotAndItIsNamed) {
-    hello(1, true);
-    EXPECT_TRUE(hello(2, false)) << "the dataplane must be told";
-    EXPECT_FALSE(hello(2, false));
-    EXPECT_FALSE(choice(Binding::automatic).late);
-    EXPECT_THAT(choice(Binding::automatic).why, HasSubstr("b2 (kernel 6.1.0)"));
-    EXPECT_EQ(published().binding(), link::BIND_EARLY);
-    EXPECT_THAT(published().blade_ids(), ElementsAre(1, 2));
-    EXPECT_TRUE(hello(2, true)) << "it has it after all";
-    EXPECT_TRUE(choice(Binding::automatic).late);
-}
-
-TEST_F(BindingTest, LateAndNothingElseLeavesOutThoseThatCannot) {
-    hello(1, true);
-    hello(2, false);
-    EXPECT_TRUE(choice(Binding::late).late);
-    EXPECT_THAT(choice(Binding::late).why, HasSubstr("left out"));
-    EXPECT_THAT(published().blade_ids(), ElementsAre(1));
-    hello(1, false);
-    EXPECT_EQ(published().blade_ids_size(), 0) << "connections that no blade could take are refused";
-}
-
-TEST_F(BindingTest, RoutesNeedTheHello) {
-    config.services[0].routes = {{"img.example.com", "", "web", {1, 2}}};
-    hello(1, true);
-    hello(2, false);
-    EXPECT_TRUE(choice(Binding::automatic).late);
-    EXPECT_THAT(choice(Binding::automatic).why, HasSubstr("routes need the ClientHello; left out"));
-    EXPECT_THAT(published().routes(0).blade_ids(), ElementsAre(1));
-}
-
-TEST_F(BindingTest, EarlyIsEarly) {
-    hello(1, true);
-    hello(2, true);
-    EXPECT_FALSE(choice(Binding::early).late);
-    EXPECT_EQ(published().binding(), link::BIND_EARLY);
 }
 
 }  // namespace

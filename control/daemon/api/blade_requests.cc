@@ -30,10 +30,22 @@ json drain_report(const Blade& blade, const DrainProgress* progress) {
     return report;
 }
 
+json server_report(const Blade& blade, uint16_t port) {
+    json addresses = json::array();
+    for (const auto& [at, server] : blade.addresses)
+        if (at.port == port)
+            addresses.push_back({{"address", at.address.text()},
+                                 {"listening", server.listening},
+                                 {"address_here", server.address_here},
+                                 {"mptcp", server.mptcp},
+                                 {"hangs", server.hangs},
+                                 {"without_hooks", server.without_hooks}});
+    return {{"port", port}, {"listening", blade.serves(port)}, {"addresses", addresses}};
+}
+
 json blade_report(const Daemon& daemon, const Blade& blade) {
     json servers = json::array();
-    for (const uint16_t port : blade.ports)
-        servers.push_back({{"port", port}, {"listening", blade.serves(port)}});
+    for (const uint16_t port : blade.ports) servers.push_back(server_report(blade, port));
     return {{"id", blade.config.id},
             {"name", blade.config.name},
             {"address", blade.config.address.text()},
@@ -50,8 +62,10 @@ json blade_report(const Daemon& daemon, const Blade& blade) {
               {"version", blade.version},
               {"kernel", blade.kernel},
               {"accept_program", blade.accept_program},
+              {"accepted", blade.accepted},
               {"problems", blade.problems}}},
             {"servers", servers},
+            {"faults", blade.faults()},
             {"load", std::round(blade.load * 1000.0 / kLoadMax) / 10},  // percent
             {"load_limit", blade.config.load_limit},
             {"sessions", blade.sessions},

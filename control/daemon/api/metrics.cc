@@ -108,7 +108,8 @@ void add_status(Exposition& out, const json& status) {
 
 void add_blades(Exposition& out, const json& blades) {
     constexpr std::array kStates = {"up", "overloaded", "draining", "down"};
-    out.gauge("blade_state", "1 for which new sessions the blade takes (down: none); its flows are another matter");
+    out.gauge("blade_state",
+              "1 for which new sessions the blade takes (down: none); its flows are another matter");
     for (const json& blade : blades)
         for (const char* state : kStates)
             out.sample(blade["state"] == state,
@@ -117,14 +118,22 @@ void add_blades(Exposition& out, const json& blades) {
     for (const json& blade : blades)
         for (const char* result : {"resumed", "full"})
             out.sample(blade[result], {{"blade", text_of(blade["id"])}, {"result", result}});
-    add_each(out, blades, {{"blade", "id"}},
-             {{"blade_takes_new", "1: it takes new sessions", "/takes_new"},
-              {"blade_flows_live", "1: its flows are its own; 0: it is gone, they are bound anew", "/flows_live"},
-              {"blade_agent_connected", "1: its agent is connected", "/agent/connected"},
-              {"blade_load_percent", "How busy its processors are", "/load"},
-              {"blade_load_limit_percent", "Over it the blade gets no new clients", "/load_limit"},
-              {"blade_sessions", "Sessions in its store", "/sessions"},
-              {"blade_store_bytes", "Memory that they take", "/store_bytes"}});
+    out.counter("accept_total",
+                "What the blade's accept program made of late-bound connections' first segments");
+    for (const json& blade : blades)
+        for (const auto& [reason, count] : blade["agent"]["accepted"].items())
+            out.sample(count, {{"blade", text_of(blade["id"])}, {"reason", reason}});
+    out.gauge("blade_faults", "What is wrong with the blade's servers; keyrail blade list says what");
+    for (const json& blade : blades) out.sample(blade["faults"].size(), {{"blade", text_of(blade["id"])}});
+    add_each(
+        out, blades, {{"blade", "id"}},
+        {{"blade_takes_new", "1: it takes new sessions", "/takes_new"},
+         {"blade_flows_live", "1: its flows are its own; 0: it is gone, they are bound anew", "/flows_live"},
+         {"blade_agent_connected", "1: its agent is connected", "/agent/connected"},
+         {"blade_load_percent", "How busy its processors are", "/load"},
+         {"blade_load_limit_percent", "Over it the blade gets no new clients", "/load_limit"},
+         {"blade_sessions", "Sessions in its store", "/sessions"},
+         {"blade_store_bytes", "Memory that they take", "/store_bytes"}});
 }
 
 /// "packets taken from ports and TAPs"

@@ -10,18 +10,23 @@ BindingChoice choose_binding(const ServiceConfig& service, const Blades& blades)
     std::vector<std::string> unable;
     for (const uint16_t id : service.members()) {
         const Blade& blade = blades.all().at(id);
-        if (blade.unable_to_accept())
-            unable.push_back(fmt::format("{} (kernel {})", blade.config.name, blade.kernel));
+        if (!blade.unable_to_accept(service.name)) continue;
+        const bool mptcp = blade.uses_mptcp(service.name);
+        unable.push_back(mptcp ? fmt::format("{} (its server listens by MPTCP)", blade.config.name)
+                               : fmt::format("{} (kernel {}{})", blade.config.name, blade.kernel,
+                                             blade.problems.empty() ? "" : ": " + blade.problems.front()));
     }
     const bool routes = !service.routes.empty();  // they need the ClientHello
     if (service.binding == Binding::late || routes) {
         const char* why = service.binding == Binding::late ? "configured" : "its routes need the ClientHello";
         if (unable.empty()) return {true, why};
-        return {true, fmt::format("{}; left out, for they have no accept program: {}", why,
-                                  fmt::join(unable, ", "))};
+        return {true,
+                fmt::format(
+                    "{}; left out, for their servers cannot be given connections by the accept program: {}",
+                    why, fmt::join(unable, ", "))};
     }
     if (unable.empty()) return {true, "every blade has the accept program"};
-    return {false, fmt::format("no accept program on {}", fmt::join(unable, ", "))};
+    return {false, fmt::format("the accept program does not work on {}", fmt::join(unable, ", "))};
 }
 
 }  // namespace keyrail

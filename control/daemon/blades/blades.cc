@@ -5,18 +5,13 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
+#include <utility>
 
 #include "chassis.pb.h"
-#include "control/protocol/file.h"
-#include "dataplane/common/session_name.h"
 
 namespace keyrail {
 
-namespace fs = std::filesystem;
-
 namespace {
-constexpr size_t kMaxFile = size_t{1} << 20;
 constexpr size_t kMaxProblems = 32;
 constexpr uint32_t kLoadStep = 4096;
 
@@ -27,122 +22,6 @@ bool is_overloaded(const Blade& blade) {
     return blade.load > (blade.overloaded ? limit - limit / 8 : limit);
 }
 }  // namespace
-
-const char* text_of(BladeIntake intake) {
-    switch (intake) {
-        case BladeIntake::open:
-            return "up";
-        case BladeIntake::draining:
-            return "draining";
-        case BladeIntake::overloaded:
-            return "overloaded";
-        case BladeIntake::none:
-            break;
-    }
-    return "down";
-}
-
-bool Blade::serves(uint16_t port) const {
-    const auto found = listening.find(port);
-    return found != listening.end() && found->second;
-}
-
-BladeIntake Blade::intake() const {
-    if (!why_none().empty()) return BladeIntake::none;
-    if (draining) return BladeIntake::draining;
-    return overloaded ? BladeIntake::overloaded : BladeIntake::open;
-}
-
-std::string Blade::why_none() const {
-    if (silent || gone) return "does not answer";
-    if (!reported) return connected ? "no health report yet" : "no agent";
-    const bool serves_one =
-        ports.empty() || std::ranges::any_of(ports, [&](uint16_t port) { return serves(port); });
-    return serves_one ? "" : "no server listens";
-}
-
-// --- the file
-// ---------------------------------------------------------------------------------------------------------
-
-namespace {
-
-using nlohmann::json;
-
-uint64_t number(const json& entry, const char* key, uint64_t otherwise) {
-    return entry.contains(key) && entry[key].is_number_unsigned() ? entry[key].get<uint64_t>() : otherwise;
-}
-
-std::string word(const json& entry, const char* key) {
-    return entry.contains(key) && entry[key].is_string() ? entry[key].get<std::string>() : "";
-}
-
-/// 0: there is none, or it is none.
-uint16_t blade_id(const json& entry) {
-    const uint64_t id = entry.is_object() ? number(entry, "id", 0) : 0;
-    return id >= kBladeIdMin && id <= kBladeIdMax ? static_cast<uint16_t>(id) : uint16_t{0};
-}
-
-std::optional<LeftBlade> read_taken(const json& entry) {
-    const auto address = parse_ip(word(entry, "address"));
-    const auto agent = parse_host_port(word(entry, "agent"));
-    const uint16_t id = blade_id(entry);
-    if (id == 0 || !address || !agent) return std::nullopt;
-    return LeftBlade{id, word(entry, "name"), *address, *agent, number(entry, "left_until_ms", 0)};
-}
-
-json to_json(const LeftBlade& blade) {
-    return {{"id", blade.id},
-            {"name", blade.name},
-            {"address", blade.address.text()},
-            {"agent", blade.agent.text()},
-            {"left_until_ms", blade.until_ms}};
-}
-
-}  // namespace
-
-Result<void> Blades::load() {
-    std::error_code error;
-    if (!fs::exists(file_, error)) return {};
-    const auto text = read_file(file_, kMaxFile);
-    if (!text) return tl::make_unexpected(text.error());
-    const auto wrong = [&] {
-        return fail("{}: damaged; remove it, then drain again the blades that shall drain", file_.string());
-    };
-    const auto root = json::parse(*text, nullptr, false);
-    if (!root.is_object() || !root.contains("draining") || !root["draining"].is_array()) return wrong();
-    for (const auto& entry : root["draining"]) {
-        const uint16_t id = blade_id(entry);
-        if (id == 0) return wrong();
-        DrainOptions& options = draining_[id];
-        options.rate = static_cast<uint32_t>(number(entry, "rate", options.rate));
-        options.deadline_ms = number(entry, "deadline_ms", options.deadline_ms);
-    }
-    if (!root.contains("taken")) return {};  // of an older release
-    if (!root["taken"].is_array()) return wrong();
-    for (const auto& entry : root["taken"]) {
-        const auto blade = read_taken(entry);
-        if (!blade) return wrong();
-        (blade->until_ms == 0 ? taken_ : left_).insert_or_assign(blade->id, *blade);
-    }
-    return {};
-}
-
-Result<void> Blades::save(const std::map<uint16_t, DrainOptions>& draining) const {
-    json drains = json::array(), taken = json::array();
-    for (const auto& [blade, how] : draining)
-        drains.push_back({{"id", blade}, {"rate", how.rate}, {"deadline_ms", how.deadline_ms}});
-    for (const auto* blades : {&taken_, &left_})
-        for (const auto& [id, blade] : *blades) taken.push_back(to_json(blade));
-    const json root = {{"draining", drains}, {"taken", taken}};
-    return replace_file(file_, root.dump() + "\n", 0600);
-}
-
-/// Who has taken clients matters after a restart with another configuration; nothing waits for it.
-void Blades::save_or_warn() const {
-    if (const auto saved = save(draining_); !saved)
-        spdlog::warn("blades: {}; flows of blades that leave the configuration are not kept over a restart",
-                     saved.error().message);
-}
 
 // --- the configuration
 // ------------------------------------------------------------------------------------------------
@@ -190,9 +69,15 @@ void Blades::configure(const Config& config, uint64_t now_ms) {
         blade.draining = drains != draining_.end();
         if (blade.draining) blade.drain = drains->second;
         blade.ports.clear();
+        blade.services.clear();
     }
     for (const ServiceConfig& service : config.services)
-        for (const uint16_t id : service.members()) blades_[id].ports.insert(service.port);
+        for (const uint16_t id : service.members()) {
+            Blade& blade = blades_[id];
+            blade.ports.insert(service.port);
+            for (const IpAddress& address : service.addresses)
+                blade.services[service.name].push_back({address, service.port});
+        }
     if (changed) save_or_warn();
 }
 
@@ -240,14 +125,59 @@ bool Blades::all_reported() const {
 bool Blades::hello(uint16_t id, const chassis::AgentHello& hello) {
     Blade* blade = find(id);
     if (!blade) return false;
-    const bool was_unable = blade->unable_to_accept();
+    const bool worked = blade->version.empty() || blade->accept_program;
     blade->version = hello.version();
     blade->kernel = hello.kernel();
     blade->accept_program = hello.accept_program();
     blade->problems.clear();
     for (const std::string& problem : hello.problems())
         if (blade->problems.size() < kMaxProblems) blade->problems.push_back(problem);
-    return was_unable != blade->unable_to_accept();
+    return worked != blade->accept_program;
+}
+
+namespace {
+
+/// Of addresses that the blade has services at; what else an agent may say does not matter.
+std::map<HostPort, ServedAddress> read_addresses(const Blade& blade, const chassis::Health& health) {
+    std::map<HostPort, ServedAddress> read;
+    for (const auto& [name, all] : blade.services)
+        for (const HostPort& at : all) read.emplace(at, ServedAddress{});
+    std::set<HostPort> said;
+    for (const auto& server : health.servers())
+        for (const auto& endpoint : server.endpoints()) {
+            const auto address = parse_ip(endpoint.address());
+            const auto at = address && server.port() <= UINT16_MAX
+                                ? read.find({*address, static_cast<uint16_t>(server.port())})
+                                : read.end();
+            if (at == read.end()) continue;
+            said.insert(at->first);
+            at->second = {endpoint.listening(), endpoint.address_here(), endpoint.mptcp(), endpoint.hangs(),
+                          endpoint.hooks() == chassis::ServerHealth::HOOKS_ABSENT};
+        }
+    std::erase_if(read, [&](const auto& entry) { return !said.contains(entry.first); });
+    return read;
+}
+
+constexpr size_t kMaxReasons = 32;
+
+}  // namespace
+
+/// Where no blade is well, those that are ill are better than nothing: a busy moment must not close them all.
+/// True: that has changed for somebody.
+bool Blades::compare() {
+    const bool nobody = std::ranges::none_of(blades_, [](const auto& entry) {
+        const Blade& blade = entry.second;
+        return blade.reported && !blade.silent &&
+               std::ranges::any_of(blade.services,
+                                   [&](const auto& service) { return blade.serves_well(service.first); });
+    });
+    bool changed = false;
+    for (auto& [id, blade] : blades_) {
+        const BladeIntake before = blade.intake();
+        blade.faults_ignored = nobody;
+        changed |= before != blade.intake();
+    }
+    return changed;
 }
 
 bool Blades::health(uint16_t id, const chassis::Health& health) {
@@ -258,6 +188,10 @@ bool Blades::health(uint16_t id, const chassis::Health& health) {
     for (const auto& server : health.servers())
         if (blade->ports.contains(static_cast<uint16_t>(server.port())))
             blade->listening[static_cast<uint16_t>(server.port())] = server.listening();
+    const auto served = std::exchange(blade->addresses, read_addresses(*blade, health));
+    blade->accepted.clear();
+    for (const auto& count : health.accept())
+        if (blade->accepted.size() < kMaxReasons) blade->accepted[count.reason()] = count.count();
     const bool first = !std::exchange(blade->reported, true);
     blade->load = std::min(health.load(), kLoadMax);
     blade->keys_version = health.keys_version();
@@ -270,8 +204,10 @@ bool Blades::health(uint16_t id, const chassis::Health& health) {
                                                                : blade->published_load - blade->load;
     const bool other_load = moved >= kLoadStep;
     if (other_load) blade->published_load = blade->load;
+    const bool compared = compare();
     taken(*blade);
-    return first || other_load || listened != blade->listening || before != blade->intake();
+    return first || other_load || compared || listened != blade->listening || served != blade->addresses ||
+           before != blade->intake();
 }
 
 void Blades::connected(uint16_t id) {
@@ -287,6 +223,7 @@ bool Blades::silent(uint16_t id, bool silent) {
     if (!blade || blade->silent == silent) return false;
     blade->silent = silent;
     if (silent && !blade->connected) blade->reported = false;  // whatever comes back there must report anew
+    compare();
     return true;
 }
 

@@ -40,9 +40,20 @@ struct DrainOptions {
     bool operator==(const DrainOptions&) const = default;
 };
 
+/// One address of a service on a blade, as its agent sees it.
+struct ServedAddress {
+    bool listening = false, address_here = true;
+    bool mptcp = false;          // the accept program cannot give it connections
+    bool hangs = false;          // its port is open, and nobody answers
+    bool without_hooks = false;  // no session can be moved to it
+    bool operator==(const ServedAddress&) const = default;
+    [[nodiscard]] bool well() const { return listening && address_here && !hangs; }
+};
+
 struct Blade {
     BladeConfig config;
-    std::set<uint16_t> ports;  // of the services whose pools it is in
+    std::set<uint16_t> ports;                               // of the services whose pools it is in
+    std::map<std::string, std::vector<HostPort>> services;  // by name: all their addresses
 
     // operator
     bool draining = false;
@@ -56,17 +67,27 @@ struct Blade {
     std::string version, kernel;
     bool accept_program = false;
     std::vector<std::string> problems;
-    std::map<uint16_t, bool> listening;  // by port, as last reported
-    uint32_t load = 0;                   // as last reported, of kLoadMax
-    bool overloaded = false;             // over its limit, and not yet clearly below it again
-    uint32_t published_load = 0;         // follows load in steps, so that not every report makes a snapshot
-    uint64_t keys_version = 0;           // of the Keys that its agent goes by
+    std::map<uint16_t, bool> listening;           // by port, as last reported
+    std::map<HostPort, ServedAddress> addresses;  // likewise; nothing of an older agent
+    bool faults_ignored = false;                  // no other blade is better off
+    std::map<std::string, uint64_t> accepted;     // what the accept program has done, by reason
+    uint32_t load = 0;                            // as last reported, of kLoadMax
+    bool overloaded = false;                      // over its limit, and not yet clearly below it again
+    uint32_t published_load = 0;  // follows load in steps, so that not every report makes a snapshot
+    uint64_t keys_version = 0;    // of the Keys that its agent goes by
     uint64_t sessions = 0, store_bytes = 0, resumed = 0, full = 0;
 
     [[nodiscard]] bool serves(uint16_t port) const;
-    /// Its agent was here, and has no accept program: this blade cannot take connections that the dispatcher
-    /// answered.
-    [[nodiscard]] bool unable_to_accept() const { return !version.empty() && !accept_program; }
+    /// Somebody listens for this service, and at each of its addresses all is well.
+    [[nodiscard]] bool serves_well(const std::string& service) const;
+    /// Its agent was here, and has no accept program that works, or the server listens by MPTCP: this blade
+    /// cannot take connections of this service that the dispatcher answered.
+    [[nodiscard]] bool unable_to_accept(const std::string& service) const;
+    [[nodiscard]] bool uses_mptcp(const std::string& service) const;
+    /// Servers here make session names of their own: no session can be moved to them.
+    [[nodiscard]] bool without_hooks() const;
+    /// What is wrong with its servers, a sentence each; clients may be served all the same.
+    [[nodiscard]] std::vector<std::string> faults() const;
     [[nodiscard]] BladeIntake intake() const;
     /// Why it takes nothing new, in a few words; empty when it does.
     [[nodiscard]] std::string why_none() const;
@@ -122,6 +143,7 @@ class Blades {
     bool gone(uint16_t id, bool gone);
 
   private:
+    bool compare();
     void taken(const Blade& blade);
     Result<void> save(const std::map<uint16_t, DrainOptions>& draining) const;
     void save_or_warn() const;

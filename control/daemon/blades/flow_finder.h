@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Whose is a connection that keyrail-dp does not know (link.FlowAsk)? The agents of all blades that may have it
-// look into their kernels. The first that has it ends the question; nobody has it when all have said so. Where
-// all but one have said so, it is that one's: either it is right, or the client is told by a kernel that knows
-// nothing of it. Where several cannot say, there is no answer, and keyrail-dp guesses.
+// Whose is a connection that keyrail-dp does not know (link.FlowAsk)? The agents of all blades that may have
+// it look into their kernels. The first that has it ends the question; nobody has it when all have said so.
+// Where all but one have said so, it is that one's: either it is right, or the client is told by a kernel
+// that knows nothing of it. Where several cannot say, there is no answer, and keyrail-dp guesses.
 //
-// Pure: who can be asked and the time come in, messages go out. Bounded: kMost questions at once, each for two
-// thirds of its budget.
+// Pure: who can be asked and the time come in, messages go out. Bounded: kMost questions at once, each for
+// two thirds of its budget.
 #pragma once
 
 #include <chrono>
@@ -38,8 +38,8 @@ class FlowFinder {
     };
     explicit FlowFinder(Out out) : out_(std::move(out)) {}
 
-    /// `able`: whose agents can be asked; `doubtful`: other blades that may have it. False: what is asked makes
-    /// no sense, or too much is being asked. The agents hear of it by flush().
+    /// `able`: whose agents can be asked; `doubtful`: other blades that may have it. False: what is asked
+    /// makes no sense, or too much is being asked. The agents hear of it by flush().
     bool ask(const link::FlowAsk& ask, const std::vector<uint16_t>& able,
              const std::vector<uint16_t>& doubtful, Time now);
     /// All that was asked since the last one: several questions, one message.

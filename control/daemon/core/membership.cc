@@ -83,8 +83,7 @@ std::vector<std::string> Daemon::waits_for_keys() const {
     if (!settled_ || publishing_ || !peer.connected || peer.generation != generation_)
         names.emplace_back("the dataplane");
     for (const auto& [id, blade] : blades_.all())
-        if ((blade.connected || blade.intake() != BladeIntake::none) &&
-            blade.keys_version != keys_version_)
+        if ((blade.connected || blade.intake() != BladeIntake::none) && blade.keys_version != keys_version_)
             names.push_back(fmt::format("the agent of blade {}", id));
     return names;
 }

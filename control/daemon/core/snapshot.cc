@@ -27,17 +27,22 @@ link::Intake link_intake(BladeIntake intake) {
 }
 
 /// Late binding: only blades that can take its connections. Of these one that takes nothing new stays in its
-/// pools (its intake says enough), and one that does must serve this port.
+/// pools (its intake says enough), and one that does must serve this service: at all of its addresses, while
+/// anybody does.
 std::vector<uint16_t> pool_of(const std::vector<uint16_t>& ids, const ServiceConfig& service,
                               const Blades& blades, bool late) {
-    std::vector<uint16_t> able, pool;
+    std::vector<uint16_t> able, listening, well;
     for (const uint16_t id : ids) {
         const Blade& blade = blades.all().at(id);
-        if (late && blade.unable_to_accept()) continue;
+        if (late && blade.unable_to_accept(service.name)) continue;
         able.push_back(id);
-        if (blade.intake() == BladeIntake::none || blade.serves(service.port)) pool.push_back(id);
+        const bool takes_none = blade.intake() == BladeIntake::none;
+        if (takes_none || blade.serves(service.port)) listening.push_back(id);
+        if (takes_none || blade.serves_well(service.name)) well.push_back(id);
     }
-    return pool.empty() ? able : pool;
+    const auto takes_some = [&](uint16_t id) { return blades.all().at(id).intake() != BladeIntake::none; };
+    if (std::ranges::any_of(well, takes_some)) return well;
+    return listening.empty() ? able : listening;
 }
 
 void add_service(link::Service& out, const ServiceConfig& service, const Blades& blades,

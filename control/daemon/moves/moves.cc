@@ -57,7 +57,7 @@ bool Moves::may_move(uint16_t from, uint16_t to, const std::string& service) con
 
 std::optional<MoveResult> Moves::refusal(const MoveWish& wish, const std::string& service) const {
     if (wish.from == wish.to || !config_->blades.contains(wish.from) ||
-        !may_move(wish.from, wish.to, service))
+        !may_move(wish.from, wish.to, service) || !host_.uses_sessions(wish.to))
         return MoveResult::refused;
     const bool has_source = host_.dead(wish.from) ? host_.keeps(service) : host_.connected(wish.from);
     if (orders_.full() || !has_source || !host_.connected(wish.to)) return MoveResult::unreachable;
