@@ -134,8 +134,8 @@ bool derive_secret(const Store& store, const SessionName& name, std::span<const 
                    std::array<uint8_t, 32>& secret) {
     constexpr size_t kMostShared = 64;
     // Each has its place, so no two inputs are the same bytes.
-    constexpr NameBlock kLabel{'K', 'e', 'y', 'r', 'a', 'i', 'l', ' ',
-                               't', 'i', 'c', 'k', 'e', 't', ' ', '1'};
+    static constexpr NameBlock kLabel{'K', 'e', 'y', 'r', 'a', 'i', 'l', ' ',
+                                      't', 'i', 'c', 'k', 'e', 't', ' ', '1'};
     struct {
         NameBlock label = kLabel;
         std::array<uint8_t, kNameKeySize> key{};
