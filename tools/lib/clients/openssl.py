@@ -13,8 +13,8 @@ from lab.plan import CLIENT4, CLIENT6, SERVER_NAME, VIP4, WEB_CA
 
 HEX_DUMP = re.compile(r"^\s+[0-9a-f]{4} - ((?:[0-9a-f]{2}[ -])+)", re.MULTILINE)
 
-# The kernel would take a port again within a minute now and then. Then the dispatcher has that flow yet, the SYN goes to its
-# blade, and the session follows it there: right, but not what who asks for a connection means.
+# The kernel would take a port again within a minute now and then. Where that flow is not over for the dispatcher (its client
+# was killed), the SYN goes to its blade, and the session follows it there: right, but not what who asks for a connection means.
 _PORTS = (10_000 + number % 22_000 for number in itertools.count(int(time.monotonic() * 50)))  # below the kernel's own
 
 
