@@ -65,14 +65,17 @@ def test_a_reused_port_does_not_cost_the_session(chassis: Chassis, options: Opti
 
 @contextmanager
 def few_ports(first: int, last: int) -> Iterator[None]:
-    """The client's kernel has these for its connections."""
-    key = "net.ipv4.ip_local_port_range"
-    _, usual = run_client(["sysctl", "-n", key])
+    """The client's kernel has these for its connections, and takes one again a second after it was in TIME_WAIT itself, as a
+    busy client's or a NAT's does."""
+    keys = {"net.ipv4.ip_local_port_range": f"{first} {last}", "net.ipv4.tcp_tw_reuse": "1"}
+    usual = {key: run_client(["sysctl", "-n", key])[1].strip() for key in keys}
     try:
-        run_client(["sysctl", "-w", f"{key}={first} {last}"])
+        for key, value in keys.items():
+            run_client(["sysctl", "-w", f"{key}={value}"])
         yield
     finally:
-        run_client(["sysctl", "-w", f"{key}={usual.strip()}"])
+        for key, value in usual.items():
+            run_client(["sysctl", "-w", f"{key}={value}"])
 
 
 @both_versions

@@ -5,7 +5,7 @@ from clients.outcome import Outcome, bracketed, run_client
 from lab.plan import PORT, SERVER_NAME, VIP4, WEB_CA
 
 REPORT = ("%{exitcode} %{local_port} %{http_code} %header{x-blade} %header{x-tls-resumed} "
-          "%header{x-tls-version}\\n")
+          "%header{x-tls-version} %{errormsg}\\n")
 
 
 def connect(version: str, times: int, vip: str = VIP4, source: str = "") -> list[Outcome]:
