@@ -91,7 +91,7 @@ void ServerWatch::Impl::look() {
     const auto add = [&](const inet_diag_msg& socket, const SockDiag::Details& details) {
         listening.push_back({local_of(socket), details.v6_only, details.mptcp});
     };
-    if (!sockets.dump(SockDiag::kListen, false, add)) return;  // the next look is soon
+    if (!sockets.dump(SockDiag::kListen, true, add)) return;  // the next look is soon
     const bool addresses_too = looks++ % kLooksPerAddresses == 0;
     Servers now;
     for (const HostPort& service : services) {

@@ -31,7 +31,7 @@ class SockDiag {
     struct Details {
         const tcp_info* info = nullptr;  // where it was asked for
         bool v6_only = false;            // of a listener: no IPv4
-        bool mptcp = false;              // it is MPTCP's (RFC 8684); only root is told
+        bool mptcp = false;              // it is MPTCP's (RFC 8684); said with info only
     };
     using Use = std::function<void(const inet_diag_msg&, const Details&)>;
     /// Every TCP socket in one of the states. False: the dump broke off.
