@@ -127,13 +127,14 @@ std::optional<chassis::TransferAck> Receiver::receive(uint16_t from, uint64_t nu
         ack.set_reason(before.value_or(""));
         return ack;
     }
-    const auto record = std::make_shared<SessionRecord>();
-    if (const auto refused = read(from, transfer, *record)) return answer(key, order_id, refused);
+    SessionRecord record;
+    if (const auto refused = read(from, transfer, record)) return answer(key, order_id, refused);
     if (const auto expected = expected_.find(order_id); expected != expected_.end())
-        return answer(key, order_id, take(expected->second, order_id, from, *record));
-    if (!has_room_for(from)) return answer(key, order_id, kUnannounced);
+        return answer(key, order_id, take(expected->second, order_id, from, record));
+    const auto waits = std::make_shared<SessionRecord>();
+    if (!has_room_for(from) || read(from, transfer, *waits)) return answer(key, order_id, kUnannounced);
     remember(key, std::nullopt);
-    early_.push_back({key, order_id, record, now + kEarlyFor});
+    early_.push_back({key, order_id, waits, now + kEarlyFor});
     early_of_[from]++;
     return std::nullopt;
 }

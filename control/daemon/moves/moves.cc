@@ -179,21 +179,21 @@ void Moves::answer(const Waiter& waiter, MoveResult result, const MovedSession* 
 }
 
 bool Moves::fenced(const MoveOrder& order) const {
+    if (fences_.empty()) return false;
     const ServiceId service = order.service.empty() ? 0 : service_id(order.service);
     return std::ranges::any_of(fences_, [&](const Fence& fence) {
         return order.id < fence.number && fence.purged.means(order.name, service);
     });
 }
 
-void Moves::finished(const FinishedMove& ended, uint64_t expires_ms) {
-    FinishedMove move = ended;
-    if (move.result == MoveResult::moved && fenced(move.order)) move.result = MoveResult::not_found;
+void Moves::finished(const FinishedMove& move, uint64_t expires_ms) {
+    const bool purged = move.result == MoveResult::moved && fenced(move.order);
+    const MoveResult result = purged ? MoveResult::not_found : move.result;
     fresh_.erase(move.order.name);  // what came before is the past
-    if (move.result != MoveResult::moved) {
+    if (result != MoveResult::moved) {
         // Where it was it is no more: whoever looks for it shall try its home, then make a full handshake.
-        if (move.result == MoveResult::not_found || move.result == MoveResult::lost)
-            directory_.erase(move.order.name);
-        for (const Waiter& waiter : move.waiters) answer(waiter, move.result, nullptr);
+        if (result == MoveResult::not_found || result == MoveResult::lost) directory_.erase(move.order.name);
+        for (const Waiter& waiter : move.waiters) answer(waiter, result, nullptr);
         return;
     }
     expires_ms = expires_ms == 0 ? unix_ms() + kDefaultLifetimeMs : credible_expiry(expires_ms);
