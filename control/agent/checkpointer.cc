@@ -124,7 +124,7 @@ KnownFate Checkpointer::fate(const SessionName& name, Time now) {
 
 /// Of a reusable session two may be there for a moment; what its repository has is a copy then.
 void Checkpointer::left(const SessionRecord& session) {
-    if (!session.single_use || sealing_service(session).empty()) return;
+    if (!session.single_use || sealed_.empty() || sealing_service(session).empty()) return;
     if (!left_.insert(session.name).second) return;
     left_order_.push_back(session.name);
     if (left_order_.size() > kMostLeft) new_epoch();
