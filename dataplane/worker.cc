@@ -83,6 +83,7 @@ struct Worker::Impl {
         wall_us = clock.us;
         clock.unix_s = static_cast<uint32_t>(nanoseconds(CLOCK_REALTIME_COARSE) / 1'000'000'000);
         clock.tai_ms = static_cast<uint32_t>(nanoseconds(CLOCK_TAI) / 1'000'000);
+        context->mtus.read(context->shared);
     }
 
     /// Stage `rx`, second half: the mbufs of one burst, their data on its way into the cache.

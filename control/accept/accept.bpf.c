@@ -29,7 +29,7 @@
 #define TCP_LISTEN_STATE 10          /* TCP_LISTEN of the kernel's net/tcp_states.h */
 #define STRAY_NS 3000000000ULL       /* longer than any first retransmission (RFC 6298: 1 s, then 2 s) */
 #define STRAY_PAUSE_NS 1000000000ULL /* between retransmissions at first; later they double (RFC 6298) */
-#define LONGEST_RTT_MS 3000u         /* a longer one is a clock that differs, not a path */
+#define LONGEST_RTT_MS 320           /* of which the kernel makes an RTO of 960 ms */
 
 /* As the kernel's BTF has it (Linux 6.9): 20 bytes. */
 struct bpf_tcp_req_attrs {
@@ -53,8 +53,15 @@ struct {
     __uint(type, BPF_MAP_TYPE_HASH);
     __uint(max_entries, KR_ACCEPT_SERVICES);
     __type(key, struct kr_accept_service);
-    __type(value, __u8);
+    __type(value, struct kr_accept_guesses);
 } services SEC(".maps");
+
+struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(max_entries, 1);
+    __type(key, __u32);
+    __type(value, struct kr_accept_clock);
+} cookie_clock SEC(".maps");
 
 struct {
     __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -81,12 +88,34 @@ static __always_inline void count(__u32 reason) {
     if (counter) (*counter)++;
 }
 
+/* The dispatcher's clock. */
+static __always_inline __u32 now_ms(void) {
+    __u32 zero = 0;
+    struct kr_accept_clock* clock = bpf_map_lookup_elem(&cookie_clock, &zero);
+
+    if (!clock || !clock->set) return (__u32)(bpf_ktime_get_tai_ns() / 1000000);
+    return (__u32)(bpf_ktime_get_boot_ns() / 1000000 + clock->ahead_ms);
+}
+
+/*
+ * The kernel takes (its clock - tsecr) for the first RTT, which would be about 0 and cost clients that are
+ * far away spurious retransmissions. The clock in TSval says how long ago the SYN-ACK was made. Of that, a
+ * client that thought before it spoke has spent an unknown part: the bound keeps its RTO below the one second
+ * that the kernel has for what it knows nothing of (RFC 6298 section 2.1).
+ */
+static __always_inline __u32 first_rtt_ms(__s32 age_ms) {
+    if (age_ms < 1) return 1;
+    return age_ms < LONGEST_RTT_MS ? age_ms : LONGEST_RTT_MS;
+}
+
 /* Checks the cookie; when it is good, `attrs` is what SYN and SYN-ACK had agreed on. */
 static __always_inline bool check(struct __sk_buff* skb, struct segment* s, struct bpf_tcp_req_attrs* attrs) {
     __u32 cookie = bpf_ntohl(s->tcp.ack_seq) - 1;
     __u8 options = (__u8)cookie;
     __u32 key_id = (options & KR_COOKIE_KEY_ID) >> KR_COOKIE_KEY_SHIFT;
     struct kr_accept_key* key = bpf_map_lookup_elem(&cookie_keys, &key_id);
+    __u32 now = now_ms();
+    __u16 period = kr_cookie_period_of(cookie, kr_cookie_latest(now));
     __u64 mac;
 
     if (!key || !key->set) return false;
@@ -96,7 +125,7 @@ static __always_inline bool check(struct __sk_buff* skb, struct segment* s, stru
     attrs->rcv_tsecr = s->tsecr;
     s->tuple.word[4] =
         kr_cookie_last(bpf_ntohl(s->tcp.seq) - 1, bpf_ntohs(s->tcp.source), bpf_ntohs(s->tcp.dest));
-    mac = kr_cookie_mac(&s->tuple, options, &key->key);
+    mac = kr_cookie_mac(&s->tuple, options, period, &key->key);
     if (!kr_cookie_valid(mac, cookie, attrs->tstamp_ok, attrs->rcv_tsecr)) return false;
 
     attrs->mss =
@@ -107,15 +136,7 @@ static __always_inline bool check(struct __sk_buff* skb, struct segment* s, stru
         attrs->snd_wscale = options & KR_COOKIE_WSCALE_MASK;
         attrs->rcv_wscale = KR_COOKIE_WSCALE;
     }
-    if (attrs->tstamp_ok) {
-        /* The kernel takes (its clock - tsecr) for the first RTT, which would be about 0 and cost clients
-         * that are far away spurious retransmissions. The clock in TSval says how long the SYN-ACK's round
-         * trip was. */
-        __u32 now = (__u32)(bpf_ktime_get_tai_ns() / 1000000);
-        __u32 rtt = (now - attrs->rcv_tsecr) & KR_COOKIE_CLOCK_MASK;
-
-        attrs->rcv_tsecr += rtt < LONGEST_RTT_MS ? rtt : 1;
-    }
+    if (attrs->tstamp_ok) attrs->rcv_tsecr += first_rtt_ms(kr_cookie_age_ms(period, s->tsecr, now));
     return true;
 }
 
@@ -139,6 +160,21 @@ static __always_inline bool is_stray(struct segment* s) {
     if (now.last - known->first <= STRAY_NS) return false;
     bpf_map_delete_elem(&strays, &s->sockets); /* the client is told, and may use the port again */
     return true;
+}
+
+/*
+ * Without timestamps a cookie is guessed within 8 million tries: who fails too often in a second is not
+ * believed for the rest of it. False: there were too many.
+ */
+static __always_inline bool may_guess(struct kr_accept_guesses* guesses, bool failed) {
+    __u64 second = bpf_ktime_get_ns() / 1000000000;
+
+    if (guesses->second != second) {
+        guesses->second = second;
+        guesses->failed = 0;
+    }
+    if (failed) __sync_fetch_and_add(&guesses->failed, 1);
+    return guesses->failed < KR_COOKIE_GUESSES_PER_S;
 }
 
 static __always_inline int assign(struct __sk_buff* skb, struct bpf_sock* listener,
@@ -180,10 +216,13 @@ SEC("tc")
 int keyrail_accept(struct __sk_buff* skb) {
     struct segment s = {};
     struct bpf_tcp_req_attrs attrs = {};
+    struct kr_accept_guesses* guesses;
     struct bpf_sock* socket;
     int verdict = TC_ACT_OK;
 
-    if (!parse_segment(skb, &s) || !bpf_map_lookup_elem(&services, &s.service)) return TC_ACT_OK;
+    if (!parse_segment(skb, &s)) return TC_ACT_OK;
+    guesses = bpf_map_lookup_elem(&services, &s.service);
+    if (!guesses) return TC_ACT_OK;
     socket = find_socket(skb, &s);
     if (socket && socket->state != TCP_LISTEN_STATE) {
         verdict = meet_socket(skb, &s, socket);
@@ -194,11 +233,15 @@ int keyrail_accept(struct __sk_buff* skb) {
         if (!socket) return TC_ACT_OK; /* a stray segment and no server: the kernel resets it */
         bool stray = is_stray(&s);
 
+        if (!s.stamped) may_guess(guesses, true);
         count(stray ? KR_ACCEPT_STRAY : KR_ACCEPT_BAD_COOKIE);
         verdict = stray ? TC_ACT_OK : TC_ACT_SHOT;
     } else if (!socket) {
         count(KR_ACCEPT_NO_LISTENER);
         return TC_ACT_SHOT;
+    } else if (!s.stamped && !may_guess(guesses, false)) {
+        count(KR_ACCEPT_GUESSED);
+        verdict = TC_ACT_SHOT;
     } else {
         verdict = assign(skb, socket, &attrs);
     }

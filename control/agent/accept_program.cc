@@ -27,7 +27,7 @@ namespace fs = std::filesystem;
 // Linux 6.6; Debian 12's headers do not have it.
 constexpr auto kTcxIngress = static_cast<bpf_attach_type>(46);
 constexpr const char* kLinkPin = "accept_link";
-constexpr std::array<const char*, 3> kMapPins = {"cookie_keys", "services", "accept_stats"};
+constexpr std::array<const char*, 4> kMapPins = {"cookie_keys", "cookie_clock", "services", "accept_stats"};
 
 /// What libbpf has to say while a program is loaded: the end of it explains a failure.
 thread_local std::string libbpf_words;
@@ -213,13 +213,21 @@ Result<void> AcceptProgram::set_keys(const Keys& keys) {
     return {};
 }
 
+Result<void> AcceptProgram::set_clock(std::chrono::milliseconds ahead) {
+    const uint32_t zero = 0;
+    const kr_accept_clock value{.ahead_ms = ahead.count(), .set = 1, .unused = 0};
+    if (bpf_map_update_elem(impl_->map("cookie_clock"), &zero, &value, BPF_ANY) != 0)
+        return fail("clock of the accept program: {}", std::strerror(errno));
+    return {};
+}
+
 Result<void> AcceptProgram::set_services(const std::set<HostPort>& services) {
     const int map = impl_->map("services");
     std::set<kr_accept_service, ByBytes> wanted;
     for (const HostPort& service : services) wanted.insert(key_of(service));
     for (const kr_accept_service& key : wanted) {
-        const uint8_t present = 1;
-        if (bpf_map_update_elem(map, &key, &present, BPF_ANY) != 0)
+        const kr_accept_guesses none{};
+        if (bpf_map_update_elem(map, &key, &none, BPF_NOEXIST) != 0 && errno != EEXIST)
             return fail("services of the accept program: {} ({} of them; at most {})", std::strerror(errno),
                         wanted.size(), KR_ACCEPT_SERVICES);
     }

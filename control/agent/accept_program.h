@@ -4,6 +4,7 @@
 #pragma once
 
 #include <array>
+#include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <memory>
@@ -35,6 +36,9 @@ class AcceptProgram {
     ~AcceptProgram();
 
     Result<void> set_keys(const Keys& keys);
+    /// What the dispatcher's TAI clock says beyond this machine's CLOCK_BOOTTIME. Until it is set cookies go
+    /// by this machine's own TAI clock.
+    Result<void> set_clock(std::chrono::milliseconds ahead);
     /// Connections to these are taken, to others not. Replaces what was there; what stays is never absent.
     Result<void> set_services(const std::set<HostPort>& services);
     [[nodiscard]] Counters counters() const;

@@ -118,7 +118,8 @@ Result<void> Agent::Impl::start() {
     control = std::make_unique<ControlSession>(
         executor, tls, config.control,
         ControlEvents{[this](ChannelPtr channel) { return on_connected(std::move(channel)); },
-                      [this](chassis::Envelope& message) { on_message(message); }});
+                      [this](chassis::Envelope& message) { on_message(message); },
+                      [this](uint64_t tai_ms) { late_binding.clock(tai_ms); }});
     tick();
     checkpoints.start();
     return {};

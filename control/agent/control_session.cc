@@ -56,6 +56,7 @@ asio::awaitable<bool> ControlSession::Impl::use() {
             wipe(*message);
             continue;
         }
+        events.clock(message->ping().tai_ms());
         chassis::Envelope pong;
         pong.set_request(message->request());
         pong.mutable_pong();

@@ -15,6 +15,8 @@ struct ControlEvents {
     std::function<asio::awaitable<void>(ChannelPtr)> connected;
     /// Everything but Ping, which is answered here.
     std::function<void(chassis::Envelope& message)> message;
+    /// Of each Ping: what keyraild's clock shows (ms of TAI; 0: it does not say).
+    std::function<void(uint64_t tai_ms)> clock;
 };
 
 class ControlSession {

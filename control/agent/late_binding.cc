@@ -2,6 +2,7 @@
 #include "control/agent/late_binding.h"
 
 #include <spdlog/spdlog.h>
+#include <time.h>
 
 #include "control/agent/assignment.h"
 #include "control/agent/kernel_checks.h"
@@ -51,6 +52,16 @@ std::vector<std::pair<std::string, uint64_t>> LateBinding::counts() const {
     std::vector<std::pair<std::string, uint64_t>> all;
     for (size_t i = 0; i < kReasons.size(); i++) all.emplace_back(kReasons[i], counters[i]);
     return all;
+}
+
+void LateBinding::clock(uint64_t tai_ms) {
+    if (!program_ || tai_ms == 0) return;
+    timespec now{};
+    clock_gettime(CLOCK_BOOTTIME, &now);
+    const auto here = std::chrono::duration_cast<DispatcherClock::Ms>(std::chrono::seconds(now.tv_sec) +
+                                                                      std::chrono::nanoseconds(now.tv_nsec));
+    const auto ahead = clock_.told(DispatcherClock::Ms(tai_ms), here);
+    if (auto set = program_->set_clock(ahead); !set) spdlog::error("accept program: {}", set.error().message);
 }
 
 void LateBinding::program(const Assignment& assigned) {

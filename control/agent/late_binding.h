@@ -13,6 +13,7 @@
 #include "control/agent/accept_program.h"
 #include "control/agent/accept_watch.h"
 #include "control/agent/config.h"
+#include "control/agent/dispatcher_clock.h"
 
 namespace keyrail {
 
@@ -28,6 +29,9 @@ class LateBinding {
     [[nodiscard]] bool pending() const { return wanted_ && !program_; }
     /// Checks and attaches. `assigned`: what the program goes by from the start; nullptr: nothing is known.
     void attach(const Assignment* assigned);
+    /// keyraild said what its clock shows, in ms of TAI, which is how the accept program learns the time of
+    /// cookies. 0: it did not.
+    void clock(uint64_t tai_ms);
     /// keyraild assigned something else.
     void program(const Assignment& assigned);
 
@@ -50,6 +54,7 @@ class LateBinding {
     std::optional<AcceptProgram> program_;
     AcceptWatch watch_;
     std::vector<std::string> problems_;
+    DispatcherClock clock_;
 };
 
 }  // namespace keyrail

@@ -89,25 +89,98 @@ struct Stray {
     Packet* packet;
     const Service* service;
     bool flowless;       // it was looked for, before any packet of this burst was explained
-    uint8_t options;     // SYN: of the cookie to be made
+    uint16_t clear;      // SYN: of the cookie to be made
     uint16_t mac;        // index into Context::cookie_macs, or kNoMac
     SynOptions offered;  // SYN: by the client
 };
 constexpr uint16_t kNoMac = UINT16_MAX;
 
-void answer(Packet& packet, const Stray& stray, Context& context) {
+/// A SYN that a blade must answer though its service binds late: no MSS class of a cookie is small enough for
+/// its client, or a cookie without timestamps would not be believed. Not for more than blades should bear.
+[[gnu::noinline]] bool fits_no_cookie(const Packet& packet, const Stray& stray, Context& context) {
+    const bool guessed =
+        !stray.offered.timestamp && context.guesses.too_many(stray.service->id, context.clock.s);
+    return (guessed || fits_no_class(stray.offered.mss, packet.h.ipv6)) &&
+           context.small_syns.take(context.clock.us);
+}
+[[gnu::always_inline]] inline bool is_for_a_blade(const Packet& packet, const Stray& stray,
+                                                  Context& context) {
+    constexpr uint16_t kInAnyClass = KR_COOKIE_MSS6 & 0xffff;
+    if (stray.offered.mss >= kInAnyClass && stray.offered.timestamp) [[likely]]
+        return false;
+    return fits_no_cookie(packet, stray, context);
+}
+
+void answer_by_cookie(Packet& packet, const Stray& stray, Context& context) {
     if (!stray.service->served) return refuse(packet, stray.service->refuse, Reason::drop_no_blade, context);
     const std::span<uint8_t> room = room_for(packet, kSynAckMax);
     if (room.empty()) return packet.decide(Action::drop, Reason::drop_no_memory);
-    set_size(packet, write_syn_ack(room, packet.h, stray.offered, stray.options,
-                                   context.cookie_macs[stray.mac], context.clock.tai_ms));
+    set_size(packet,
+             write_syn_ack(room.data(), packet.h, stray.offered, stray.clear, context.cookie_macs[stray.mac],
+                           context.clock.tai_ms, context.mtus.mss_option[packet.h.ipv6]));
     packet.decide(Action::reply, Reason::syn_cookie);
 }
 
+void answer(Packet& packet, const Stray& stray, Context& context) {
+    if (is_for_a_blade(packet, stray, context)) [[unlikely]]
+        return by_syn(packet, context, Reason::bind_early);
+    answer_by_cookie(packet, stray, context);
+}
+
 /// Does it acknowledge a cookie of ours?
-bool acknowledges(const Packet& packet, const Stray& stray, const Context& context) {
-    return stray.mac != kNoMac && Acknowledgement(packet.frame(), packet.h)
-                                      .carries(context.cookie_macs[stray.mac], context.snapshot->cookie_keys);
+enum class Proof : uint8_t { none, good, weak };  // weak: good, but without timestamps
+
+Proof proof_of(const Packet& packet, const Stray& stray, const Context& context) {
+    if (stray.mac == kNoMac) return Proof::none;
+    const Acknowledgement acknowledgement(packet.frame(), packet.h);
+    if (!acknowledgement.carries(context.cookie_macs[stray.mac], context.snapshot->cookie_keys))
+        return Proof::none;
+    return acknowledgement.has_timestamp() ? Proof::good : Proof::weak;
+}
+
+bool too_many_guesses(const Packet& packet, const Context& context) {
+    return context.guesses.too_many(context.service(packet.service).id, context.clock.s);
+}
+
+/// RFC 9293 section 3.8.4: a client that has said nothing yet asks whether we are still there, by the number
+/// of its SYN, with a byte of garbage or without. The cookie answers.
+bool answer_probe(Packet& packet, Context& context) {
+    const bool probe = packet.h.payload_size <= 1 && (packet.h.flags & (kAck | kFin | kRst | kSyn)) == kAck;
+    if (!probe || !carries_cookie(packet.frame(), packet.h, packet.h.seq, context.snapshot->cookie_keys,
+                                  context.clock.tai_ms))
+        return false;
+    const std::span<uint8_t> room = room_for(packet, kSynAckMax);
+    if (room.empty()) {
+        packet.decide(Action::drop, Reason::drop_no_memory);
+        return true;
+    }
+    set_size(packet, write_cookie_ack(room, packet.h, packet.h.seq));
+    packet.decide(Action::reply, Reason::keepalive_answered);
+    return true;
+}
+
+/// A later segment of a connection whose first one has not come yet.
+bool overtakes(Burst& burst, Packet& packet, bool stamped, Context& context) {
+    if (packet.h.payload_size == 0 || (packet.h.flags & (kAck | kRst)) != kAck) return false;
+    const auto first =
+        overtaken_seq(packet.frame(), packet.h, context.snapshot->cookie_keys, context.clock.tai_ms);
+    if (!first) return false;
+    if (stamped || !too_many_guesses(packet, context))
+        overtaking_segment(burst, packet, *first, context);
+    else
+        packet.decide(Action::drop, Reason::drop_cookie_guess);
+    return true;
+}
+
+/// No flow and no cookie explains it, but another reading of its numbers may.
+[[gnu::noinline]] bool explained_otherwise(Burst& burst, Packet& packet, Context& context) {
+    constexpr uint32_t kTries = 20;  // of all readings
+    if (!(packet.h.flags & kAck)) return false;
+    const bool stamped = Acknowledgement(packet.frame(), packet.h).has_timestamp();
+    if (answer_probe(packet, context) || overtakes(burst, packet, stamped, context)) return true;
+    if (!stamped && packet.h.payload_size > 0)  // a bare acknowledgement that is good gets nobody anything
+        context.guesses.failed(context.service(packet.service).id, kTries, context.clock.s);
+    return false;
 }
 
 /// A segment that proves a handshake with our cookie.
@@ -124,19 +197,16 @@ bool outdated(uint32_t slot, const Packet& packet, Context& context) {
     return !packet.h.bare_ack() && hold.base != packet.h.seq && hold.phase != HoldPhase::deciding;
 }
 
-/// A later segment that came before the first.
-[[gnu::noinline]] bool overtakes(Burst& burst, Packet& packet, Context& context) {
-    if (packet.h.payload_size == 0 || (packet.h.flags & (kAck | kRst)) != kAck) return false;
-    const auto first = overtaken_seq(packet.frame(), packet.h, context.snapshot->cookie_keys);
-    if (first) overtaking_segment(burst, packet, *first, context);
-    return first.has_value();
-}
-
 /// Is it of a connection that no blade has yet? Then it is decided about, or follows a hello of this burst.
 /// `slot`: its hold, if there is one.
 [[gnu::always_inline]] inline bool of_new_connection(Burst& burst, Packet& packet, const Stray& stray,
                                                      uint32_t slot, Context& context) {
-    const bool proven = acknowledges(packet, stray, context);
+    const Proof proof = proof_of(packet, stray, context);
+    const bool proven = proof != Proof::none;
+    if (proof == Proof::weak && too_many_guesses(packet, context)) [[unlikely]] {
+        packet.decide(Action::drop, Reason::drop_cookie_guess);
+        return true;
+    }
     if (slot != kNone && proven && outdated(slot, packet, context))
         drop_hold(std::exchange(slot, kNone), Reason::drop_rst_cookie, context);
     if (slot != kNone) {
@@ -150,7 +220,8 @@ bool outdated(uint32_t slot, const Packet& packet, Context& context) {
         handshake_done(burst, packet, context);
         return true;
     }
-    return stray.service->late && overtakes(burst, packet, context);
+    const bool native = context.recent_syns.blade(packet.hash, context.clock.s) != 0;
+    return stray.service->late && !native && explained_otherwise(burst, packet, context);
 }
 
 /// A client that uses the port of a connection that is over: its SYN is answered as any other's, and the
@@ -166,7 +237,7 @@ void syn_of_known(Packet& packet, const Stray& stray, Flow& flow, Context& conte
     const bool takes_new = member && intake != Intake::none;
     if (!flow.client_done && (takes_new || !late)) return reopen(packet, flow, context);
     if (!member) flow.client_done = true;  // what comes next is looked at: it may be the new connection's
-    if (late) return answer(packet, stray, context);
+    if (late && !is_for_a_blade(packet, stray, context)) return answer_by_cookie(packet, stray, context);
     if (member && intake > Intake::draining) return reopen(packet, flow, context);
     context.flows.erase(packet.hash);
     by_syn(packet, context, stray.service->by_session ? Reason::bind_early : Reason::steer_tuple);
@@ -187,7 +258,7 @@ void forgotten_flow(Burst& burst, Packet& packet, const Stray& stray, Context& c
 /// initial sequence number it is another connection, from a port that is used again.
 bool begins_anew(Burst& burst, Packet& packet, const Stray& stray, const Flow& flow, Context& context) {
     if (context.snapshot->blades[flow.blade].takes_new() || packet.h.bare_ack()) return false;
-    if ((packet.h.flags & kRst) || !acknowledges(packet, stray, context)) return false;
+    if ((packet.h.flags & kRst) || proof_of(packet, stray, context) == Proof::none) return false;
     const Whose whose = flow.passed(packet.h.seq) ? ask_for(packet, context) : Whose::nobodys;
     if (whose == Whose::waits) return true;
     if (whose != Whose::nobodys) return false;
@@ -243,7 +314,8 @@ void bind_early(Burst& burst, Packet& packet, const Stray& stray, Context& conte
         context.holds_table.at(slot).phase != HoldPhase::deciding)  // its blade went down: bound anew
         drop_hold(std::exchange(slot, kNone), Reason::drop_no_blade, context);
     if (of_new_connection(burst, packet, stray, slot, context)) return;
-    if (!late) return bind_early(burst, packet, stray, context);
+    if (!late || context.recent_syns.blade(packet.hash, context.clock.s) != 0)
+        return bind_early(burst, packet, stray, context);
     midstream(packet, context, Reason::steer_midstream);
 }
 
@@ -283,8 +355,13 @@ enum class Known : uint8_t { forwarded, flowless, unclear };
     return Known::forwarded;
 }
 
+/// Of cookies, in this burst.
+struct Periods {
+    uint16_t now, latest;
+};
+
 /// Which MAC the stray will need if no flow explains it.
-void add_mac(Stray& stray, Context& context) {
+void add_mac(Stray& stray, const Periods& periods, Context& context) {
     const Packet& packet = *stray.packet;
     const Headers& h = packet.h;
     stray.mac = kNoMac;
@@ -292,11 +369,13 @@ void add_mac(Stray& stray, Context& context) {
     if (is_syn(h)) {
         if (!stray.service->late) return;
         stray.offered = read_syn_options(tcp_options(packet.frame(), h));
-        stray.options = cookie_options(stray.offered, h.ipv6, context.snapshot->cookie_key);
-        stray.mac = context.cookie_macs.add(cookie_tuple(h.tuple, h.seq), stray.options);
+        const uint8_t options = cookie_options(stray.offered, h.ipv6, context.snapshot->cookie_key);
+        stray.clear = kr_cookie_clear(options, periods.now);
+        stray.mac = context.cookie_macs.add(cookie_tuple(h.tuple, h.seq), options, periods.now);
     } else if (h.flags & kAck) {
-        stray.mac = context.cookie_macs.add(cookie_tuple(h.tuple, h.seq.back(1)),
-                                            static_cast<uint8_t>(h.ack.back(1).value()));
+        const uint32_t isn = h.ack.back(1).value();
+        stray.mac = context.cookie_macs.add(cookie_tuple(h.tuple, h.seq.back(1)), static_cast<uint8_t>(isn),
+                                            kr_cookie_period_of(isn, periods.latest));
     }
 }
 
@@ -316,6 +395,7 @@ void explain(Burst& burst, const Stray& stray, uint64_t inserted, Context& conte
 void process(Burst& burst, Context& context) {
     std::array<Stray, kBurst> strays;
     size_t count = 0;
+    const Periods periods{kr_cookie_period(context.clock.tai_ms), kr_cookie_latest(context.clock.tai_ms)};
     context.cookie_macs.clear();
     for (Packet& packet : burst.all()) {
         if (packet.decided) continue;
@@ -325,7 +405,7 @@ void process(Burst& burst, Context& context) {
         stray.packet = &packet;
         stray.service = &context.service(packet.service);
         stray.flowless = flow == Known::flowless;
-        add_mac(stray, context);
+        add_mac(stray, periods, context);
     }
     if (count == 0) return;
     context.cookie_macs.make(context.snapshot->cookie_keys);

@@ -54,6 +54,8 @@ enum class Action : uint8_t {
     X(handed_over, "given to the worker that owns the flow")                                        \
     /* answered */                                                                                  \
     X(syn_cookie, "SYN answered with a cookie")                                                     \
+    X(keepalive_answered, "keep-alive probe before the ClientHello, answered from its cookie")      \
+    X(too_big_answered, "packet that its link cannot carry, answered with ICMP")                    \
     X(ping_answered, "ICMP echo request to a VIP, answered")                                        \
     X(refused_reset, "TCP that nobody serves, answered with RST")                                   \
     X(refused_icmp, "UDP to a VIP, answered with port unreachable")                                 \
@@ -77,6 +79,8 @@ enum class Action : uint8_t {
     X(drop_punt_full, "the kernel's queue is full")                                                 \
     X(drop_handoff_full, "the other worker's queue is full")                                        \
     X(drop_out_of_window, "segment outside of the window of a connection that no blade has yet")    \
+    X(drop_cookie_guess, "good cookie without timestamps, in a second with too many bad ones")      \
+    X(drop_too_big, "packet that its link cannot carry, and an ICMP error too many")                \
     X(drop_ask_full, "packet too many of a connection whose blade is being asked for")              \
     X(drop_duplicate, "copy of a held segment")
 

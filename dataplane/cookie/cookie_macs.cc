@@ -8,7 +8,8 @@ void CookieMacs::make_one_by_one(std::span<const kr_cookie_key, 2> keys) {
         kr_cookie_tuple tuple;
         for (size_t w = 0; w < 5; w++) tuple.word[w] = words_[w][i];
         const auto options = static_cast<uint8_t>(words_[5][i]);
-        macs_[i] = kr_cookie_mac(&tuple, options, &keys[options >> KR_COOKIE_KEY_SHIFT & 1]);
+        const auto period = static_cast<uint16_t>(words_[5][i] >> 8);
+        macs_[i] = kr_cookie_mac(&tuple, options, period, &keys[options >> KR_COOKIE_KEY_SHIFT & 1]);
     }
 }
 

@@ -18,14 +18,14 @@ class CookieMacs {
 
     void clear() { count_ = 0; }
     /// Which one it is. `options`: the cookie's option byte, which names the key, too. At most kMax.
-    uint16_t add(const kr_cookie_tuple& tuple, uint8_t options) {
+    uint16_t add(const kr_cookie_tuple& tuple, uint8_t options, uint16_t period) {
         uint64_t* lane = &words_[0][count_];  // and kMax words on, the next word of the same message
         lane[0 * kMax] = tuple.word[0];
         lane[1 * kMax] = tuple.word[1];
         lane[2 * kMax] = tuple.word[2];
         lane[3 * kMax] = tuple.word[3];
         lane[4 * kMax] = tuple.word[4];
-        lane[5 * kMax] = KR_COOKIE_LAST_WORD(options);
+        lane[5 * kMax] = KR_COOKIE_LAST_WORD(options, period);
         return count_++;
     }
     /// Makes all that were added, by keys in order of their id.

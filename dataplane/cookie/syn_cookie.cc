@@ -18,10 +18,9 @@ struct Shape {
 constexpr Shape kUsual{false, true, true, true};
 
 /// The SYN-ACK's options, each padded to a word.
-[[gnu::always_inline]] inline void write_options(HeaderWriter& tcp, const Shape& shape, uint32_t tsval,
-                                                 uint32_t echo_raw) {
-    // What the blades' backplane carries, and the classes know.
-    tcp.put_raw(shape.ipv6 ? wire(kMssWord | 1440) : wire(kMssWord | 1460));
+[[gnu::always_inline]] inline void write_options(HeaderWriter& tcp, const Shape& shape, uint32_t mss_raw,
+                                                 uint32_t tsval, uint32_t echo_raw) {
+    tcp.put_raw(mss_raw);
     if (shape.timestamp) {  // SACK-permitted rides in the padding of the timestamp, as Linux does it
         tcp.put_raw(shape.sack ? kSackAndTimestamps : kTimestampsAlone);
         tcp.put(tsval);
@@ -40,7 +39,8 @@ constexpr Shape kUsual{false, true, true, true};
 
 /// Inlined for a shape that the compiler knows and for any other: what is constant is summed up beforehand.
 [[gnu::always_inline]] inline uint16_t write_in_shape(uint8_t* frame, const Shape& shape, const Headers& h,
-                                                      uint32_t isn, uint32_t tsval, uint32_t echo_raw) {
+                                                      uint32_t isn, uint32_t mss_raw, uint32_t tsval,
+                                                      uint32_t echo_raw) {
     const Macs came = read_macs(frame);
     write_macs(frame, {came.source, came.destination});
     uint8_t* ip = frame + h.l3;  // IP options are not echoed
@@ -52,7 +52,7 @@ constexpr Shape kUsual{false, true, true, true};
     header.put((h.seq + 1).value());
     header.put(shape.words() << 28 | (kSyn | kAck) << 16 | KR_COOKIE_WINDOW);
     header.put_raw(0);  // checksum, urgent pointer
-    write_options(header, shape, tsval, echo_raw);
+    write_options(header, shape, mss_raw, tsval, echo_raw);
     header.put_checksum(tcp + 16);
     return static_cast<uint16_t>(header.at() - frame);
 }
@@ -73,14 +73,58 @@ SynOptions read_any_options(std::span<const uint8_t> options) {
     return syn;
 }
 
-uint16_t write_syn_ack(std::span<uint8_t> frame, const Headers& h, const SynOptions& syn, uint8_t options,
-                       uint64_t mac, uint32_t tai_ms) {
+uint16_t write_syn_ack(uint8_t* frame, const Headers& h, const SynOptions& syn, uint16_t clear, uint64_t mac,
+                       uint32_t tai_ms, uint32_t mss_raw) {
     const Shape shape{h.ipv6, syn.timestamp, syn.sack, syn.wscale != KR_COOKIE_NO_WSCALE};
-    const uint32_t isn = kr_cookie_isn(mac, options), tsval = kr_cookie_tsval(mac, tai_ms);
+    const uint32_t isn = kr_cookie_isn(mac, clear), tsval = kr_cookie_tsval(mac, tai_ms);
     const bool usual = !shape.ipv6 && shape.timestamp && shape.sack && shape.wscale;
     if (usual) [[likely]]
-        return write_in_shape(frame.data(), kUsual, h, isn, tsval, syn.tsval_raw);
-    return write_in_shape(frame.data(), shape, h, isn, tsval, syn.tsval_raw);
+        return write_in_shape(frame, kUsual, h, isn, mss_raw, tsval, syn.tsval_raw);
+    return write_in_shape(frame, shape, h, isn, mss_raw, tsval, syn.tsval_raw);
+}
+
+uint16_t write_cookie_ack(std::span<uint8_t> frame, const Headers& h, Seq client_isn) {
+    constexpr uint32_t kStampsAt = 4;
+    uint32_t stamps[2] = {};  // as they lie there; what comes back is what was said last
+    bool stamped = false;
+    each_option(tcp_options(frame, h), [&](uint8_t kind, std::span<const uint8_t> value) {
+        if (kind != kTimestamp || value.size() != 8) return;
+        stamped = true;
+        stamps[0] = load32_raw(&value[kStampsAt]);
+        stamps[1] = load32_raw(&value[0]);
+    });
+    const uint32_t words = stamped ? 8 : 5, isn = h.ack.back(1).value();
+    const bool scaled = (isn & KR_COOKIE_WSCALE_MASK) != KR_COOKIE_NO_WSCALE;
+    const Macs came = read_macs(frame.data());
+    write_macs(frame.data(), {came.source, came.destination});
+    uint8_t* ip = frame.data() + h.l3;
+    uint8_t* tcp = ip + (h.ipv6 ? kIpv6Size : kIpv4Min);
+    HeaderWriter header(tcp);
+    header.count(h.ipv6 ? write_ipv6(ip, h.tuple.destination, h.tuple.source, 4 * words)
+                        : write_ipv4(ip, load32_raw(&h.tuple.destination[12]),
+                                     load32_raw(&h.tuple.source[12]), 4 * words));
+    header.put(uint32_t{h.tuple.destination_port} << 16 | h.tuple.source_port);
+    header.put(h.ack.value());
+    header.put((client_isn + 1).value());
+    header.put(words << 28 | kAck << 16 | KR_COOKIE_WINDOW >> (scaled ? KR_COOKIE_WSCALE : 0));
+    header.put_raw(0);  // checksum, urgent pointer
+    if (stamped) {
+        header.put_raw(kTimestampsAlone);
+        header.put_raw(stamps[0]);
+        header.put_raw(stamps[1]);
+    }
+    header.put_checksum(tcp + 16);
+    return static_cast<uint16_t>(header.at() - frame.data());
+}
+
+bool carries_cookie(std::span<const uint8_t> frame, const Headers& h, Seq client_isn,
+                    std::span<const kr_cookie_key, 2> keys, uint32_t tai_ms) {
+    const Acknowledgement acknowledgement(frame, h);
+    const kr_cookie_tuple tuple = cookie_tuple(h.tuple, client_isn);
+    const uint8_t options = acknowledgement.options();
+    const kr_cookie_key& key = keys[options >> KR_COOKIE_KEY_SHIFT & 1];
+    return acknowledgement.carries(kr_cookie_mac(&tuple, options, acknowledgement.period(tai_ms), &key),
+                                   keys);
 }
 
 Acknowledgement::Acknowledgement(std::span<const uint8_t> frame, const Headers& h)
@@ -106,14 +150,15 @@ uint32_t Acknowledgement::full_segment() const {
 }
 
 std::optional<Seq> overtaken_seq(std::span<const uint8_t> frame, const Headers& h,
-                                 std::span<const kr_cookie_key, 2> keys) {
+                                 std::span<const kr_cookie_key, 2> keys, uint32_t tai_ms) {
     constexpr uint32_t kBefore = 9;  // the others of an initial window, RFC 6928
     const Acknowledgement acknowledgement(frame, h);
     const std::array<uint32_t, 2> sizes = {h.payload_size, acknowledgement.full_segment()};
     const auto start = [&](uint32_t i) { return h.seq.back((i % kBefore + 1) * sizes[i / kBefore]); };
     CookieMacs macs;
     for (uint32_t i = 0; i < sizes.size() * kBefore; i++)
-        macs.add(cookie_tuple(h.tuple, start(i).back(1)), acknowledgement.options());
+        macs.add(cookie_tuple(h.tuple, start(i).back(1)), acknowledgement.options(),
+                 acknowledgement.period(tai_ms));
     macs.make(keys);
     for (uint16_t i = 0; i < sizes.size() * kBefore; i++)
         if (acknowledgement.carries(macs[i], keys)) return start(i);

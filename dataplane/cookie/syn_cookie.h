@@ -27,8 +27,8 @@ struct SynOptions {
 
     [[nodiscard]] uint32_t tsval() const { return wire(tsval_raw); }
 };
-/// RFC 9293 section 3.7.1: the default MSS when the option is absent.
-inline constexpr SynOptions kNoOptions{536, KR_COOKIE_NO_WSCALE, false, false, 0};
+/// MSS 0: the option is absent, and the smallest class is the default (RFC 9293 section 3.7.1).
+inline constexpr SynOptions kNoOptions{0, KR_COOKIE_NO_WSCALE, false, false, 0};
 
 /// Any TCP options; malformed ones end the list (what was read before them counts).
 SynOptions read_any_options(std::span<const uint8_t> options);
@@ -56,6 +56,11 @@ constexpr unsigned mss_class(uint16_t mss) {
     return (mss >= (kClasses >> 16 & 0xffff)) + (mss >= (kClasses >> 32 & 0xffff)) + (mss >= kClasses >> 48);
 }
 
+/// A client of so small an MSS is served by no class: a cookie would have its blade send too large segments.
+constexpr bool fits_no_class(uint16_t mss, bool ipv6) {
+    return mss != 0 && mss < (mss_classes(ipv6) & 0xffff);
+}
+
 /// The cookie's option byte for these options. `key_id` is 0 or 1.
 inline uint8_t cookie_options(const SynOptions& syn, bool ipv6, uint8_t key_id) {
     const unsigned mss = ipv6 ? mss_class<true>(syn.mss) : mss_class<false>(syn.mss);
@@ -63,7 +68,7 @@ inline uint8_t cookie_options(const SynOptions& syn, bool ipv6, uint8_t key_id) 
                                 key_id << KR_COOKIE_KEY_SHIFT | syn.wscale);
 }
 
-/// What the cookie's MAC is over, beside the option byte.
+/// What the cookie's MAC is over, beside option byte and period.
 inline kr_cookie_tuple cookie_tuple(const Tuple& t, Seq client_isn) {
     kr_cookie_tuple tuple;
     std::memcpy(&tuple.word[0], t.source.data(), 16);
@@ -72,11 +77,24 @@ inline kr_cookie_tuple cookie_tuple(const Tuple& t, Seq client_isn) {
     return tuple;
 }
 
+/// As it lies in a packet.
+constexpr uint32_t mss_option(uint16_t mss) { return wire(kMssWord | mss); }
+
 /// Turns the SYN in `frame` (parsed as `h`) into its SYN-ACK, in place: addresses, ports and MACs swapped,
 /// the VLAN tags that it came with, cookie as ISN and TSval, checksums set. `frame` must have kSynAckMax
-/// bytes of room. Returns the new frame length.
-uint16_t write_syn_ack(std::span<uint8_t> frame, const Headers& h, const SynOptions& syn, uint8_t options,
-                       uint64_t mac, uint32_t tai_ms);
+/// bytes of room. `clear`: of the cookie. `mss_raw`: the option that says what the client may send at once
+/// (mss_option()). Returns the new frame length.
+uint16_t write_syn_ack(uint8_t* frame, const Headers& h, const SynOptions& syn, uint16_t clear, uint64_t mac,
+                       uint32_t tai_ms, uint32_t mss_raw);
+
+/// Turns a client's segment whose cookie is good into the acknowledgement of its SYN, as a server would send
+/// it once more. It says nothing new, not even a later timestamp: what the client echoes next must be the
+/// cookie's. The same room. Returns the new frame length.
+uint16_t write_cookie_ack(std::span<uint8_t> frame, const Headers& h, Seq client_isn);
+
+/// Does the segment carry the cookie that answered a SYN with this number?
+bool carries_cookie(std::span<const uint8_t> frame, const Headers& h, Seq client_isn,
+                    std::span<const kr_cookie_key, 2> keys, uint32_t tai_ms);
 
 /// What a client's segment echoes of our SYN-ACK.
 class Acknowledgement {
@@ -85,6 +103,11 @@ class Acknowledgement {
 
     /// The cookie's option byte, which names its key.
     [[nodiscard]] uint8_t options() const { return static_cast<uint8_t>(isn_); }
+    /// When the cookie can have been made.
+    [[nodiscard]] uint16_t period(uint32_t tai_ms) const {
+        return kr_cookie_period_of(isn_, kr_cookie_latest(tai_ms));
+    }
+    [[nodiscard]] bool has_timestamp() const { return timestamp_; }
     /// Is this the cookie with that MAC? `keys` by key id; one that is all zero is not in use: whoever wants
     /// could make its cookies.
     [[nodiscard]] bool carries(uint64_t mac, std::span<const kr_cookie_key, 2> keys) const {
@@ -106,6 +129,6 @@ class Acknowledgement {
 /// segments, so that a later one lies a few times its own size, or the size that the cookie says, behind it.
 /// nullopt: no such start fits.
 std::optional<Seq> overtaken_seq(std::span<const uint8_t> frame, const Headers& h,
-                                 std::span<const kr_cookie_key, 2> keys);
+                                 std::span<const kr_cookie_key, 2> keys, uint32_t tai_ms);
 
 }  // namespace keyrail

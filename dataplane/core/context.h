@@ -11,6 +11,8 @@
 
 #include "dataplane/common/stats.h"
 #include "dataplane/cookie/cookie_macs.h"
+#include "dataplane/cookie/guesses.h"
+#include "dataplane/cookie/syn_cookie.h"
 #include "dataplane/core/names.h"
 #include "dataplane/core/shared.h"
 #include "dataplane/core/snapshot.h"
@@ -31,13 +33,35 @@ struct Clock {
     uint64_t us = 0;      // monotonic
     uint32_t s = 0;       // the same in seconds
     uint32_t unix_s = 0;  // wall clock, for expiries
-    uint32_t tai_ms = 0;  // for cookies: the blades have the same clock (PTP or NTP; only 4 s matter)
+    uint32_t tai_ms = 0;  // for cookies; the blades are told it (keyraild, which is on this machine)
     uint32_t ticks = 0;   // `us` for the flow table
 
     /// What follows from `us`.
     void derive() {
         s = static_cast<uint32_t>(us / 1'000'000);
         ticks = static_cast<uint32_t>(us / (1'000'000 / kFlowTicks));
+    }
+};
+
+/// What fits, as the kernel's links and routes have it (Shared::port_mtu, backplane_mtu).
+struct Mtus {
+    std::array<uint32_t, kMaxPorts> longest_frame;  // untagged, by port: what is longer is looked at
+    std::array<uint32_t, 2> mss_option;             // of a SYN-ACK: IPv4, IPv6
+
+    Mtus() {
+        longest_frame.fill(kEthernetSize + kUsualMtu);
+        carry(kUsualMtu);
+    }
+    void read(const Shared& shared) {
+        for (size_t i = 0; i < kMaxPorts; i++)
+            longest_frame[i] = kEthernetSize + shared.port_mtu[i].load(std::memory_order_relaxed);
+        carry(std::min(kUsualMtu, shared.backplane_mtu.load(std::memory_order_relaxed)));
+    }
+
+  private:
+    void carry(uint32_t mtu) {
+        mss_option = {keyrail::mss_option(static_cast<uint16_t>(mtu - kIpv4Min - kTcpMin)),
+                      keyrail::mss_option(static_cast<uint16_t>(mtu - kIpv6Size - kTcpMin))};
     }
 };
 
@@ -68,10 +92,14 @@ struct Context {
     HoldTable holds_table;
     RecentSyns recent_syns;
     CookieMacs cookie_macs;
+    Guesses guesses;
+    Mtus mtus;
     std::unique_ptr<NameDecrypter> names;
     Tx tx;
     AskedFlows asked_flows;
     TokenBucket refusals{10'000, 1000}, pings{1000, 100};  // what VIPs say by themselves (rewrite/answers.h)
+    TokenBucket small_syns{2000, 512};                     // which blades answer natively
+    TokenBucket too_bigs{1000, 100};                       // ICMP errors (rewrite/too_big.h)
     TokenBucket asks{2000, 512};            // whose a flow is: as many as agents look up in passing
     bool wake_control = false;              // a move was asked for in this loop: one eventfd write at its end
     std::array<uint8_t, kHelloMax> stream;  // a hello gathered from several segments

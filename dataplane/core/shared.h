@@ -74,12 +74,19 @@ struct FlowEnd {
 };
 static_assert(sizeof(FlowEnd) % 4 == 0);
 
+inline constexpr uint32_t kUsualMtu = 1500;  // of Ethernet
+inline constexpr uint32_t kLeastMtu = 576;   // a smaller one is nobody's intention
+
 inline uint64_t random_key() {
     std::random_device device;
     return uint64_t{device()} << 32 | device();
 }
 
 struct Shared {
+    Shared() {
+        for (auto& mtu : port_mtu) mtu = kUsualMtu;
+    }
+
     uint64_t flow_hash_key =
         random_key();      // the same for all workers: a flow has one owner. Set before the first
     uint16_t workers = 1;  // set before the first is made
@@ -93,6 +100,9 @@ struct Shared {
     // NextHop::tags points here; an entry is written before the first hop names it, and never again
     std::array<TagStack, kMaxTagStacks> tag_stacks;
     Routes* routes = nullptr;
+    // longest IP packets: of each port's link, and to the blades (the least of their links and routes)
+    std::array<std::atomic<uint32_t>, kMaxPorts> port_mtu;
+    std::atomic<uint32_t> backplane_mtu{kUsualMtu};
     MovedTable* moved = nullptr;
 
     // per worker, single producer and single consumer, elements as above (create_ring)

@@ -45,6 +45,11 @@ std::vector<int> interfaces_of(const Ports& ports) {
     return list;
 }
 
+uint32_t mtu_of(rtnl_route* route) {
+    unsigned mtu = 0;
+    return rtnl_route_get_metric(route, RTAX_MTU, &mtu) == 0 ? mtu : 0;
+}
+
 }  // namespace
 
 struct KernelRoutes::Impl {
@@ -77,6 +82,8 @@ struct KernelRoutes::Impl {
     void receive_events();
     void receive_errors();
     void place_blades();
+    void note_mtus();
+    void note_mtu(rtnl_link* link);
     void fix_blackholes();
     void set_blackhole(const Prefix& prefix, bool wanted);
     void refresh(const NeighbourKey& key);
@@ -156,6 +163,7 @@ void KernelRoutes::Impl::on_route(nlmsghdr* header) {
                      .metric = rtnl_route_get_priority(parsed),
                      .type = rtnl_route_get_type(parsed),
                      .protocol = rtnl_route_get_protocol(parsed),
+                     .mtu = mtu_of(parsed),
                      .append = (header->nlmsg_flags & NLM_F_APPEND) != 0,
                      .dumped = (header->nlmsg_flags & NLM_F_MULTI) != 0};
     for (int i = 0; i < rtnl_route_get_nnexthops(parsed); ++i) {
@@ -188,6 +196,23 @@ std::optional<uint8_t> KernelRoutes::Impl::tag_stack(uint8_t below, uint16_t pro
     return {};
 }
 
+void KernelRoutes::Impl::note_mtu(rtnl_link* link) {
+    const int ifindex = rtnl_link_get_ifindex(link);
+    const auto ours = tables.link_of(ifindex);
+    if (!ours) return;
+    const uint32_t mtu = std::max(rtnl_link_get_mtu(link), kLeastMtu);
+    tables.link_mtu(ifindex, mtu);
+    if (ours->tags == 0) shared.port_mtu[ours->port] = mtu;
+}
+
+/// A SYN-ACK is made before the blade is known: the least counts.
+void KernelRoutes::Impl::note_mtus() {
+    uint32_t least = kUsualMtu;
+    for (const Blade& blade : blades)
+        if (const uint32_t mtu = tables.mtu_to(blade.address); mtu != 0) least = std::min(least, mtu);
+    shared.backplane_mtu = std::max(least, kLeastMtu);
+}
+
 /// A VLAN interface on one of our TAPs is a link of ours. What was heard of it before was not listened to.
 void KernelRoutes::Impl::on_link(nl_msg* message) {
     const auto take = [](nl_object* object, void* into) {
@@ -195,12 +220,15 @@ void KernelRoutes::Impl::on_link(nl_msg* message) {
         static_cast<NlLink*>(into)->reset(reinterpret_cast<rtnl_link*>(object));
     };
     NlLink link;
-    if (nl_msg_parse(message, take, &link) < 0 || !link || rtnl_link_is_vlan(link.get()) == 0) return;
+    if (nl_msg_parse(message, take, &link) < 0 || !link) return;
+    note_mtu(link.get());
+    if (rtnl_link_is_vlan(link.get()) == 0) return;
     const auto below = tables.link_of(rtnl_link_get_link(link.get()));
     if (!below) return;
     const auto tags = tag_stack(below->tags, static_cast<uint16_t>(rtnl_link_vlan_get_protocol(link.get())),
                                 static_cast<uint16_t>(rtnl_link_vlan_get_id(link.get())));
     if (tags && tables.link(rtnl_link_get_ifindex(link.get()), {below->port, *tags})) request_dump();
+    note_mtu(link.get());
 }
 
 void KernelRoutes::Impl::on_message(nl_msg* message) {
@@ -274,6 +302,7 @@ void KernelRoutes::Impl::place_blades() {
             id);
     }
     unreachable = std::move(lost);
+    note_mtus();
 }
 
 void KernelRoutes::Impl::refresh(const NeighbourKey& key) {

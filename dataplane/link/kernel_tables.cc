@@ -57,7 +57,10 @@ bool KernelTables::link(int ifindex, const Link& link) {
     return changed;
 }
 
-bool KernelTables::link_gone(int ifindex) { return links_.erase(ifindex) != 0; }
+bool KernelTables::link_gone(int ifindex) {
+    mtus_.erase(ifindex);
+    return links_.erase(ifindex) != 0;
+}
 
 std::optional<Link> KernelTables::link_of(int ifindex) const {
     const auto it = links_.find(ifindex);
@@ -159,15 +162,27 @@ std::optional<NeighbourKey> KernelTables::gateway_of(const Destination& destinat
     return NeighbourKey{route->ifindex, *route->gateway};
 }
 
-std::optional<int> KernelTables::on_link(const IpAddress& address) const {
+const RouteEvent* KernelTables::connected_route(const IpAddress& address) const {
     for (int length = address.bits(); length >= 0; --length) {
         const auto it = destinations_.find(Prefix{address, static_cast<uint8_t>(length)}.masked());
         if (it == destinations_.end()) continue;
         const RouteEvent* route = best(it->second);
         if (route == nullptr) continue;  // a host route that we made of a neighbour
-        return is_connected(*route) && ours(route->ifindex) ? std::optional(route->ifindex) : std::nullopt;
+        return is_connected(*route) && ours(route->ifindex) ? route : nullptr;
     }
-    return std::nullopt;
+    return nullptr;
+}
+
+std::optional<int> KernelTables::on_link(const IpAddress& address) const {
+    const RouteEvent* route = connected_route(address);
+    return route != nullptr ? std::optional(route->ifindex) : std::nullopt;
+}
+
+uint32_t KernelTables::mtu_to(const IpAddress& address) const {
+    const RouteEvent* route = connected_route(address);
+    const auto link = route != nullptr ? mtus_.find(route->ifindex) : mtus_.end();
+    if (link == mtus_.end()) return 0;
+    return route->mtu != 0 ? std::min(route->mtu, link->second) : link->second;
 }
 
 HopId KernelTables::host_hop(const Prefix& prefix) const {

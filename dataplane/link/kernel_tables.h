@@ -39,6 +39,7 @@ struct RouteEvent {
     uint8_t protocol = 0;
     int ifindex = 0;  // 0: none, or several next hops of which none is ours
     std::optional<IpAddress> gateway;
+    uint32_t mtu = 0;     // RTAX_MTU; 0: the link's
     bool append = false;  // NLM_F_APPEND: comes after one with the same destination, table and metric
     bool dumped = false;  // from a dump, which lists them in the order of use
 };
@@ -73,6 +74,10 @@ class KernelTables {
     [[nodiscard]] NextHop hop_of(const NeighbourKey& key) const;
     /// Which of our TAPs the address is connected to by the kernel's routes.
     [[nodiscard]] std::optional<int> on_link(const IpAddress& address) const;
+    /// Longest packet to a connected address, as link and route have it. 0: not known.
+    [[nodiscard]] uint32_t mtu_to(const IpAddress& address) const;
+    /// The link's MTU, of one of ours.
+    void link_mtu(int ifindex, uint32_t mtu) { mtus_[ifindex] = mtu; }
     [[nodiscard]] bool ours(int ifindex) const { return links_.contains(ifindex); }
 
     /// The kernel should look at it: not known, or stale. (One that is permanent must be let be: asked to
@@ -117,7 +122,10 @@ class KernelTables {
     void install(const Prefix& prefix, Destination& destination, HopId hop);
     void uninstall(const Prefix& prefix, Destination& destination);
 
+    [[nodiscard]] const RouteEvent* connected_route(const IpAddress& address) const;
+
     std::map<int, Link> links_;  // by ifindex
+    std::map<int, uint32_t> mtus_;
     Routes& routes_;
     Neighbours neighbours_;
     std::map<Prefix, Destination> destinations_;

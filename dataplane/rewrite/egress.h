@@ -6,6 +6,7 @@
 #include "dataplane/core/burst.h"
 #include "dataplane/core/context.h"
 #include "dataplane/rewrite/l2.h"
+#include "dataplane/rewrite/too_big.h"
 
 namespace keyrail::egress {
 
@@ -16,6 +17,9 @@ void process(Burst& burst, Context& context);
 [[gnu::always_inline]] inline void forward(rte_mbuf* mbuf, uint8_t* ethernet, bool tagged, NextHop hop,
                                            Reason reason, Context& context) {
     if (!hop.known()) return context.tx.drop(mbuf, Reason::drop_blade_unresolved);
+    if (mbuf->pkt_len > context.mtus.longest_frame[hop.port()] && answer_too_big(mbuf, hop, context))
+        [[unlikely]]
+        return;
     if (!tagged && hop.tags() == 0) [[likely]]
         write_macs(ethernet, hop, context);
     else if (!rewrite_l2(mbuf, hop, context))

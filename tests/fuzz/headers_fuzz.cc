@@ -28,7 +28,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     if (h.layout != Layout::tcp) return 0;
     if (size_t{h.payload} + h.payload_size > size) __builtin_trap();
     const test::CookieKeys keys = {{{1, 2}, {3, 4}}};
-    test::cookie_acknowledged(frame, h, keys);
+    test::cookie_acknowledged(frame, h, keys, 0);
 
     std::vector<uint8_t> reply = frame;
     reply.resize(std::max(size, kSynAckMax));

@@ -296,6 +296,7 @@ void Harness::forget_flows() {
 
 void Harness::advance(uint64_t us) {
     context_->clock.us += us;
+    context_->clock.tai_ms += static_cast<uint32_t>(us / 1000);
     context_->clock.derive();
     run_timers(*burst_, *context_);
     context_->tx.flush();

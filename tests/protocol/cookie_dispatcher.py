@@ -103,7 +103,7 @@ class Segment:
 class Cookies:
     def __init__(self) -> None:
         self.key, self.key_id = bytes(range(16)), 0
-        self.clock_behind_ms = 0
+        self.clock_behind_ms = 0  # so long ago was the SYN, and is the handshake's time
 
     def answer(self, syn: Segment) -> tuple[int, bytes]:
         """ISN and TCP options of the SYN-ACK."""
@@ -120,18 +120,19 @@ class Cookies:
         def sixteen(address: bytes) -> bytes:
             return address if len(address) == 16 else b"\0" * 10 + b"\xff\xff" + address
 
+        clock = int(time.clock_gettime(time.CLOCK_TAI) * 1000) - self.clock_behind_ms
+        period = clock >> 16 & 0xFFFF
         last = struct.pack("<Q", syn.seq << 32 | syn.sport << 16 | syn.dport)
-        mac = siphash24(self.key, sixteen(syn.source) + sixteen(syn.destination) + last + bytes([byte]))
+        mac = siphash24(self.key, sixteen(syn.source) + sixteen(syn.destination) + last + struct.pack("<BH", byte, period))
         options = struct.pack("!BBH", 2, 4, 1460 if syn.family == 4 else 1440)
         if sack:
             options += bytes([1, 1, 4, 2])
         if stamp:
-            clock = int(time.clock_gettime(time.CLOCK_TAI) * 1000) - self.clock_behind_ms
-            tsval = (mac >> 32 << 12 | clock & 0xFFF) & 0xFFFFFFFF
+            tsval = (mac >> 32 << 14 | clock >> 2 & 0x3FFF) & 0xFFFFFFFF
             options += struct.pack("!BBBBII", 1, 1, 8, 10, tsval, struct.unpack("!I", stamp[:4])[0])
         if shift:
             options += bytes([1, 3, 3, WSCALE])
-        return mac & 0xFFFFFF00 | byte, options
+        return mac & 0xFFFFFE00 | (period & 1) << 8 | byte, options
 
 
 def build(frame: bytes, syn: Segment, isn: int, options: bytes) -> bytes:

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The accept program by hand, for tests that are not C++:
-//   attach INTERFACE BPFFS KEY0|- KEY1|- PORT ADDRESS... | counters BPFFS | detach BPFFS
+//   attach INTERFACE BPFFS KEY0|- KEY1|- PORT ADDRESS... | counters BPFFS | clock BPFFS AHEAD_MS | detach
+//   BPFFS
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <fmt/format.h>
@@ -59,12 +60,23 @@ int counters(const std::vector<std::string>& words) {
     return 0;
 }
 
+/// This machine's CLOCK_BOOTTIME and so much are the dispatcher's clock.
+int set_clock(const std::vector<std::string>& words) {
+    const int map = bpf_obj_get((words.at(1) + "/cookie_clock").c_str());
+    const uint32_t zero = 0;
+    const kr_accept_clock clock{.ahead_ms = std::stoll(words.at(2)), .set = 1, .unused = 0};
+    const bool good = map >= 0 && bpf_map_update_elem(map, &zero, &clock, BPF_ANY) == 0;
+    if (map >= 0) close(map);
+    return good ? 0 : fail_with(words.at(1) + ": no clock is pinned there");
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
     const std::vector<std::string> words(argv + 1, argv + argc);
     if (words.size() >= 6 && words[0] == "attach") return attach(words);
     if (words.size() == 2 && words[0] == "counters") return counters(words);
+    if (words.size() == 3 && words[0] == "clock") return set_clock(words);
     if (words.size() != 2 || words[0] != "detach") return fail_with("usage: see the source");
     const auto detached = AcceptProgram::detach(words[1]);
     return detached ? 0 : fail_with(detached.error().message);

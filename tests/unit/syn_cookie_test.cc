@@ -35,12 +35,13 @@ uint64_t siphash(std::vector<uint8_t> message) {
     return value;
 }
 
-TEST(Cookie, MacIsSipHashOver41Bytes) {
-    std::vector<uint8_t> message(41);
+TEST(Cookie, MacIsSipHashOver43Bytes) {
+    std::vector<uint8_t> message(43);
     for (size_t i = 0; i < message.size(); i++) message[i] = static_cast<uint8_t>(i * 7);
     kr_cookie_tuple tuple;
     std::memcpy(&tuple, message.data(), 40);
-    EXPECT_EQ(kr_cookie_mac(&tuple, message[40], &kKey), siphash(message));
+    const auto period = static_cast<uint16_t>(message[42] << 8 | message[41]);
+    EXPECT_EQ(kr_cookie_mac(&tuple, message[40], period, &kKey), siphash(message));
 }
 
 TEST(Cookie, MappedIpv4IsTheSecondHalfOfTheMappedAddress) {
@@ -68,13 +69,17 @@ TEST_P(CookieMacsTest, AreThoseOfTheCookie) {
             kr_cookie_tuple tuple;
             for (uint64_t w = 0; w < 5; w++) tuple.word[w] = (w + 1) * 0x9e3779b97f4a7c15 * (i + 1u);
             const auto options = static_cast<uint8_t>(i * 37);
-            EXPECT_EQ(macs.add(tuple, options), i);
-            wanted.push_back(kr_cookie_mac(&tuple, options, &keys[options >> KR_COOKIE_KEY_SHIFT & 1]));
+            const auto period = static_cast<uint16_t>(i * 1009);
+            EXPECT_EQ(macs.add(tuple, options, period), i);
+            wanted.push_back(
+                kr_cookie_mac(&tuple, options, period, &keys[options >> KR_COOKIE_KEY_SHIFT & 1]));
         }
         macs.make(keys, GetParam());
         for (uint16_t i = 0; i < count; i++) EXPECT_EQ(macs[i], wanted[i]) << i << " of " << count;
     }
 }
+
+constexpr uint32_t kNow = 0x12345678;  // TAI, ms
 
 /// A handshake of which we play the client: SYN in, SYN-ACK out.
 struct Answer {
@@ -82,12 +87,12 @@ struct Answer {
     Frame frame;
     Headers h;
 
-    explicit Answer(TcpSegment s, uint8_t key_id = 0) : syn(std::move(s)) {
+    explicit Answer(TcpSegment s, uint8_t key_id = 0, uint32_t tai_ms = kNow) : syn(std::move(s)) {
         syn.flags = kSyn;
         frame = syn.frame();
         const Headers in = parse_headers(frame);
         frame.resize(std::max<size_t>(frame.size(), kSynAckMax));
-        frame.resize(test::answer_syn(frame, in, {kKey, kKey}, key_id, 0x12345));
+        frame.resize(test::answer_syn(frame, in, {kKey, kKey}, key_id, tai_ms));
         h = parse_headers(frame);
     }
     [[nodiscard]] SynOptions options() const { return read_syn_options(tcp_options(frame, h)); }
@@ -103,10 +108,10 @@ struct Answer {
     }
 };
 
-bool acknowledged(const Frame& frame, uint8_t key_id = 0) {
+bool acknowledged(const Frame& frame, uint8_t key_id = 0, uint32_t tai_ms = kNow) {
     std::array<kr_cookie_key, 2> keys{};
     keys[key_id] = kKey;
-    return test::cookie_acknowledged(frame, parse_headers(frame), keys);
+    return test::cookie_acknowledged(frame, parse_headers(frame), keys, tai_ms);
 }
 
 struct SynCase {
@@ -179,9 +184,41 @@ TEST(SynCookie, KeyIdSelectsTheKey) {
     EXPECT_TRUE(acknowledged(answer.reply(true), 1));
 }
 
-TEST(SynCookie, TimestampCarriesTheClock) {
-    const Answer answer(syn_with(test::linux_syn_options()));
-    EXPECT_EQ(answer.options().tsval() & KR_COOKIE_CLOCK_MASK, 0x12345u & KR_COOKIE_CLOCK_MASK);
+/// Made at `at`, looked at `later` ms after that; negative: the clock that checks is behind.
+bool good_after(uint32_t at, int64_t later, bool timestamps = true) {
+    const Answer answer(syn_with(test::linux_syn_options()), 0, at);
+    return acknowledged(answer.reply(timestamps), 0, static_cast<uint32_t>(at + later));
+}
+
+TEST(SynCookie, IsGoodForOneToTwoMinutes) {
+    constexpr uint32_t kPeriod = 65'536;
+    for (const uint32_t start : {kPeriod * 1000, kPeriod * 1001, 0u, 0u - kPeriod, 0x7fff'0000u}) {
+        for (const uint32_t in_period : {0u, 1u, 5000u, 30'000u, kPeriod - 1}) {
+            for (const bool timestamps : {false, true}) {
+                const auto good = [&](int64_t later) {
+                    return good_after(start + in_period, later, timestamps);
+                };
+                EXPECT_TRUE(good(0) && good(60'000)) << start << " + " << in_period;
+                EXPECT_TRUE(good(-5000)) << "clocks may differ: " << start << " + " << in_period;
+                EXPECT_FALSE(good(126'100)) << start << " + " << in_period;
+                EXPECT_FALSE(good(int64_t{10} * 60'000)) << start << " + " << in_period;
+                EXPECT_FALSE(good(int64_t{24} * 3'600'000)) << start << " + " << in_period;
+            }
+        }
+    }
+}
+
+TEST(SynCookie, SaysHowOldItIs) {
+    for (const uint32_t at : {kNow, 0xffff'fffeu, 65'535u}) {
+        const Answer answer(syn_with(test::linux_syn_options()), 0, at);
+        for (const uint32_t age : {0u, 7u, 4096u, 10'000u, 60'000u}) {
+            const uint32_t now = at + age;
+            const uint16_t period = kr_cookie_period_of(answer.h.seq.value(), kr_cookie_latest(now));
+            const int32_t said = kr_cookie_age_ms(period, answer.options().tsval(), now);
+            EXPECT_GE(said, static_cast<int32_t>(age));
+            EXPECT_LT(said, static_cast<int32_t>(age) + 4) << "units of 4 ms";
+        }
+    }
 }
 
 }  // namespace

@@ -245,6 +245,24 @@ TEST_F(KernelRoutesTest, BladesAreResolvedAndFollowed) {
     EXPECT_EQ(blade(6), "");
 }
 
+/// Of links, and of routes to blades: what SYN-ACKs and "too big" go by.
+TEST_F(KernelRoutesTest, MtusAreFollowed) {
+    ip("link set back mtu 1400");
+    start();
+    EXPECT_EQ(shared_.port_mtu[0].load(), 1500u);
+    EXPECT_EQ(shared_.port_mtu[1].load(), 1400u) << "was so before the start";
+    EXPECT_EQ(shared_.backplane_mtu.load(), 1500u) << "no blade is known";
+    blades({{5, "10.77.0.15"}, {6, "fd77::16"}});
+    EXPECT_EQ(shared_.backplane_mtu.load(), 1400u);
+    ip("link set back mtu 1450");
+    EXPECT_TRUE(reaches([&] { return shared_.port_mtu[1] == 1450 && shared_.backplane_mtu == 1450; }));
+    ip("route replace 10.77.0.0/24 dev back proto kernel scope link src 10.77.0.1 mtu 1300");
+    EXPECT_TRUE(reaches([&] { return shared_.backplane_mtu == 1300; })) << shared_.backplane_mtu.load();
+    EXPECT_EQ(shared_.port_mtu[1].load(), 1450u);
+    ip("link set front mtu 9000");
+    EXPECT_TRUE(reaches([&] { return shared_.port_mtu[0] == 9000; }));
+}
+
 /// Its id stands for another machine now: nothing goes to the old one, wherever the new one is.
 TEST_F(KernelRoutesTest, ABladeGetsAnotherAddress) {
     ip("neigh replace 10.77.0.15 lladdr 02:00:00:00:00:15 dev back nud reachable");

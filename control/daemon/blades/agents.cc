@@ -3,6 +3,7 @@
 #include "control/daemon/blades/agents.h"
 
 #include <spdlog/spdlog.h>
+#include <time.h>
 
 #include <asio/co_spawn.hpp>
 #include <asio/detached.hpp>
@@ -43,6 +44,13 @@ Envelope::BodyCase answer_to(Envelope::BodyCase question) {
         default:
             return Envelope::kPurgeReply;
     }
+}
+
+/// As keyrail-dp, which is on this machine, reads it for cookies.
+uint64_t tai_ms() {
+    timespec t{};
+    clock_gettime(CLOCK_TAI, &t);
+    return static_cast<uint64_t>(t.tv_sec) * 1000 + static_cast<uint64_t>(t.tv_nsec) / 1'000'000;
 }
 
 }  // namespace
@@ -202,7 +210,7 @@ void Agents::Impl::watch_one(uint16_t blade, Watched& state) {
     const auto now = Clock::now();
     if (state.channel) {
         chassis::Envelope ping;
-        ping.mutable_ping();
+        ping.mutable_ping()->set_tai_ms(tai_ms());
         (void)state.channel->send(std::move(ping));
     }
     if (state.channel && now - state.heard < kQuiet) return;

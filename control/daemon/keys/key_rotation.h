@@ -12,8 +12,8 @@ namespace keyrail {
 
 class KeyRotation {
   public:
-    /// A cookie is as old as its handshake: what has not come by then is repeated, and gets a new one.
-    static constexpr std::chrono::seconds kCookiesOpen{30};
+    /// No cookie is good for longer (dataplane/common/cookie.h).
+    static constexpr std::chrono::seconds kCookiesOpen{130};
     static constexpr std::chrono::seconds kMargin{60};  // of blades' clocks, beyond the longest session
 
     explicit KeyRotation(Secrets& secrets) : secrets_(secrets) {}

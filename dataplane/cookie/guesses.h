@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+// A cookie without timestamps is guessed within 8 million tries. So many may fail in a second, for each
+// service and worker; then cookies without timestamps are not believed for the rest of that second, and SYNs
+// without timestamps go to blades natively, so that no client has to be turned away. Services whose ids share
+// a place share their count.
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+#include "dataplane/common/cookie.h"
+
+namespace keyrail {
+
+class Guesses {
+  public:
+    /// `now_s`: monotonic.
+    void failed(uint64_t service_id, uint32_t tries, uint32_t now_s) {
+        Place& place = places_[service_id % kPlaces];
+        if (place.second != now_s) place = {now_s, 0};
+        place.failed += tries;
+    }
+    [[nodiscard]] bool too_many(uint64_t service_id, uint32_t now_s) const {
+        const Place& place = places_[service_id % kPlaces];
+        return place.failed >= KR_COOKIE_GUESSES_PER_S && place.second == now_s;
+    }
+
+  private:
+    static constexpr size_t kPlaces = 256;
+    struct Place {
+        uint32_t second = 0, failed = 0;
+    };
+    std::array<Place, kPlaces> places_{};
+};
+
+}  // namespace keyrail
