@@ -106,7 +106,7 @@ Result<void> Agent::Impl::start() {
     if (late_binding.pending()) late_binding.attach(nullptr);
     const auto executor = io.get_executor();
     auto checked = ServerCheck::create(
-        executor, [this](const SessionName& name) { return names.home(name) == config.id; },
+        executor, [this](const SessionName& name) { return names.home(name).has_value(); },
         [this] { send_health(); });
     if (!checked) return tl::make_unexpected(checked.error());
     checks = std::move(*checked);

@@ -34,7 +34,7 @@ class ServerCheck {
         bool operator==(const Verdict&) const = default;
     };
     using Verdicts = std::map<HostPort, Verdict>;  // of those that were checked
-    /// Is this a name that the hook library of this blade makes?
+    /// Is this a name that the hook library makes? Nobody else can (dataplane/common/session_name.h).
     using IsOurs = std::function<bool(const SessionName&)>;
 
     static Result<std::unique_ptr<ServerCheck>> create(asio::any_io_executor executor, IsOurs is_ours,

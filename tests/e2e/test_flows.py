@@ -115,10 +115,9 @@ def slow_haproxy(chassis: Chassis, seconds: int, size: int) -> Iterator[None]:
             file = directory(blade.host) / "haproxy.cfg"
             good[file] = text = file.read_text()
             text = re.sub(r"timeout (client|server) 30s", r"timeout \1 300s", text)
-            text = re.sub(r"( +http-request return .*?)( if \{ ssl_fc_is_resumed \})?$",
-                          lambda found: f"{found[1]}{found[2] + ' !' if found[2] else ' if !'}{{ path /slow }}", text,
-                          flags=re.MULTILINE)
-            file.write_text(f"{text}    default_backend slow\n\nbackend slow\n    server slow 127.0.0.1:8081\n")
+            text = text.replace("!{ path /echo }", "!{ path /echo } !{ path /slow }")
+            text = text.replace("    use_backend echo", "    use_backend slow if { path /slow }\n    use_backend echo")
+            file.write_text(f"{text}\nbackend slow\n    server slow 127.0.0.1:8081\n")
             backends.append(subprocess.Popen([*enter(blade.host), *client(patient.__file__, "serve", 8081, seconds, size)],
                                              stdout=subprocess.PIPE, text=True))
             assert backends[-1].stdout and backends[-1].stdout.readline() == "ready\n"

@@ -10,6 +10,7 @@ import sys
 import time
 
 PACE = 800_000  # bytes a second
+KEY = "dGhlIHNhbXBsZSBub25jZQ=="  # of a WebSocket's handshake: HAProxy wants to see one (RFC 6455 section 1.3)
 BUFFER = 65536  # small: the server must be at it all the time
 
 
@@ -47,7 +48,8 @@ def download(tls: ssl.SSLSocket, name: str, seconds: float) -> None:
 
 
 def echo(tls: ssl.SSLSocket, name: str, seconds: float) -> None:
-    tls.sendall(f"GET /echo HTTP/1.1\r\nHost: {name}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n".encode())
+    tls.sendall((f"GET /echo HTTP/1.1\r\nHost: {name}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                 f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n\r\n").encode())
     head, rest = head_of(tls)
     assert " 101 " in head.split("\r\n")[0] and not rest, head
     end, number = time.monotonic() + seconds, 0

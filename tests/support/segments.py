@@ -66,7 +66,7 @@ def flood(device: str, gateway: str, address: str, port: str, count: str, second
 
 def stray(device: str, gateway: str, address: str, port: str, source: str) -> None:
     wire, ethernet = open_wire(device, gateway)
-    own_port = random.randrange(20000, 30000)
+    own_port = random.randrange(1100, 9000)  # of no connection that the dispatcher may still know
     wire.send(frame(ethernet, socket.inet_aton(source), socket.inet_aton(address), (own_port, int(port)),
                     (random.getrandbits(32), random.getrandbits(32)), PSH | ACK, b"data of a connection long gone"))
 

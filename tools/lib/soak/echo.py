@@ -1,9 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is behind a blade's nginx at /echo: it takes the upgrade and says everything again."""
+"""What is behind a blade's server at /echo: it takes the upgrade and says everything again."""
 
+import base64
+import hashlib
+import re
 import socket
 import sys
 import threading
+
+
+ACCEPTED = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {}\r\n\r\n"
+
+
+def accept_of(request: bytes) -> str:
+    """RFC 6455 section 4.2.2."""
+    key = re.search(rb"(?i)sec-websocket-key: *([^\r]+)", request)
+    return base64.b64encode(hashlib.sha1((key[1] if key else b"") + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest()).decode()
 
 
 def serve(client: socket.socket) -> None:
@@ -13,7 +25,7 @@ def serve(client: socket.socket) -> None:
             if not (more := client.recv(65536)):
                 return
             data += more
-        client.sendall(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
+        client.sendall(ACCEPTED.format(accept_of(data)).encode())
         while data := client.recv(4096):
             client.sendall(data)
 
