@@ -65,12 +65,18 @@ Frame Client::data(std::vector<uint8_t> payload, uint32_t offset) const {
     return segment(std::move(payload), offset, kAck | kPsh).frame();
 }
 
+size_t Client::full_segment() const {
+    constexpr size_t kMore = 20;  // an IPv6 header has than an IPv4 header
+    return base_.destination.find(':') == std::string::npos ? kFullSegment : kFullSegment - kMore;
+}
+
 std::vector<Frame> Client::hello(const std::vector<uint8_t>& stream, uint32_t offset) const {
     std::vector<Frame> frames;
-    for (size_t at = 0; at < stream.size(); at += kFullSegment) {
-        const uint8_t flags = at + kFullSegment < stream.size() ? kAck : kAck | kPsh;
+    const size_t full = full_segment();
+    for (size_t at = 0; at < stream.size(); at += full) {
+        const uint8_t flags = at + full < stream.size() ? kAck : kAck | kPsh;
         frames.push_back(
-            segment(cut(stream, at, at + kFullSegment), offset + static_cast<uint32_t>(at), flags).frame());
+            segment(cut(stream, at, at + full), offset + static_cast<uint32_t>(at), flags).frame());
     }
     return frames;
 }

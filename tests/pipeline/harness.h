@@ -140,6 +140,8 @@ class Client {
     [[nodiscard]] TcpSegment segment(std::vector<uint8_t> payload = {}, uint32_t offset = 0,
                                      uint8_t flags = kAck) const;
     [[nodiscard]] Frame data(std::vector<uint8_t> payload, uint32_t offset = 0) const;
+    /// Payload of a full segment of this client: MSS of an MTU of 1500, less the timestamps.
+    [[nodiscard]] size_t full_segment() const;
     /// The stream as this client sends it: in full segments. Two are a hello of today (client_hello()).
     [[nodiscard]] std::vector<Frame> hello(const std::vector<uint8_t>& stream, uint32_t offset = 0) const;
     uint32_t cookie = 0, tsval = 0;

@@ -177,7 +177,7 @@ class ReloadStress : public testing::Test {
     void send(Connection& connection) {
         const size_t left = connection.hello.size() - connection.sent;
         if (left == 0) return;
-        const size_t most = std::min(left, kFullSegment);
+        const size_t most = std::min(left, connection.client.full_segment());
         const size_t size = draw.one_in(2) ? most : 1 + draw.below(static_cast<uint32_t>(most));
         const Frame frame =
             connection.client.data(cut(connection.hello, connection.sent, connection.sent + size),
