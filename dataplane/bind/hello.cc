@@ -49,10 +49,23 @@ constexpr uint64_t kSilenceUs = 10'000;
 /// RFC 6928: more segments do not come unacknowledged.
 constexpr uint16_t kInitialWindow = 10;
 
-HelloResult read(Bytes stream, uint16_t service, Context& context, ClientHello& hello) {
+HelloLimits limits_of(uint16_t service, const Context& context) {
     const Service& s = context.service(service);
-    const HelloLimits limits{.bytes = s.hello_limit, .proxy_header = s.proxy_header};
-    return parse_client_hello(stream, context.scratch, limits, hello);
+    return {.bytes = s.hello_limit, .proxy_header = s.proxy_header};
+}
+
+HelloResult read(Bytes stream, uint16_t service, Context& context, ClientHello& hello) {
+    return parse_client_hello(stream, context.scratch, limits_of(service, context), hello);
+}
+
+/// What the hold has. Mostly that is a hello in two segments, which is read where it lies.
+HelloResult read_hold(uint32_t slot, uint16_t service, Context& context, ClientHello& hello) {
+    Bytes first, second;
+    HelloResult result{};
+    if (context.holds_table.in_two_pieces(slot, first, second) &&
+        parse_in_two_pieces(first, second, limits_of(service, context), hello, result))
+        return result;
+    return read(context.holds_table.assemble(slot, context.stream), service, context, hello);
 }
 
 /// How long a hold may go on collecting when nothing comes any more.
@@ -84,8 +97,7 @@ void give_up(Burst& burst, uint32_t slot, uint16_t service, Context& context) {
 void steer_anew(Burst& burst, uint32_t slot, uint16_t service, Context& context) {
     context.holds_table.stop_moving(slot);
     ClientHello hello;
-    const Bytes stream = context.holds_table.assemble(slot, context.stream);
-    const HelloResult result = read(stream, service, context, hello);
+    const HelloResult result = read_hold(slot, service, context, hello);
     PendingHello& pending = pend_hold(burst, slot, service, Reason::steer_move_failed, context);
     if (result.status == HelloStatus::complete) describe(pending.facts, hello, *context.snapshot);
     pending.facts.name_count = 0;
@@ -149,6 +161,10 @@ void first_data(Burst& burst, Packet& packet, uint16_t bound, Context& context) 
         pend_packet(burst, packet, bound, Reason::steer_not_tls, context);
         return;
     }
+    // Mostly the first of two segments.
+    const size_t end = end_in_one_record(packet.payload(), context.service(packet.service).hello_limit);
+    if (end > packet.h.payload_size)
+        return start_hold(burst, packet, packet.h.seq, bound, static_cast<uint32_t>(end), context);
     ClientHello hello;
     const HelloResult result = read(packet.payload(), packet.service, context, hello);
     if (result.status == HelloStatus::need_more)
@@ -162,8 +178,7 @@ void overtaking_segment(Burst& burst, Packet& packet, Seq first_seq, Context& co
 }
 
 void further_segment(Burst& burst, Packet& packet, uint32_t slot, Context& context) {
-    HoldTable& table = context.holds_table;
-    Hold& hold = table.at(slot);
+    Hold& hold = context.holds_table.at(slot);
     if (packet.h.flags & kRst) return abandon(packet, slot, context);
     if (packet.h.bare_ack()) return packet.decide(Action::drop, Reason::drop_ack_cookie);
     const AddResult added = add_segment(slot, packet, context);
@@ -171,7 +186,7 @@ void further_segment(Burst& burst, Packet& packet, uint32_t slot, Context& conte
     if (added != AddResult::added) return not_kept(burst, packet, slot, added, context);
     if (hold.reached < hold.wanted) return keep(packet, slot, context);
     ClientHello hello;
-    const HelloResult result = read(table.assemble(slot, context.stream), packet.service, context, hello);
+    const HelloResult result = read_hold(slot, packet.service, context, hello);
     if (result.status == HelloStatus::need_more) {
         hold.wanted = result.offset;
         return keep(packet, slot, context);
@@ -179,6 +194,7 @@ void further_segment(Burst& burst, Packet& packet, uint32_t slot, Context& conte
     packet.decide(Action::hold, Reason::hello_rest);
     PendingHello& pending =
         pend_hold(burst, slot, packet.service, unnamed_reason(result.status, hello), context);
+    pending.completed_by = static_cast<uint32_t>(&packet - burst.packets.data());
     if (result.status == HelloStatus::complete) describe(pending.facts, hello, *context.snapshot);
 }
 

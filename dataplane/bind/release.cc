@@ -131,8 +131,9 @@ void stop_reading(uint32_t slot, Context& context) {
     context.holds_table.release(slot, [](rte_mbuf* mbuf, bool) { rte_pktmbuf_free(mbuf); });
 }
 
-void drop_hold(uint32_t slot, Reason reason, Context& context) {
+void drop_hold(uint32_t slot, Reason reason, Context& context, const rte_mbuf* spared) {
     context.holds_table.release(slot, [&](rte_mbuf* mbuf, bool sent) {
+        if (mbuf == spared) return;
         if (sent) return rte_pktmbuf_free(mbuf);
         context.tx.drop(mbuf, reason);
     });

@@ -33,7 +33,8 @@ void read_on(uint32_t slot, uint16_t blade, Context& context);
 /// The end of that without a session name: frees the slot; the blade has all segments already.
 void stop_reading(uint32_t slot, Context& context);
 
-/// Drops the segments that no blade has got, each counted as `reason`, and frees the slot.
-void drop_hold(uint32_t slot, Reason reason, Context& context);
+/// Drops the segments that no blade has got, each counted as `reason`, and frees the slot. `spared` is the
+/// caller's again.
+void drop_hold(uint32_t slot, Reason reason, Context& context, const rte_mbuf* spared = nullptr);
 
 }  // namespace keyrail::bind

@@ -52,13 +52,22 @@ bool start_move(PendingHello& hello, Burst& burst, Context& context) {
     return true;
 }
 
+/// Nobody may have it. The segment that made it whole is refused, as a hello in one segment is.
+void refuse_held(const PendingHello& hello, Burst& burst, Context& context) {
+    const Reason reason = hello.decision.reason;
+    if (hello.completed_by == kNone) return bind::drop_hold(hello.hold, reason, context);
+    Packet& packet = burst.packets[hello.completed_by];
+    bind::drop_hold(hello.hold, reason, context, packet.mbuf);
+    refuse(packet, context.service(packet.service).refuse, reason, context);
+}
+
 /// The hello's own segments.
 void settle_hello(PendingHello& hello, Burst& burst, Context& context) {
     const auto [blade, reason, move] = hello.decision;
     if (move && start_move(hello, burst, context)) return;
     if (hello.hold != kNone) {
         if (blade != 0) return bind::release(hello.hold, blade, reason, context);
-        return bind::drop_hold(hello.hold, reason, context);
+        return refuse_held(hello, burst, context);
     }
     Packet& packet = burst.packets[hello.packet];
     if (blade == 0) return refuse(packet, context.service(packet.service).refuse, reason, context);

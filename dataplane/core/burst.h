@@ -52,8 +52,9 @@ struct Packet {
 /// The start of a client's stream, complete enough to pick a blade. It lies in one packet of this burst or in
 /// a hold. `bind` makes it, `steer` decides, `settle` carries that out.
 struct PendingHello {
-    uint32_t packet = kNone;  // index into Burst::packets
-    uint32_t hold = kNone;    // slot of the hold table
+    uint32_t packet = kNone;        // index into Burst::packets
+    uint32_t hold = kNone;          // slot of the hold table
+    uint32_t completed_by = kNone;  // in a hold: index of the packet of this burst that made it whole
     HelloFacts facts;
     Holder holder;
     Decision decision;

@@ -12,6 +12,7 @@ HoldTable::HoldTable(uint32_t holds, uint32_t segments)
     : holds_(holds),
       segments_(segments),
       buckets_(std::bit_ceil(size_t{holds} * 2), kNone),
+      bucket_mask_(buckets_.size() - 1),
       wheel_(kWheel, kNone) {
     for (uint32_t i = 0; i < holds; i++) holds_[i].next_in_bucket = i + 1 < holds ? i + 1 : kNone;
     for (uint32_t i = 0; i < segments; i++) segments_[i].next = i + 1 < segments ? i + 1 : kNone;

@@ -89,6 +89,17 @@ class HoldTable {
     /// view.
     Bytes assemble(uint32_t slot, std::span<uint8_t> out) const;
 
+    /// The stream, if it lies in two segments, one behind the other: views.
+    bool in_two_pieces(uint32_t slot, Bytes& first, Bytes& second) const {
+        const Hold& hold = holds_[slot];
+        if (hold.segments != 2) return false;
+        const Segment &one = segments_[hold.first], &other = segments_[one.next];
+        if (one.seq != hold.base || other.seq != end_of(one)) return false;
+        first = {one.payload, one.size};
+        second = {other.payload, other.size};
+        return true;
+    }
+
     /// The stream is looked at from `base` on, which lies ahead: whole segments before it go to `take(mbuf)`.
     template <typename Take>
     void move_base(uint32_t slot, Seq base, Take take) {
@@ -150,6 +161,11 @@ class HoldTable {
         tick_ = tick;  // the current tick is looked at again: it is not over
     }
 
+    /// Bytes that it takes, from the start on.
+    [[nodiscard]] size_t memory() const {
+        return holds_.size() * sizeof(Hold) + segments_.size() * sizeof(Segment) +
+               (buckets_.size() + wheel_.size()) * sizeof(uint32_t);
+    }
     [[nodiscard]] uint32_t capacity() const { return static_cast<uint32_t>(holds_.size()); }
     [[nodiscard]] uint32_t in_use() const { return in_use_; }
     /// Segments that wait here, and with them those that are only kept for reading.
@@ -180,11 +196,12 @@ class HoldTable {
     void wheel_remove(uint32_t slot);
     void age_insert(uint32_t slot);
     void age_remove(uint32_t slot);
-    [[nodiscard]] size_t bucket(uint64_t hash) const { return hash & (buckets_.size() - 1); }
+    [[nodiscard]] size_t bucket(uint64_t hash) const { return hash & bucket_mask_; }
 
     std::vector<Hold> holds_;
     std::vector<Segment> segments_;
     std::vector<uint32_t> buckets_;
+    size_t bucket_mask_;  // vectors do not know that their size is a power of two
     std::vector<uint32_t> wheel_;
     uint32_t free_hold_ = kNone, free_segment_ = kNone;
     uint32_t age_head_ = kNone, age_tail_ = kNone;

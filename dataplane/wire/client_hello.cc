@@ -2,6 +2,7 @@
 #include "dataplane/wire/client_hello.h"
 
 #include <algorithm>
+#include <optional>
 
 #include "dataplane/wire/proxy_header.h"
 #include "dataplane/wire/sslv2_hello.h"
@@ -63,7 +64,7 @@ void read_pre_shared_key(Cursor body, ClientHello& hello) {  // RFC 8446 section
     }
 }
 
-void read_extension(uint16_t type, Cursor body, ClientHello& hello) {
+[[gnu::always_inline]] inline void read_extension(uint16_t type, Cursor body, ClientHello& hello) {
     switch (type) {
         case kServerName:
             return body.more() ? read_server_name(body, hello) : void();
@@ -90,29 +91,57 @@ void read_extension(uint16_t type, Cursor body, ClientHello& hello) {
     }
 }
 
-/// Those that a server must refuse, as OpenSSL does: a second one of a kind that it knows, and a
-/// pre_shared_key that is not the last (RFC 8446 sections 4.2 and 4.2.11).
-void read_extensions(Cursor extensions, ClientHello& hello) {
-    constexpr auto bit = [](uint16_t type) { return uint64_t{1} << type; };
-    constexpr uint16_t kKinds = 64;
-    constexpr uint64_t kRead = bit(kServerName) | bit(kAlpn) | bit(kSessionTicket) | bit(kPreSharedKey) |
-                               bit(kEarlyData) | bit(kSupportedVersions) | bit(kPskKeyExchangeModes);
+constexpr uint64_t bit(uint16_t type) { return uint64_t{1} << type; }
+constexpr uint16_t kKinds = 64;
+constexpr uint64_t kRead = bit(kServerName) | bit(kAlpn) | bit(kSessionTicket) | bit(kPreSharedKey) |
+                           bit(kEarlyData) | bit(kSupportedVersions) | bit(kPskKeyExchangeModes);
+
+/// The next extension. `seen`: those before it, of the first kKinds. What a server must refuse is a fault, as
+/// with OpenSSL: a second one of a kind that it knows, and a pre_shared_key that is not the last (RFC 8446
+/// sections 4.2 and 4.2.11).
+[[gnu::always_inline]] inline void read_next(Cursor& extensions, uint64_t& seen, ClientHello& hello) {
+    uint16_t type = 0;
+    const Bytes body = extensions.typed_vector16(type);
+    if (type < kKinds) [[likely]] {
+        extensions.expect((seen & bit(type)) == 0, body.data());
+        seen |= bit(type);
+        if ((kRead & bit(type)) == 0) return;
+    }
+    read_extension(type, extensions.over(body), hello);
+    if (type == kPreSharedKey) extensions.expect(!extensions.more());
+}
+
+/// Steps over an extension of which only the beginning lies in `here`: it must be of a kind whose content
+/// says nothing to us, like a large key share. Gives what is behind it in `second`; none: it is of another
+/// kind, or does not end there.
+std::optional<Bytes> behind_cut_extension(Cursor here, Bytes second, uint64_t& seen, ClientHello& hello) {
+    if (here.rest().size() < 4) return std::nullopt;
+    const uint16_t type = here.u16();
+    const size_t content = here.u16(), rest = content - here.rest().size();
+    if (rest > second.size() || hello.has_psk) return std::nullopt;  // PSK: is not the last one
+    if (type < kKinds) {
+        if (((kRead | seen) & bit(type)) != 0) return std::nullopt;
+        seen |= bit(type);
+    }
+    hello.ech |= type == kEncryptedClientHello;
+    return second.subspan(rest);
+}
+
+/// Those in `here`, or in two pieces with the rest in `second`. One loop for both, with all of it inlined: it
+/// is most of what reading a hello costs. False: not in two pieces, see parse_in_two_pieces().
+[[gnu::noinline]] bool read_extensions(Cursor here, Bytes second, Fault& fault, ClientHello& hello) {
     uint64_t seen = 0;
-    while (extensions.more()) {
-        uint16_t type = 0;
-        const Bytes body = extensions.typed_vector16(type);
-        if (type < kKinds) [[likely]] {
-            extensions.expect((seen & bit(type)) == 0, body.data());
-            seen |= bit(type);
-            if ((kRead & bit(type)) == 0) continue;
-        }
-        read_extension(type, extensions.over(body), hello);
-        if (type == kPreSharedKey) extensions.expect(!extensions.more());
+    for (bool cut = !second.empty();; cut = false) {
+        while (cut ? here.has_typed_vector16() : here.more()) read_next(here, seen, hello);
+        if (!cut) return true;
+        const auto behind = behind_cut_extension(here, second, seen, hello);
+        if (!behind) return false;
+        here = Cursor(*behind, fault);
     }
 }
 
-/// RFC 8446 section 4.1.2, RFC 5246 section 7.4.1.2.
-void read_body(Cursor body, ClientHello& hello) {
+/// RFC 8446 section 4.1.2, RFC 5246 section 7.4.1.2: what is before the extensions.
+[[gnu::always_inline]] inline void read_fields(Cursor& body, ClientHello& hello) {
     constexpr size_t kRandom = 32, kSessionIdMax = 32;
     hello.legacy_version = hello.version = body.u16();
     body.take(kRandom);
@@ -121,9 +150,13 @@ void read_body(Cursor body, ClientHello& hello) {
     if (session_id.rest().size() <= kSessionIdMax) hello.session_id = session_id.rest();
     const Cursor suites = body.part16();
     body.expect(suites.rest().size() % 2 == 0);
-    body.vector8();            // compression methods
+    body.vector8();  // compression methods
+}
+
+void read_body(Cursor body, Fault& fault, ClientHello& hello) {
+    read_fields(body, hello);
     if (!body.more()) return;  // TLS 1.2 and before: no extensions at all
-    read_extensions(body.part16(), hello);
+    read_extensions(body.part16(), {}, fault, hello);
     body.expect(body.rest().empty());
 }
 
@@ -170,11 +203,27 @@ HelloResult parse_client_hello(Bytes stream, std::span<uint8_t> scratch, const H
     if (message.status == HelloStatus::need_more && !limits.read_partial)
         return {message.status, message.offset, 0, message.records};
     Fault fault;
-    read_body(Cursor(message.body, fault), hello);
+    read_body(Cursor(message.body, fault), fault, hello);
     if (message.status != HelloStatus::complete) return {message.status, message.offset, 0, message.records};
     if (!fault) return {HelloStatus::complete, message.offset, message.offset, message.records};
     return {HelloStatus::malformed, stream_offset(stream, kMessageHeader + *fault), message.offset,
             message.records};
+}
+
+bool parse_in_two_pieces(Bytes first, Bytes second, const HelloLimits& limits, ClientHello& hello,
+                         HelloResult& result) {
+    const size_t end = end_in_one_record(first, limits.bytes);
+    if (limits.records == 0 || end <= first.size() || end - first.size() > second.size()) return false;
+    second = second.first(end - first.size());
+    hello = {};
+    Fault fault;
+    Cursor here(first.subspan(kHelloHeaders), fault);
+    read_fields(here, hello);
+    const size_t size = here.u16();
+    if (fault || size != here.rest().size() + second.size()) return false;
+    if (!read_extensions(here, second, fault, hello)) return false;
+    result = {HelloStatus::complete, static_cast<uint32_t>(end), static_cast<uint32_t>(end), 1};
+    return !fault;
 }
 
 size_t session_names(const ClientHello& hello, std::array<SessionName, kMaxNames>& names) {

@@ -52,6 +52,13 @@ struct HelloResult {
 HelloResult parse_client_hello(Bytes stream, std::span<uint8_t> scratch, const HelloLimits& limits,
                                ClientHello& hello);
 
+/// The same for a stream in two pieces, as the hello of today comes, without copying them together. False:
+/// this cannot tell (an extension that is read lies in both, something is wrong with it, it is not whole,
+/// ...), and `hello` and `result` say nothing; parse_client_hello() of all the bytes does. `limits.bytes` is
+/// at most kHelloMax.
+bool parse_in_two_pieces(Bytes first, Bytes second, const HelloLimits& limits, ClientHello& hello,
+                         HelloResult& result);
+
 /// Calls `use(identity)` for each PSK identity, in the client's order.
 template <typename Use>
 void each_psk_identity(const ClientHello& hello, Use use) {

@@ -63,6 +63,11 @@ class Cursor {
         type = static_cast<uint16_t>(header >> 16);
         return {body, behind};
     }
+    /// typed_vector16() would give a whole one.
+    [[nodiscard]] bool has_typed_vector16() const {
+        constexpr ptrdiff_t kHeader = 4;
+        return end_ - at_ >= kHeader && end_ - at_ - kHeader >= load16(at_ + 2);
+    }
     /// These bytes of the same message.
     [[nodiscard]] Cursor over(Bytes bytes) const { return {message_, bytes, *fault_}; }
     Bytes vector8() { return take(u8()); }

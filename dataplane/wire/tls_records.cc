@@ -70,21 +70,17 @@ size_t earliest_end(const Record& record, size_t gathered, size_t message_size) 
     return record.offset + missing + (further + kRecordMax - 1) / kRecordMax * kRecordHeader;
 }
 
-/// Nearly every hello lies in one record, whole and within the limits, and is known by its first nine bytes
-/// (half of what it takes to gather it). False: gather() says what it is. Filled in where it lies: a copy
-/// would be read in larger pieces than it was just written in, for which a CPU waits.
+/// Nearly every hello lies in one record, within the limits, and is known by its first nine bytes (half of
+/// what it takes to gather it), and so is how many of its bytes are yet to come. False: gather() says what it
+/// is. Filled in where it lies: a copy would be read in larger pieces than it was just written in, for which
+/// a CPU waits.
 bool in_one_record(Bytes stream, size_t limit, HandshakeMessage& message) {
-    constexpr size_t kHeaders = kRecordHeader + kMessageHeader;
-    if (stream.size() < kHeaders || stream[0] != kRecordHandshake || stream[1] != 3 ||
-        stream[5] != kClientHello)
-        return false;
-    const size_t declared = load16(&stream[3]), end = kHeaders + load24(&stream[6]);
-    if (declared > kRecordMax || end > kRecordHeader + declared || end > stream.size() || end > limit)
-        return false;
-    message.status = HelloStatus::complete;
+    const size_t end = end_in_one_record(stream, limit);
+    if (end == 0) return false;
+    message.status = end <= stream.size() ? HelloStatus::complete : HelloStatus::need_more;
     message.offset = static_cast<uint32_t>(end);
     message.records = 1;
-    message.body = stream.subspan(kHeaders, end - kHeaders);
+    message.body = stream.subspan(kHelloHeaders, std::min(end, stream.size()) - kHelloHeaders);
     return true;
 }
 
@@ -117,6 +113,14 @@ HandshakeMessage gather(Bytes stream, std::span<uint8_t> scratch, size_t limit, 
 }
 
 }  // namespace
+
+size_t end_in_one_record(Bytes stream, size_t limit) {
+    if (stream.size() < kHelloHeaders || stream[0] != kRecordHandshake || stream[1] != 3 ||
+        stream[kRecordHeader] != kClientHello)
+        return 0;
+    const size_t declared = load16(&stream[3]), end = kHelloHeaders + load24(&stream[kRecordHeader + 1]);
+    return declared > kRecordMax || end > kRecordHeader + declared || end > limit ? 0 : end;
+}
 
 HandshakeMessage first_message(Bytes stream, std::span<uint8_t> scratch, const HelloLimits& limits) {
     const size_t limit = std::min<size_t>(limits.bytes, scratch.size());

@@ -31,7 +31,7 @@ enum class HelloStatus : uint8_t {
 };
 
 inline constexpr uint8_t kRecordHandshake = 22, kClientHello = 1;
-inline constexpr size_t kRecordHeader = 5, kMessageHeader = 4;
+inline constexpr size_t kRecordHeader = 5, kMessageHeader = 4, kHelloHeaders = kRecordHeader + kMessageHeader;
 
 struct HandshakeMessage {
     HelloStatus status;
@@ -42,6 +42,10 @@ struct HandshakeMessage {
 
 /// The ClientHello message at the start of `stream`; `scratch` takes it when it spans several records.
 HandshakeMessage first_message(Bytes stream, std::span<uint8_t> scratch, const HelloLimits& limits);
+
+/// Where the ClientHello ends that begins here, if its headers are here and say that it lies in one record
+/// and within the limit, as nearly all do; its end need not be here. 0: first_message() says what it is.
+size_t end_in_one_record(Bytes stream, size_t limit);
 
 /// Where byte `offset` of the first handshake message lies in the stream of its records.
 uint32_t stream_offset(Bytes stream, size_t offset);

@@ -45,15 +45,18 @@ def conserved(report: dict) -> bool:
     return report["started"] == report["completed"] + report["failed"] + report["unfinished"]
 
 
-@pytest.mark.parametrize("tls", ["1.2", "1.3"])
-def test_whole_connections(tmp_path: Path, tls: str) -> None:
-    status, report = generate(tmp_path, *joined(tmp_path), "--bind", "early", "--tls", tls, "--connections", "64")
+@pytest.mark.parametrize(("options", "segments"), [(("--tls", "1.2"), 1), (("--tls", "1.3", "--key-share", "X25519"), 1),
+                                                   ((), 2)], ids=["1.2", "one segment", "as it comes"])
+def test_whole_connections(tmp_path: Path, options: tuple[str, ...], segments: int) -> None:
+    status, report = generate(tmp_path, *joined(tmp_path), "--bind", "early", *options, "--connections", "64")
     assert status == 0 and conserved(report) and report["completed"] > 64
     assert report["failed"] == report["wrong_blade"] == report["split"] == report["unreadable"] == report["other"] == 0
-    # six packets of each client, four of each blade; what was said again comes on top
-    assert report["front"]["sent"] >= 6 * report["completed"] and report["back"]["sent"] >= 4 * report["completed"]
+    # Five packets of each client and its hello's segments, four of each blade, which acknowledges each segment of the hello but
+    # the last, too. What was said again comes on top.
+    of_client, of_blade = 5 + segments, 3 + segments
+    assert report["front"]["sent"] >= of_client * report["completed"] and report["back"]["sent"] >= of_blade * report["completed"]
     if report["retransmitted"] == 0:
-        assert report["front"]["sent"] == report["back"]["received"] == 6 * report["completed"]
+        assert report["front"]["sent"] == report["back"]["received"] == of_client * report["completed"]
 
 
 def test_open_loop_starts_what_is_due(tmp_path: Path) -> None:
@@ -87,10 +90,11 @@ def test_mistakes_are_explained(tmp_path: Path) -> None:
         assert done.returncode == 1 and what in done.stderr, (words, done.stderr)
 
 
+@pytest.mark.parametrize("key_share", [loadgen.TWO_SEGMENTS, loadgen.ONE_SEGMENT])
 @pytest.mark.parametrize("binding", connections.BINDINGS)
-def test_through_keyrail(binding: str) -> None:
+def test_through_keyrail(binding: str, key_share: str) -> None:
     """Counters on both sides are compared in connections.check()."""
-    report = connections.measure(Context(quick=True), binding)
+    report = connections.measure(Context(quick=True), binding, key_share=key_share)
     assert report["completed"] and report["failed"] == 0
 
 

@@ -8,9 +8,12 @@ import pytest
 from clients import curl, gnutls, openssl
 from clients.outcome import VERSIONS, endpoint, resumed, run_client, where
 from lab.plan import AWAY4, AWAY6, CLIENT4_SECOND, VIP4, VIP6
+from support import nginx
 from support.chassis import Chassis
+from testing.releases import has_program
 
 HUNDRED = 100
+TODAYS = "trixie"  # Debian 13: the release whose clients have today's defaults
 both_versions = pytest.mark.parametrize("version", VERSIONS)
 both_families = pytest.mark.parametrize("vip", [VIP4, VIP6])
 
@@ -35,6 +38,18 @@ def test_curl_resumes_every_time(chassis: Chassis, version: str, vip: str) -> No
     assert not outcomes[0].resumed
     assert resumed(outcomes[1:]) == HUNDRED, where(outcomes) + str([one for one in outcomes if one.error])
     assert len({outcome.local_port for outcome in outcomes}) == HUNDRED + 1
+
+
+@pytest.mark.skipif(not has_program(TODAYS, "curl"), reason=f"tools/test --on {TODAYS} makes the root that has it")
+@both_families
+def test_todays_curl_resumes_every_time(chassis: Chassis, vip: str) -> None:
+    """OpenSSL 3.5 and its defaults: each hello has a post-quantum share and takes two segments, whoever makes it here."""
+    before = chassis.stats()
+    outcomes = curl.connect("1.3", HUNDRED + 1, vip, release=TODAYS)
+    assert not outcomes[0].resumed
+    assert resumed(outcomes[1:]) == HUNDRED, where(outcomes) + str([one for one in outcomes if one.error])
+    more = chassis.stats().counter("hello_rest") - before.counter("hello_rest")
+    assert more >= HUNDRED, "segments of hellos behind their first ones"
 
 
 @both_versions
@@ -67,15 +82,16 @@ def test_new_clients_reach_every_blade(chassis: Chassis, tmp_path: Path) -> None
 
 def test_second_client_hello_resumes_too(chassis: Chassis, tmp_path: Path) -> None:
     """RFC 8446 section 4.1.4: the server wants another group, and the client says hello once more. Both hellos ask for the
-    session, which can be taken only once."""
-    retry = ["-groups", "P-521:X25519"]  # a key share for the first, which the lab's servers do not have
-    _, text = run_client(["openssl", "s_client", "-connect", endpoint(VIP4), "-tls1_3", "-msg", *retry], stdin="")
-    assert text.count("ClientHello") == 2, text
-    for number in range(5):
-        file = tmp_path / str(number)
-        home = openssl.connect("1.3", file, source=AWAY4)
-        again = openssl.connect("1.3", file, source=AWAY4, options=retry)
-        assert again.resumed and again.blade == home.blade, again
-        with chassis.drained(home.blade):
-            moved = openssl.connect("1.3", file, source=AWAY4, options=retry)
-            assert moved.resumed and moved.blade != home.blade, moved
+    session, which can be taken only once. By default nginx takes any group that OpenSSL clients send a share of."""
+    retry = ["-groups", "P-521:X25519"]  # a key share for the first
+    with nginx.configured(chassis, "ssl_ecdh_curve X25519;"):
+        _, text = run_client(["openssl", "s_client", "-connect", endpoint(VIP4), "-tls1_3", "-msg", *retry], stdin="")
+        assert text.count("ClientHello") == 2, text
+        for number in range(5):
+            file = tmp_path / str(number)
+            home = openssl.connect("1.3", file, source=AWAY4)
+            again = openssl.connect("1.3", file, source=AWAY4, options=retry)
+            assert again.resumed and again.blade == home.blade, again
+            with chassis.drained(home.blade):
+                moved = openssl.connect("1.3", file, source=AWAY4, options=retry)
+                assert moved.resumed and moved.blade != home.blade, moved

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "dataplane/wire/client_hello.h"
+#include "tests/support/in_two_pieces.h"
 
 using namespace keyrail;
 
@@ -55,6 +56,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     if (prefix.status != HelloStatus::need_more && prefix.status != whole.status) __builtin_trap();
     if (whole.status == HelloStatus::complete && prefix.status == HelloStatus::need_more &&
         prefix.offset > whole.offset)
+        __builtin_trap();
+    if (test::told_in_two_pieces(stream, start.size(), limits) == test::Told::something_else)
         __builtin_trap();
     return 0;
 }

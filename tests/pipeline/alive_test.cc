@@ -69,7 +69,7 @@ TEST_P(Alive, NothingNewGoesThere) {
             client.syn();
         else
             harness.burst(kFront, {client.segment({}, UINT32_MAX, kSyn).frame(), client.segment().frame()});
-        harness.burst(kFront, {client.data(hello_of(1))});
+        harness.burst(kFront, {client.data(one_segment_hello_of(1))});
         const auto out = harness.wire(kBack);
         ASSERT_FALSE(out.empty());
         for (const Frame& frame : out) EXPECT_NE(destination(frame), Harness::blade_mac(2));
@@ -97,7 +97,7 @@ class Closing : public testing::TestWithParam<bool> {
         EXPECT_EQ(asks.size(), 1u);
         return asks.empty() ? FlowAsk{} : asks[0];
     }
-    const std::vector<uint8_t> hello = client_hello({.name = Harness::name(2)});
+    const std::vector<uint8_t> hello = one_segment_hello_of(2);
     Harness harness{Scene{.agents = true}};
     Client client{harness, 42000, GetParam()};
 };
@@ -107,7 +107,7 @@ INSTANTIATE_TEST_SUITE_P(Families, Closing, testing::Bool(),
 TEST_P(Closing, BeforeItsHelloItIsBoundElsewhere) {
     Client early(harness, 42001, GetParam());
     early.syn();
-    harness.burst(kFront, {early.data(hello_of(3))});
+    harness.burst(kFront, {early.data(one_segment_hello_of(3))});
     EXPECT_EQ(where(), 3);
     EXPECT_TRUE(harness.flow_asks().empty());
 }
@@ -160,7 +160,7 @@ TEST_P(Closing, APortThatIsUsedAgain) {
     second.syn();  // answered here: on the blade nobody listens
     harness.burst(kFront, {client.data({9}, static_cast<uint32_t>(hello.size()))});
     EXPECT_EQ(where(), 2) << "a SYN proves nothing";
-    harness.burst(kFront, {second.data(hello_of(3))});
+    harness.burst(kFront, {second.data(one_segment_hello_of(3))});
     EXPECT_EQ(where(), 3);
     EXPECT_TRUE(harness.flow_asks().empty());
     harness.expect_conserved();

@@ -254,7 +254,7 @@ class Proxied : public testing::TestWithParam<std::tuple<std::string, bool>> {
     const std::vector<uint8_t> header = proxy_header(std::get<0>(GetParam()));
     std::vector<uint8_t> stream() {
         auto all = header;
-        const auto hello = hello_of(2);
+        const auto hello = one_segment_hello_of(2);
         all.insert(all.end(), hello.begin(), hello.end());
         return all;
     }

@@ -23,6 +23,9 @@ std::vector<uint8_t> cut(const std::vector<uint8_t>& bytes, size_t from, size_t 
 std::vector<uint8_t> hello_of(uint16_t blade, int version) {
     return client_hello({.max_version = version, .name = Harness::name(blade)});
 }
+std::vector<uint8_t> one_segment_hello_of(uint16_t blade, int version) {
+    return client_hello({.max_version = version, .name = Harness::name(blade), .post_quantum = false});
+}
 
 Client::Client(Harness& harness, uint16_t port, bool ipv6, uint32_t isn)
     : Client(harness, port, ipv6 ? kVip6 : kVip4, isn) {}
@@ -60,6 +63,22 @@ TcpSegment Client::segment(std::vector<uint8_t> payload, uint32_t offset, uint8_
 
 Frame Client::data(std::vector<uint8_t> payload, uint32_t offset) const {
     return segment(std::move(payload), offset, kAck | kPsh).frame();
+}
+
+size_t Client::full_segment() const {
+    constexpr size_t kMore = 20;  // an IPv6 header has than an IPv4 header
+    return base_.destination.find(':') == std::string::npos ? kFullSegment : kFullSegment - kMore;
+}
+
+std::vector<Frame> Client::hello(const std::vector<uint8_t>& stream, uint32_t offset) const {
+    std::vector<Frame> frames;
+    const size_t full = full_segment();
+    for (size_t at = 0; at < stream.size(); at += full) {
+        const uint8_t flags = at + full < stream.size() ? kAck : kAck | kPsh;
+        frames.push_back(
+            segment(cut(stream, at, at + full), offset + static_cast<uint32_t>(at), flags).frame());
+    }
+    return frames;
 }
 
 }  // namespace keyrail::test

@@ -17,7 +17,9 @@ using namespace test;
 const std::vector<SceneRoute> kRoutes = {{"img.keyrail.test", "", {2, 3}}, {"*.keyrail.test", "h2", {4}}};
 const Scene kContent{.up = {1, 2, 3, 4}, .pool = {1}, .routes = kRoutes};
 
-Frame hello(Client& client, const HelloOptions& options) { return client.data(client_hello(options)); }
+std::vector<Frame> hello(const Client& client, const HelloOptions& options) {
+    return client.hello(client_hello(options));
+}
 
 MacAddress mac(uint16_t blade) { return Harness::blade_mac(blade); }
 
@@ -25,7 +27,7 @@ MacAddress mac(uint16_t blade) { return Harness::blade_mac(blade); }
 MacAddress send(Harness& harness, uint16_t port, const HelloOptions& options) {
     Client client(harness, port);
     client.syn();
-    harness.burst(kFront, {hello(client, options)});
+    harness.burst(kFront, hello(client, options));
     const auto out = harness.wire(kBack);
     return out.empty() ? MacAddress{} : destination(out[0]);
 }
@@ -45,9 +47,8 @@ TEST(Content, IsKnownFromAHelloInTwoSegments) {
     Harness harness(kContent);
     Client client(harness, 44000);
     client.syn();
-    const auto bytes = client_hello({.server_name = "www.keyrail.test", .alpn = {2, 'h', '2'}});
-    harness.burst(kFront, {client.data(cut(bytes, 0, 100))});
-    harness.burst(kFront, {client.data(cut(bytes, 100, bytes.size()), 100)});
+    const HelloOptions options{.server_name = "www.keyrail.test", .alpn = {2, 'h', '2'}};
+    for (const Frame& segment : hello(client, options)) harness.burst(kFront, {segment});
     const auto out = harness.wire(kBack);
     ASSERT_EQ(out.size(), 2u);
     EXPECT_EQ(destination(out[0]), mac(4));
@@ -84,10 +85,37 @@ TEST(Content, OfNobodyIsNotAnsweredByOthers) {
     Scene scene = kContent;
     scene.up = {1, 4};
     scene.down = {2, 3};
+    for (const bool post_quantum : {true, false}) {  // in two segments, and in one
+        Harness harness(scene);
+        EXPECT_EQ(send(harness, 44000, {.server_name = "img.keyrail.test", .post_quantum = post_quantum}),
+                  MacAddress{});
+        EXPECT_EQ(harness.count(Reason::refused_reset), 1u);
+        const auto answers = harness.wire(kFront);
+        ASSERT_EQ(answers.size(), 1u);
+        EXPECT_EQ(parse_headers(answers[0]).flags, kRst);
+        EXPECT_EQ(harness.context().holds_table.in_use(), 0u);
+        EXPECT_EQ(harness.held(), 0u);
+        harness.expect_conserved();
+    }
+}
+
+/// Its segments came one by one, and one more behind the hello.
+TEST(Content, OfNobodyIsRefusedWithAllThatIsHeld) {
+    Scene scene = kContent;
+    scene.up = {1, 4};
+    scene.down = {2, 3};
     Harness harness(scene);
-    EXPECT_EQ(send(harness, 44000, {.server_name = "img.keyrail.test"}), MacAddress{});
+    Client client(harness, 44000);
+    client.syn();
+    const auto segments = hello(client, {.server_name = "img.keyrail.test"});
+    ASSERT_EQ(segments.size(), 2u);
+    harness.burst(kFront, {segments[0]});
+    EXPECT_EQ(harness.held(), 1u);
+    harness.burst(kFront, {segments[1], client.data({1}, 2 * kFullSegment)});
     EXPECT_EQ(harness.count(Reason::refused_reset), 1u);
-    EXPECT_EQ(parse_headers(harness.wire(kFront).at(0)).flags, kRst);
+    EXPECT_EQ(harness.wire(kFront).size(), 1u);
+    EXPECT_TRUE(harness.wire(kBack).empty());
+    EXPECT_EQ(harness.held(), 0u);
     harness.expect_conserved();
 }
 
@@ -148,7 +176,7 @@ TEST(Overload, FlowsStay) {
     Harness harness;
     Client client(harness, 44000);
     client.syn();
-    harness.burst(kFront, {hello(client, {.name = Harness::name(1)})});
+    harness.burst(kFront, hello(client, {.name = Harness::name(1)}));
     EXPECT_EQ(destination(harness.wire(kBack).at(0)), mac(1));
     harness.set_blades(kOverload);
     harness.burst(kFront, {client.data({1}, 3000)});

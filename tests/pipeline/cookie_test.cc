@@ -28,7 +28,7 @@ INSTANTIATE_TEST_SUITE_P(Families, Cookies, testing::Values(false, true));
 
 TEST_P(Cookies, AreGoodForOneToTwoMinutes) {
     client.syn();
-    const Frame data = client.data(hello_of(2));
+    const Frame data = client.data(one_segment_hello_of(2));
     EXPECT_TRUE(taken(data));
     harness.advance(60 * kSecond);
     EXPECT_TRUE(taken(data));
@@ -62,7 +62,7 @@ TEST_P(Cookies, AnswerKeepAliveProbes) {
         EXPECT_TRUE(tcp_checksum_good(out[0]) && ip_checksum_good(out[0]));
     }
     EXPECT_EQ(harness.count(Reason::keepalive_answered), 2u);
-    EXPECT_TRUE(taken(client.data(hello_of(2)))) << "and the hello comes at last";
+    EXPECT_TRUE(taken(client.data(one_segment_hello_of(2)))) << "and the hello comes at last";
     harness.expect_conserved();
 }
 
@@ -111,14 +111,15 @@ TEST_P(Cookies, WithoutTimestampsAreNotBelievedWhereManyAreGuessed) {
     const Bare other(42000, GetParam()), victim(42001, GetParam());
     harness.burst(kFront, {other.syn(1400).frame()});
     const Frame good =
-        other.data(load32(&harness.wire(kFront).at(0)[GetParam() ? 58 : 38]) + 1, hello_of(2)).frame();
+        other.data(load32(&harness.wire(kFront).at(0)[GetParam() ? 58 : 38]) + 1, one_segment_hello_of(2))
+            .frame();
     client.syn();
     for (uint32_t guess = 0; guess < KR_COOKIE_GUESSES_PER_S / 20; guess++)
         harness.burst(kFront, {victim.data(guess << 9, {1, 2, 3}).frame()});
     (void)harness.wire(kBack);
     EXPECT_FALSE(taken(good));
     EXPECT_EQ(harness.count(Reason::drop_cookie_guess), 1u);
-    EXPECT_TRUE(taken(client.data(hello_of(2))))
+    EXPECT_TRUE(taken(client.data(one_segment_hello_of(2))))
         << "with timestamps it is not guessed in the age of the universe";
     harness.burst(kFront, {victim.syn(1400).frame()});
     EXPECT_EQ(harness.count(Reason::bind_early), 1u) << "nobody is turned away: a blade answers";
@@ -138,8 +139,8 @@ TEST_P(Cookies, ClientsOfASmallMssAreAnsweredByABlade) {
         auto out = harness.wire(kBack);
         ASSERT_EQ(out.size(), 1u) << mss;
         const MacAddress blade = destination(out[0]);
-        harness.burst(kFront,
-                      {small.data(7001, {}).frame(), small.data(7001, hello_of(blade.back())).frame()});
+        harness.burst(kFront, {small.data(7001, {}).frame(),
+                               small.data(7001, one_segment_hello_of(blade.back())).frame()});
         out = harness.wire(kBack);
         ASSERT_EQ(out.size(), 2u) << "the handshake's last packet, and the hello";
         EXPECT_EQ(destination(out[0]), blade);
@@ -163,7 +164,8 @@ TEST_P(Cookies, ASmallMssFromAKnownPortGoesToThatPortsBlade) {
                   harness.context().clock.ticks)
             ->blade_says(kRst, harness.context().clock.ticks);
         harness.burst(kFront, {small.syn(256).frame()});
-        harness.burst(kFront, {small.data(7001, {}).frame(), small.data(7001, hello_of(blade)).frame()});
+        harness.burst(kFront,
+                      {small.data(7001, {}).frame(), small.data(7001, one_segment_hello_of(blade)).frame()});
         const auto out = harness.wire(kBack);
         ASSERT_EQ(out.size(), 3u);
         for (const Frame& frame : out) EXPECT_EQ(destination(frame), Harness::blade_mac(blade));

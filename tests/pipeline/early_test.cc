@@ -68,7 +68,7 @@ TEST_F(EarlyBinding, HandshakeStaysOnItsBladeWhenTheRingChanges) {
     std::erase(drained.up, blade);
     drained.draining = {blade};
     harness.set_blades(drained);
-    EXPECT_EQ(send(from_client(40000, kAck, 1, client_hello())), blade);
+    EXPECT_EQ(send(from_client(40000, kAck, 1, client_hello({.post_quantum = false}))), blade);
     EXPECT_EQ(harness.count(Reason::steer_new), 1u);
     harness.expect_conserved();
 }
@@ -79,7 +79,7 @@ TEST_F(EarlyBinding, ConnectionStaysWhereverItsSessionHasGone) {
     const uint16_t blade = send(from_client(40000, kSyn));
     const auto holder = static_cast<uint16_t>(blade % 3 + 1), third = static_cast<uint16_t>(holder % 3 + 1);
     send(from_client(40000, kAck));
-    EXPECT_EQ(send(from_client(40000, kAck, 1, hello_of(holder))), 0) << "waits for its session";
+    EXPECT_EQ(send(from_client(40000, kAck, 1, one_segment_hello_of(holder))), 0) << "waits for its session";
     const auto asks = harness.asks();
     ASSERT_EQ(asks.size(), 1u);
     harness.answer_elsewhere(asks[0], third);
@@ -93,7 +93,7 @@ TEST_F(EarlyBinding, SessionIsPushedToTheBladeThatHasTheFlow) {
     const uint16_t blade = send(from_client(40000, kSyn));
     const uint16_t holder = blade % 3 + 1;
     EXPECT_EQ(send(from_client(40000, kAck)), blade);
-    EXPECT_EQ(send(from_client(40000, kAck, 1, hello_of(holder))), 0) << "waits for its session";
+    EXPECT_EQ(send(from_client(40000, kAck, 1, one_segment_hello_of(holder))), 0) << "waits for its session";
     const auto asks = harness.asks();
     ASSERT_EQ(asks.size(), 1u);
     EXPECT_EQ(asks[0].from, holder);
@@ -107,14 +107,14 @@ TEST_F(EarlyBinding, SessionIsPushedToTheBladeThatHasTheFlow) {
 TEST_F(EarlyBinding, SessionThatIsThereAlreadyNeedsNoMove) {
     const uint16_t blade = send(from_client(40000, kSyn));
     send(from_client(40000, kAck));
-    EXPECT_EQ(send(from_client(40000, kAck, 1, hello_of(blade))), blade);
+    EXPECT_EQ(send(from_client(40000, kAck, 1, one_segment_hello_of(blade))), blade);
     EXPECT_TRUE(harness.asks().empty());
     EXPECT_EQ(harness.count(Reason::steer_home), 1u);
 }
 
 TEST_F(EarlyBinding, HelloWithoutTheBareAckBeforeIt) {
     const uint16_t blade = send(from_client(40000, kSyn));
-    EXPECT_EQ(send(from_client(40000, kAck, 1, hello_of(blade))), blade);
+    EXPECT_EQ(send(from_client(40000, kAck, 1, one_segment_hello_of(blade))), blade);
     EXPECT_EQ(harness.count(Reason::steer_home), 1u);
 }
 
@@ -122,11 +122,9 @@ TEST_F(EarlyBinding, HelloInTwoSegmentsIsReadInPassing) {
     const uint16_t blade = send(from_client(40000, kSyn));
     send(from_client(40000, kAck));
     const auto hello = hello_of(blade);
-    const auto middle = hello.begin() + static_cast<ptrdiff_t>(hello.size() / 2);
+    const auto middle = hello.begin() + kFullSegment;
     harness.burst(kFront, {from_client(40000, kAck, 1, {hello.begin(), middle}).frame()});
-    harness.burst(
-        kFront, {from_client(40000, kAck, 1 + static_cast<uint32_t>(hello.size() / 2), {middle, hello.end()})
-                     .frame()});
+    harness.burst(kFront, {from_client(40000, kAck, 1 + kFullSegment, {middle, hello.end()}).frame()});
     const auto out = harness.wire(kBack);
     ASSERT_EQ(out.size(), 2u);
     for (const Frame& frame : out) EXPECT_EQ(blade_of(frame), blade);
@@ -145,7 +143,7 @@ TEST_F(EarlyBinding, ConnectionAnsweredBeforeTheServiceChangedIsFinishedLate) {
     client.syn();
     harness.set_blades(Scene{.late = false});
     for (uint16_t blade = 1; blade <= 3; blade++) {
-        harness.burst(kFront, {client.data(hello_of(blade))});
+        harness.burst(kFront, {client.data(one_segment_hello_of(blade))});
         EXPECT_EQ(went_to(), blade) << "the flow follows the key";
         harness.forget_flows();
     }
@@ -168,11 +166,12 @@ TEST_P(ForeignTicket, GoesToTheBladeThatHasItsKey) {
         Harness harness{Scene{.ticket_keys = {{1, 1}, {2, 2}, {3, 3}}}};
         Client client(harness, 40000);
         client.syn();
-        harness.burst(kFront, {client.data(client_hello({.max_version = GetParam(),
-                                                         .ticket = ticket(static_cast<uint8_t>(blade))}))});
+        const auto hello = client.hello(
+            client_hello({.max_version = GetParam(), .ticket = ticket(static_cast<uint8_t>(blade))}));
+        harness.burst(kFront, hello);
         const auto out = harness.wire(kBack);
-        ASSERT_EQ(out.size(), 1u);
-        EXPECT_EQ(blade_of(out[0]), blade);
+        ASSERT_EQ(out.size(), hello.size());
+        for (const Frame& frame : out) EXPECT_EQ(blade_of(frame), blade);
         EXPECT_EQ(harness.count(Reason::steer_ticket), 1u);
         harness.expect_conserved();
     }
@@ -184,11 +183,11 @@ TEST_P(ForeignTicket, OfNobodyOrOfABladeThatDrainsIsSteeredAsNew) {
     for (const uint8_t key : {uint8_t{3}, uint8_t{9}}) {
         Client client(harness, port++);
         client.syn();
-        harness.burst(kFront,
-                      {client.data(client_hello({.max_version = GetParam(), .ticket = ticket(key)}))});
+        const auto hello = client.hello(client_hello({.max_version = GetParam(), .ticket = ticket(key)}));
+        harness.burst(kFront, hello);
         const auto out = harness.wire(kBack);
-        ASSERT_EQ(out.size(), 1u);
-        EXPECT_NE(blade_of(out[0]), 3);
+        ASSERT_EQ(out.size(), hello.size());
+        for (const Frame& frame : out) EXPECT_NE(blade_of(frame), 3);
     }
     EXPECT_EQ(harness.count(Reason::steer_foreign), 2u);
     EXPECT_TRUE(harness.asks().empty()) << "the session is in the ticket: there is nothing to move";

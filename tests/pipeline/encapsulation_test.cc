@@ -62,7 +62,7 @@ TEST_P(Wrapped, HelloReachesTheBladeWithoutTags) {
     const Row& row = GetParam();
     Client client(harness, 41000, row.ipv6);
     client.syn();
-    const auto hello = hello_of(2);
+    const auto hello = one_segment_hello_of(2);
     const Frame whole = row.wrap(client.data(hello));
     harness.burst(kFront, {whole});
     Client other(harness, 41001, row.ipv6);
@@ -140,7 +140,7 @@ TEST_P(IcmpError, ReachesTheBladeThatHasTheFlow) {
         Harness harness;
         Client client(harness, 41000, GetParam());
         client.syn();
-        harness.burst(kFront, {client.data(hello_of(blade))});
+        harness.burst(kFront, {client.data(one_segment_hello_of(blade))});
         harness.wire(kBack);
         const Frame error = too_big(router(GetParam()), from_server(GetParam()));
         harness.burst(kFront, {error});

@@ -54,7 +54,7 @@ class Ends : public testing::TestWithParam<bool> {
     static constexpr uint16_t kPort = 41000;
     Harness harness;
     Client client{harness, kPort, GetParam()};
-    const std::vector<uint8_t> hello = hello_of(2);
+    const std::vector<uint8_t> hello = one_segment_hello_of(2);
     const uint32_t end = static_cast<uint32_t>(hello.size());  // stream offset behind it
 };
 INSTANTIATE_TEST_SUITE_P(Ipv6, Ends, testing::Bool());
@@ -188,8 +188,8 @@ class ReusedPort : public testing::TestWithParam<std::tuple<Ending, bool, int>> 
   protected:
     void SetUp() override {
         client.syn();
-        harness.burst(kFront, {client.data(hello_of(2))});
-        const auto end = static_cast<uint32_t>(hello_of(2).size());
+        harness.burst(kFront, {client.data(one_segment_hello_of(2))});
+        const auto end = static_cast<uint32_t>(one_segment_hello_of(2).size());
         for (const auto& [who, flags] : std::get<0>(GetParam()).said) {
             if (who == 'c') harness.burst(kFront, {client.segment({}, end, flags).frame()});
             if (who == 'b')
@@ -225,7 +225,7 @@ INSTANTIATE_TEST_SUITE_P(
 TEST_P(ReusedPort, FollowsTheKeyWithoutAMove) {
     harness.burst(kFront, {again.segment().frame()});
     EXPECT_TRUE(harness.wire(kBack).empty()) << "the old blade would reset the new connection";
-    const Frame hello = again.data(hello_of(3, version()));
+    const Frame hello = again.data(one_segment_hello_of(3, version()));
     harness.burst(kFront, {hello, again.data({1}, 2000)});
     EXPECT_TRUE(harness.asks().empty());
     const auto out = harness.wire(kBack);
@@ -239,7 +239,7 @@ TEST_P(ReusedPort, FollowsTheKeyWithoutAMove) {
 }
 
 TEST_P(ReusedPort, InSegments) {
-    const auto hello = hello_of(3, version());
+    const auto hello = one_segment_hello_of(3, version());
     for (size_t at = 0; at < hello.size(); at += 100)
         harness.burst(kFront, {again.data(cut(hello, at, at + 100), static_cast<uint32_t>(at))});
     const auto out = harness.wire(kBack);
@@ -251,7 +251,8 @@ TEST_P(ReusedPort, InSegments) {
 
 /// What the blade still has to hear of the old connection goes to it, as long as the new one is only a SYN.
 TEST_P(ReusedPort, ASynAloneEndsNothing) {
-    const Frame late = client.segment({}, static_cast<uint32_t>(hello_of(2).size()), kFin | kAck).frame();
+    const Frame late =
+        client.segment({}, static_cast<uint32_t>(one_segment_hello_of(2).size()), kFin | kAck).frame();
     harness.burst(kFront, {late});
     EXPECT_EQ(destination(harness.wire(kBack).at(0)), Harness::blade_mac(2));
 }
@@ -275,7 +276,7 @@ INSTANTIATE_TEST_SUITE_P(Table, HalfRead,
 TEST_P(HalfRead, TheNextOneIsReadFromItsBeginning) {
     const auto& [name, reset, passed_on, late] = GetParam();
     Harness harness{Scene{.late = late}};
-    const auto hello = hello_of(2);
+    const auto hello = one_segment_hello_of(2);
     TcpSegment base{.source_port = 41000, .seq = 5000, .flags = kSyn, .options = linux_syn_options()};
     uint32_t cookie = 0, tsval = 0;
     const auto shake = [&](uint32_t isn) {

@@ -20,7 +20,7 @@ class Reopened : public KnownFlow {
   protected:
     void SetUp() override {
         client.syn();
-        harness.burst(kFront, {client.data(hello_of(2))});
+        harness.burst(kFront, {client.data(one_segment_hello_of(2))});
         harness.burst(kFront, {syn()});
         const auto out = harness.wire(kBack);
         ASSERT_EQ(out.size(), 2u);
@@ -39,7 +39,7 @@ class Reopened : public KnownFlow {
 };
 
 TEST_F(Reopened, SessionOfThatBladeIsUsedAtOnce) {
-    harness.burst(kFront, {client.data(hello_of(2), kNext)});
+    harness.burst(kFront, {client.data(one_segment_hello_of(2), kNext)});
     EXPECT_EQ(destination(harness.wire(kBack).at(0)), Harness::blade_mac(2));
     EXPECT_EQ(harness.count(Reason::steer_home), 2u);
     harness.burst(kFront, {client.data({1}, kNext + 2000)});
@@ -48,7 +48,7 @@ TEST_F(Reopened, SessionOfThatBladeIsUsedAtOnce) {
 }
 
 TEST_F(Reopened, SessionOfAnotherBladeFollowsTheFlow) {
-    const Frame hello = client.data(hello_of(3), kNext);
+    const Frame hello = client.data(one_segment_hello_of(3), kNext);
     harness.burst(kFront, {hello, client.data({1}, kNext + 2000)});
     const auto asks = harness.asks();
     ASSERT_EQ(asks.size(), 1u);
@@ -64,7 +64,7 @@ TEST_F(Reopened, SessionOfAnotherBladeFollowsTheFlow) {
 }
 
 TEST_F(Reopened, HelloInSegments) {
-    const auto hello = hello_of(3);
+    const auto hello = one_segment_hello_of(3);
     harness.burst(kFront, {client.data(cut(hello, 0, 100), kNext)});
     EXPECT_EQ(harness.wire(kBack).size(), 1u) << "read in passing: the blade has the connection";
     EXPECT_EQ(harness.held(), 0u);

@@ -126,8 +126,10 @@ MacAddress destination(const Frame& frame);
 /// Everything behind the Ethernet addresses: what must never change.
 Frame behind_macs(const Frame& frame);
 std::vector<uint8_t> cut(const std::vector<uint8_t>& bytes, size_t from, size_t to);
-/// A ClientHello that offers a session whose home is this blade.
+/// A ClientHello that offers a session whose home is this blade: with TLS 1.3 in two segments, as today's
+/// clients send it, see Client::hello(); the other one in one, in the same version.
 std::vector<uint8_t> hello_of(uint16_t blade, int version = 0x0304);
+std::vector<uint8_t> one_segment_hello_of(uint16_t blade, int version = 0x0304);
 
 /// A client of the harness: handshakes with the dispatcher, then sends what the test wants.
 class Client {
@@ -138,6 +140,10 @@ class Client {
     [[nodiscard]] TcpSegment segment(std::vector<uint8_t> payload = {}, uint32_t offset = 0,
                                      uint8_t flags = kAck) const;
     [[nodiscard]] Frame data(std::vector<uint8_t> payload, uint32_t offset = 0) const;
+    /// Payload of a full segment of this client: MSS of an MTU of 1500, less the timestamps.
+    [[nodiscard]] size_t full_segment() const;
+    /// The stream as this client sends it: in full segments. Two are a hello of today (client_hello()).
+    [[nodiscard]] std::vector<Frame> hello(const std::vector<uint8_t>& stream, uint32_t offset = 0) const;
     uint32_t cookie = 0, tsval = 0;
 
   private:

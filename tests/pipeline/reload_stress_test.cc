@@ -164,7 +164,8 @@ class ReloadStress : public testing::Test {
         auto hello = client_hello({.max_version = tls13 ? 0x0304 : 0x0303,
                                    .name = Harness::name(static_cast<uint16_t>(1 + draw.below(kBlades)),
                                                          static_cast<uint8_t>(draw.below(200))),
-                                   .padding = 200 + draw.below(400)});
+                                   .padding = 200 + draw.below(400),
+                                   .post_quantum = draw.one_in(2)});
         Connection& made =
             connections.emplace(port, Connection{vip, early, Client(harness, port, vip), std::move(hello)})
                 .first->second;
@@ -176,7 +177,8 @@ class ReloadStress : public testing::Test {
     void send(Connection& connection) {
         const size_t left = connection.hello.size() - connection.sent;
         if (left == 0) return;
-        const size_t size = draw.one_in(2) ? left : 1 + draw.below(static_cast<uint32_t>(left));
+        const size_t most = std::min(left, connection.client.full_segment());
+        const size_t size = draw.one_in(2) ? most : 1 + draw.below(static_cast<uint32_t>(most));
         const Frame frame =
             connection.client.data(cut(connection.hello, connection.sent, connection.sent + size),
                                    static_cast<uint32_t>(connection.sent));

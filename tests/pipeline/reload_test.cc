@@ -47,7 +47,7 @@ std::set<MacAddress> macs(const std::vector<uint16_t>& blades) {
 class Reload : public testing::TestWithParam<std::string> {
   protected:
     Harness harness{Scene{.holds = 4}};
-    const std::vector<uint8_t> hello = client_hello({.padding = 400});
+    const std::vector<uint8_t> hello = client_hello({.padding = 400, .post_quantum = false});
     Client client{harness, 42000, GetParam()};
     const ServiceSpec www{"www", GetParam(), {1, 2}};
 
@@ -197,7 +197,7 @@ class ReloadDuringMove : public Reload {
     void ask_for_move() {
         harness.publish(snapshot_with({kOld, www}, draining));
         client.syn();
-        harness.burst(kFront, {client.data(hello_of(1))});
+        harness.burst(kFront, {client.data(one_segment_hello_of(1))});
         const auto asks = harness.asks();
         ASSERT_EQ(asks.size(), 1u);
         ask = asks[0];
@@ -270,7 +270,7 @@ TEST(ReloadEarly, ABoundConnectionsBladeIsGone) {
     harness.burst(kFront, {client.segment().frame()});  // bound to blade 1
     harness.publish(snapshot_of({.up = {1, 2}, .late = false}));
     harness.wire(kBack);
-    harness.burst(kFront, {client.data(hello_of(2))});
+    harness.burst(kFront, {client.data(one_segment_hello_of(2))});
     const auto asks = harness.asks();
     ASSERT_EQ(asks.size(), 1u);
     harness.publish(snapshot_of({.up = {2}, .late = false}));

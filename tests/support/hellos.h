@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Real ClientHellos, made by OpenSSL in this process: no bytes from memory, no guessing what a client would
-// send.
+// send. One thing OpenSSL 3.0 cannot make: the post-quantum key share of today's clients. It is put into what
+// OpenSSL made, in the places and sizes that OpenSSL 3.5 has it.
 #pragma once
 
 #include <cstdint>
@@ -20,7 +21,13 @@ struct HelloOptions {
     std::vector<uint8_t> ticket;      // or the session in this ticket of a server without our hooks
     bool early_data = false;
     size_t padding = 0;  // > 0: an unknown extension of that size, before the PSK
+    /// TLS 1.3: an X25519MLKEM768 key share before that of X25519, as clients send by default since 2025.
+    /// With it a hello takes two segments; without, one.
+    bool post_quantum = true;
 };
+
+/// Payload of a full segment: an MSS of 1460 less the timestamps.
+inline constexpr size_t kFullSegment = 1448;
 
 /// The bytes that the client puts on the wire: its ClientHello in one TLS record.
 std::vector<uint8_t> client_hello(const HelloOptions& options = {});

@@ -104,11 +104,14 @@ def hellos(file: Path) -> list[dict]:
 
 @pytest.mark.parametrize("vip", ["198.51.100.1", "2001:db8:100::1"])
 def test_captures_are_what_they_say(tmp_path: Path, vip: str) -> None:
-    storm, mixed = (capture(kind, tmp_path, "--clients", "50", "--vip", vip) for kind in ("storm", "mixed"))
-    found = hellos(storm)
-    assert len(found) == facts(storm)["hellos"] == 50 and facts(storm)["packets"] == 150
-    assert all(line["complete"] and line["hello_bytes"] == 517 and line["psk_identities"] for line in found)
-    assert len({line["src"] for line in found}) == 50
+    for key_share, segments in (("X25519MLKEM768", 2), ("X25519", 1)):
+        storm = capture("storm", tmp_path, "--clients", "50", "--vip", vip, "--key-share", key_share)
+        found = hellos(storm)
+        assert len(found) == facts(storm)["hellos"] == 50 and facts(storm)["packets"] == 50 * (2 + segments)
+        assert all(line["complete"] and line["segments"] == segments and line["psk_identities"] for line in found)
+        assert len({line["src"] for line in found}) == 50
+    assert all(line["hello_bytes"] == 517 for line in found)
+    mixed = capture("mixed", tmp_path, "--clients", "50", "--vip", vip)
     found = hellos(mixed)
     assert len(found) == facts(mixed)["hellos"] == 45  # every tenth is a SYN only
     assert all(line["complete"] for line in found)

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "tests/support/hellos.h"
+#include "tests/support/in_two_pieces.h"
 
 namespace keyrail {
 namespace {
@@ -44,6 +45,28 @@ TEST(ClientHello, Tls13WithPsk) {
     std::array<SessionName, kMaxNames> names;
     ASSERT_EQ(session_names(p.hello, names), 1u);
     EXPECT_EQ(names[0], name(7));
+}
+
+/// The shape of today's hello, whoever made its share: OpenSSL, or where that cannot, we.
+TEST(ClientHello, PostQuantumSharesTakeTwoSegments) {
+    const std::vector<uint8_t> groups = {0, 10, 0, 14, 0, 12, 0x11, 0xec, 0, 29};
+    const std::vector<uint8_t> shares = {0, 51, 4, 0xea, 4, 0xe8, 0x11, 0xec, 4, 0xc0};
+    const auto in = [](const std::vector<uint8_t>& whole, const std::vector<uint8_t>& part) {
+        return !std::ranges::search(whole, part).empty();
+    };
+    const auto today = client_hello({.name = name(7)});
+    EXPECT_GT(today.size(), test::kFullSegment);
+    EXPECT_LE(today.size(), 2 * test::kFullSegment);
+    EXPECT_TRUE(in(today, groups));
+    EXPECT_TRUE(in(today, shares));
+    const Parsed p(today);
+    ASSERT_EQ(p.result.status, HelloStatus::complete);
+    EXPECT_EQ(p.result.offset, today.size());
+    std::array<SessionName, kMaxNames> names;
+    ASSERT_EQ(session_names(p.hello, names), 1u);
+    EXPECT_EQ(names[0], name(7));
+    EXPECT_LE(client_hello({.name = name(7), .post_quantum = false}).size(), test::kFullSegment);
+    EXPECT_LE(client_hello({.max_version = 0x0303}).size(), test::kFullSegment);
 }
 
 TEST(ClientHello, EarlyDataFlag) {
@@ -112,7 +135,7 @@ TEST(ClientHello, EveryPrefixNeedsMoreAndSaysHowMuch) {
 }
 
 TEST(ClientHello, AcrossRecordsOfAnySize) {
-    const auto whole = client_hello({.name = name(3), .padding = 1200});
+    const auto whole = client_hello({.name = name(3)});
     for (const size_t size : {30u, 100u, 517u, 1000u}) {
         const Parsed p(test::in_records_of(whole, size));
         ASSERT_EQ(p.result.status, HelloStatus::complete) << size;
@@ -125,6 +148,39 @@ TEST(ClientHello, AcrossRecordsOfAnySize) {
             ASSERT_EQ(part.result.status, HelloStatus::need_more) << size << ' ' << n;
             ASSERT_GT(part.result.offset, n);
             ASSERT_LE(part.result.offset, p.bytes.size());
+        }
+    }
+}
+
+TEST(ClientHello, InTwoPieces) {
+    const auto whole = client_hello({.alpn = {2, 'h', '2'}, .name = name(3)});
+    EXPECT_EQ(test::told_in_two_pieces(whole, test::kFullSegment, {}), test::Told::the_same)
+        << "today's hello, as it comes: its key share lies in both";
+    size_t told = 0;
+    for (size_t cut = 0; cut <= whole.size(); cut++) {
+        const test::Told one = test::told_in_two_pieces(whole, cut, {});
+        ASSERT_NE(one, test::Told::something_else) << cut;
+        told += one == test::Told::the_same ? 1 : 0;
+    }
+    EXPECT_GT(told, 1200u) << "wherever the share is cut";
+    auto longer = whole;  // data behind it
+    longer.insert(longer.end(), {23, 3, 3, 0, 2, 0, 0});
+    EXPECT_EQ(test::told_in_two_pieces(longer, test::kFullSegment, {}), test::Told::the_same);
+    EXPECT_EQ(test::told_in_two_pieces(whole, test::kFullSegment, {.bytes = 1500}), test::Told::nothing);
+    const auto records = test::in_records_of(whole, 1600);
+    EXPECT_EQ(test::told_in_two_pieces(records, test::kFullSegment, {}), test::Told::nothing);
+}
+
+TEST(ClientHello, InTwoPiecesEveryByteFlipped) {
+    const auto whole = client_hello({.alpn = {2, 'h', '2'}, .name = name(3), .early_data = true});
+    for (const size_t cut : {size_t{60}, size_t{200}, test::kFullSegment, whole.size() - 90}) {
+        for (size_t i = 0; i < whole.size(); i++) {
+            for (const unsigned flip : {0x01u, 0x80u, 0xffu}) {
+                auto broken = whole;
+                broken[i] = static_cast<uint8_t>(broken[i] ^ flip);
+                ASSERT_NE(test::told_in_two_pieces(broken, cut, {}), test::Told::something_else)
+                    << cut << ' ' << i;
+            }
         }
     }
 }
@@ -150,7 +206,7 @@ TEST(ClientHello, EveryCutIntoTwoRecords) {
 }
 
 TEST(ClientHello, OneByteRecordsAreReadWhereTheyAreAllowed) {
-    const auto stream = test::in_records_of(client_hello({.name = name(3)}), 1);
+    const auto stream = test::in_records_of(client_hello({.name = name(3), .post_quantum = false}), 1);
     EXPECT_EQ(Parsed(stream).result.status, HelloStatus::too_long);
     std::array<uint8_t, kHelloMax> scratch;
     ClientHello hello;

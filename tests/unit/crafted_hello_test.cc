@@ -6,6 +6,7 @@
 #include <string>
 
 #include "dataplane/wire/client_hello.h"
+#include "tests/support/in_two_pieces.h"
 
 namespace keyrail {
 namespace {
@@ -185,6 +186,18 @@ TEST_P(CraftedHello, EveryPrefixNeedsMoreOrIsJudgedTheSame) {
         ASSERT_EQ(static_cast<int>(part.status), static_cast<int>(need_more)) << one.what << ' ' << n;
         ASSERT_GT(part.offset, n) << one.what;
         ASSERT_LE(part.offset, whole.offset) << one.what << " asks for more than there will be, at " << n;
+    }
+}
+
+TEST_P(CraftedHello, InTwoPiecesIsJudgedTheSameOrNotAtAll) {
+    const Case& one = GetParam();
+    for (size_t cut = 0; cut <= one.bytes.size(); cut += 1 + one.bytes.size() / 1000) {
+        const test::Told told = test::told_in_two_pieces(one.bytes, cut, one.limits);
+        ASSERT_NE(static_cast<int>(told), static_cast<int>(test::Told::something_else))
+            << one.what << ' ' << cut;
+        if (one.status != complete) {
+            ASSERT_EQ(static_cast<int>(told), static_cast<int>(test::Told::nothing)) << one.what;
+        }
     }
 }
 

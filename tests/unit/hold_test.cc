@@ -65,6 +65,35 @@ TEST_F(HoldTest, OutOfOrderIsReleasedInOrder) {
     EXPECT_EQ(release(slot), (std::vector<uintptr_t>{1, 2, 3}));
 }
 
+TEST_F(HoldTest, InTwoPieces) {
+    Bytes first, second;
+    const uint32_t slot = open();
+    EXPECT_FALSE(table.in_two_pieces(slot, first, second));
+    add(slot, 20, 30, 2);
+    EXPECT_FALSE(table.in_two_pieces(slot, first, second));
+    add(slot, 0, 20, 1);
+    ASSERT_TRUE(table.in_two_pieces(slot, first, second));
+    EXPECT_EQ(first.data(), stream.data());
+    EXPECT_EQ(first.size(), 20u);
+    EXPECT_EQ(second.data(), &stream[20]);
+    EXPECT_EQ(second.size(), 30u);
+    add(slot, 50, 1, 3);
+    EXPECT_FALSE(table.in_two_pieces(slot, first, second)) << "three";
+
+    const uint32_t overlapping = open(2);
+    add(overlapping, 0, 20);
+    add(overlapping, 10, 20);
+    EXPECT_FALSE(table.in_two_pieces(overlapping, first, second));
+    const uint32_t gap = open(3);
+    add(gap, 0, 20);
+    add(gap, 30, 20);
+    EXPECT_FALSE(table.in_two_pieces(gap, first, second));
+    const uint32_t early = open(4);  // begins before the stream that is looked at
+    table.add(early, mbuf(1), kBase - 5, Bytes(stream).first(20), false);
+    table.add(early, mbuf(2), kBase + 15, Bytes(stream).first(20), false);
+    EXPECT_FALSE(table.in_two_pieces(early, first, second));
+}
+
 TEST_F(HoldTest, CopiesAreSeen) {
     const uint32_t slot = open();
     add(slot, 0, 30, 1);

@@ -21,7 +21,8 @@
 namespace keyrail::loadgen {
 namespace {
 
-constexpr Lengths kLengths{.hello = 517, .request = 160, .flight = 220, .response = 280};
+constexpr uint32_t kFirst = 1'001;  // sequence number of the client's first byte
+constexpr Lengths kLengths{.hello = 1750, .request = 160, .flight = 220, .response = 280};
 
 uint16_t size_of(Say say) {
     switch (say) {
@@ -38,22 +39,25 @@ uint16_t size_of(Say say) {
     }
 }
 
-/// A client and a blade, and what is under way between them. A dispatcher that binds late stands between them
-/// when `late`: it answers the SYN and drops the bare ACK.
+/// A client and a blade, and what is under way between them; the client's hello takes two segments. A
+/// dispatcher that binds late stands between them when `late`: it answers the SYN, drops the bare ACK, and
+/// the first that the blade gets is the beginning of the stream.
 struct Conversation {
     explicit Conversation(bool binds_late) : late(binds_late) {
-        client.start(1'000);
+        client.start(kFirst - 1);
         from_client(Say::syn);
     }
 
     void from_client(Say say) {
         said_by_client.push_back(say);
         if (say == Say::ack_and_hello) from_client(Say::hello);
-        to_blade.push_back({.flags = flags_of(say),
-                            .size = size_of(say),
-                            .seq = client.seq(say, kLengths),
-                            .ack = client.next_expected(),
-                            .tsval = 7});
+        const size_t size = size_of(say);
+        for (size_t at = 0; at == 0 || at < size; at += kMss)
+            to_blade.push_back({.flags = flags_of(say),
+                                .size = static_cast<uint16_t>(std::min(kMss, size - at)),
+                                .seq = client.seq(say, kLengths) + static_cast<uint32_t>(at),
+                                .ack = client.next_expected(),
+                                .tsval = 7});
     }
     void from_blade(Say say) {
         said_by_blade.push_back(say);
@@ -67,7 +71,8 @@ struct Conversation {
         if (late && segment.flags == kSyn)
             return to_client.push_back(
                 {.flags = kSyn | kAck, .seq = 0xc00c1e00, .ack = segment.seq + 1, .tsval = 9});
-        if (late && segment.empty() && blade.state() == Blade::State::closed) return;
+        const bool first_byte = !segment.empty() && segment.seq == kFirst;
+        if (late && blade.state() == Blade::State::closed && !first_byte) return;
         const Step step = blade.receive(segment, kLengths, late);
         events.insert(step.event);
         if (step.say != Say::nothing) from_blade(step.say);
@@ -107,7 +112,7 @@ TEST(LoadgenConversation, LateTheBladeSeesTheHelloFirst) {
     c.run();
     EXPECT_EQ(c.said_by_client,
               (Words{Say::syn, Say::ack_and_hello, Say::hello, Say::request, Say::fin, Say::ack}));
-    EXPECT_EQ(c.said_by_blade, (Words{Say::flight, Say::response, Say::fin}));
+    EXPECT_EQ(c.said_by_blade, (Words{Say::ack, Say::flight, Say::response, Say::fin}));
     EXPECT_EQ(c.completed, 1);
     EXPECT_EQ(c.events.count(Event::hello), 1u);
     EXPECT_EQ(c.events.count(Event::first_byte), 1u);
@@ -119,7 +124,7 @@ TEST(LoadgenConversation, LateTheBladeSeesTheHelloFirst) {
 TEST(LoadgenConversation, EarlyTheBladeAnswersTheSyn) {
     Conversation c(false);
     c.run();
-    EXPECT_EQ(c.said_by_blade, (Words{Say::syn_ack, Say::flight, Say::response, Say::fin}));
+    EXPECT_EQ(c.said_by_blade, (Words{Say::syn_ack, Say::ack, Say::flight, Say::response, Say::fin}));
     EXPECT_EQ(c.completed, 1);
     EXPECT_EQ(c.events.count(Event::gap) + c.events.count(Event::duplicate), 0u);
 }
@@ -127,7 +132,7 @@ TEST(LoadgenConversation, EarlyTheBladeAnswersTheSyn) {
 /// Whatever single segment is lost, saying the last thing again brings the connection to its end.
 TEST(LoadgenConversation, AnySegmentMayBeLost) {
     for (const bool late : {true, false}) {
-        for (int lost = 0; lost < (late ? 9 : 10); lost++) {
+        for (int lost = 0; lost < (late ? 11 : 12); lost++) {
             Conversation c(late);
             for (int carried = 0, patience = 0; c.completed == 0 && patience < 50; patience++) {
                 if (c.to_blade.empty() && c.to_client.empty()) c.from_client(c.client.again());
@@ -171,8 +176,11 @@ TEST(LoadgenConversation, CopiesAndGapsAreSeen) {
     c.at_blade(Conversation::take(c.to_blade));
     c.at_client(Conversation::take(c.to_client));
     const Segment hello = c.to_blade.front();
-    ASSERT_EQ(hello.size, kLengths.hello);
+    ASSERT_EQ(hello.size, kMss);
+    EXPECT_TRUE(c.blade.begins(hello));
     c.run();
+    EXPECT_TRUE(c.blade.begins(hello));
+    EXPECT_EQ(c.blade.offset_of(hello.seq + hello.size), hello.size);
     EXPECT_EQ(c.blade.receive(hello, kLengths, true).event, Event::duplicate);
     Segment ahead = hello;
     ahead.seq = c.blade.next_expected() + 1;
@@ -303,36 +311,69 @@ TEST(LoadgenWire, FramesAreWholeAndComeBackAsTheyWere) {
     }
 }
 
-TEST(LoadgenScript, HellosNameTheirSessions) {
+struct Hellos {
+    uint16_t version;
+    bool post_quantum;
+    uint16_t segments;
+};
+
+class LoadgenScript : public ::testing::TestWithParam<Hellos> {};
+
+TEST_P(LoadgenScript, HellosNameTheirSessions) {
     const std::vector<uint8_t> key(16, 0x11);
-    for (const uint16_t version : {uint16_t{0x0303}, uint16_t{0x0304}}) {
-        const auto made = Script::create(
-            {.tls_version = version, .hellos = 5, .blades = 2, .name_key = key, .name_generation = 3});
-        ASSERT_TRUE(made) << made.error().message;
-        for (uint32_t i = 0; i < 5; i++) {
-            const auto bytes = bytes_of(made->payload(Say::hello, i));
-            EXPECT_EQ(bytes.size(), made->lengths().hello);
-            std::vector<uint8_t> scratch(16384);
-            ClientHello hello;
-            ASSERT_EQ(parse_client_hello(bytes, scratch, {}, hello).status, HelloStatus::complete);
-            std::array<SessionName, kMaxNames> names;
-            ASSERT_EQ(session_names(hello, names), 1u);
-            EXPECT_EQ(names[0], testing::name_at(key, 3, i % 2 + 1, i));
-            EXPECT_EQ(made->home(i), i % 2 + 1);
-            EXPECT_EQ(made->recognise(bytes), i);
-            EXPECT_EQ(made->recognise(bytes.first(bytes.size() - 1)), i);
-            EXPECT_EQ(made->recognise(bytes.first(19)), i) << "the number is in the random";
-            EXPECT_EQ(made->recognise(bytes.first(18)), Script::kUnknown);
-            std::vector<uint8_t> changed(bytes.begin(), bytes.end());
-            changed.back() ^= 1;
-            EXPECT_EQ(made->recognise(changed), Script::kUnknown);
-            // by its session id HAProxy learns: record and message headers, version and random are before it
-            const auto flight = bytes_of(made->payload(Say::flight, i));
-            EXPECT_TRUE(std::ranges::equal(flight.subspan(43, 33), bytes.subspan(43, 33)));
+    const auto made = Script::create({.tls_version = GetParam().version,
+                                      .post_quantum = GetParam().post_quantum,
+                                      .hellos = 5,
+                                      .blades = 2,
+                                      .name_key = key,
+                                      .name_generation = 3});
+    ASSERT_TRUE(made) << made.error().message;
+    EXPECT_EQ(made->hello_segments(), GetParam().segments);
+    for (uint32_t i = 0; i < 5; i++) {
+        std::vector<uint8_t> bytes;
+        const auto segments = made->segments(Say::hello, i);
+        ASSERT_EQ(segments.size(), GetParam().segments);
+        for (const Payload& segment : segments) {
+            EXPECT_EQ(segment.sum, payload_of(bytes_of(segment)).sum);
+            EXPECT_EQ(segment.size, std::min(kMss, made->lengths().hello - bytes.size()));
+            EXPECT_TRUE(made->has(i, bytes.size(), bytes_of(segment)));
+            EXPECT_FALSE(made->has(i, bytes.size() + 1, bytes_of(segment)));
+            bytes.insert(bytes.end(), segment.data, segment.data + segment.size);
         }
-        EXPECT_EQ(made->payload(Say::response, 0).size, made->lengths().response);
+        EXPECT_EQ(bytes.size(), made->lengths().hello);
+        std::vector<uint8_t> scratch(16384);
+        ClientHello hello;
+        ASSERT_EQ(parse_client_hello(bytes, scratch, {}, hello).status, HelloStatus::complete);
+        std::array<SessionName, kMaxNames> names;
+        ASSERT_EQ(session_names(hello, names), 1u);
+        EXPECT_EQ(names[0], testing::name_at(key, 3, i % 2 + 1, i));
+        EXPECT_EQ(made->home(i), i % 2 + 1);
+        EXPECT_EQ(made->recognise(bytes_of(segments[0])), i) << "by the first segment alone";
+        EXPECT_EQ(made->recognise(bytes), i);
+        EXPECT_EQ(made->recognise(std::span(bytes).first(19)), i) << "the number is in the random";
+        EXPECT_EQ(made->recognise(std::span(bytes).first(18)), Script::kUnknown);
+        EXPECT_TRUE(made->has(i, bytes.size(), {bytes.data(), 1})) << "behind the hello";
+        std::vector<uint8_t> changed(bytes.begin(), bytes.end());
+        changed.back() ^= 1;
+        EXPECT_EQ(made->recognise(changed), Script::kUnknown);
+        // by its session id HAProxy learns: record and message headers, version and random are before it
+        const auto flight = bytes_of(made->segments(Say::flight, i)[0]);
+        EXPECT_TRUE(std::ranges::equal(flight.subspan(43, 33), std::span(bytes).subspan(43, 33)));
+        EXPECT_LE(flight.size(), kMss);
+        EXPECT_EQ(flight.size(), made->lengths().flight);
     }
+    EXPECT_EQ(made->segments(Say::response, 0)[0].size, made->lengths().response);
+    EXPECT_EQ(made->segments(Say::fin, 0)[0].size, 0);
 }
+
+INSTANTIATE_TEST_SUITE_P(Table, LoadgenScript,
+                         ::testing::Values(Hellos{0x0304, true, 2}, Hellos{0x0304, false, 1},
+                                           Hellos{0x0303, true, 1}),
+                         [](const auto& row) {
+                             return std::string(row.param.version == 0x0303 ? "tls12"
+                                                : row.param.post_quantum    ? "x25519mlkem768"
+                                                                            : "x25519");
+                         });
 
 }  // namespace
 }  // namespace keyrail::loadgen

@@ -27,14 +27,17 @@ CONNECTIONS = 512  # at once: enough that neither side waits for the other
 def _figures() -> Iterator[Figure]:
     for binding in BINDINGS:
         target = TARGET_RATE if binding == "late" else None
-        yield Figure(f"connections.{binding}.per_second", "1/s", f"connections of six client packets, SYN to FIN, with TLS 1.3 "
-                     f"PSK hellos and {binding} binding; baseline: testpmd", target, more_is_better=True)
+        yield Figure(f"connections.{binding}.per_second", "1/s", f"connections of seven client packets, SYN to FIN, with TLS "
+                     f"1.3 PSK hellos of two segments (X25519MLKEM768) and {binding} binding; baseline: testpmd", target,
+                     more_is_better=True)
         yield Figure(f"connections.{binding}.failed", "1", "of those, the share that failed or said something again")
         for q in ("p50", "p99"):
             yield Figure(f"connections.{binding}.{q}_us", "us", "from when a connection was meant to start to the server's "
                          "first byte, at half that rate")
     yield Figure("connections.testpmd.per_second", "1/s", "testpmd io in keyrail-dp's place, which looks at nothing: what the "
                  "links and the generator allow", more_is_better=True)
+    yield Figure("connections.late.one_segment.per_second", "1/s", "late binding, six client packets: TLS 1.3 PSK hellos of one "
+                 "segment (X25519)", more_is_better=True)
     yield Figure("connections.late.tls12.per_second", "1/s", "late binding, TLS 1.2 hellos that name their session by its id",
                  more_is_better=True)
     yield cores.figure("connections.core_round_trip_ns")
@@ -59,14 +62,15 @@ def ends(path: str) -> tuple[list[str], list[str]]:
     return [dut for dut, _ in pairs], [generator for _, generator in pairs]
 
 
-def measure(context: Context, binding: str, tls: str = "1.3", rate: float = 0) -> dict:
+def measure(context: Context, binding: str, tls: str = "1.3", rate: float = 0,
+            key_share: str = loadgen.TWO_SEGMENTS) -> dict:
     """keyrail-loadgen's report of one run through keyrail-dp."""
     with tempfile.TemporaryDirectory(prefix="keyrail-bench-") as path:
         ours, theirs = ends(path)
         with dispatcher.running(dispatcher.Setup(*ours, binding=binding, cores=f"(0,1)@{DUT_CORE}")) as dut:
             load = loadgen.Load(*theirs, front_mac=dut.front_mac, back_mac=dut.back_mac, bind=binding, tls=tls, rate=rate,
-                                connections=CONNECTIONS, warm_up=context.seconds / 2, seconds=context.seconds,
-                                core=LOAD_CORE)
+                                key_share=key_share, connections=CONNECTIONS, warm_up=context.seconds / 2,
+                                seconds=context.seconds, core=LOAD_CORE)
             with loadgen.running(context.program(loadgen.PROGRAM), load, Path(path)) as generator:
                 report = generator.report()
                 wait_until(lambda: dispatcher.lost(dut.stats()) == 0, 2)
@@ -108,6 +112,10 @@ def run(context: Context) -> Iterator[Result]:
     yield near.result("connections.core_round_trip_ns")
     if context.quick:
         return
+    context.progress("connections: hellos of one segment")
+    short = [near.near(lambda: measure(context, "late", key_share=loadgen.ONE_SEGMENT))["per_second"]
+             for _ in range(context.runs)]
+    yield Result.of("connections.late.one_segment.per_second", short)
     context.progress("connections: TLS 1.2")
     tls12 = [near.near(lambda: measure(context, "late", "1.2"))["per_second"] for _ in range(context.runs)]
     yield Result.of("connections.late.tls12.per_second", tls12)

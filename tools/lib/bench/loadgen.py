@@ -15,6 +15,7 @@ from common.shell import ToolError
 
 PROGRAM = "tools/lib/loadgen/keyrail-loadgen"  # Meson target
 MEGABYTES = 256
+TWO_SEGMENTS, ONE_SEGMENT = "X25519MLKEM768", "X25519"  # what hellos take with these key shares
 DRAIN_SECONDS = 6  # until it has given up the last connection
 WRONG = ("wrong_blade", "split", "unreadable", "no_memory")  # must be 0, whatever else is the matter
 
@@ -29,6 +30,7 @@ class Load:
     affinity: str = ""  # loadgen's own choice
     blades: int = 3
     tls: str = "1.3"
+    key_share: str = TWO_SEGMENTS  # of TLS 1.3 hellos
     connections: int = 256  # at once
     clients: int = 65536
     rate: float = 0  # connections per second; 0: closed loop
@@ -40,7 +42,7 @@ class Load:
 def command(program: Path, load: Load, report: Path) -> list[str | Path]:
     return [program, "--front", load.front, "--back", load.back, "--front-mac", load.front_mac, "--back-mac", load.back_mac,
             "--service", f"{dispatcher.VIP}:{dispatcher.PORT}", "--bind", load.bind,
-            *(["--affinity", load.affinity] if load.affinity else []), "--blades", str(load.blades), "--tls", load.tls,
+            *(["--affinity", load.affinity] if load.affinity else []), "--blades", str(load.blades), "--tls", load.tls, "--key-share", load.key_share,
             "--name-key", dispatcher.NAME_KEY.hex(), "--name-generation", str(dispatcher.NAME_GENERATION),
             "--connections", str(load.connections), "--clients", str(load.clients),
             *(["--rate", str(load.rate)] if load.rate else []), "--warm-up", str(load.warm_up), "--seconds",

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a connection costs in memory: a flow table filled until one of 10 000 had to make room for others."""
+"""What a connection costs in memory: a flow table filled until one of 10 000 had to make room for others; and a ClientHello,
+as long as it is held."""
 
 import json
 from collections.abc import Iterator
@@ -10,9 +11,10 @@ from bench.figures import Figure, Result
 from bench.processes import measured
 from common.shell import ToolError
 
-BENCH = "tests/bench/flow_memory"
-TARGETS = (BENCH,)
+BENCH, HOLDS = "tests/bench/flow_memory", "tests/bench/hold_memory"
+TARGETS = (BENCH, HOLDS)
 FULL_MEGABYTES = 2048
+GIGABITS, BUDGET_SECONDS = 100, 0.020  # hold budget as it comes (control/daemon/moves/economics.h)
 FIGURES = (
     Figure("memory.flow_bytes", "B", "of flow table for each connection that it holds when one of 10 000 had to make "
            "room", 32),
@@ -20,6 +22,10 @@ FIGURES = (
            more_is_better=True),
     Figure("memory.flows_before_first", "flows", "of these, how many come before the first one has to make room", 64 << 20,
            more_is_better=True),
+    Figure("memory.hold_bytes", "B", "of hold table and mbufs for a ClientHello of today (two segments) while it is held"),
+    Figure("memory.holds_100gbe", "hellos", "held at once when 100 GbE brings nothing but new connections, and each waits as "
+           "long as the hold budget lets it (20 ms)"),
+    Figure("memory.holds_100gbe_mb", "MB", "that these take"),
 )
 
 
@@ -28,7 +34,16 @@ def available_megabytes() -> int:
     return int(text.split("MemAvailable:")[1].split()[0]) // 1024
 
 
+def _holds(context: Context) -> Iterator[Result]:
+    sizes = json.loads(measured([context.program(HOLDS), str(GIGABITS)], timeout=60).stdout)
+    held = sizes["hellos_per_second"] * BUDGET_SECONDS
+    yield Result.of("memory.hold_bytes", [sizes["held"]])
+    yield Result.of("memory.holds_100gbe", [held])
+    yield Result.of("memory.holds_100gbe_mb", [held * sizes["held"] / 1e6])
+
+
 def run(context: Context) -> Iterator[Result]:
+    yield from _holds(context)
     megabytes = 16 if context.quick else FULL_MEGABYTES
     while megabytes > available_megabytes() // 2:
         megabytes //= 2

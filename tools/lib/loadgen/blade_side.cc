@@ -52,11 +52,23 @@ bool BladeSide::poll(const Clock& clock) {
 
 bool BladeSide::greet(Slot& slot, const Received& received) {
     const uint32_t hello = script_.recognise(received.payload);
-    if (hello == Script::kUnknown) return false;
+    if (hello == Script::kUnknown) {
+        // With late binding there is no SYN to say where a stream begins. It does with a handshake record.
+        constexpr uint8_t kHandshake = 22;
+        (received.payload[0] == kHandshake ? report_.counts.unreadable : report_.counts.gaps)++;
+        return false;
+    }
     slot.hello = hello;
     slot.greeted = true;
     if (options_.affinity == Affinity::learned && expected_[hello] == 0) expected_[hello] = received.blade;
     return true;
+}
+
+/// What this segment has of the ClientHello.
+bool BladeSide::as_sent(const Slot& slot, const Received& received) const {
+    const int64_t offset = slot.conversation.offset_of(received.segment.seq);
+    return received.payload.empty() || offset < 0 ||
+           script_.has(slot.hello, static_cast<size_t>(offset), received.payload);
 }
 
 void BladeSide::check(const Slot& slot, Event event) {
@@ -76,15 +88,15 @@ void BladeSide::receive(rte_mbuf* frame, const Clock& clock) {
     else if (slot = slot_of(received); slot == nullptr)
         report_.counts.strays++;
     if (slot == nullptr) return rte_pktmbuf_free(frame);
-    if (!slot->greeted && !received.payload.empty() && !greet(*slot, received)) {
-        report_.counts.unreadable++;
+    const bool first = !slot->greeted && !received.payload.empty();
+    if (first && slot->conversation.begins(received.segment) && !greet(*slot, received))
         return rte_pktmbuf_free(frame);
-    }
     if (slot->conversation.state() == Blade::State::closed) slot->blade = received.blade;
     if (slot->blade != received.blade) report_.counts.split++;
     const Step step =
         slot->conversation.receive(received.segment, script_.lengths(), options_.bind == Bind::late);
     check(*slot, step.event);
+    if (slot->greeted && !as_sent(*slot, received)) report_.counts.unreadable++;
     if (step.say == Say::nothing) return rte_pktmbuf_free(frame);
     answer(*slot, step.say, received, frame, clock);
 }
@@ -101,7 +113,7 @@ void BladeSide::answer(const Slot& slot, Say what, const Received& to, rte_mbuf*
                           .seq = slot.conversation.seq(what, script_.lengths()),
                           .ack = slot.conversation.next_expected(),
                           .tsval = clock.ms};
-    port_.send(frame, path, segment, slot.conversation.echo(), script_.payload(what, slot.hello));
+    port_.send(frame, path, segment, slot.conversation.echo(), script_.segments(what, slot.hello)[0]);
 }
 
 }  // namespace keyrail::loadgen

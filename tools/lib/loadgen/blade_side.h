@@ -32,8 +32,9 @@ class BladeSide {
 
     void receive(rte_mbuf* frame, const Clock& clock);
     Slot* slot_of(const Received& received);
-    /// False: these bytes are no ClientHello of ours.
+    /// The client's first bytes. False: they are no ClientHello of ours, and counted.
     bool greet(Slot& slot, const Received& received);
+    [[nodiscard]] bool as_sent(const Slot& slot, const Received& received) const;
     void check(const Slot& slot, Event event);
     void answer(const Slot& slot, Say what, const Received& to, rte_mbuf* frame, const Clock& clock);
 

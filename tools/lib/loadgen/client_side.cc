@@ -58,25 +58,29 @@ void ClientSide::arm(Slot& slot, const Clock& clock) {
     slot.deadline = clock.tsc + (timeout_ticks_ << slot.tries);
 }
 
-void ClientSide::say(Slot& slot, Say what, rte_mbuf* into, const Clock& clock) {
+void ClientSide::say(Slot& slot, Say what, rte_mbuf* into, const Clock& clock, size_t nth) {
     const Path path{.to = options_.front_mac,
                     .from = {0x02, 0, 0, 0, 0xc0, 0x01},
                     .source = numbering_.address(slot.number),
                     .destination = options_.service,
                     .source_port = numbering_.port(slot.number),
                     .destination_port = options_.service_port};
-    const Segment segment{.flags = flags_of(what),
-                          .seq = slot.client.seq(what, script_.lengths()),
+    const std::span<const Payload> all = script_.segments(what, slot.hello);
+    const Segment segment{.flags = nth + 1 < all.size() ? uint8_t{kAck} : flags_of(what),
+                          .seq = slot.client.seq(what, script_.lengths()) + static_cast<uint32_t>(nth * kMss),
                           .ack = what == Say::syn ? 0 : slot.client.next_expected(),
                           .tsval = clock.ms};
-    port_.send(into, path, segment, slot.client.echo(), script_.payload(what, slot.hello));
+    port_.send(into, path, segment, slot.client.echo(), all[nth]);
 }
 
 void ClientSide::say_anew(Slot& slot, Say what, const Clock& clock) {
-    if (rte_mbuf* into = rte_pktmbuf_alloc(pool_); into != nullptr)
-        say(slot, what, into, clock);
-    else
-        report_.counts.no_memory++;  // as if it were lost: the timer will say it again
+    const size_t segments = script_.segments(what, slot.hello).size();
+    for (size_t nth = 0; nth < segments; nth++) {
+        if (rte_mbuf* into = rte_pktmbuf_alloc(pool_); into != nullptr)
+            say(slot, what, into, clock, nth);
+        else
+            report_.counts.no_memory++;  // as if it were lost: the timer will say it again
+    }
 }
 
 void ClientSide::start(uint64_t due, const Clock& clock) {

@@ -50,7 +50,9 @@ class ClientSide {
 
     void receive(rte_mbuf* frame, const Clock& clock);
     Slot* slot_of(const Received& received);
-    void say(Slot& slot, Say what, rte_mbuf* into, const Clock& clock);
+    /// The nth segment of it, in this mbuf.
+    void say(Slot& slot, Say what, rte_mbuf* into, const Clock& clock, size_t nth = 0);
+    /// All of it, in mbufs of its own.
     void say_anew(Slot& slot, Say what, const Clock& clock);
     void arm(Slot& slot, const Clock& clock);
     void happened(Slot& slot, Event event, const Clock& clock);

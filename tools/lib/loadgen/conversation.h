@@ -6,6 +6,9 @@
 //   client  SYN, ACK, ClientHello             Finished+request     FIN         ACK
 //   blade            (SYN-ACK)   ServerHello...           response     FIN
 //
+// A ClientHello may take several segments; the blade acknowledges those that are not the last, as a kernel
+// does at the beginning of a connection.
+//
 // The blade answers a SYN if it gets one (early binding, a proxy's connection, no dispatcher at all); with
 // late binding the dispatcher has answered it, and the ClientHello is the first that the blade sees.
 #pragma once
@@ -60,6 +63,8 @@ class Stream {
   public:
     [[nodiscard]] Seq next_expected() const { return next_; }
     [[nodiscard]] uint32_t echo() const { return echo_; }
+    /// How far behind the other side's first byte.
+    [[nodiscard]] int64_t offset_of(Seq seq) const { return seq - first_; }
 
   protected:
     enum class Place : uint8_t { in_order, duplicate, gap };
@@ -115,6 +120,10 @@ class Blade : public Stream {
 
     [[nodiscard]] State state() const { return state_; }
     [[nodiscard]] Seq seq(Say say, const Lengths& lengths) const;
+    /// What this segment brings is the client's first; so is all that comes to a closed one.
+    [[nodiscard]] bool begins(const Segment& segment) const {
+        return state_ == State::closed || segment.seq == first_;
+    }
 
   private:
     Step opened(const Segment& segment);

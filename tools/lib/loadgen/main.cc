@@ -31,6 +31,7 @@ std::atomic<bool> stopping = false;
 struct Arguments {
     std::string front, back, front_mac = "02:00:00:00:b0:01", back_mac = "02:00:00:00:c0:01";
     std::string service = "198.51.100.1:443", bind = "late", affinity, tls = "1.3", name_key, json, command;
+    std::string key_share = "X25519MLKEM768";
     uint32_t core = 0, name_generation = 1, megabytes = 256, mbufs = 32768, wait = 30;
     bool no_huge = false, stay = false;
     std::vector<double> rate;
@@ -63,6 +64,12 @@ void describe(CLI::App& app, Arguments& a) {
         ->capture_default_str();
     app.add_option("--tls", a.tls, "1.3: a PSK identity names the session; 1.2: the session id does")
         ->check(CLI::IsMember({"1.2", "1.3"}))
+        ->capture_default_str();
+    app.add_option(
+           "--key-share", a.key_share,
+           "of TLS 1.3 hellos: X25519MLKEM768, as clients send today, two segments a hello; or X25519, "
+           "one segment")
+        ->check(CLI::IsMember({"X25519MLKEM768", "X25519"}))
         ->capture_default_str();
     app.add_option("--name-key", a.name_key, "the chassis' name key, 32 hex digits (default: 101112...1f)");
     app.add_option("--name-generation", a.script.name_generation, "and its generation")
@@ -145,6 +152,7 @@ Result<void> complete(Arguments& a) {
                     o.connections);
     if (!a.rate.empty()) o.rate = a.rate.front(), o.to_rate = a.rate.back();
     a.script.tls_version = a.tls == "1.3" ? 0x0304 : 0x0303;
+    a.script.post_quantum = a.key_share == "X25519MLKEM768";
     a.script.blades = o.blades;
     a.script.name_generation = static_cast<uint8_t>(a.name_generation);
     if (a.name_key.empty()) a.name_key = "101112131415161718191a1b1c1d1e1f";

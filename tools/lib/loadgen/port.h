@@ -33,7 +33,8 @@ class Port {
     /// have to be said to them.
     uint16_t receive(rte_mbuf** out);
     [[nodiscard]] bool room() const { return waiting_ + 3u * kBurst <= queue_.size(); }
-    /// Only while there is room(), for one more burst. `into`: a fresh mbuf, or the one that is answered.
+    /// Only while there is room(), for one more burst: to each frame an ACK and a hello of two segments may
+    /// be the answer. `into`: a fresh mbuf, or the one that is answered.
     void send(rte_mbuf* into, const Path& path, const Segment& segment, uint32_t tsecr,
               const Payload& payload);
     void flush();

@@ -12,7 +12,7 @@ from common.shell import ToolError
 from lab.namespaces import wait_until
 from pcap import hello
 from pcap.stage import ADDRESSES, NAME, PORT, SECONDS, Stage
-from testing.releases import own_release, root_of
+from testing.releases import program_of
 
 Act = Callable[[Stage], None]
 REQUEST = f"GET / HTTP/1.0\r\nHost: {NAME}\r\n\r\n"
@@ -75,16 +75,8 @@ def curl(on: Stage) -> None:
 
 def curl_of_debian_13(on: Stage) -> None:
     """This machine's own, or that in the root that `tools/test --on trixie` makes."""
-    if own_release() == DEBIAN_13:
-        return _curl(on, "1.3", on.home / "certificate", on.home / "page")
-    root, inside = root_of(DEBIAN_13), Path("/mnt")
-    script = f"mount --bind {on.home} {root}{inside} && exec chroot {root} \"$@\""
-    return _curl(on, "1.3", inside / "certificate", inside / "page",
-                 ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh"])
-
-
-def curl_of_debian_13_is_there() -> bool:
-    return own_release() == DEBIAN_13 or (root_of(DEBIAN_13) / "usr/bin/curl").exists()
+    before, home = program_of(DEBIAN_13, on.home)
+    _curl(on, "1.3", home / "certificate", home / "page", before)
 
 
 def chromium(on: Stage) -> None:

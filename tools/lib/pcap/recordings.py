@@ -3,11 +3,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from pcap import clients
 from pcap.clients import Act, openssl, sent
 from pcap.hello import SECP384R1_MLKEM1024
 from pcap.stage import ADDRESSES
+from testing.releases import has_program
 
 ALPNS = "h2,http/1.1,acme-tls/1,h3,spdy/3.1,ftp,imap,pop3,managesieve,coap"
 
@@ -42,7 +44,7 @@ RECORDINGS = (
     Recording("gnutls-tls13", "gnutls-cli, TLS 1.3, full and resumed", clients.gnutls("1.3")),
     Recording("curl", "curl, three connections with TLS 1.2 and three with TLS 1.3", clients.curl),
     Recording("curl-debian-13", "curl with OpenSSL 3.5 and its defaults: X25519MLKEM768, two segments; full and resumed",
-              clients.curl_of_debian_13, installed=clients.curl_of_debian_13_is_there,
+              clients.curl_of_debian_13, installed=partial(has_program, clients.DEBIAN_13, "curl"),
               bring="tools/test --on trixie makes the root that has it"),
     Recording("chromium", "Chromium, headless: X25519MLKEM768, GREASE, ECH, two segments; full and resumed",
               clients.chromium, ("-WWW",), installed=clients.chromium_is_installed, bring="apt-get install chromium"),

@@ -61,7 +61,7 @@ class Stream:
 
 
 def tls13_psk(random: Random) -> hello.Hello:
-    """517 bytes, as OpenSSL and browsers pad it: a returning client of TLS 1.3."""
+    """517 bytes, as OpenSSL and browsers padded it before they had post-quantum shares: a returning client of TLS 1.3."""
     made = hello.Hello(random.randbytes(32), random.randbytes(32), extensions=[
         hello.server_name(b"www.keyrail.test"), hello.alpn([b"h2", b"http/1.1"]), (hello.PSK_MODES, b"\1\1"),
         hello.groups([hello.X25519]), hello.versions([hello.TLS13, hello.TLS12]),
@@ -81,12 +81,13 @@ def new_client(random: Random) -> hello.Hello:
 
 
 def post_quantum(random: Random) -> hello.Hello:
-    """Two segments."""
+    """Two segments: a returning client of today."""
     return hello.post_quantum(random, b"www.keyrail.test", [random.randbytes(32)])
 
 
-HELLOS: dict[str, tuple[Callable[[Random], hello.Hello], ...]] = {
-    "storm": (tls13_psk,), "mixed": (tls13_psk, tls13_psk, tls12_id, post_quantum, new_client)}
+Kind = Callable[[Random], hello.Hello]
+MIXED: tuple[Kind, ...] = (post_quantum, post_quantum, tls13_psk, tls12_id, new_client)
+STORM: dict[str, Kind] = {"X25519MLKEM768": post_quantum, "X25519": tls13_psk}  # by its key share
 
 
 @dataclass
@@ -111,7 +112,7 @@ class Maker:
         return there, Stream(sender, target, answer, start + 1 & 0xFFFFFFFF)
 
     def hello(self, stream: Stream) -> Iterator[bytes]:
-        kinds = HELLOS[self.wanted.kind]
+        kinds = MIXED if self.wanted.kind == "mixed" else (STORM[self.wanted.key_share],)
         content = hello.records(hello.message(self.random.choice(kinds)(self.random)))
         self.hellos += 1
         for at in range(0, len(content), MSS):
@@ -177,6 +178,9 @@ def parser() -> argparse.ArgumentParser:
                      help="the clients' addresses (default: for benchmarks, 198.18.0.0/15 or 2001:2::/48)")
     top.add_argument("--mac", default="02:00:00:00:00:01", help="of the dispatcher's port that gets this")
     top.add_argument("--source-mac", default="02:00:00:00:00:02", help="of the generator's port")
+    top.add_argument("--key-share", default="X25519MLKEM768", choices=STORM,
+                     help="storm: of its hellos; X25519MLKEM768, as clients send today, takes two segments, X25519 one "
+                          "(default: X25519MLKEM768)")
     top.add_argument("--size", type=int, default=64, metavar="BYTES", help="established: size with FCS (default: 64)")
     top.add_argument("--seed", type=int, default=1, metavar="N", help="another one draws other connections")
     return top

@@ -35,6 +35,21 @@ def root_of(release: str) -> Path:
     return Path(os.environ.get("KR_ROOTS") or "/var/cache/keyrail/roots") / release
 
 
+def has_program(release: str, program: str) -> bool:
+    """This machine's own release, or one whose root has it."""
+    return release == own_release() or (root_of(release) / "usr/bin" / program).exists()
+
+
+def program_of(release: str, shared: Path) -> tuple[list[str], Path]:
+    """What to put before a command for that release's program to run, on the network of who runs it; and where it finds the
+    folder `shared`."""
+    if release == own_release():
+        return [], shared
+    root, place = root_of(release), Path("/mnt")
+    script = f'mount --bind {shared} {root}{place} && mount --rbind /dev {root}/dev && exec chroot {root} "$@"'
+    return ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh"], place
+
+
 def _mirror() -> str:
     """Where this machine has its packages from: what apt itself would ask for the release's main part."""
     listed = run(["apt-get", "indextargets", "--format", "$(SITE)", "Created-By: Packages"], check=False).stdout
