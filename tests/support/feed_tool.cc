@@ -72,8 +72,8 @@ class Feed {
         }
     }
 
-    /// The next message of keyrail-dp; a move that it asks for is granted at once, as by blades that take no
-    /// time.
+    /// The next message of keyrail-dp; what it asks for is answered at once, as by blades that take no time:
+    /// a move is granted, and a connection that it does not know is nobody's.
     Result<link::FromDataplane> receive() {
         size_t size = 0;
         link::FromDataplane message;
@@ -83,6 +83,11 @@ class Feed {
         if (message.has_move_request())
             if (auto sent = send(granted(message.move_request())); !sent)
                 return tl::make_unexpected(sent.error());
+        if (message.has_flow_ask()) {
+            link::ToDataplane nobody;
+            nobody.mutable_flow_answer()->set_ask_id(message.flow_ask().ask_id());
+            if (auto sent = send(nobody); !sent) return tl::make_unexpected(sent.error());
+        }
         return message;
     }
 

@@ -12,6 +12,7 @@
 #include <optional>
 #include <thread>
 
+#include "dataplane/common/counters.h"
 #include "dataplane/core/snapshot.h"
 #include "dataplane/link/control_link.h"
 #include "dataplane/tables/moved_table.h"
@@ -335,7 +336,7 @@ TEST_F(ControlLinkTest, ReportsCounters) {
     ASSERT_EQ(stats.workers_size(), 1);
     std::map<std::string, uint64_t> counters;
     for (const auto& counter : stats.workers(0).counters()) counters[counter.name()] = counter.value();
-    EXPECT_EQ(counters.size(), kReasons + 11);
+    EXPECT_EQ(counters.size(), kReasons + kWorkerCounters.size());
     EXPECT_EQ(counters["rx"], 10u);
     EXPECT_EQ(counters["held"], 2u);
     EXPECT_EQ(counters["drop_tx_full"], 3u);
