@@ -138,6 +138,21 @@ TEST_P(Ends, AnUploadsFinIsTheClients) {
     EXPECT_FALSE(known());
 }
 
+/// 1 Gbit/s: `place` stays behind.
+TEST_P(Ends, AFastUploadEndsWhenItsBladeHasFinished) {
+    uint32_t sent = end;
+    for (int second = 0; second < 10; second++) {
+        harness.advance(kSecondUs + kSecondUs / 16);
+        harness.burst(kFront, {client.data({1}, sent += 119u << 20)});
+    }
+    harness.wire(kBack);
+    client_says(kFin | kAck, sent + 1);
+    blade_says(kFin | kAck);
+    client_says(kFin | kAck, sent + 1);
+    harness.advance(kForgottenUs);
+    EXPECT_FALSE(known());
+}
+
 TEST(Idle, IsAsTheServiceSays) {
     Harness harness{Scene{.idle_timeout_s = 120}};
     const Frame data = TcpSegment{.ack = 1, .payload = {1}}.frame();
@@ -174,6 +189,61 @@ TEST(EndsOfOthers, TheOwnerIsTold) {
     EXPECT_GT(told, 10u);
     EXPECT_LT(told, 54u);
     harness.wire(kFront);
+}
+
+// --- in the same burst as the hello
+
+struct Together {
+    const char* name;
+    bool late;
+    uint8_t said;
+};
+class EndsAtOnce : public testing::TestWithParam<Together> {};
+INSTANTIATE_TEST_SUITE_P(Table, EndsAtOnce,
+                         testing::Values(Together{"late_fin", true, kFin | kAck},
+                                         Together{"late_rst", true, kRst},
+                                         Together{"early_fin", false, kFin | kAck},
+                                         Together{"early_rst", false, kRst}),
+                         [](const auto& row) { return std::string(row.param.name); });
+
+TEST_P(EndsAtOnce, TheFlowKnows) {
+    const auto& [name, late, said] = GetParam();
+    Harness harness{Scene{.late = late}};
+    Client client{harness, 41000};
+    uint16_t blade = 2;
+    if (late) {
+        client.syn();
+    } else {
+        harness.burst(kFront, {client.segment({}, UINT32_MAX, kSyn).frame()});
+        blade = destination(harness.wire(kBack).at(0)).back();
+    }
+    const auto hello = hello_of(blade);
+    const auto end = static_cast<uint32_t>(hello.size());
+    harness.burst(kFront, {client.data(hello), client.segment({}, end, said).frame()});
+    EXPECT_EQ(harness.wire(kBack).size(), 2u);
+    Context& context = harness.context();
+    const Flow* flow =
+        context.flows.find(context.flow_hash(parse_headers(client.segment().frame())), context.clock.ticks);
+    ASSERT_NE(flow, nullptr);
+    EXPECT_TRUE(flow->client_done);
+    EXPECT_EQ(flow->ended(), said == kRst);
+    harness.expect_conserved();
+}
+
+TEST(EndsAtOnceWhileItMoves, ARstGivesItUp) {
+    Harness harness{Scene{.up = {1, 3}, .draining = {2}}};
+    Client client{harness, 41000};
+    client.syn();
+    const auto hello = hello_of(2);
+    const auto end = static_cast<uint32_t>(hello.size());
+    harness.burst(kFront,
+                  {client.data(hello), client.segment({}, end, kRst | kAck).frame(), client.data({1}, end)});
+    EXPECT_EQ(harness.asks().size(), 1u);
+    EXPECT_EQ(harness.held(), 0u);
+    harness.advance(kSecondUs);
+    EXPECT_TRUE(harness.wire(kBack).empty());
+    EXPECT_EQ(harness.context().flows.size(), 0u);
+    harness.expect_conserved();
 }
 
 // --- the next connection from the same port
@@ -255,6 +325,60 @@ TEST_P(ReusedPort, ASynAloneEndsNothing) {
         client.segment({}, static_cast<uint32_t>(one_segment_hello_of(2).size()), kFin | kAck).frame();
     harness.burst(kFront, {late});
     EXPECT_EQ(destination(harness.wire(kBack).at(0)), Harness::blade_mac(2));
+}
+
+// --- a stranger's SYN
+
+struct Strangers {
+    const char* name;
+    bool by_session, late, half_closed, draining;
+};
+class StrangersSyn : public testing::TestWithParam<Strangers> {};
+INSTANTIATE_TEST_SUITE_P(Table, StrangersSyn,
+                         testing::Values(Strangers{"late", true, true, false, false},
+                                         Strangers{"early", true, false, false, false},
+                                         Strangers{"plain", false, false, false, false},
+                                         Strangers{"early_half_closed", true, false, true, false},
+                                         Strangers{"plain_half_closed", false, false, true, false},
+                                         Strangers{"early_half_closed_draining", true, false, true, true},
+                                         Strangers{"plain_half_closed_draining", false, false, true, true}),
+                         [](const auto& row) { return std::string(row.param.name); });
+
+/// Who knows the addresses and ports of a connection that lives, and none of its numbers, cannot end it.
+TEST_P(StrangersSyn, AndItsRstEndNothing) {
+    const auto& [name, by_session, late, half_closed, draining] = GetParam();
+    Scene scene{.by_session = by_session, .late = late};
+    Harness harness{scene};
+    TcpSegment own{.source_port = 41000, .seq = 5001, .ack = 1, .payload = {1}};
+    harness.bind_flow(own.frame(), 2);
+    if (half_closed) {
+        own.payload = {};
+        own.flags = kFin | kAck;
+        harness.burst(kFront, {own.frame()});
+    }
+    if (draining) {
+        scene.up = {1, 3};
+        scene.draining = {2};
+        harness.set_blades(scene);
+    }
+    TcpSegment strange{
+        .source_port = 41000, .seq = 0x9abc0000, .flags = kSyn, .options = linux_syn_options()};
+    harness.burst(kFront, {strange.frame()});
+    strange.seq++;
+    strange.flags = kRst;
+    strange.options = {};
+    harness.burst(kFront, {strange.frame()});
+    for (const Frame& frame : harness.wire(kBack)) EXPECT_EQ(destination(frame), Harness::blade_mac(2));
+    harness.wire(kFront);
+    harness.advance(kForgottenUs);
+    const uint64_t before = harness.count(Reason::flow);
+    own.flags = kAck;
+    own.payload = {};
+    own.seq += 1;
+    harness.burst(kFront, {own.frame()});
+    EXPECT_EQ(harness.count(Reason::flow), before + 1) << "it is known";
+    EXPECT_EQ(destination(harness.wire(kBack).at(0)), Harness::blade_mac(2));
+    harness.expect_conserved();
 }
 
 // --- a hello that was read by half
