@@ -75,6 +75,26 @@ TEST_F(IllServersTest, AreBetterThanNobody) {
     EXPECT_EQ(intake(2), BladeIntake::open);
 }
 
+/// That another service is well served elsewhere helps nobody here.
+TEST_F(IllServersTest, AreBetterThanNobodyWhereTheirServiceIsNowhereElse) {
+    ServiceConfig& mail = config.services.emplace_back(service("mail", 443));
+    mail.addresses = {*parse_ip("198.51.100.9")};
+    mail.blades = {2};
+    config.services[0].blades = {1};
+    blades.configure(config, kNow);
+    say(1);
+    say(2);
+    say(1, [](Endpoint& e) { e.set_hangs(true); });
+    EXPECT_EQ(intake(1), BladeIntake::open) << "mail of blade 2 is well";
+    EXPECT_EQ(intake(2), BladeIntake::open);
+    config.services[0].blades = {1, 2};
+    blades.configure(config, kNow);
+    say(2);
+    EXPECT_EQ(intake(1), BladeIntake::none) << "blade 2 serves it, too";
+    EXPECT_TRUE(blades.silent(2, true));
+    EXPECT_EQ(intake(1), BladeIntake::open);
+}
+
 TEST_F(IllServersTest, OfOneServiceOnly) {
     config.services.push_back(service("mail", 443));
     config.services[1].addresses = {*parse_ip("198.51.100.9")};
