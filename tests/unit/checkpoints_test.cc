@@ -39,7 +39,7 @@ class Around : public CheckpointHost, public SealedSessions {
                                      uint16_t blade) override {
         return shown == receipt(name, blade, 0) ? std::optional<uint64_t>(1) : std::nullopt;
     }
-    [[nodiscard]] bool purging(uint16_t blade, const SessionName&, const std::string&) const override {
+    [[nodiscard]] bool purging(uint16_t blade, const SessionName&, ServiceId) const override {
         return blade == purged_blade;
     }
     [[nodiscard]] bool keeps(const std::string&) const override { return true; }

@@ -123,6 +123,7 @@ AgentEvents Daemon::agent_events() {
     events.lost = [this](uint16_t blade) {
         blades_.disconnected(blade);
         members_.erase(blade);
+        purging_at_.erase(blade);
         moves_.agent_lost(blade);
         checkpoints_.agent_lost(blade);
         flows_.lost(blade);

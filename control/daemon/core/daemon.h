@@ -151,9 +151,8 @@ class Daemon : private CheckpointHost, private MoveHost {
                                                    uint16_t blade) override {
         return receipts_->order_in(receipt, name, blade);
     }
-    [[nodiscard]] bool purging(uint16_t blade, const SessionName& name,
-                               const std::string& service) const override {
-        return !purges_.empty() && purges_.purging(blade, name, service.empty() ? 0 : service_id(service));
+    [[nodiscard]] bool purging(uint16_t blade, const SessionName& name, ServiceId service) const override {
+        return purges_.purging(blade, name, service);
     }
     struct PurgeRound;
     asio::awaitable<void> purge_at(uint16_t blade, chassis::Purge what, std::shared_ptr<PurgeRound> round);

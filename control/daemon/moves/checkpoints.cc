@@ -63,7 +63,7 @@ void Checkpoints::report(uint16_t blade, const chassis::SessionState& state, uin
     }
     counters_.reported++;
     if (latest.gone) return end(blade, state, name, ticket);
-    if (host_->purging(blade, name, state.service())) return;
+    if (host_->purging(blade, name, state.service().empty() ? 0 : service_id(state.service()))) return;
     const bool elsewhere = host_->holder(name).value_or(blade) != blade;
     const uint64_t expires =
         state.expires_ms() != 0 ? credible_expiry(state.expires_ms()) : unix_ms() + kUnknownLifetimeMs;
