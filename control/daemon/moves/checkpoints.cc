@@ -83,9 +83,10 @@ void Checkpoints::report(uint16_t blade, const chassis::SessionState& state, uin
         copy.set_uses(before.uses);
         copy.set_digest(before.digest.data(), before.digest.size());
     }
-    // Who says that he sealed it is who says it here.
+    // Who says that he sealed it is who says it here, and serves it; and the name is one of ours.
+    const ServiceConfig* const service = service_named(state.service());
     if (!state.sealed().empty() && state.sealed().size() <= kMostSealed && state.blade() == blade &&
-        service_named(state.service()) != nullptr)
+        service != nullptr && service->has_member(blade) && host_->holder(name) == blade)
         sealed_->keep(state.service(), {name, expires, state.SerializeAsString()});
 }
 
