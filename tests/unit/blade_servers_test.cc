@@ -119,9 +119,18 @@ TEST_F(IllServersTest, ListeningByMptcpIsBoundEarly) {
 }
 
 TEST_F(IllServersTest, WithoutHooksAreNamed) {
-    EXPECT_FALSE(blades.find(1)->without_hooks());
-    say(1, [](Endpoint& e) { e.set_hooks(chassis::ServerHealth::HOOKS_ABSENT); });
-    EXPECT_TRUE(blades.find(1)->without_hooks());
+    config.services.push_back(service("mail", 443));
+    config.services[1].addresses = {*parse_ip("198.51.100.9")};
+    blades.configure(config, kNow);
+    const auto without = [](Endpoint& e) { e.set_hooks(chassis::ServerHealth::HOOKS_ABSENT); };
+    say(1);
+    EXPECT_FALSE(blades.find(1)->without_hooks("www"));
+    EXPECT_FALSE(blades.find(1)->without_hooks(""));
+    say(1, without);
+    EXPECT_TRUE(blades.find(1)->without_hooks("www"));
+    EXPECT_FALSE(blades.find(1)->without_hooks("mail")) << "another server";
+    EXPECT_FALSE(blades.find(1)->without_hooks("")) << "it may be one of mail";
+    EXPECT_FALSE(blades.find(2)->without_hooks("www"));
     EXPECT_EQ(intake(1), BladeIntake::open);
     EXPECT_THAT(blades.find(1)->faults().at(0), HasSubstr("without the hook library"));
 }

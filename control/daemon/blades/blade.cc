@@ -73,8 +73,14 @@ bool Blade::unable_to_accept(const std::string& service) const {
     return (!version.empty() && !accept_program) || uses_mptcp(service);
 }
 
-bool Blade::without_hooks() const {
-    return std::ranges::any_of(addresses, [](const auto& entry) { return entry.second.without_hooks; });
+bool Blade::without_hooks(const std::string& service) const {
+    const auto without = [](const auto& entry) { return entry.second.without_hooks; };
+    if (service.empty()) return !addresses.empty() && std::ranges::all_of(addresses, without);
+    const auto found = services.find(service);
+    return found != services.end() && std::ranges::any_of(found->second, [&](const HostPort& at) {
+               const auto known = addresses.find(at);
+               return known != addresses.end() && known->second.without_hooks;
+           });
 }
 
 std::vector<std::string> Blade::faults() const {

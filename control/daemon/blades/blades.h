@@ -86,8 +86,9 @@ struct Blade {
     /// cannot take connections of this service that the dispatcher answered.
     [[nodiscard]] bool unable_to_accept(const std::string& service) const;
     [[nodiscard]] bool uses_mptcp(const std::string& service) const;
-    /// Servers here make session names of their own: no session can be moved to them.
-    [[nodiscard]] bool without_hooks() const;
+    /// Servers of this service here make session names of their own: no session can be moved to them. "" is
+    /// one that nobody knows: all do.
+    [[nodiscard]] bool without_hooks(const std::string& service) const;
     /// What is wrong with its servers, a sentence each; clients may be served all the same.
     [[nodiscard]] std::vector<std::string> faults() const;
     [[nodiscard]] BladeIntake intake() const;

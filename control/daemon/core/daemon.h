@@ -123,7 +123,7 @@ class Daemon : private CheckpointHost, private MoveHost {
     // --- of the moves ---
     [[nodiscard]] std::optional<uint16_t> home(const SessionName& name) const override;
     [[nodiscard]] bool connected(uint16_t blade) const override;
-    [[nodiscard]] bool uses_sessions(uint16_t blade) const override;
+    [[nodiscard]] bool uses_sessions(uint16_t blade, const std::string& service) const override;
     Result<void> send(uint16_t blade, chassis::Envelope message) override;
     void send(link::ToDataplane message) override;
     void drained(uint16_t blade, MoveResult result) override;

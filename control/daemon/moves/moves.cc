@@ -59,7 +59,7 @@ bool Moves::may_move(uint16_t from, uint16_t to, const std::string& service) con
 
 std::optional<MoveResult> Moves::refusal(const MoveWish& wish, const std::string& service) const {
     if (wish.from == wish.to || !config_->blades.contains(wish.from) ||
-        !may_move(wish.from, wish.to, service) || !host_.uses_sessions(wish.to))
+        !may_move(wish.from, wish.to, service) || !host_.uses_sessions(wish.to, service))
         return MoveResult::refused;
     const ServiceId id = service.empty() ? 0 : service_id(service);
     const bool has_source = host_.dead(wish.from)
