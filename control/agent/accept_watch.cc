@@ -12,23 +12,31 @@ namespace keyrail {
 namespace {
 
 /// proc(5), net/snmp and net/netstat: two lines for each protocol, names and values. 0: it is not there.
-uint64_t counter(const std::string& file, const std::string& wanted) {
+uint64_t counter(const std::string& file, const std::string& protocol, const std::string& wanted) {
     std::ifstream lines(file);
     std::string names, values;
     while (std::getline(lines, names) && std::getline(lines, values)) {
         std::istringstream name_words(names), value_words(values);
         std::string name, value;
+        if (!names.starts_with(protocol + " ")) continue;
         while (name_words >> name && value_words >> value)
             if (name == wanted) return std::strtoull(value.c_str(), nullptr, 10);
     }
     return 0;
 }
 
+/// Since the last look; what steps back (the program is attached anew, one counter is read before the other)
+/// is no news.
+uint64_t more(uint64_t& last, uint64_t now) {
+    const auto step = static_cast<int64_t>(now - std::exchange(last, now));
+    return step > 0 ? static_cast<uint64_t>(step) : 0;
+}
+
 }  // namespace
 
 std::optional<std::string> AcceptWatch::look(uint64_t accepted, uint64_t opened, Time now) {
-    const uint64_t more_accepted = accepted - std::exchange(accepted_, accepted);
-    const uint64_t more_opened = opened - std::exchange(opened_, opened);
+    const uint64_t more_accepted = more(accepted_, accepted);
+    const uint64_t more_opened = more(opened_, opened);
     const uint64_t before = missing_;
     missing_ = missing_ + more_accepted - std::min(missing_ + more_accepted, more_opened);
     if (std::exchange(first_, false) || (lost_ && now >= until_)) {
@@ -49,7 +57,9 @@ std::optional<std::string> AcceptWatch::look(uint64_t accepted, uint64_t opened,
 }
 
 uint64_t connections_opened(const std::string& folder) {
-    return counter(folder + "/snmp", "PassiveOpens") + counter(folder + "/netstat", "ListenDrops");
+    return counter(folder + "/snmp", "Tcp:", "PassiveOpens") +
+           counter(folder + "/snmp", "Tcp:", "InCsumErrors") +
+           counter(folder + "/netstat", "TcpExt:", "ListenDrops");
 }
 
 }  // namespace keyrail

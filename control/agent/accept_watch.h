@@ -21,7 +21,8 @@ class AcceptWatch {
     static constexpr std::chrono::minutes kFirstPause{1}, kLongestPause{60};
 
     /// `accepted`: by the program; `opened`: connections that came in, of any kind, or that found the
-    /// server's queue full, by the kernel. What is the matter, if anything is.
+    /// server's queue full, and segments whose checksum was wrong (the program does not look at it), by the
+    /// kernel. What is the matter, if anything is.
     std::optional<std::string> look(uint64_t accepted, uint64_t opened, Time now);
 
   private:
@@ -32,7 +33,8 @@ class AcceptWatch {
     std::chrono::minutes pause_ = kFirstPause;
 };
 
-/// Tcp PassiveOpens and TcpExt ListenDrops of this network namespace. `folder`: tests give another one.
+/// Tcp PassiveOpens and InCsumErrors, and TcpExt ListenDrops, of this network namespace. `folder`: tests give
+/// another one.
 uint64_t connections_opened(const std::string& folder = "/proc/net");
 
 }  // namespace keyrail

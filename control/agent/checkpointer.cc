@@ -114,9 +114,11 @@ void Checkpointer::store_replaced() {
 
 // --- moves
 
+/// The store first, then the journal: who took it from the store before we looked, has noted it before that.
 KnownFate Checkpointer::fate(const SessionName& name, Time now) {
+    const auto here = store_.is_here(name);
     read_journal(now);
-    if (!whole_) return {};
+    if (!whole_ || here.value_or(true)) return {};
     if (gone_names_.contains(name)) return {chassis::USED_UP, epoch_};
     if (left_.contains(name)) return {};
     return {chassis::NOT_USED, epoch_};

@@ -65,7 +65,7 @@ class Checkpointer {
     void acknowledged(uint64_t number);
 
     // --- moves ---
-    /// Of a session that is not here; reads the journal first.
+    /// Of a session that is not here; reads the journal. Nothing is known while a process holds its shard.
     KnownFate fate(const SessionName& name, Time now);
     /// It left for another blade, and what becomes of it there is not known here.
     void left(const SessionRecord& session);

@@ -23,6 +23,13 @@ uint64_t now_ms() {
     return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(now).count());
 }
 
+/// Who waits for long asks again, and does not wait for the older answer any more.
+template <typename Done>
+void drop_oldest(std::vector<Done>& done) {
+    constexpr auto kMost = RepositoryQueue::kMostWaitingFor;
+    if (done.size() > kMost) done.erase(done.begin(), done.end() - static_cast<ptrdiff_t>(kMost));
+}
+
 }  // namespace
 
 /// Everything but `repository` belongs to the executor's thread; `repository` to the worker.
@@ -106,7 +113,9 @@ void RepositoryQueue::Impl::put_back(Batch batch) {
         RepositoryChange& change = batch.changes[i];
         if (batch.purges != purges_asked) change.sealed.clear();
         if (Waiting* const newer = find(change.name)) {
-            std::ranges::move(batch.done[i], std::back_inserter(newer->done));
+            newer->done.insert(newer->done.begin(), std::make_move_iterator(batch.done[i].begin()),
+                               std::make_move_iterator(batch.done[i].end()));
+            drop_oldest(newer->done);
             continue;
         }
         positions[change.name] = --first;
@@ -206,6 +215,7 @@ void RepositoryQueue::change(RepositoryChange change, Done done) {
         self.bytes += change.sealed.size() - older->change.sealed.size();
         older->change = std::move(change);
         if (done) older->done.push_back(std::move(done));
+        drop_oldest(older->done);
         return;
     }
     if (self.waiting.size() >= kMostWaiting || self.bytes + change.sealed.size() > kMostWaitingBytes) {

@@ -30,6 +30,7 @@ class RepositoryQueue {
   public:
     static constexpr size_t kMostWaiting = 65'536;                 // changes
     static constexpr size_t kMostWaitingBytes = size_t{64} << 20;  // sealed bytes in them
+    static constexpr size_t kMostWaitingFor = 8;                   // who hear that one change is made
     static constexpr size_t kBatch = 256;
     static constexpr std::chrono::milliseconds kSweep{
         500};  // and so long until one that is down is tried again
@@ -44,7 +45,8 @@ class RepositoryQueue {
     RepositoryQueue(const RepositoryQueue&) = delete;
     RepositoryQueue& operator=(const RepositoryQueue&) = delete;
 
-    /// `done`: it, or a later change of the same session, is made. Never when there was no room for it.
+    /// `done`: it, or a later change of the same session, is made. Never when there was no room for it, or
+    /// when many have asked since for the same session.
     void change(RepositoryChange change, Done done = nullptr);
     /// Calls back on the executor, never at once; nullopt: it is not there, or the repository is down.
     void take(const SessionName& name, Taken taken);

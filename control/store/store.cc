@@ -128,6 +128,13 @@ std::optional<SessionInfo> Store::peek(const SessionName& name) const {
     return info;
 }
 
+std::optional<bool> Store::is_here(const SessionName& name) const {
+    const uint64_t hash = name_hash(name);
+    ShardGuard shard(*this, static_cast<uint32_t>(hash) & (geometry_.shards - 1));
+    if (!shard) return std::nullopt;
+    return shard->find(name, shard.bucket(hash)) != kNone;
+}
+
 bool Store::erase(const SessionName& name) {
     const uint64_t hash = name_hash(name);
     ShardGuard shard(*this, static_cast<uint32_t>(hash) & (geometry_.shards - 1));

@@ -169,6 +169,8 @@ class Store {
     bool resume(const SessionName& name, const Resumer& who, uint64_t now_ms, SessionRecord& out);
     [[nodiscard]] std::optional<SessionInfo> peek(const SessionName& name) const;
     [[nodiscard]] bool contains(const SessionName& name) const { return peek(name).has_value(); }
+    /// nullopt: nobody can say, for a process holds its shard.
+    [[nodiscard]] std::optional<bool> is_here(const SessionName& name) const;
     bool erase(const SessionName& name);
     /// Early data of this session may be accepted: true once, wherever it goes. From then on the record says
     /// so.

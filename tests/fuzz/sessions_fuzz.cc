@@ -36,7 +36,7 @@ class Links : public CheckpointHost, public SealedSessions {
     std::optional<uint64_t> order_in(const std::string& shown, const SessionName&, uint16_t) override {
         return shown.size() % 2 ? std::optional<uint64_t>(1) : std::nullopt;
     }
-    [[nodiscard]] bool purging(uint16_t blade, const SessionName&, const std::string&) const override {
+    [[nodiscard]] bool purging(uint16_t blade, const SessionName&, ServiceId) const override {
         return blade == 1;
     }
     [[nodiscard]] bool keeps(const std::string&) const override { return true; }

@@ -20,6 +20,7 @@
 #include "control/agent/kernel_checks.h"
 #include "control/agent/load.h"
 #include "control/agent/records.h"
+#include "tests/support/store_memory.h"
 #include "tests/support/temp_store.h"
 
 namespace keyrail {
@@ -471,6 +472,23 @@ TEST_F(CheckpointerTest, KnowsWhatItCanKnow) {
     (void)tell();
     for (int i = 0; i < 50'000; i++) (void)store->put(record);  // the journal forgets
     EXPECT_GT(checkpointer.fate(testing::name_of(99), now).epoch, before);
+}
+
+/// A process that holds the lock of a shard: that the session cannot be looked at does not mean that it is
+/// away.
+TEST_F(CheckpointerTest, WhatCannotBeLookedAtIsNotKnown) {
+    (void)store->put(record);
+    (void)tell();
+    EXPECT_EQ(checkpointer.fate(record.name, now).fate, chassis::UNKNOWN) << "it is here";
+    testing::StoreMemory memory(store.path());
+    memory.set_locks(1);  // init holds them all, for ever
+    EXPECT_FALSE(store->contains(record.name));
+    EXPECT_EQ(store->is_here(record.name), std::nullopt);
+    EXPECT_EQ(checkpointer.fate(record.name, now).fate, chassis::UNKNOWN);
+    memory.set_locks(0);
+    SessionRecord taken;
+    ASSERT_TRUE(store->take(record.name, taken));
+    EXPECT_EQ(checkpointer.fate(record.name, now).fate, chassis::NOT_USED);
 }
 
 TEST(KernelChecks, SaysWhatToSet) {

@@ -23,7 +23,7 @@ class Around : public CheckpointHost, public SealedSessions {
         return {};
     }
     [[nodiscard]] std::optional<uint16_t> home(const SessionName& name) const override {
-        return static_cast<uint16_t>(name[0]);
+        return name[0] == 0 ? std::nullopt : std::optional<uint16_t>(name[0]);
     }
     [[nodiscard]] std::optional<uint16_t> holder(const SessionName& name) const override {
         const auto moved = directory.find(name);
@@ -39,7 +39,7 @@ class Around : public CheckpointHost, public SealedSessions {
                                      uint16_t blade) override {
         return shown == receipt(name, blade, 0) ? std::optional<uint64_t>(1) : std::nullopt;
     }
-    [[nodiscard]] bool purging(uint16_t blade, const SessionName&, const std::string&) const override {
+    [[nodiscard]] bool purging(uint16_t blade, const SessionName&, ServiceId) const override {
         return blade == purged_blade;
     }
     [[nodiscard]] bool keeps(const std::string&) const override { return true; }
@@ -204,6 +204,20 @@ TEST_F(CheckpointsTest, WhatABladeSaysBeforeItHasPurgedIsNotKept) {
 TEST_F(CheckpointsTest, NobodySealsInTheNameOfAnother) {
     tell(1, state(true, 2));
     EXPECT_THAT(around.kept, IsEmpty());
+}
+
+/// It could fill the repository.
+TEST_F(CheckpointsTest, NothingIsKeptOfNamesThatAreMadeUpOrOfServicesOfOthers) {
+    chassis::SessionState odd = state();
+    odd.set_name(bytes_of(SessionName{0, 7}));
+    tell(1, odd);
+    EXPECT_THAT(around.kept, IsEmpty());
+    odd = state(true, 3);
+    odd.set_name(bytes_of(SessionName{3, 7}));
+    tell(3, odd);
+    EXPECT_THAT(around.kept, IsEmpty()) << "it does not serve www";
+    tell(1, state());
+    EXPECT_THAT(around.kept, SizeIs(1));
 }
 
 TEST_F(CheckpointsTest, NonsenseIsNotHeard) {

@@ -120,7 +120,7 @@ class Environment : public MoveHost, public CheckpointHost, public SealedSession
         if (shown.size() == 16) std::memcpy(&order, shown.data(), sizeof order);
         return shown == receipt(of, blade, order) ? std::optional(order) : std::nullopt;
     }
-    [[nodiscard]] bool purging(uint16_t blade, const SessionName& of, const std::string&) const override {
+    [[nodiscard]] bool purging(uint16_t blade, const SessionName& of, ServiceId) const override {
         return now->purges->purging(blade, of, 0);
     }
 

@@ -25,6 +25,9 @@ class Links : public MoveHost {
         return static_cast<uint16_t>(bytes_of(name)[0]);
     }
     [[nodiscard]] bool connected(uint16_t) const override { return true; }
+    [[nodiscard]] bool purging(uint16_t blade, const SessionName& name, ServiceId service) const override {
+        return blade == purged_blade && purged.means(name, service);
+    }
     Result<void> send(uint16_t blade, chassis::Envelope message) override {
         if (message.has_order()) orders.emplace_back(blade, message.order());
         if (message.has_expect()) announced.emplace_back(blade, message.expect());
@@ -55,6 +58,8 @@ class Links : public MoveHost {
                                           : std::nullopt;
     }
 
+    uint16_t purged_blade = 0;  // has not answered this one
+    Purged purged;
     bool repository = false;
     std::vector<std::pair<SessionName, NotUsed>> restores;
     std::vector<std::pair<uint16_t, chassis::Expect>> announced;
@@ -250,6 +255,25 @@ TEST_F(MovesTest, WhatIsUnderWayDuringAPurgeIsNowhere) {
     EXPECT_GT(links.orders[1].second.order_id(), number);
     moved(1);
     EXPECT_EQ(moves.holder(name_of(1)), 2) << "made after it";
+}
+
+/// It does not know of the purge yet: nothing of what is meant comes from there, and nothing of it counts.
+TEST_F(MovesTest, WhoHasNotPurgedGivesNothingAway) {
+    links.purged_blade = 1;
+    links.purged = Purged{std::nullopt, service_id("www")};
+    moves.drain(1, 3, name_of(1), "www", kNow);
+    moves.drain(1, 3, name_of(1), "", kNow);
+    EXPECT_THAT(links.orders, IsEmpty());
+    EXPECT_THAT(links.drains, ElementsAre(MoveResult::unreachable, MoveResult::unreachable));
+    announce(1, name_of(2));
+    EXPECT_EQ(moves.directory().size(), 0u);
+    request(name_of(2), 2, 1);
+    EXPECT_EQ(links.orders.size(), 1u) << "newer ones may come";
+    links.purged_blade = 0;
+    moves.drain(1, 3, name_of(1), "www", kNow);
+    EXPECT_EQ(links.orders.size(), 2u);
+    announce(1, name_of(2));
+    EXPECT_EQ(moves.directory().size(), 1u);
 }
 
 TEST_F(MovesTest, APurgeOfAServiceLeavesTheOthersInTheDirectory) {

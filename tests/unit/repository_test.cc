@@ -267,6 +267,22 @@ TEST_F(Queue, TellsWhenAChangeIsMade) {
     EXPECT_TRUE(until([&] { return made == 2; }));
 }
 
+/// Agents ask again and again while the repository is down.
+TEST_F(Queue, WhoWaitIsBounded) {
+    state_->down = true;
+    std::vector<int> made;
+    queue_->change({name_of(2), 0, ""}, [&] { made.push_back(-1); });
+    ASSERT_TRUE(until([&] { return !queue_->stats().up; }));
+    constexpr int kMany = 100, kMost = static_cast<int>(RepositoryQueue::kMostWaitingFor);
+    for (int i = 0; i < kMany; i++) queue_->change({name_of(1), 0, ""}, [&made, i] { made.push_back(i); });
+    state_->down = false;
+    ASSERT_TRUE(until([&] { return queue_->stats().waiting == 0 && queue_->stats().removed == 2; }));
+    ASSERT_EQ(made.size(), kMost + 1U);
+    EXPECT_EQ(made[0], -1);
+    EXPECT_EQ(made[1], kMany - kMost) << "the oldest have asked again since";
+    EXPECT_EQ(made.back(), kMany - 1);
+}
+
 TEST_F(Queue, WhatIsPurgedIsNotTaken) {
     for (const auto& [number, text] : {std::pair(1, "mine"), {2, "yours"}})
         queue_->change({name_of(static_cast<uint32_t>(number)), kLater, text});

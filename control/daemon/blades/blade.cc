@@ -38,9 +38,9 @@ std::string Blade::why_none() const {
         ports.empty() || std::ranges::any_of(ports, [&](uint16_t port) { return serves(port); });
     if (!serves_one) return "no server listens";
     const bool all_ill = !services.empty() && std::ranges::none_of(services, [&](const auto& service) {
-        return serves_well(service.first);
+        return serves_best(service.first);
     });
-    if (!all_ill || faults_ignored) return "";
+    if (!all_ill) return "";
     const std::vector<std::string> what = faults();
     return what.empty() ? "no server listens" : what.front();
 }
@@ -52,6 +52,13 @@ bool Blade::serves_well(const std::string& service) const {
         const auto known = addresses.find(at);
         return serves(at.port) && (known == addresses.end() || known->second.well());
     });
+}
+
+bool Blade::serves_best(const std::string& service) const {
+    if (serves_well(service)) return true;
+    const auto found = services.find(service);
+    return unserved.contains(service) && found != services.end() &&
+           std::ranges::any_of(found->second, [&](const HostPort& at) { return serves(at.port); });
 }
 
 bool Blade::uses_mptcp(const std::string& service) const {
@@ -66,8 +73,14 @@ bool Blade::unable_to_accept(const std::string& service) const {
     return (!version.empty() && !accept_program) || uses_mptcp(service);
 }
 
-bool Blade::without_hooks() const {
-    return std::ranges::any_of(addresses, [](const auto& entry) { return entry.second.without_hooks; });
+bool Blade::without_hooks(const std::string& service) const {
+    const auto without = [](const auto& entry) { return entry.second.without_hooks; };
+    if (service.empty()) return !addresses.empty() && std::ranges::all_of(addresses, without);
+    const auto found = services.find(service);
+    return found != services.end() && std::ranges::any_of(found->second, [&](const HostPort& at) {
+               const auto known = addresses.find(at);
+               return known != addresses.end() && known->second.without_hooks;
+           });
 }
 
 std::vector<std::string> Blade::faults() const {

@@ -78,6 +78,7 @@ void Blades::configure(const Config& config, uint64_t now_ms) {
             for (const IpAddress& address : service.addresses)
                 blade.services[service.name].push_back({address, service.port});
         }
+    compare();
     if (changed) save_or_warn();
 }
 
@@ -162,19 +163,21 @@ constexpr size_t kMaxReasons = 32;
 
 }  // namespace
 
-/// Where no blade is well, those that are ill are better than nothing: a busy moment must not close them all.
-/// True: that has changed for somebody.
+/// Where no blade serves a service well, those that are ill are better than nothing: a busy moment must not
+/// close them all. True: that has changed for somebody.
 bool Blades::compare() {
-    const bool nobody = std::ranges::none_of(blades_, [](const auto& entry) {
-        const Blade& blade = entry.second;
-        return blade.reported && !blade.silent &&
-               std::ranges::any_of(blade.services,
-                                   [&](const auto& service) { return blade.serves_well(service.first); });
-    });
+    std::set<std::string> served;
+    for (const auto& [id, blade] : blades_) {
+        if (!blade.reported || blade.silent || blade.gone) continue;
+        for (const auto& [service, at] : blade.services)
+            if (blade.serves_well(service)) served.insert(service);
+    }
     bool changed = false;
     for (auto& [id, blade] : blades_) {
         const BladeIntake before = blade.intake();
-        blade.faults_ignored = nobody;
+        blade.unserved.clear();
+        for (const auto& [service, at] : blade.services)
+            if (!served.contains(service)) blade.unserved.insert(service);
         changed |= before != blade.intake();
     }
     return changed;
@@ -231,7 +234,9 @@ bool Blades::gone(uint16_t id, bool gone) {
     if (const auto left = left_.find(id); left != left_.end())
         return std::exchange(left->second.gone, gone) != gone;
     Blade* blade = find(id);
-    return blade && std::exchange(blade->gone, gone) != gone;
+    if (!blade || std::exchange(blade->gone, gone) == gone) return false;
+    compare();
+    return true;
 }
 
 }  // namespace keyrail

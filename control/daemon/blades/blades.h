@@ -69,10 +69,10 @@ struct Blade {
     std::vector<std::string> problems;
     std::map<uint16_t, bool> listening;           // by port, as last reported
     std::map<HostPort, ServedAddress> addresses;  // likewise; nothing of an older agent
-    bool faults_ignored = false;                  // no other blade is better off
-    std::map<std::string, uint64_t> accepted;     // what the accept program has done, by reason
-    uint32_t load = 0;                            // as last reported, of kLoadMax
-    bool overloaded = false;                      // over its limit, and not yet clearly below it again
+    std::set<std::string> unserved;            // its services that no blade serves well: faults are ignored
+    std::map<std::string, uint64_t> accepted;  // what the accept program has done, by reason
+    uint32_t load = 0;                         // as last reported, of kLoadMax
+    bool overloaded = false;                   // over its limit, and not yet clearly below it again
     uint32_t published_load = 0;  // follows load in steps, so that not every report makes a snapshot
     uint64_t keys_version = 0;    // of the Keys that its agent goes by
     uint64_t sessions = 0, store_bytes = 0, resumed = 0, full = 0;
@@ -80,12 +80,15 @@ struct Blade {
     [[nodiscard]] bool serves(uint16_t port) const;
     /// Somebody listens for this service, and at each of its addresses all is well.
     [[nodiscard]] bool serves_well(const std::string& service) const;
+    /// Well, or as well as anybody does.
+    [[nodiscard]] bool serves_best(const std::string& service) const;
     /// Its agent was here, and has no accept program that works, or the server listens by MPTCP: this blade
     /// cannot take connections of this service that the dispatcher answered.
     [[nodiscard]] bool unable_to_accept(const std::string& service) const;
     [[nodiscard]] bool uses_mptcp(const std::string& service) const;
-    /// Servers here make session names of their own: no session can be moved to them.
-    [[nodiscard]] bool without_hooks() const;
+    /// Servers of this service here make session names of their own: no session can be moved to them. "" is
+    /// one that nobody knows: all do.
+    [[nodiscard]] bool without_hooks(const std::string& service) const;
     /// What is wrong with its servers, a sentence each; clients may be served all the same.
     [[nodiscard]] std::vector<std::string> faults() const;
     [[nodiscard]] BladeIntake intake() const;

@@ -123,6 +123,7 @@ AgentEvents Daemon::agent_events() {
     events.lost = [this](uint16_t blade) {
         blades_.disconnected(blade);
         members_.erase(blade);
+        purging_at_.erase(blade);
         moves_.agent_lost(blade);
         checkpoints_.agent_lost(blade);
         flows_.lost(blade);
@@ -202,9 +203,9 @@ void Daemon::send_keys(uint16_t blade) {
 
 std::optional<uint16_t> Daemon::home(const SessionName& name) const { return secrets_.home(name); }
 bool Daemon::connected(uint16_t blade) const { return agents_.connected(blade); }
-bool Daemon::uses_sessions(uint16_t blade) const {
+bool Daemon::uses_sessions(uint16_t blade, const std::string& service) const {
     const auto found = blades_.all().find(blade);
-    return found != blades_.all().end() && !found->second.without_hooks();
+    return found != blades_.all().end() && !found->second.without_hooks(service);
 }
 Result<void> Daemon::send(uint16_t blade, chassis::Envelope message) {
     const bool moves = message.has_order();

@@ -123,7 +123,7 @@ class Daemon : private CheckpointHost, private MoveHost {
     // --- of the moves ---
     [[nodiscard]] std::optional<uint16_t> home(const SessionName& name) const override;
     [[nodiscard]] bool connected(uint16_t blade) const override;
-    [[nodiscard]] bool uses_sessions(uint16_t blade) const override;
+    [[nodiscard]] bool uses_sessions(uint16_t blade, const std::string& service) const override;
     Result<void> send(uint16_t blade, chassis::Envelope message) override;
     void send(link::ToDataplane message) override;
     void drained(uint16_t blade, MoveResult result) override;
@@ -151,9 +151,8 @@ class Daemon : private CheckpointHost, private MoveHost {
                                                    uint16_t blade) override {
         return receipts_->order_in(receipt, name, blade);
     }
-    [[nodiscard]] bool purging(uint16_t blade, const SessionName& name,
-                               const std::string& service) const override {
-        return !purges_.empty() && purges_.purging(blade, name, service.empty() ? 0 : service_id(service));
+    [[nodiscard]] bool purging(uint16_t blade, const SessionName& name, ServiceId service) const override {
+        return purges_.purging(blade, name, service);
     }
     struct PurgeRound;
     asio::awaitable<void> purge_at(uint16_t blade, chassis::Purge what, std::shared_ptr<PurgeRound> round);

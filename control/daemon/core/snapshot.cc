@@ -28,14 +28,15 @@ link::Intake link_intake(BladeIntake intake) {
 
 /// Late binding: only blades that can take its connections. Of these one that takes nothing new stays in its
 /// pools (its intake says enough), and one that does must serve this service: at all of its addresses, while
-/// anybody does.
+/// anybody does. What is said of blades may be wrong: where it leaves nobody, it leaves all.
 std::vector<uint16_t> pool_of(const std::vector<uint16_t>& ids, const ServiceConfig& service,
                               const Blades& blades, bool late) {
     std::vector<uint16_t> able, listening, well;
-    for (const uint16_t id : ids) {
+    for (const uint16_t id : ids)
+        if (!late || !blades.all().at(id).unable_to_accept(service.name)) able.push_back(id);
+    if (able.empty()) able = ids;
+    for (const uint16_t id : able) {
         const Blade& blade = blades.all().at(id);
-        if (late && blade.unable_to_accept(service.name)) continue;
-        able.push_back(id);
         const bool takes_none = blade.intake() == BladeIntake::none;
         if (takes_none || blade.serves(service.port)) listening.push_back(id);
         if (takes_none || blade.serves_well(service.name)) well.push_back(id);

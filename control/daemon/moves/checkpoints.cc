@@ -63,7 +63,7 @@ void Checkpoints::report(uint16_t blade, const chassis::SessionState& state, uin
     }
     counters_.reported++;
     if (latest.gone) return end(blade, state, name, ticket);
-    if (host_->purging(blade, name, state.service())) return;
+    if (host_->purging(blade, name, state.service().empty() ? 0 : service_id(state.service()))) return;
     const bool elsewhere = host_->holder(name).value_or(blade) != blade;
     const uint64_t expires =
         state.expires_ms() != 0 ? credible_expiry(state.expires_ms()) : unix_ms() + kUnknownLifetimeMs;
@@ -83,9 +83,10 @@ void Checkpoints::report(uint16_t blade, const chassis::SessionState& state, uin
         copy.set_uses(before.uses);
         copy.set_digest(before.digest.data(), before.digest.size());
     }
-    // Who says that he sealed it is who says it here.
+    // Who says that he sealed it is who says it here, and serves it; and the name is one of ours.
+    const ServiceConfig* const service = service_named(state.service());
     if (!state.sealed().empty() && state.sealed().size() <= kMostSealed && state.blade() == blade &&
-        service_named(state.service()) != nullptr)
+        service != nullptr && service->has_member(blade) && host_->holder(name) == blade)
         sealed_->keep(state.service(), {name, expires, state.SerializeAsString()});
 }
 

@@ -40,8 +40,7 @@ class CheckpointHost {
     [[nodiscard]] virtual std::optional<uint64_t> order_in(const std::string& receipt,
                                                            const SessionName& name, uint16_t blade) = 0;
     /// The blade has not answered a purge yet that means this session: what it says is from before.
-    [[nodiscard]] virtual bool purging(uint16_t blade, const SessionName& name,
-                                       const std::string& service) const = 0;
+    [[nodiscard]] virtual bool purging(uint16_t blade, const SessionName& name, ServiceId service) const = 0;
 };
 
 struct CheckpointCounters {

@@ -57,7 +57,7 @@ asio::awaitable<void> Draining::list(std::weak_ptr<Drains> weak, Agents& agents,
 std::optional<uint16_t> Draining::target(uint16_t from, const SessionName& name, const std::string& service) {
     std::vector<uint16_t> able;
     for (const auto& [id, blade] : blades_.all())
-        if (blade.intake() == BladeIntake::open && agents_.connected(id) && !blade.without_hooks() &&
+        if (blade.intake() == BladeIntake::open && agents_.connected(id) && !blade.without_hooks(service) &&
             moves_.may_move(from, id, service) && id != from)
             able.push_back(id);
     if (able.empty()) return std::nullopt;

@@ -59,9 +59,12 @@ bool Moves::may_move(uint16_t from, uint16_t to, const std::string& service) con
 
 std::optional<MoveResult> Moves::refusal(const MoveWish& wish, const std::string& service) const {
     if (wish.from == wish.to || !config_->blades.contains(wish.from) ||
-        !may_move(wish.from, wish.to, service) || !host_.uses_sessions(wish.to))
+        !may_move(wish.from, wish.to, service) || !host_.uses_sessions(wish.to, service))
         return MoveResult::refused;
-    const bool has_source = host_.dead(wish.from) ? host_.keeps(service) : host_.connected(wish.from);
+    const ServiceId id = service.empty() ? 0 : service_id(service);
+    const bool has_source = host_.dead(wish.from)
+                                ? host_.keeps(service)
+                                : host_.connected(wish.from) && !host_.purging(wish.from, wish.name, id);
     if (orders_.full() || !has_source || !host_.connected(wish.to)) return MoveResult::unreachable;
     return std::nullopt;
 }
@@ -252,6 +255,7 @@ void Moves::announce(uint16_t blade, const chassis::Announce& announce) {
         const auto name = name_from(held.name());
         const auto home = name ? host_.home(*name) : std::nullopt;
         if (home == blade || held.expires_ms() <= now) continue;
+        if (home && host_.purging(blade, *name, held.service_id())) continue;
         const auto order = home ? host_.order_in(held.receipt(), *name, blade) : std::nullopt;
         const auto known = home ? directory_.find(*name, now) : std::nullopt;
         if (!order || (known && known->order > *order))

@@ -47,8 +47,15 @@ class MoveHost {
     /// The blade that made this name; nullopt for names that are not ours.
     [[nodiscard]] virtual std::optional<uint16_t> home(const SessionName& name) const = 0;
     [[nodiscard]] virtual bool connected(uint16_t blade) const = 0;
-    /// Could a server there resume a session that is moved to it?
-    [[nodiscard]] virtual bool uses_sessions(uint16_t /*blade*/) const { return true; }
+    /// Could a server of this service ("": of any) there resume a session that is moved to it?
+    [[nodiscard]] virtual bool uses_sessions(uint16_t /*blade*/, const std::string& /*service*/) const {
+        return true;
+    }
+    /// The blade has not answered a purge yet that means this session: what is there is from before.
+    [[nodiscard]] virtual bool purging(uint16_t /*blade*/, const SessionName& /*name*/,
+                                       ServiceId /*service*/) const {
+        return false;
+    }
     virtual Result<void> send(uint16_t blade, chassis::Envelope message) = 0;
     virtual void send(link::ToDataplane message) = 0;
     /// A move of a drain is over.
