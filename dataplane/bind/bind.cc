@@ -100,7 +100,9 @@ constexpr uint16_t kNoMac = UINT16_MAX;
 
 /// A SYN that a blade must answer though its service binds late: no MSS class of a cookie is small enough for
 /// its client, or a cookie without timestamps would not be believed. Not for more than blades should bear.
+/// Once one has answered, a cookie would be a second answer, with another number.
 [[gnu::noinline]] bool fits_no_cookie(const Packet& packet, const Stray& stray, Context& context) {
+    if (context.recent_syns.blade(packet.hash, context.clock.s) != 0) return true;
     const bool guessed =
         !stray.offered.timestamp && context.guesses.too_many(stray.service->id, context.clock.s);
     return (guessed || fits_no_class(stray.offered.mss, packet.h.ipv6)) &&
@@ -243,7 +245,11 @@ void syn_of_known(Packet& packet, const Stray& stray, Flow& flow, Context& conte
     const bool ended = flow.ended();
     if (!member) flow.client_done = true;  // what comes next is looked at: it may be the new connection's
     if (late && !is_for_a_blade(packet, stray, context)) return answer_by_cookie(packet, stray, context);
-    if ((member && intake > Intake::draining) || !ended) return reopen(packet, flow, context);
+    if (member && (intake > Intake::draining || (takes_new && !ended))) return reopen(packet, flow, context);
+    // Half-closed, as far as was heard; where its blade's packets do not come through us it may have ended.
+    const Whose whose = ended ? Whose::nobodys : ask_for(packet, context);
+    if (whose == Whose::waits) return;
+    if (whose != Whose::nobodys) return reopen(packet, flow, context);
     context.flows.erase(packet.hash);
     by_syn(packet, context, stray.service->by_session ? Reason::bind_early : Reason::steer_tuple);
 }
