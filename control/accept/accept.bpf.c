@@ -196,13 +196,30 @@ static __always_inline struct bpf_sock* find_socket(struct __sk_buff* skb, struc
     return bpf_skc_lookup_tcp(skb, &s->sockets, sizeof(s->sockets.ipv4), BPF_F_CURRENT_NETNS, 0);
 }
 
-/* A socket with these addresses and ports that is not listening: mostly the segment's own. */
-static __always_inline int meet_socket(struct __sk_buff* skb, struct segment* s, struct bpf_sock* socket) {
+/*
+ * A socket with these addresses and ports that is not listening: mostly the segment's own. Who knows its
+ * addresses and ports could guess a cookie that ends it: failed guesses count as they do at the listening
+ * socket. Acknowledgements without data are no guesses, a socket in TIME_WAIT gets them all the time: without
+ * timestamps they take no place.
+ */
+static __always_inline int meet_socket(struct __sk_buff* skb, struct segment* s, struct bpf_sock* socket,
+                                       struct kr_accept_guesses* guesses) {
     struct bpf_tcp_req_attrs attrs = {};
     struct old_connection old = {};
 
     if (socket->state == TIME_WAIT_STATE) parse_timestamp(skb, s);
-    if (!in_the_way(socket, s, &old) || !check(skb, s, &attrs)) return TC_ACT_OK;
+    if (!in_the_way(socket, s, &old)) return TC_ACT_OK;
+    bool good = check(skb, s, &attrs);
+
+    if (!s->stamped && !has_payload(s)) return TC_ACT_OK;
+    if (!good) {
+        if (!s->stamped) may_guess(guesses, true);
+        return TC_ACT_OK;
+    }
+    if (!s->stamped && !may_guess(guesses, false)) {
+        count(KR_ACCEPT_GUESSED);
+        return TC_ACT_SHOT;
+    }
     if (!may_take_over(s, &old)) {
         count(KR_ACCEPT_IN_THE_WAY);
         return TC_ACT_SHOT;
@@ -225,7 +242,7 @@ int keyrail_accept(struct __sk_buff* skb) {
     if (!guesses) return TC_ACT_OK;
     socket = find_socket(skb, &s);
     if (socket && socket->state != TCP_LISTEN_STATE) {
-        verdict = meet_socket(skb, &s, socket);
+        verdict = meet_socket(skb, &s, socket, guesses);
         bpf_sk_release(socket);
         return verdict;
     }

@@ -27,6 +27,7 @@ struct segment {
     struct tcphdr tcp;
     __u32 ip_offset;
     __u32 tcp_offset;
+    __u32 end; /* behind the packet, as its IP header says: a small frame is padded */
     bool v6;
     bool stamped; /* it has a timestamp option (RFC 7323 section 3.2) */
     __u32 tsval, tsecr;
@@ -40,6 +41,7 @@ static __always_inline bool parse_v4(struct __sk_buff* skb, struct segment* s) {
     if (ip.ihl < 5 || ip.protocol != IPPROTO_TCP) return false;
     if (ip.frag_off & bpf_htons(0x3fff)) return false; /* RFC 791: more fragments, or not the first */
     s->tcp_offset = s->ip_offset + ip.ihl * 4;
+    s->end = s->ip_offset + bpf_ntohs(ip.tot_len);
     s->sockets.ipv4.saddr = ip.saddr;
     s->sockets.ipv4.daddr = ip.daddr;
     s->tuple.word[1] = kr_cookie_mapped4(ip.saddr);
@@ -66,6 +68,7 @@ static __always_inline bool parse_v6(struct __sk_buff* skb, struct segment* s) {
 
     if (bpf_skb_load_bytes(skb, s->ip_offset, &ip, sizeof(ip)) < 0) return false;
     s->tcp_offset = s->ip_offset + sizeof(ip);
+    s->end = s->tcp_offset + bpf_ntohs(ip.payload_len);
     if (!skip_extensions(skb, ip.nexthdr, &s->tcp_offset)) return false;
     s->v6 = true;
     __builtin_memcpy(s->sockets.ipv6.saddr, &ip.saddr, 16);
@@ -97,6 +100,11 @@ static __always_inline bool parse_segment(struct __sk_buff* skb, struct segment*
     __builtin_memcpy(s->service.address, &s->tuple.word[2], 16);
     s->service.port = bpf_ntohs(s->tcp.dest);
     return true;
+}
+
+/* A packet that GRO made larger than a length can say (its length is 0 then) has some. */
+static __always_inline bool has_payload(const struct segment* s) {
+    return s->end - s->tcp_offset > s->tcp.doff * 4u;
 }
 
 static __always_inline void parse_timestamp(struct __sk_buff* skb, struct segment* s) {

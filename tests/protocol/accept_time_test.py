@@ -93,3 +93,31 @@ def test_guesses_without_timestamps(lab: Lab, vip: str) -> None:
     before = lab.counters()
     good.send(b"GE")
     eventually(lambda: lab.counters()["assigned"] > before["assigned"], "the next second")
+
+
+@EITHER
+def test_guesses_at_a_connection_that_lives(lab: Lab, vip: str) -> None:
+    """Who knows its addresses and ports does not end it by trying cookies: there are no more tries than elsewhere."""
+    port = next(FRESH)
+    others = (Crafted(lab, vip, port, isn) for isn in itertools.count(0x30000000))
+    own = Crafted(lab, vip, port, 1000)
+    own.send(b"GET / HT")
+    eventually(lambda: own.answers, "acknowledged")
+    good = next(other for other in others if (own.ack - other.ack) % (1 << 32) > 1 << 24)
+    lab.dispatcher.returned = own._note
+
+    def guessed() -> bool:
+        answer = good.ack
+        for _ in range(1500):
+            good.ack += 1 << 9
+            good.send(b"x")
+        good.ack = answer
+        good.send(b"x")
+        return lab.counters()["guessed"] > before["guessed"]
+
+    before = lab.counters()
+    eventually(guessed, "a good cookie is not believed")
+    assert lab.counters()["taken_over"] == before["taken_over"]
+    own.seq += 8
+    own.send(b"TP/1.0\r\n\r\n")
+    own.heard("the page: it lives")
