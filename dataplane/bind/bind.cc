@@ -60,10 +60,13 @@ void drop_older_hold(const Packet& packet, Seq first_seq, Context& context) {
 
 /// A SYN on a flow that its client has not ended goes to its blade natively: only its kernel can tell whether
 /// the client has forgotten that connection. So the new one is bound before its hello is seen, and the key
-/// will have to follow the flow.
+/// will have to follow the flow. A SYN proves nothing: where the old one may go on, what is known of its
+/// numbers stays, so that a RST of the SYN's sender does not end it.
 void reopen(Packet& packet, Flow& flow, Context& context) {
     drop_older_hold(packet, packet.h.seq + 1, context);
-    flow = Flow(context.clock.ticks, flow.blade, packet.h.seq);
+    const Flow old = flow;
+    flow = Flow(context.clock.ticks, old.blade, packet.h.seq);
+    if (!old.ended()) flow.place = old.place;
     flow.hello_due = context.service(packet.service).by_session;
     packet.forward_to(flow.blade, Reason::flow_syn);
 }
@@ -229,16 +232,18 @@ bool outdated(uint32_t slot, const Packet& packet, Context& context) {
 /// program lets the new one take its place. The entry stays until the cookie comes back: a SYN proves
 /// nothing. So it is where that blade takes nothing new of this service: it has left the service's pools, or
 /// no server listens there any more, and its kernel would reset the new connection. With early binding it
-/// goes to the blade that had the old one, unless that takes nothing new, or little.
+/// goes to the blade that had the old one, unless that takes nothing new, or little, and the old one has
+/// ended: one that is half-closed lives.
 void syn_of_known(Packet& packet, const Stray& stray, Flow& flow, Context& context) {
     const bool late = stray.service->by_session && stray.service->late;
     const bool member = stray.service->has_member(flow.blade);
     const Intake intake = context.snapshot->blades[flow.blade].intake;
     const bool takes_new = member && intake != Intake::none;
     if (!flow.client_done && (takes_new || !late)) return reopen(packet, flow, context);
+    const bool ended = flow.ended();
     if (!member) flow.client_done = true;  // what comes next is looked at: it may be the new connection's
     if (late && !is_for_a_blade(packet, stray, context)) return answer_by_cookie(packet, stray, context);
-    if (member && intake > Intake::draining) return reopen(packet, flow, context);
+    if ((member && intake > Intake::draining) || !ended) return reopen(packet, flow, context);
     context.flows.erase(packet.hash);
     by_syn(packet, context, stray.service->by_session ? Reason::bind_early : Reason::steer_tuple);
 }

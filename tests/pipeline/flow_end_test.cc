@@ -257,6 +257,60 @@ TEST_P(ReusedPort, ASynAloneEndsNothing) {
     EXPECT_EQ(destination(harness.wire(kBack).at(0)), Harness::blade_mac(2));
 }
 
+// --- a stranger's SYN
+
+struct Strangers {
+    const char* name;
+    bool by_session, late, half_closed, draining;
+};
+class StrangersSyn : public testing::TestWithParam<Strangers> {};
+INSTANTIATE_TEST_SUITE_P(Table, StrangersSyn,
+                         testing::Values(Strangers{"late", true, true, false, false},
+                                         Strangers{"early", true, false, false, false},
+                                         Strangers{"plain", false, false, false, false},
+                                         Strangers{"early_half_closed", true, false, true, false},
+                                         Strangers{"plain_half_closed", false, false, true, false},
+                                         Strangers{"early_half_closed_draining", true, false, true, true},
+                                         Strangers{"plain_half_closed_draining", false, false, true, true}),
+                         [](const auto& row) { return std::string(row.param.name); });
+
+/// Who knows the addresses and ports of a connection that lives, and none of its numbers, cannot end it.
+TEST_P(StrangersSyn, AndItsRstEndNothing) {
+    const auto& [name, by_session, late, half_closed, draining] = GetParam();
+    Scene scene{.by_session = by_session, .late = late};
+    Harness harness{scene};
+    TcpSegment own{.source_port = 41000, .seq = 5001, .ack = 1, .payload = {1}};
+    harness.bind_flow(own.frame(), 2);
+    if (half_closed) {
+        own.payload = {};
+        own.flags = kFin | kAck;
+        harness.burst(kFront, {own.frame()});
+    }
+    if (draining) {
+        scene.up = {1, 3};
+        scene.draining = {2};
+        harness.set_blades(scene);
+    }
+    TcpSegment strange{
+        .source_port = 41000, .seq = 0x9abc0000, .flags = kSyn, .options = linux_syn_options()};
+    harness.burst(kFront, {strange.frame()});
+    strange.seq++;
+    strange.flags = kRst;
+    strange.options = {};
+    harness.burst(kFront, {strange.frame()});
+    for (const Frame& frame : harness.wire(kBack)) EXPECT_EQ(destination(frame), Harness::blade_mac(2));
+    harness.wire(kFront);
+    harness.advance(kForgottenUs);
+    const uint64_t before = harness.count(Reason::flow);
+    own.flags = kAck;
+    own.payload = {};
+    own.seq += 1;
+    harness.burst(kFront, {own.frame()});
+    EXPECT_EQ(harness.count(Reason::flow), before + 1) << "it is known";
+    EXPECT_EQ(destination(harness.wire(kBack).at(0)), Harness::blade_mac(2));
+    harness.expect_conserved();
+}
+
 // --- a hello that was read by half
 
 /// How its client goes away and comes again.
