@@ -260,11 +260,15 @@ void forgotten_flow(Burst& burst, Packet& packet, const Stray& stray, Context& c
 /// The first data of a connection whose blade takes nothing new, with its cookie. True: dealt with. A blade
 /// that has accepted it has it for good; one whose server had stopped listening by then has dropped it, and
 /// it comes again for ever (accept.bpf.c, KR_ACCEPT_NO_LISTENER). Only the blade knows which. With another
-/// initial sequence number it is another connection, from a port that is used again.
+/// initial sequence number it is another connection, from a port that is used again. A cookie without
+/// timestamps can be a stranger's guess: then the blade is asked, too.
 bool begins_anew(Burst& burst, Packet& packet, const Stray& stray, const Flow& flow, Context& context) {
     if (context.snapshot->blades[flow.blade].takes_new() || packet.h.bare_ack()) return false;
-    if ((packet.h.flags & kRst) || proof_of(packet, stray, context) == Proof::none) return false;
-    const Whose whose = flow.passed(packet.h.seq) ? ask_for(packet, context) : Whose::nobodys;
+    if (packet.h.flags & kRst) return false;
+    const Proof proof = proof_of(packet, stray, context);
+    if (proof == Proof::none) return false;
+    const bool may_be_its = proof == Proof::weak || flow.passed(packet.h.seq);
+    const Whose whose = may_be_its ? ask_for(packet, context) : Whose::nobodys;
     if (whose == Whose::waits) return true;
     if (whose != Whose::nobodys) return false;
     context.flows.erase(packet.hash);

@@ -166,6 +166,30 @@ TEST_P(Closing, APortThatIsUsedAgain) {
     harness.expect_conserved();
 }
 
+/// Without timestamps the cookie of a connection from the same port can be a stranger's guess.
+TEST_P(Closing, AGuessIsAskedFor) {
+    for (const bool lives : {true, false}) {
+        TcpSegment guess{.source = GetParam() ? "2001:db8:1::10" : "192.0.2.10",
+                         .destination = GetParam() ? kVip6 : kVip4,
+                         .source_port = 42000,
+                         .seq = 500'000'000,
+                         .flags = kSyn,
+                         .options = {2, 4, 5, 0x78}};
+        harness.burst(kFront, {guess.frame()});
+        guess.ack = load32(&harness.wire(kFront).at(0)[GetParam() ? 58 : 38]) + 1;
+        guess.seq++;
+        guess.flags = kAck;
+        guess.options = {};
+        guess.payload = hello_of(3);
+        harness.burst(kFront, {guess.frame()});
+        EXPECT_EQ(where(), 0);
+        harness.answer(asked(), lives ? 2 : 0);
+        EXPECT_EQ(where(), lives ? 2 : 3);
+        harness.advance(3'000'000);  // the answer is forgotten
+    }
+    harness.expect_conserved();
+}
+
 TEST_P(Closing, AHelloThatIsBeingReadOn) {
     const auto size = static_cast<uint32_t>(hello.size());
     Client halves(harness, 42002, GetParam());
