@@ -3,6 +3,7 @@
 
 #include <rte_ring_elem.h>
 
+#include "dataplane/bind/hello.h"
 #include "dataplane/bind/release.h"
 #include "dataplane/rewrite/answers.h"
 
@@ -61,6 +62,20 @@ void refuse_held(const PendingHello& hello, Burst& burst, Context& context) {
     refuse(packet, context.service(packet.service).refuse, reason, context);
 }
 
+/// A blade that has the connection already may have been told its end before its hello was decided about.
+void enter_flow(const PendingHello& hello, uint16_t blade, const Packet& packet, Context& context) {
+    Flow flow(context.clock.ticks, blade, packet.h.seq);
+    flow.client_done = (packet.h.flags & kFin) != 0;
+    const Flow* known =
+        hello.facts.bound != 0 ? context.flows.find(hello.facts.hash, context.clock.ticks) : nullptr;
+    if (known != nullptr && known->blade == blade) {
+        flow.client_done = flow.client_done || known->client_done;
+        flow.blade_done = known->blade_done;
+        flow.reset = known->reset;
+    }
+    context.flows.insert(hello.facts.hash, flow);
+}
+
 /// The hello's own segments.
 void settle_hello(PendingHello& hello, Burst& burst, Context& context) {
     const auto [blade, reason, move] = hello.decision;
@@ -72,17 +87,27 @@ void settle_hello(PendingHello& hello, Burst& burst, Context& context) {
     Packet& packet = burst.packets[hello.packet];
     if (blade == 0) return refuse(packet, context.service(packet.service).refuse, reason, context);
     packet.forward_to(blade, reason);
-    Flow* flow = context.flows.insert(hello.facts.hash, Flow(context.clock.ticks, blade, packet.h.seq));
-    flow->client_done = (packet.h.flags & kFin) != 0;
+    enter_flow(hello, blade, packet, context);
     context.stats.blade_flows[blade].add();
 }
 
+/// Behind a hello that waits for its session. A RST gives up both.
+void wait_with(Packet& packet, PendingHello& hello, Burst& burst, Context& context) {
+    bind::further_segment(burst, packet, hello.hold, context);
+    if (context.holds_table.at(hello.hold).phase == HoldPhase::moving) return;
+    hello.moving = false;
+    hello.decision = {.blade = 0, .reason = Reason::drop_rst_cookie};
+}
+
 /// Later packets of the same connection in the same burst.
-void settle_follower(Packet& packet, const PendingHello& hello, Context& context) {
+void settle_follower(Packet& packet, PendingHello& hello, Burst& burst, Context& context) {
     const Decision& decision = hello.decision;
+    if (hello.moving) return wait_with(packet, hello, burst, context);
     if (decision.blade == 0) return packet.decide(Action::drop, decision.reason);
-    if (!hello.moving) return packet.forward_to(decision.blade, Reason::hello_rest);
-    bind::wait_behind(packet, bind::add_if_room(hello.hold, packet, context));
+    packet.forward_to(decision.blade, Reason::hello_rest);
+    if (!(packet.h.flags & (kFin | kRst))) return;
+    if (Flow* flow = context.flows.find(packet.hash, context.clock.ticks); flow != nullptr)
+        flow->client_says(packet.h.flags, context.clock.ticks, packet.h.seq);
 }
 
 }  // namespace
@@ -91,7 +116,7 @@ void process(Burst& burst, Context& context) {
     if (burst.hello_count == 0) return;
     for (PendingHello& hello : burst.pending()) settle_hello(hello, burst, context);
     for (Packet& packet : burst.all())
-        if (!packet.decided) settle_follower(packet, burst.hellos[packet.follows], context);
+        if (!packet.decided) settle_follower(packet, burst.hellos[packet.follows], burst, context);
 }
 
 void move_answered(const MoveAnswer& answer, Context& context) {

@@ -176,6 +176,61 @@ TEST(EndsOfOthers, TheOwnerIsTold) {
     harness.wire(kFront);
 }
 
+// --- in the same burst as the hello
+
+struct Together {
+    const char* name;
+    bool late;
+    uint8_t said;
+};
+class EndsAtOnce : public testing::TestWithParam<Together> {};
+INSTANTIATE_TEST_SUITE_P(Table, EndsAtOnce,
+                         testing::Values(Together{"late_fin", true, kFin | kAck},
+                                         Together{"late_rst", true, kRst},
+                                         Together{"early_fin", false, kFin | kAck},
+                                         Together{"early_rst", false, kRst}),
+                         [](const auto& row) { return std::string(row.param.name); });
+
+TEST_P(EndsAtOnce, TheFlowKnows) {
+    const auto& [name, late, said] = GetParam();
+    Harness harness{Scene{.late = late}};
+    Client client{harness, 41000};
+    uint16_t blade = 2;
+    if (late) {
+        client.syn();
+    } else {
+        harness.burst(kFront, {client.segment({}, UINT32_MAX, kSyn).frame()});
+        blade = destination(harness.wire(kBack).at(0)).back();
+    }
+    const auto hello = hello_of(blade);
+    const auto end = static_cast<uint32_t>(hello.size());
+    harness.burst(kFront, {client.data(hello), client.segment({}, end, said).frame()});
+    EXPECT_EQ(harness.wire(kBack).size(), 2u);
+    Context& context = harness.context();
+    const Flow* flow =
+        context.flows.find(context.flow_hash(parse_headers(client.segment().frame())), context.clock.ticks);
+    ASSERT_NE(flow, nullptr);
+    EXPECT_TRUE(flow->client_done);
+    EXPECT_EQ(flow->ended(), said == kRst);
+    harness.expect_conserved();
+}
+
+TEST(EndsAtOnceWhileItMoves, ARstGivesItUp) {
+    Harness harness{Scene{.up = {1, 3}, .draining = {2}}};
+    Client client{harness, 41000};
+    client.syn();
+    const auto hello = hello_of(2);
+    const auto end = static_cast<uint32_t>(hello.size());
+    harness.burst(kFront,
+                  {client.data(hello), client.segment({}, end, kRst | kAck).frame(), client.data({1}, end)});
+    EXPECT_EQ(harness.asks().size(), 1u);
+    EXPECT_EQ(harness.held(), 0u);
+    harness.advance(kSecondUs);
+    EXPECT_TRUE(harness.wire(kBack).empty());
+    EXPECT_EQ(harness.context().flows.size(), 0u);
+    harness.expect_conserved();
+}
+
 // --- the next connection from the same port
 
 struct Ending {
