@@ -46,9 +46,10 @@ struct Flow {
         last_seen = now;
         if (plausible(seq)) place = place_of(seq);
     }
-    /// A FIN or RST of the client's, or of somebody who knows its address and ports.
+    /// A FIN or RST of the client's, or of somebody who knows its address and ports. When the blade has
+    /// finished, little is lost by believing it, and a fast upload's flow ends.
     void client_says(uint8_t flags, uint32_t now, Seq seq) {
-        if (!plausible(seq)) return;
+        if (!plausible(seq) && !blade_done) return;
         client_done = true;
         if (flags & kRst) reset = true;
         last_seen = now;
@@ -65,8 +66,8 @@ struct Flow {
     /// Neither an established flow nor one that only its blade has finished with.
     [[nodiscard]] bool needs_a_look() const { return (hello_due | client_done) != 0; }  // one test
     /// Can the client be there? It sends a second's worth of data at most before `place` follows it: 16 MiB
-    /// of 4 GiB, and as much behind as networks turn round. A faster upload's FIN is not believed, which is
-    /// safe.
+    /// of 4 GiB, and as much behind as networks turn round. A faster upload's FIN is believed once its blade
+    /// has finished; else it is not, which is safe.
     [[nodiscard]] bool plausible(Seq seq) const {
         constexpr int64_t kBehind = 128 << 10, kAhead = 16 << 20;
         const int64_t ahead = seq - Seq(uint32_t{place} << 16);

@@ -138,6 +138,21 @@ TEST_P(Ends, AnUploadsFinIsTheClients) {
     EXPECT_FALSE(known());
 }
 
+/// 1 Gbit/s: `place` stays behind.
+TEST_P(Ends, AFastUploadEndsWhenItsBladeHasFinished) {
+    uint32_t sent = end;
+    for (int second = 0; second < 10; second++) {
+        harness.advance(kSecondUs + kSecondUs / 16);
+        harness.burst(kFront, {client.data({1}, sent += 119u << 20)});
+    }
+    harness.wire(kBack);
+    client_says(kFin | kAck, sent + 1);
+    blade_says(kFin | kAck);
+    client_says(kFin | kAck, sent + 1);
+    harness.advance(kForgottenUs);
+    EXPECT_FALSE(known());
+}
+
 TEST(Idle, IsAsTheServiceSays) {
     Harness harness{Scene{.idle_timeout_s = 120}};
     const Frame data = TcpSegment{.ack = 1, .payload = {1}}.frame();
