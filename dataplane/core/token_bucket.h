@@ -16,8 +16,10 @@ class TokenBucket {
     bool take(uint64_t now_us) {
         const uint64_t passed = std::min<uint64_t>(now_us - last_us_, kSecondUs);
         const uint64_t fresh = passed * per_second_ / kSecondUs;
-        if (fresh > 0) {
-            tokens_ = std::min(tokens_ + fresh, most_);
+        tokens_ += fresh;
+        last_us_ += fresh * kSecondUs / per_second_;  // what is left over counts the next time
+        if (tokens_ >= most_ || passed == kSecondUs) {
+            tokens_ = std::min(tokens_, most_);
             last_us_ = now_us;
         }
         if (tokens_ == 0) return false;
