@@ -109,7 +109,8 @@ static __always_inline bool may_take_over(const struct segment* s, const struct 
     __u64 since = known ? now.at - known->at : 0;
 
     if (again && since < AGAIN_NS) return false; /* a copy, or what should have ended the old one did not */
-    bpf_map_update_elem(&sightings, &s->sockets, &now, BPF_ANY);
+    /* One that is not remembered would meet its own copy, and that the next, for ever. */
+    if (bpf_map_update_elem(&sightings, &s->sockets, &now, BPF_ANY) != 0) return false;
     return old->newer || (again && since < AGAIN_MOST_NS);
 }
 
