@@ -100,7 +100,9 @@ constexpr uint16_t kNoMac = UINT16_MAX;
 
 /// A SYN that a blade must answer though its service binds late: no MSS class of a cookie is small enough for
 /// its client, or a cookie without timestamps would not be believed. Not for more than blades should bear.
+/// Once one has answered, a cookie would be a second answer, with another number.
 [[gnu::noinline]] bool fits_no_cookie(const Packet& packet, const Stray& stray, Context& context) {
+    if (context.recent_syns.blade(packet.hash, context.clock.s) != 0) return true;
     const bool guessed =
         !stray.offered.timestamp && context.guesses.too_many(stray.service->id, context.clock.s);
     return (guessed || fits_no_class(stray.offered.mss, packet.h.ipv6)) &&

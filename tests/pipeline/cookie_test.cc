@@ -129,6 +129,23 @@ TEST_P(Cookies, WithoutTimestampsAreNotBelievedWhereManyAreGuessed) {
     harness.expect_conserved();
 }
 
+/// A second answer, with another number, would have the client's handshake reset.
+TEST_P(Cookies, ASynThatABladeAnswersIsNotAnsweredHereWhenItComesAgain) {
+    const Bare victim(42001, GetParam());
+    for (uint32_t guess = 0; guess < KR_COOKIE_GUESSES_PER_S / 20; guess++)
+        harness.burst(kFront, {victim.data(guess << 9, {1, 2, 3}).frame()});
+    (void)harness.wire(kBack);
+    for (int again = 0; again < 3; again++) {
+        harness.burst(kFront, {Bare(42002, GetParam()).syn(1400).frame()});
+        EXPECT_EQ(harness.wire(kBack).size(), 1u);
+        EXPECT_TRUE(harness.wire(kFront).empty());
+        harness.advance(kSecond + kSecond / 10);
+    }
+    harness.burst(kFront, {Bare(42003, GetParam()).syn(1400).frame()});
+    EXPECT_EQ(harness.wire(kFront).size(), 1u) << "another one gets a cookie again";
+    harness.expect_conserved();
+}
+
 /// RFC 9293 section 3.7.1: nobody may send a client more than its MSS.
 TEST_P(Cookies, ClientsOfASmallMssAreAnsweredByABlade) {
     const uint16_t smallest = GetParam() ? 1220 : 536;
