@@ -59,8 +59,14 @@ std::span<rte_mbuf* const> flow_answered(const FlowAnswer& answer, Context& cont
     AskedFlows::Asked* asked = flows.at(MoveId(answer.ask_id).slot(), MoveId(answer.ask_id).generation());
     if (asked == nullptr) return {};  // its time was over
     if (answer.blade != 0) {
-        Flow* flow = context.flows.insert(asked->hash, Flow(context.clock.ticks, answer.blade, asked->seq));
-        flow->client_done = flow->blade_done = answer.time_wait;
+        Flow flow(context.clock.ticks, answer.blade, asked->seq);
+        flow.client_done = flow.blade_done = answer.time_wait;
+        const Flow* known = context.flows.find(asked->hash, context.clock.ticks);
+        if (known != nullptr && known->blade == answer.blade) {  // who asked may be a stranger
+            flow.place = known->place;
+            flow.client_done = flow.client_done || known->client_done;
+        }
+        context.flows.insert(asked->hash, flow);
         context.stats.flows_found.add();
     }
     return flows.close(*asked, answer.blade != 0 ? State::found : State::nobody, context.clock.us);

@@ -245,7 +245,11 @@ void syn_of_known(Packet& packet, const Stray& stray, Flow& flow, Context& conte
     const bool ended = flow.ended();
     if (!member) flow.client_done = true;  // what comes next is looked at: it may be the new connection's
     if (late && !is_for_a_blade(packet, stray, context)) return answer_by_cookie(packet, stray, context);
-    if ((member && intake > Intake::draining) || !ended) return reopen(packet, flow, context);
+    if (member && (intake > Intake::draining || (takes_new && !ended))) return reopen(packet, flow, context);
+    // Half-closed, as far as was heard; where its blade's packets do not come through us it may have ended.
+    const Whose whose = ended ? Whose::nobodys : ask_for(packet, context);
+    if (whose == Whose::waits) return;
+    if (whose != Whose::nobodys) return reopen(packet, flow, context);
     context.flows.erase(packet.hash);
     by_syn(packet, context, stray.service->by_session ? Reason::bind_early : Reason::steer_tuple);
 }

@@ -381,6 +381,44 @@ TEST_P(StrangersSyn, AndItsRstEndNothing) {
     harness.expect_conserved();
 }
 
+/// Half-closed, as far as was heard, on a blade that takes nothing new: only that knows whether it lives.
+TEST(StrangersSynAndABladeThatClosed, ItsBladeIsAsked) {
+    for (const bool by_session : {true, false}) {
+        for (const bool lives : {true, false}) {
+            Scene scene{.by_session = by_session, .late = false, .agents = true};
+            Harness harness{scene};
+            TcpSegment own{.source_port = 41000, .seq = 5001, .ack = 1, .flags = kFin | kAck};
+            harness.bind_flow(own.frame(), 2);
+            harness.burst(kFront, {own.frame()});
+            harness.wire(kBack);
+            scene.up = {1, 3};
+            scene.closed = {2};
+            harness.set_blades(scene);
+            TcpSegment next{.source_port = 41000, .seq = 0x9abc0000, .flags = kSyn};
+            harness.burst(kFront, {next.frame()});
+            EXPECT_TRUE(harness.wire(kBack).empty());
+            const auto asks = harness.flow_asks();
+            ASSERT_EQ(asks.size(), 1u);
+            harness.answer(asks[0], lives ? 2 : 0);
+            const auto out = harness.wire(kBack);
+            ASSERT_EQ(out.size(), 1u);
+            EXPECT_EQ(destination(out[0]) == Harness::blade_mac(2), lives);
+            if (!lives) continue;
+            next.seq++;
+            next.flags = kRst;
+            harness.burst(kFront, {next.frame()});
+            harness.wire(kBack);
+            harness.advance(kForgottenUs);
+            own.seq++;
+            own.flags = kAck;
+            harness.burst(kFront, {own.frame()});
+            EXPECT_EQ(destination(harness.wire(kBack).at(0)), Harness::blade_mac(2));
+            EXPECT_TRUE(harness.flow_asks().empty()) << "it is known";
+            harness.expect_conserved();
+        }
+    }
+}
+
 // --- a hello that was read by half
 
 /// How its client goes away and comes again.
