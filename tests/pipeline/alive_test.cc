@@ -180,7 +180,7 @@ TEST_P(Closing, AGuessIsAskedFor) {
         guess.seq++;
         guess.flags = kAck;
         guess.options = {};
-        guess.payload = hello_of(3);
+        guess.payload = one_segment_hello_of(3);
         harness.burst(kFront, {guess.frame()});
         EXPECT_EQ(where(), 0);
         harness.answer(asked(), lives ? 2 : 0);

@@ -217,7 +217,7 @@ TEST_P(EndsAtOnce, TheFlowKnows) {
         harness.burst(kFront, {client.segment({}, UINT32_MAX, kSyn).frame()});
         blade = destination(harness.wire(kBack).at(0)).back();
     }
-    const auto hello = hello_of(blade);
+    const auto hello = one_segment_hello_of(blade);
     const auto end = static_cast<uint32_t>(hello.size());
     harness.burst(kFront, {client.data(hello), client.segment({}, end, said).frame()});
     EXPECT_EQ(harness.wire(kBack).size(), 2u);
@@ -234,7 +234,7 @@ TEST(EndsAtOnceWhileItMoves, ARstGivesItUp) {
     Harness harness{Scene{.up = {1, 3}, .draining = {2}}};
     Client client{harness, 41000};
     client.syn();
-    const auto hello = hello_of(2);
+    const auto hello = one_segment_hello_of(2);
     const auto end = static_cast<uint32_t>(hello.size());
     harness.burst(kFront,
                   {client.data(hello), client.segment({}, end, kRst | kAck).frame(), client.data({1}, end)});
