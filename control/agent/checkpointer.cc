@@ -43,9 +43,9 @@ void Checkpointer::note(const Store::Change& change, Time now) {
     }
     changed_.push_back(change.name);
     take_back(change.name, now);
-    if (fences_.empty()) return;
+    if (!fences_.any(now)) return;
     const auto here = store_.peek(change.name);
-    if (here && fences_.outlived(*here)) store_.erase(change.name);
+    if (here && fences_.outlived(*here, now)) store_.erase(change.name);
 }
 
 void Checkpointer::read_journal(Time now) {

@@ -37,15 +37,25 @@ class Fences {
         });
     }
 
-    /// A server had taken it for a handshake when all was purged, and has put it back.
-    [[nodiscard]] bool outlived(const SessionInfo& session) const {
+    /// A server had taken it for a handshake when all was purged, and has put it back. What an order brought
+    /// here is as new as that; what was made here, as it says.
+    [[nodiscard]] bool outlived(const SessionInfo& session, Time now) const {
+        const bool brought = session.receipt != MoveReceipt{};
+        const uint64_t order = order_of(session.receipt);
         return std::ranges::any_of(fences_, [&](const Fence& fence) {
-            return session.created_ms <= fence.made_ms && fence.purged.means(session.name, session.service);
+            const bool before = brought ? order < fence.number : session.created_ms <= fence.made_ms;
+            return before && now <= fence.until && fence.purged.means(session.name, session.service);
         });
     }
-    [[nodiscard]] bool empty() const { return fences_.empty(); }
+    [[nodiscard]] bool any(Time now) const { return !fences_.empty() && now <= fences_.back().until; }
 
   private:
+    /// A receipt begins with the number of its order (daemon/keys/receipts.h).
+    static uint64_t order_of(const MoveReceipt& receipt) {
+        uint64_t order = 0;
+        for (size_t i = 0; i < sizeof order; i++) order = order << 8 | receipt[i];
+        return order;
+    }
     struct Fence {
         Purged purged;
         uint64_t number;

@@ -440,6 +440,24 @@ TEST_F(CheckpointerTest, WhatIsPutBackAfterAPurgeIsDestroyed) {
     EXPECT_TRUE(store->contains(record.name)) << "made after it";
 }
 
+/// When it was made, another blade says; that an order from after the purge brought it, its receipt says.
+TEST_F(CheckpointerTest, WhatAnOrderBroughtAfterAPurgeStays) {
+    fences.add(Purged{}, 9, now, record.created_ms + 1000);
+    const auto stays = [&](uint8_t order, Checkpointer::Time later) {
+        record.receipt = {};
+        record.receipt[7] = order;
+        record.receipt[15] = 1;
+        (void)store->put(record);
+        checkpointer.poll(later);
+        return store->contains(record.name);
+    };
+    EXPECT_FALSE(stays(8, now));
+    EXPECT_TRUE(stays(10, now));
+    EXPECT_FALSE(stays(8, now + Fences::kFor));
+    EXPECT_TRUE(stays(8, now + Fences::kFor + std::chrono::seconds(1))) << "no handshake takes so long";
+    EXPECT_FALSE(fences.any(now + Fences::kFor + std::chrono::seconds(1)));
+}
+
 TEST_F(CheckpointerTest, AnEndIsToldWithItsReceiptUntilItIsAcknowledged) {
     record.receipt.fill('r');
     (void)store->put(record);

@@ -135,6 +135,20 @@ TEST_F(IllServersTest, WithoutHooksAreNamed) {
     EXPECT_THAT(blades.find(1)->faults().at(0), HasSubstr("without the hook library"));
 }
 
+TEST_F(IllServersTest, ReasonsOfAnAgentAreBounded) {
+    chassis::Health health;
+    const auto add = [&](const std::string& reason) {
+        health.add_accept()->set_reason(reason);
+        health.mutable_accept()->rbegin()->set_count(3);
+    };
+    add(std::string(65, 'r'));
+    for (int i = 0; i < 100; i++) add(fmt::format("reason{}", i));
+    blades.health(1, health);
+    EXPECT_EQ(blades.find(1)->accepted.size(), 32u);
+    EXPECT_EQ(blades.find(1)->accepted.at("reason0"), 3u);
+    EXPECT_FALSE(blades.find(1)->accepted.contains(std::string(65, 'r')));
+}
+
 TEST_F(IllServersTest, WhatAnAgentSaysOfOtherAddressesDoesNotMatter) {
     say(1, [](Endpoint& e) { e.set_address("203.0.113.9"); });
     EXPECT_EQ(blades.find(1)->addresses.size(), 1u);

@@ -110,14 +110,15 @@ class Environment : public MoveHost, public CheckpointHost, public SealedSession
     void not_restored(uint64_t order_id) override { now->moves->not_restored(order_id, kNow); }
     std::string receipt(const SessionName&, uint16_t blade, uint64_t order) override {
         std::string made(16, '\0');
-        std::memcpy(made.data(), &order, sizeof order);
+        for (size_t i = 0; i < sizeof order; i++) made[i] = static_cast<char>(order >> 8 * (7 - i));
         std::memcpy(made.data() + sizeof order, &blade, sizeof blade);
         return made;
     }
     std::optional<uint64_t> order_in(const std::string& shown, const SessionName& of,
                                      uint16_t blade) override {
         uint64_t order = 0;
-        if (shown.size() == 16) std::memcpy(&order, shown.data(), sizeof order);
+        for (size_t i = 0; shown.size() == 16 && i < sizeof order; i++)
+            order = order << 8 | static_cast<uint8_t>(shown[i]);
         return shown == receipt(of, blade, order) ? std::optional(order) : std::nullopt;
     }
     [[nodiscard]] bool purging(uint16_t blade, const SessionName& of, ServiceId) const override {

@@ -159,7 +159,7 @@ std::map<HostPort, ServedAddress> read_addresses(const Blade& blade, const chass
     return read;
 }
 
-constexpr size_t kMaxReasons = 32;
+constexpr size_t kMaxReasons = 32, kMaxReason = 64;  // how many, how long
 
 }  // namespace
 
@@ -194,7 +194,8 @@ bool Blades::health(uint16_t id, const chassis::Health& health) {
     const auto served = std::exchange(blade->addresses, read_addresses(*blade, health));
     blade->accepted.clear();
     for (const auto& count : health.accept())
-        if (blade->accepted.size() < kMaxReasons) blade->accepted[count.reason()] = count.count();
+        if (blade->accepted.size() < kMaxReasons && count.reason().size() <= kMaxReason)
+            blade->accepted[count.reason()] = count.count();
     const bool first = !std::exchange(blade->reported, true);
     blade->load = std::min(health.load(), kLoadMax);
     blade->keys_version = health.keys_version();
