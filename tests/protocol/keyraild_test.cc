@@ -124,6 +124,37 @@ TEST_F(KeyraildFar, ABladeThatDoesNotAnswerTakesNothingNewThenIsGone) {
     EXPECT_TRUE(until([&] { return dataplane->intake(2) == link::INTAKE_OPEN; }));
 }
 
+/// Both blades' machines do not answer.
+class KeyraildFarFromAll : public KeyraildBench {
+    [[nodiscard]] std::string agent_host(uint16_t id) const override {
+        return id == 2 ? "192.0.2.77" : "192.0.2.76";
+    }
+};
+
+TEST_F(KeyraildFarFromAll, WhenNobodyAnswersNobodysFlowsAreGivenAway) {
+    write_config(good_config());
+    start_whole();
+    agents.clear();
+    ASSERT_TRUE(until([&] { return dataplane->intake(2) == link::INTAKE_NONE; }, 2500));
+    EXPECT_FALSE(until([&] { return dataplane->gone(1) || dataplane->gone(2); }, 4500));
+    connect_agent(1);
+    agents[1]->health(true);
+    ASSERT_TRUE(until([&] { return dataplane->gone(2); }, 2500)) << "it was not our own trouble";
+    EXPECT_FALSE(dataplane->gone(1));
+    EXPECT_EQ(dataplane->intake(1), link::INTAKE_OPEN);
+}
+
+TEST_F(KeyraildFarFromAll, AKeyraildThatWasStoppedBlamesNobodyElse) {
+    write_config(good_config());
+    start_whole();
+    daemon->signal(SIGSTOP);
+    EXPECT_FALSE(until([] { return false; }, 4000));
+    daemon->signal(SIGCONT);
+    EXPECT_FALSE(
+        until([&] { return dataplane->intake(1) != link::INTAKE_OPEN || dataplane->gone(1); }, 1500));
+    EXPECT_EQ(dataplane->intake(2), link::INTAKE_OPEN);
+}
+
 TEST_F(Keyraild, AnAgentThatIsAwayWhenKeyraildStartsAgain) {
     start_whole();
     kill_daemon();
