@@ -98,6 +98,19 @@ TEST_F(Keyraild, AnAgentThatDiesIsNotABladeThatDies) {
     EXPECT_EQ(keyrail({"blade", "list"}).json[0]["agent"]["connected"], true);
 }
 
+/// A fault, and no more: as little as when it dies.
+TEST_F(Keyraild, AnAgentThatHangsIsNamed) {
+    start_whole();
+    const auto faults = [&] { return keyrail({"blade", "list"}).json[0]["faults"].size(); };
+    EXPECT_EQ(faults(), 0u);
+    agents[1]->hang(true);
+    ASSERT_TRUE(until([&] { return faults() == 1; }, 2500));
+    EXPECT_EQ(dataplane->intake(1), link::INTAKE_OPEN);
+    EXPECT_FALSE(dataplane->gone(1));
+    agents[1]->hang(false);
+    EXPECT_TRUE(until([&] { return faults() == 0; }, 2500));
+}
+
 /// Blade 2's agent has an address where nobody answers (RFC 5737).
 class KeyraildFar : public KeyraildBench {
     [[nodiscard]] std::string agent_host(uint16_t id) const override {

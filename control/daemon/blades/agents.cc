@@ -65,7 +65,7 @@ struct Agents::Impl : std::enable_shared_from_this<Agents::Impl> {
         bool was_here = false;
         Clock::time_point heard{}, probed{};
         Clock::time_point answered = Clock::now();  // nobody is gone who was not asked
-        bool probing = false, silent = false, gone = false;
+        bool probing = false, silent = false, gone = false, mute = false;
     };
 
     asio::any_io_executor executor;
@@ -216,6 +216,12 @@ void Agents::Impl::watch_one(uint16_t blade, Watched& state) {
         chassis::Envelope ping;
         ping.mutable_ping()->set_tai_ms(tai_ms());
         (void)state.channel->send(std::move(ping));
+    }
+    const bool mute = state.channel && now - state.heard >= kSilent;
+    if (std::exchange(state.mute, mute) != mute) {
+        if (mute)
+            spdlog::warn("agents: the agent of blade {} has not answered for {} ms", blade, kSilent.count());
+        events.mute(blade, mute);
     }
     if (state.channel && now - state.heard < kQuiet) return;
     if (!state.probing && (!state.gone || now - state.probed >= kSeldom)) {
