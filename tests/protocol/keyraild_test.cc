@@ -98,6 +98,19 @@ TEST_F(Keyraild, AnAgentThatDiesIsNotABladeThatDies) {
     EXPECT_EQ(keyrail({"blade", "list"}).json[0]["agent"]["connected"], true);
 }
 
+/// A fault, and no more: as little as when it dies.
+TEST_F(Keyraild, AnAgentThatHangsIsNamed) {
+    start_whole();
+    const auto faults = [&] { return keyrail({"blade", "list"}).json[0]["faults"].size(); };
+    EXPECT_EQ(faults(), 0u);
+    agents[1]->hang(true);
+    ASSERT_TRUE(until([&] { return faults() == 1; }, 2500));
+    EXPECT_EQ(dataplane->intake(1), link::INTAKE_OPEN);
+    EXPECT_FALSE(dataplane->gone(1));
+    agents[1]->hang(false);
+    EXPECT_TRUE(until([&] { return faults() == 0; }, 2500));
+}
+
 /// Blade 2's agent has an address where nobody answers (RFC 5737).
 class KeyraildFar : public KeyraildBench {
     [[nodiscard]] std::string agent_host(uint16_t id) const override {
@@ -122,6 +135,37 @@ TEST_F(KeyraildFar, ABladeThatDoesNotAnswerTakesNothingNewThenIsGone) {
     connect_agent(2);
     agents[2]->health(true);
     EXPECT_TRUE(until([&] { return dataplane->intake(2) == link::INTAKE_OPEN; }));
+}
+
+/// Both blades' machines do not answer.
+class KeyraildFarFromAll : public KeyraildBench {
+    [[nodiscard]] std::string agent_host(uint16_t id) const override {
+        return id == 2 ? "192.0.2.77" : "192.0.2.76";
+    }
+};
+
+TEST_F(KeyraildFarFromAll, WhenNobodyAnswersNobodysFlowsAreGivenAway) {
+    write_config(good_config());
+    start_whole();
+    agents.clear();
+    ASSERT_TRUE(until([&] { return dataplane->intake(2) == link::INTAKE_NONE; }, 2500));
+    EXPECT_FALSE(until([&] { return dataplane->gone(1) || dataplane->gone(2); }, 4500));
+    connect_agent(1);
+    agents[1]->health(true);
+    ASSERT_TRUE(until([&] { return dataplane->gone(2); }, 2500)) << "it was not our own trouble";
+    EXPECT_FALSE(dataplane->gone(1));
+    EXPECT_EQ(dataplane->intake(1), link::INTAKE_OPEN);
+}
+
+TEST_F(KeyraildFarFromAll, AKeyraildThatWasStoppedBlamesNobodyElse) {
+    write_config(good_config());
+    start_whole();
+    daemon->signal(SIGSTOP);
+    EXPECT_FALSE(until([] { return false; }, 4000));
+    daemon->signal(SIGCONT);
+    EXPECT_FALSE(
+        until([&] { return dataplane->intake(1) != link::INTAKE_OPEN || dataplane->gone(1); }, 1500));
+    EXPECT_EQ(dataplane->intake(2), link::INTAKE_OPEN);
 }
 
 TEST_F(Keyraild, AnAgentThatIsAwayWhenKeyraildStartsAgain) {

@@ -90,11 +90,13 @@ class FakeAgent {
     }
     /// What it says to every Query.
     chassis::QueryReply& holds() { return state_->holds; }
+    /// It hangs: it answers nothing, but its kernel does.
+    void hang(bool hangs) { state_->hangs = hangs; }
 
   private:
     struct State {
         ChannelPtr channel;
-        bool closed = false;
+        bool closed = false, hangs = false;
         std::vector<chassis::Envelope> received;
         std::string ended;
         chassis::QueryReply holds;
@@ -126,7 +128,8 @@ class FakeAgent {
             if (message->has_ping()) reply.mutable_pong();
             if (message->has_query()) *reply.mutable_query_reply() = state->holds;
             if (message->has_purge()) reply.mutable_purge_reply();
-            if (reply.body_case() != chassis::Envelope::BODY_NOT_SET) (void)(*channel)->send(reply);
+            if (reply.body_case() != chassis::Envelope::BODY_NOT_SET && !state->hangs)
+                (void)(*channel)->send(reply);
             state->received.push_back(*message);
         }
     }

@@ -5,6 +5,7 @@
 #include <spdlog/spdlog.h>
 #include <time.h>
 
+#include <algorithm>
 #include <asio/co_spawn.hpp>
 #include <asio/detached.hpp>
 #include <map>
@@ -64,7 +65,7 @@ struct Agents::Impl : std::enable_shared_from_this<Agents::Impl> {
         bool was_here = false;
         Clock::time_point heard{}, probed{};
         Clock::time_point answered = Clock::now();  // nobody is gone who was not asked
-        bool probing = false, silent = false, gone = false;
+        bool probing = false, silent = false, gone = false, mute = false;
     };
 
     asio::any_io_executor executor;
@@ -76,6 +77,7 @@ struct Agents::Impl : std::enable_shared_from_this<Agents::Impl> {
     HostPort listens_at;
     size_t strangers = 0;
     bool stopped = false;
+    Clock::time_point looked = Clock::now();  // when the watch last did
 
     asio::awaitable<void> serve_stranger(std::shared_ptr<Impl> self, ChannelPtr channel);
     [[nodiscard]] bool let_in(const Channel& channel) const;
@@ -83,6 +85,8 @@ struct Agents::Impl : std::enable_shared_from_this<Agents::Impl> {
     asio::awaitable<void> watch_all(std::shared_ptr<Impl> self);
     asio::awaitable<void> probe_one(std::shared_ptr<Impl> self, uint16_t blade, HostPort at);
     void watch_one(uint16_t blade, Watched& state);
+    [[nodiscard]] bool nobody_answers(Clock::time_point now) const;
+    void forgive_our_own(Clock::time_point now);
     void alive(uint16_t blade, Watched& state);
     void answers(uint16_t blade, Watched& state);
     void dispatch(uint16_t blade, const ChannelPtr& channel, const chassis::Envelope& message);
@@ -213,6 +217,12 @@ void Agents::Impl::watch_one(uint16_t blade, Watched& state) {
         ping.mutable_ping()->set_tai_ms(tai_ms());
         (void)state.channel->send(std::move(ping));
     }
+    const bool mute = state.channel && now - state.heard >= kSilent;
+    if (std::exchange(state.mute, mute) != mute) {
+        if (mute)
+            spdlog::warn("agents: the agent of blade {} has not answered for {} ms", blade, kSilent.count());
+        events.mute(blade, mute);
+    }
     if (state.channel && now - state.heard < kQuiet) return;
     if (!state.probing && (!state.gone || now - state.probed >= kSeldom)) {
         state.probing = true;
@@ -226,7 +236,7 @@ void Agents::Impl::watch_one(uint16_t blade, Watched& state) {
                      kSilent.count());
         events.silent(blade, true);
     }
-    if (!state.gone && quiet >= kGone) {
+    if (!state.gone && quiet >= kGone && !nobody_answers(now)) {
         state.gone = true;
         if (state.was_here)
             spdlog::warn("agents: blade {} has not answered for {} ms: its flows are given away", blade,
@@ -235,9 +245,27 @@ void Agents::Impl::watch_one(uint16_t blade, Watched& state) {
     }
 }
 
+/// All at once: that is rather our own trouble; and nobody would be there to take their flows.
+bool Agents::Impl::nobody_answers(Clock::time_point now) const {
+    return watched.size() > 1 && std::ranges::all_of(watched, [&](const auto& entry) {
+               return now - entry.second.answered >= kSilent;
+           });
+}
+
+/// We were stopped, or had no processor: what was said meanwhile is still to be read.
+void Agents::Impl::forgive_our_own(Clock::time_point now) {
+    const auto late = now - std::exchange(looked, now);
+    if (late <= 2 * kWatch) return;
+    for (auto& [blade, state] : watched) {
+        state.heard = std::min(now, state.heard + late);
+        state.answered = std::min(now, state.answered + late);
+    }
+}
+
 asio::awaitable<void> Agents::Impl::watch_all([[maybe_unused]] std::shared_ptr<Impl> self) {
     asio::steady_timer timer(executor);
     while (!stopped) {
+        forgive_our_own(Clock::now());
         for (auto& [blade, state] : watched) watch_one(blade, state);
         asio::error_code ignored;
         timer.expires_after(kWatch);

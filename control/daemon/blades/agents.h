@@ -42,6 +42,9 @@ struct AgentEvents {
     std::function<void(uint16_t blade, bool silent)> silent;
     /// The same for kGone; or one of them answers again.
     std::function<void(uint16_t blade, bool gone)> gone;
+    /// Its agent is connected, and has not said a word for kSilent, whatever its machine does; or it does
+    /// again.
+    std::function<void(uint16_t blade, bool mute)> mute;
 };
 
 class Agents {

@@ -85,6 +85,7 @@ bool Blade::without_hooks(const std::string& service) const {
 
 std::vector<std::string> Blade::faults() const {
     std::vector<std::string> all;
+    if (mute) all.push_back("the agent is connected and does not answer");
     for (const auto& [at, server] : addresses) {
         if (!serves(at.port)) continue;  // nobody listens for this service: no fault, it may be meant
         if (!server.address_here)

@@ -64,6 +64,7 @@ struct Blade {
     bool reported = false;  // a Health came, and nothing since made it worthless
     bool silent = false;    // neither the agent nor the machine has answered for a moment
     bool gone = false;      // for so long that it is proven dead
+    bool mute = false;      // its agent is connected, and does not answer: a fault, no more than that
     std::string version, kernel;
     bool accept_program = false;
     std::vector<std::string> problems;
@@ -89,7 +90,7 @@ struct Blade {
     /// Servers of this service here make session names of their own: no session can be moved to them. "" is
     /// one that nobody knows: all do.
     [[nodiscard]] bool without_hooks(const std::string& service) const;
-    /// What is wrong with its servers, a sentence each; clients may be served all the same.
+    /// What is wrong with its servers and its agent, a sentence each; clients may be served all the same.
     [[nodiscard]] std::vector<std::string> faults() const;
     [[nodiscard]] BladeIntake intake() const;
     /// Why it takes nothing new, in a few words; empty when it does.

@@ -131,6 +131,9 @@ AgentEvents Daemon::agent_events() {
         changed();
     };
     events.message = [this](uint16_t blade, const chassis::Envelope& message) { on_message(blade, message); };
+    events.mute = [this](uint16_t blade, bool mute) {
+        if (Blade* const known = blades_.find(blade)) known->mute = mute;
+    };
     events.silent = [this](uint16_t blade, bool silent) {
         if (blades_.silent(blade, silent)) changed();
     };
