@@ -103,11 +103,13 @@ def share(server: Server, version: str, client: str, home: Path) -> float:
     return 100 * answers.count("r") / (len(answers) - 1)
 
 
-def compare(plain: float, ours: float) -> None:
-    """Where the client always offers its session, we resume as often. One that fetches its next ticket in time or not (curl,
-    Java, nginx in TLS 1.3) differs by several percent from run to run at the same server: that is reported, not compared."""
+def compare(plain: float, ours: float, without: float = 0) -> None:
+    """Where the client always offers its session, we resume as often. `without`: the share of its connections that may have
+    begun before it had one, as many as it makes at once: that is chance, at a plain nginx, too. One that fetches its next
+    ticket in time or not (curl, Java, nginx in TLS 1.3) differs by several percent from run to run at the same server: that
+    is reported, not compared."""
     if plain >= 99.5:
-        assert ours >= plain - 0.5
+        assert ours >= plain - 0.5 - without
     else:
         assert ours > 0
 
@@ -123,7 +125,7 @@ def test_as_often_as_a_plain_nginx(bench: Bench, tmp_path: Path, client: str, ve
     plain = bench.nginx(None, "ssl_session_cache shared:s:4m;", hooks=False)
     stock, with_us = (share(server, version, client, tmp_path) for server in (plain, ours))
     sys.stderr.write(f"{client} {version}: plain nginx {stock:.1f} %, with the store {with_us:.1f} %\n")
-    compare(stock, with_us)
+    compare(stock, with_us, 100 / EACH if client == "curl" else 0)
     if client in {"python3", "openssl"}:  # how often the others offer a session is theirs to say
         assert with_us >= 99.5
 
@@ -151,4 +153,4 @@ def test_nginx_as_client_of_nginx(bench: Bench, tmp_path: Path, version: str) ->
         assert len(answers) == 200
         shares.append(100 * answers.count("r") / len(answers))
     sys.stderr.write(f"nginx {version}: plain nginx {shares[0]:.1f} %, with the store {shares[1]:.1f} %\n")
-    compare(*shares)
+    compare(*shares, without=100 * 8 / 200)
