@@ -3,20 +3,19 @@
 
 import json
 import os
-import re
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
 from clients import curl, gnutls
 from clients.outcome import VERSIONS, run_client, where
 from lab.namespaces import enter
-from lab.plan import (CLIENT, CLIENT4, PORT, SERVER_NAME, VIP4, VIP6, WEB_CA, Options, blades, directory)
+from lab.plan import CLIENT, CLIENT4, PORT, SERVER_NAME, VIP4, VIP6, WEB_CA, Options, blades
 from support import half_hello, patient, port_reuse, segments
-from support.chassis import Chassis, gateway_mac, lab
+from support.chassis import Chassis, gateway_mac
+from support.haproxy import haproxy_with
 
 HAPROXY = Options(server="haproxy")
 EARLY = Options(bind="early")
@@ -108,29 +107,18 @@ def test_a_half_read_hello_is_over_with_its_connection(chassis: Chassis, options
 @contextmanager
 def slow_haproxy(chassis: Chassis, seconds: int, size: int) -> Iterator[None]:
     """HAProxy with patience, and /slow behind it."""
-    good: dict[Path, str] = {}
     backends: list[subprocess.Popen[str]] = []
     try:
         for blade in blades(chassis.options):
-            file = directory(blade.host) / "haproxy.cfg"
-            good[file] = text = file.read_text()
-            text = re.sub(r"timeout (client|server) 30s", r"timeout \1 300s", text)
-            text = text.replace("!{ path /echo }", "!{ path /echo } !{ path /slow }")
-            text = text.replace("    use_backend echo", "    use_backend slow if { path /slow }\n    use_backend echo")
-            file.write_text(f"{text}\nbackend slow\n    server slow 127.0.0.1:8081\n")
             backends.append(subprocess.Popen([*enter(blade.host), *client(patient.__file__, "serve", 8081, seconds, size)],
                                              stdout=subprocess.PIPE, text=True))
             assert backends[-1].stdout and backends[-1].stdout.readline() == "ready\n"
-            lab("restart", blade.host, "haproxy")
-        chassis.wait_for_states("up")
-        yield
+        with haproxy_with(chassis, "/slow", 8081):
+            yield
     finally:
         for backend in backends:
             backend.kill()
             backend.wait()
-        for file, text in good.items():
-            file.write_text(text)
-            lab("restart", file.parent.name, "haproxy")
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import signal
 import subprocess
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -16,10 +16,12 @@ from clients import curl
 from lab.namespaces import enter
 from lab.plan import CLIENT, DISPATCH, PORT, SERVER_NAME, VIP4, VIP6, WEB_CA, Options
 from support.chassis import Chassis, eventually, lab
+from support.haproxy import haproxy_with
 
 LONG_CLIENT = Path(__file__).resolve().parents[1] / "support/long_client.py"
 ECHO = Path(__file__).resolve().parents[2] / "tools/lib/soak/echo.py"
 SECONDS = 10
+ECHO_PORT = 8082
 # Finish what you have, take nothing new.
 STOP = {"nginx": signal.SIGQUIT, "apache": signal.SIGWINCH, "haproxy": signal.SIGUSR1}
 
@@ -85,8 +87,8 @@ def long_clients(chassis: Chassis, kinds: tuple[str, ...]) -> Iterator[tuple[Lon
 
 @contextmanager
 def echoes(chassis: Chassis) -> Iterator[None]:
-    """What the WebSockets of each blade talk to."""
-    servers = [subprocess.Popen([*enter(f"blade{number}"), "/usr/bin/python3", str(ECHO), "8082"], stdout=subprocess.PIPE)
+    """What the WebSockets of each blade talk to; behind nginx as it is configured."""
+    servers = [subprocess.Popen([*enter(f"blade{number}"), "/usr/bin/python3", str(ECHO), str(ECHO_PORT)], stdout=subprocess.PIPE)
                for number in range(1, chassis.options.blades + 1)]
     try:
         for server in servers:
@@ -123,7 +125,9 @@ KINDS = {"nginx": ("download", "echo"), "apache": ("download",), "haproxy": ("ec
 @pytest.mark.parametrize("options", [Options(), Options(bind="early"), Options(server="apache"), Options(server="haproxy")],
                          ids=str)
 def test_a_server_that_stops_gracefully(chassis: Chassis, options: Options) -> None:
-    with echoes(chassis), long_clients(chassis, KINDS[options.server]) as (clients, blade), told_to_stop(chassis, blade):
+    behind = haproxy_with(chassis, "/echo", ECHO_PORT) if options.server == "haproxy" else nullcontext()
+    with (echoes(chassis), behind, long_clients(chassis, KINDS[options.server]) as (clients, blade),
+          told_to_stop(chassis, blade)):
         new_clients_go_elsewhere(blade)
         report = next(entry for entry in chassis.keyrail("blade", "list") if f"blade{entry['id']}" == blade)
         assert not report["takes_new"] and report["flows_live"] and not report["gone"], report
