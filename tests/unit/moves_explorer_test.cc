@@ -36,6 +36,8 @@ std::string story(const Explorer::Report& report) {
 class MovesExplorerTest : public ::testing::TestWithParam<Troubles> {};
 
 TEST_P(MovesExplorerTest, NeverTwoHoldersNothingLeftBehind) {
+    if (depth_is("quick") && GetParam().repository && GetParam().pulls > 0 && GetParam().purges == 0)
+        GTEST_SKIP() << "hundreds of thousands of states: KR_EXPLORE=quick leaves them out";
     const Explorer::Report report = explore(GetParam());
     EXPECT_TRUE(report.wrong.empty()) << story(report);
     EXPECT_GT(report.states, 50u);
