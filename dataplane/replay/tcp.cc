@@ -290,13 +290,18 @@ void Tcp::give_up(Stream& stream, std::string_view why) {
     const bool hello = begins_hello(bytes);
     const Step step = finder_.next_step(stream, bytes);
     const Origin origin = origin_of(stream, from, behind);
-    lose_track(stream, behind);
-    move_hold(stream);
-    const bool gap = stream.hold != kNone;
+    bool gap = false;  // segments are held behind it
+    holds_.each(stream.hold, [&](rte_mbuf* mbuf) {
+        gap = behind.before(end_of(*as_piece(mbuf)));
+        return !gap;
+    });
+    // Before its segments go: the hello is read where it lies in them.
     if (hello && step.kind == Step::more)
         report(stream, static_cast<uint32_t>(bytes.size()), step.result, origin,
                gap && why != kTooMany ? kGap : why);
-    if (!gap) return;
+    lose_track(stream, behind);
+    move_hold(stream);
+    if (stream.hold == kNone) return;
     lose_track(stream, first_held(stream));
     move_hold(stream);
     holds_.at(stream.hold).wanted = 1;
