@@ -88,10 +88,10 @@ void by_syn(Packet& packet, Context& context, Reason reason) {
 }
 
 /// A packet that no known flow explains, and what its cookie needs.
-struct Stray {
+struct Miss {
     Packet* packet;
     const Service* service;
-    bool flowless;       // it was looked for, before any packet of this burst was explained
+    bool not_in_table;       // it was looked for, before any packet of this burst was explained
     uint16_t clear;      // SYN: of the cookie to be made
     uint16_t mac;        // index into Context::cookie_macs, or kNoMac
     SynOptions offered;  // SYN: by the client
@@ -101,44 +101,44 @@ constexpr uint16_t kNoMac = UINT16_MAX;
 /// A SYN that a blade must answer though its service binds late: no MSS class of a cookie is small enough for
 /// its client, or a cookie without timestamps would not be believed. Not for more than blades should bear.
 /// Once one has answered, a cookie would be a second answer, with another number.
-[[gnu::noinline]] bool fits_no_cookie(const Packet& packet, const Stray& stray, Context& context) {
+[[gnu::noinline]] bool fits_no_cookie(const Packet& packet, const Miss& miss, Context& context) {
     if (context.recent_syns.blade(packet.hash, context.clock.s) != 0) return true;
     const bool guessed =
-        !stray.offered.timestamp && context.guesses.too_many(stray.service->id, context.clock.s);
-    return (guessed || fits_no_class(stray.offered.mss, packet.h.ipv6)) &&
+        !miss.offered.timestamp && context.guesses.too_many(miss.service->id, context.clock.s);
+    return (guessed || fits_no_class(miss.offered.mss, packet.h.ipv6)) &&
            context.small_syns.take(context.clock.us);
 }
-[[gnu::always_inline]] inline bool is_for_a_blade(const Packet& packet, const Stray& stray,
+[[gnu::always_inline]] inline bool is_for_a_blade(const Packet& packet, const Miss& miss,
                                                   Context& context) {
     constexpr uint16_t kInAnyClass = KR_COOKIE_MSS6 & 0xffff;
-    if (stray.offered.mss >= kInAnyClass && stray.offered.timestamp) [[likely]]
+    if (miss.offered.mss >= kInAnyClass && miss.offered.timestamp) [[likely]]
         return false;
-    return fits_no_cookie(packet, stray, context);
+    return fits_no_cookie(packet, miss, context);
 }
 
-void answer_by_cookie(Packet& packet, const Stray& stray, Context& context) {
-    if (!stray.service->served) return refuse(packet, stray.service->refuse, Reason::drop_no_blade, context);
+void answer_by_cookie(Packet& packet, const Miss& miss, Context& context) {
+    if (!miss.service->served) return refuse(packet, miss.service->refuse, Reason::drop_no_blade, context);
     const std::span<uint8_t> room = room_for(packet, kSynAckMax);
     if (room.empty()) return packet.decide(Action::drop, Reason::drop_no_memory);
     set_size(packet,
-             write_syn_ack(room.data(), packet.h, stray.offered, stray.clear, context.cookie_macs[stray.mac],
+             write_syn_ack(room.data(), packet.h, miss.offered, miss.clear, context.cookie_macs[miss.mac],
                            context.clock.tai_ms, context.mtus.mss_option[packet.h.ipv6]));
     packet.decide(Action::reply, Reason::syn_cookie);
 }
 
-void answer(Packet& packet, const Stray& stray, Context& context) {
-    if (is_for_a_blade(packet, stray, context)) [[unlikely]]
+void answer(Packet& packet, const Miss& miss, Context& context) {
+    if (is_for_a_blade(packet, miss, context)) [[unlikely]]
         return by_syn(packet, context, Reason::bind_early);
-    answer_by_cookie(packet, stray, context);
+    answer_by_cookie(packet, miss, context);
 }
 
 /// Does it acknowledge a cookie of ours?
 enum class Proof : uint8_t { none, good, weak };  // weak: good, but without timestamps
 
-Proof proof_of(const Packet& packet, const Stray& stray, const Context& context) {
-    if (stray.mac == kNoMac) return Proof::none;
+Proof proof_of(const Packet& packet, const Miss& miss, const Context& context) {
+    if (miss.mac == kNoMac) return Proof::none;
     const Acknowledgement acknowledgement(packet.frame(), packet.h);
-    if (!acknowledgement.carries(context.cookie_macs[stray.mac], context.snapshot->cookie_keys))
+    if (!acknowledgement.carries(context.cookie_macs[miss.mac], context.snapshot->cookie_keys))
         return Proof::none;
     return acknowledgement.has_timestamp() ? Proof::good : Proof::weak;
 }
@@ -204,9 +204,9 @@ bool outdated(uint32_t slot, const Packet& packet, Context& context) {
 
 /// Is it of a connection that no blade has yet? Then it is decided about, or follows a hello of this burst.
 /// `slot`: its hold, if there is one.
-[[gnu::always_inline]] inline bool of_new_connection(Burst& burst, Packet& packet, const Stray& stray,
+[[gnu::always_inline]] inline bool of_new_connection(Burst& burst, Packet& packet, const Miss& miss,
                                                      uint32_t slot, Context& context) {
-    const Proof proof = proof_of(packet, stray, context);
+    const Proof proof = proof_of(packet, miss, context);
     const bool proven = proof != Proof::none;
     if (proof == Proof::weak && too_many_guesses(packet, context)) [[unlikely]] {
         packet.decide(Action::drop, Reason::drop_cookie_guess);
@@ -226,7 +226,7 @@ bool outdated(uint32_t slot, const Packet& packet, Context& context) {
         return true;
     }
     const bool native = context.recent_syns.blade(packet.hash, context.clock.s) != 0;
-    return stray.service->late && !native && explained_otherwise(burst, packet, context);
+    return miss.service->late && !native && explained_otherwise(burst, packet, context);
 }
 
 /// A client that uses the port of a connection that is over: its SYN is answered as any other's, and the
@@ -236,22 +236,22 @@ bool outdated(uint32_t slot, const Packet& packet, Context& context) {
 /// no server listens there any more, and its kernel would reset the new connection. With early binding it
 /// goes to the blade that had the old one, unless that takes nothing new, or little, and the old one has
 /// ended: one that is half-closed lives.
-void syn_of_known(Packet& packet, const Stray& stray, Flow& flow, Context& context) {
-    const bool late = stray.service->by_session && stray.service->late;
-    const bool member = stray.service->has_member(flow.blade);
+void syn_of_known(Packet& packet, const Miss& miss, Flow& flow, Context& context) {
+    const bool late = miss.service->by_session && miss.service->late;
+    const bool member = miss.service->has_member(flow.blade);
     const Intake intake = context.snapshot->blades[flow.blade].intake;
     const bool takes_new = member && intake != Intake::none;
     if (!flow.client_done && (takes_new || !late)) return reopen(packet, flow, context);
     const bool ended = flow.ended();
     if (!member) flow.client_done = true;  // what comes next is looked at: it may be the new connection's
-    if (late && !is_for_a_blade(packet, stray, context)) return answer_by_cookie(packet, stray, context);
+    if (late && !is_for_a_blade(packet, miss, context)) return answer_by_cookie(packet, miss, context);
     if (member && (intake > Intake::draining || (takes_new && !ended))) return reopen(packet, flow, context);
     // Half-closed, as far as was heard; where its blade's packets do not come through us it may have ended.
     const Whose whose = ended ? Whose::nobodys : ask_for(packet, context);
     if (whose == Whose::waits) return;
     if (whose != Whose::nobodys) return reopen(packet, flow, context);
     context.flows.erase(packet.hash);
-    by_syn(packet, context, stray.service->by_session ? Reason::bind_early : Reason::steer_tuple);
+    by_syn(packet, context, miss.service->by_session ? Reason::bind_early : Reason::steer_tuple);
 }
 
 /// First data of a connection that its blade accepted natively.
@@ -261,37 +261,37 @@ void hello_of_bound(Burst& burst, Packet& packet, const Flow& flow, Context& con
     if (!follows_pending(burst, packet)) first_data(burst, packet, flow.blade, context);
 }
 
-void forgotten_flow(Burst& burst, Packet& packet, const Stray& stray, Context& context);
+void forgotten_flow(Burst& burst, Packet& packet, const Miss& miss, Context& context);
 
 /// The first data of a connection whose blade takes nothing new, with its cookie. True: dealt with. A blade
 /// that has accepted it has it for good; one whose server had stopped listening by then has dropped it, and
 /// it comes again for ever (accept.bpf.c, KR_ACCEPT_NO_LISTENER). Only the blade knows which. With another
 /// initial sequence number it is another connection, from a port that is used again. A cookie without
 /// timestamps can be a stranger's guess: then the blade is asked, too.
-bool begins_anew(Burst& burst, Packet& packet, const Stray& stray, const Flow& flow, Context& context) {
+bool begins_anew(Burst& burst, Packet& packet, const Miss& miss, const Flow& flow, Context& context) {
     if (context.snapshot->blades[flow.blade].takes_new() || packet.h.bare_ack()) return false;
     if (packet.h.flags & kRst) return false;
-    const Proof proof = proof_of(packet, stray, context);
+    const Proof proof = proof_of(packet, miss, context);
     if (proof == Proof::none) return false;
     const bool may_be_its = proof == Proof::weak || flow.passed(packet.h.seq);
     const Whose whose = may_be_its ? ask_for(packet, context) : Whose::nobodys;
     if (whose == Whose::waits) return true;
     if (whose != Whose::nobodys) return false;
     context.flows.erase(packet.hash);
-    forgotten_flow(burst, packet, stray, context);
+    forgotten_flow(burst, packet, miss, context);
     return true;
 }
 
-[[gnu::noinline]] void known_flow(Burst& burst, Packet& packet, const Stray& stray, Flow& flow,
+[[gnu::noinline]] void known_flow(Burst& burst, Packet& packet, const Miss& miss, Flow& flow,
                                   Context& context) {
-    if (is_syn(packet.h)) return syn_of_known(packet, stray, flow, context);
-    const bool late = stray.service->by_session && stray.service->late;
-    if (late && begins_anew(burst, packet, stray, flow, context)) return;
+    if (is_syn(packet.h)) return syn_of_known(packet, miss, flow, context);
+    const bool late = miss.service->by_session && miss.service->late;
+    if (late && begins_anew(burst, packet, miss, flow, context)) return;
     const bool over = flow.ended() || (flow.client_done && !flow.passed(packet.h.seq));
-    if (over && late && of_new_connection(burst, packet, stray, hold_of(packet, context), context)) return;
+    if (over && late && of_new_connection(burst, packet, miss, hold_of(packet, context), context)) return;
     if (!(packet.h.flags & kRst)) flow.goes_on();
     if (packet.h.flags & (kFin | kRst)) flow.client_says(packet.h.flags, context.clock.ticks, packet.h.seq);
-    const bool hello = flow.hello_due && stray.service->by_session;
+    const bool hello = flow.hello_due && miss.service->by_session;
     if (hello && flow.reset) give_up_hold(hold_of(packet, context), context);
     if (hello && !(packet.h.flags & kRst) && !packet.h.bare_ack())
         return hello_of_bound(burst, packet, flow, context);
@@ -307,35 +307,35 @@ void plain(Packet& packet, Context& context) {
 
 /// Early binding. The handshake's last packet makes the entry: a SYN flood makes none. The hello comes on a
 /// bound connection, the key follows it.
-void bind_early(Burst& burst, Packet& packet, const Stray& stray, Context& context) {
+void bind_early(Burst& burst, Packet& packet, const Miss& miss, Context& context) {
     by_syn(packet, context, Reason::bind_early);
     if (packet.action != Action::forward || (packet.h.flags & kRst)) return;
     Flow* flow = context.flows.insert(packet.hash, Flow(context.clock.ticks, packet.blade, packet.h.seq));
     flow->hello_due = true;
     if (packet.h.bare_ack()) return;
     packet.decided = false;
-    known_flow(burst, packet, stray, *flow, context);
+    known_flow(burst, packet, miss, *flow, context);
 }
 
 /// Inlined where nearly all of its calls are: a call costs a SYN a twentieth.
-[[gnu::always_inline]] inline void unknown_flow(Burst& burst, Packet& packet, const Stray& stray,
+[[gnu::always_inline]] inline void unknown_flow(Burst& burst, Packet& packet, const Miss& miss,
                                                 Context& context) {
-    const bool late = stray.service->late;
+    const bool late = miss.service->late;
     if (is_syn(packet.h))
-        return late ? answer(packet, stray, context) : by_syn(packet, context, Reason::bind_early);
+        return late ? answer(packet, miss, context) : by_syn(packet, context, Reason::bind_early);
     uint32_t slot = hold_of(packet, context);
     const bool bound = slot != kNone && context.holds_table.at(slot).bound != 0;
     if (bound &&
         context.holds_table.at(slot).phase != HoldPhase::deciding)  // its blade went down: bound anew
         drop_hold(std::exchange(slot, kNone), Reason::drop_no_blade, context);
-    if (of_new_connection(burst, packet, stray, slot, context)) return;
+    if (of_new_connection(burst, packet, miss, slot, context)) return;
     if (!late || context.recent_syns.blade(packet.hash, context.clock.s) != 0)
-        return bind_early(burst, packet, stray, context);
+        return bind_early(burst, packet, miss, context);
     midstream(packet, context, Reason::steer_midstream);
 }
 
-[[gnu::noinline]] void forgotten_flow(Burst& burst, Packet& packet, const Stray& stray, Context& context) {
-    unknown_flow(burst, packet, stray, context);
+[[gnu::noinline]] void forgotten_flow(Burst& burst, Packet& packet, const Miss& miss, Context& context) {
+    unknown_flow(burst, packet, miss, context);
 }
 
 /// An ICMP error goes to the blade whose connection it is about, like any packet of that (path-MTU discovery,
@@ -348,7 +348,7 @@ void icmp_error(Packet& packet, Context& context) {
     by_tuple(packet, context, Reason::icmp_error);
 }
 
-enum class Known : uint8_t { forwarded, flowless, unclear };
+enum class Known : uint8_t { forwarded, not_in_table, unclear };
 
 /// begins_anew() has to look at it.
 [[gnu::always_inline]] inline bool may_begin(const Packet& packet, const Flow& flow, const Context& context) {
@@ -362,7 +362,7 @@ enum class Known : uint8_t { forwarded, flowless, unclear };
 [[gnu::always_inline]] inline Known known(Packet& packet, Context& context) {
     if (packet.h.layout != Layout::tcp || (packet.h.flags & kSyn)) return Known::unclear;
     Flow* flow = live_flow(packet, context);
-    if (flow == nullptr) return Known::flowless;
+    if (flow == nullptr) return Known::not_in_table;
     if (flow->needs_a_look() || may_begin(packet, *flow, context)) return Known::unclear;
     packet.forward_to(flow->blade, Reason::flow);
     if (packet.h.flags & (kFin | kRst)) [[unlikely]]
@@ -375,40 +375,40 @@ struct Periods {
     uint16_t now, latest;
 };
 
-/// Which MAC the stray will need if no flow explains it.
-void add_mac(Stray& stray, const Periods& periods, Context& context) {
-    const Packet& packet = *stray.packet;
+/// Which MAC the miss will need if no flow explains it.
+void add_mac(Miss& miss, const Periods& periods, Context& context) {
+    const Packet& packet = *miss.packet;
     const Headers& h = packet.h;
-    stray.mac = kNoMac;
-    if (h.layout != Layout::tcp || !stray.service->by_session) return;
+    miss.mac = kNoMac;
+    if (h.layout != Layout::tcp || !miss.service->by_session) return;
     if (is_syn(h)) {
-        if (!stray.service->late) return;
-        stray.offered = read_syn_options(tcp_options(packet.frame(), h));
-        const uint8_t options = cookie_options(stray.offered, h.ipv6, context.snapshot->cookie_key);
-        stray.clear = kr_cookie_clear(options, periods.now);
-        stray.mac = context.cookie_macs.add(cookie_tuple(h.tuple, h.seq), options, periods.now);
+        if (!miss.service->late) return;
+        miss.offered = read_syn_options(tcp_options(packet.frame(), h));
+        const uint8_t options = cookie_options(miss.offered, h.ipv6, context.snapshot->cookie_key);
+        miss.clear = kr_cookie_clear(options, periods.now);
+        miss.mac = context.cookie_macs.add(cookie_tuple(h.tuple, h.seq), options, periods.now);
     } else if (h.flags & kAck) {
         const uint32_t isn = h.ack.back(1).value();
-        stray.mac = context.cookie_macs.add(cookie_tuple(h.tuple, h.seq.back(1)), static_cast<uint8_t>(isn),
+        miss.mac = context.cookie_macs.add(cookie_tuple(h.tuple, h.seq.back(1)), static_cast<uint8_t>(isn),
                                             kr_cookie_period_of(isn, periods.latest));
     }
 }
 
-/// `inserted`: FlowTable::inserted() when the strays were looked for.
-void explain(Burst& burst, const Stray& stray, uint64_t inserted, Context& context) {
-    Packet& packet = *stray.packet;
+/// `inserted`: FlowTable::inserted() when the misses were looked for.
+void explain(Burst& burst, const Miss& miss, uint64_t inserted, Context& context) {
+    Packet& packet = *miss.packet;
     if (packet.h.layout == Layout::icmp_error) return icmp_error(packet, context);
-    const bool none = stray.flowless && context.flows.inserted() == inserted;
+    const bool none = miss.not_in_table && context.flows.inserted() == inserted;
     if (Flow* flow = none ? nullptr : live_flow(packet, context); flow != nullptr)
-        return known_flow(burst, packet, stray, *flow, context);
-    if (stray.service->by_session) return unknown_flow(burst, packet, stray, context);
+        return known_flow(burst, packet, miss, *flow, context);
+    if (miss.service->by_session) return unknown_flow(burst, packet, miss, context);
     plain(packet, context);
 }
 
 }  // namespace
 
 void process(Burst& burst, Context& context) {
-    std::array<Stray, kBurst> strays;
+    std::array<Miss, kBurst> misses;
     size_t count = 0;
     const Periods periods{kr_cookie_period(context.clock.tai_ms), kr_cookie_latest(context.clock.tai_ms)};
     context.cookie_macs.clear();
@@ -416,16 +416,16 @@ void process(Burst& burst, Context& context) {
         if (packet.decided) continue;
         const Known flow = known(packet, context);
         if (flow == Known::forwarded) continue;
-        Stray& stray = strays[count++];
-        stray.packet = &packet;
-        stray.service = &context.service(packet.service);
-        stray.flowless = flow == Known::flowless;
-        add_mac(stray, periods, context);
+        Miss& miss = misses[count++];
+        miss.packet = &packet;
+        miss.service = &context.service(packet.service);
+        miss.not_in_table = flow == Known::not_in_table;
+        add_mac(miss, periods, context);
     }
     if (count == 0) return;
     context.cookie_macs.make(context.snapshot->cookie_keys);
     const uint64_t inserted = context.flows.inserted();
-    for (const Stray& stray : std::span(strays).first(count)) explain(burst, stray, inserted, context);
+    for (const Miss& miss : std::span(misses).first(count)) explain(burst, miss, inserted, context);
 }
 
 }  // namespace keyrail::bind
