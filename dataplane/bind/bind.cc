@@ -91,7 +91,7 @@ void by_syn(Packet& packet, Context& context, Reason reason) {
 struct Miss {
     Packet* packet;
     const Service* service;
-    bool not_in_table;       // it was looked for, before any packet of this burst was explained
+    bool not_in_table;   // it was looked for, before any packet of this burst was explained
     uint16_t clear;      // SYN: of the cookie to be made
     uint16_t mac;        // index into Context::cookie_macs, or kNoMac
     SynOptions offered;  // SYN: by the client
@@ -108,8 +108,7 @@ constexpr uint16_t kNoMac = UINT16_MAX;
     return (guessed || fits_no_class(miss.offered.mss, packet.h.ipv6)) &&
            context.small_syns.take(context.clock.us);
 }
-[[gnu::always_inline]] inline bool is_for_a_blade(const Packet& packet, const Miss& miss,
-                                                  Context& context) {
+[[gnu::always_inline]] inline bool is_for_a_blade(const Packet& packet, const Miss& miss, Context& context) {
     constexpr uint16_t kInAnyClass = KR_COOKIE_MSS6 & 0xffff;
     if (miss.offered.mss >= kInAnyClass && miss.offered.timestamp) [[likely]]
         return false;
@@ -390,7 +389,7 @@ void add_mac(Miss& miss, const Periods& periods, Context& context) {
     } else if (h.flags & kAck) {
         const uint32_t isn = h.ack.back(1).value();
         miss.mac = context.cookie_macs.add(cookie_tuple(h.tuple, h.seq.back(1)), static_cast<uint8_t>(isn),
-                                            kr_cookie_period_of(isn, periods.latest));
+                                           kr_cookie_period_of(isn, periods.latest));
     }
 }
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <optional>
 
+#include "dataplane/rewrite/icmp_error.h"
 #include "dataplane/rewrite/l2.h"
 #include "dataplane/wire/header_writer.h"
 
@@ -52,16 +53,6 @@ uint64_t write_answer_ip(uint8_t* ip, const Headers& h, uint8_t protocol, uint32
     return write_ipv4(ip, load32_raw(&t.destination[12]), load32_raw(&t.source[12]), size, protocol);
 }
 
-/// Sums up bytes as they lie there, an odd one padded with zero (RFC 1071).
-uint64_t sum_of(std::span<const uint8_t> bytes) {
-    uint64_t sum = 0;
-    size_t i = 0;
-    for (; i + 4 <= bytes.size(); i += 4) sum += load32_raw(&bytes[i]);
-    std::array<uint8_t, 4> rest{};
-    std::copy(bytes.begin() + static_cast<ptrdiff_t>(i), bytes.end(), rest.begin());
-    return sum + load32_raw(rest.data());
-}
-
 /// Whole again: what was between Ethernet and the answer's IP header stays, VLAN tags.
 void send_back(Packet& packet, size_t size, Reason reason) {
     swap_macs(packet.data);
@@ -88,27 +79,12 @@ bool is_echo_request(const Packet& packet, const Upper& upper) {
     return packet.data[upper.at] == (packet.h.ipv6 ? 128 : 8) && packet.data[upper.at + 1] == 0;
 }
 
-/// Port unreachable, with as much of the packet as such errors may have: 576 bytes of IPv4 (RFC 1812 section
-/// 4.3.2.3), the smallest MTU of IPv6 (RFC 4443 section 2.4).
 void port_unreachable(Packet& packet, const Upper& upper) {
     const Headers& h = packet.h;
-    const size_t ip_size = h.ipv6 ? kIpv6Size : kIpv4Min,
-                 most = (h.ipv6 ? 1280u : 576u) - ip_size - kIcmpHeader;
-    std::array<uint8_t, 1280> quoted;
-    const size_t quote = std::min<size_t>(upper.end - h.l3, most),
-                 total = h.l3 + ip_size + kIcmpHeader + quote;
+    const uint32_t size = upper.end - uint32_t{h.l3}, total = h.l3 + icmp_error_size(size, h.ipv6);
     const std::span<uint8_t> room = room_for(packet, total);
     if (room.empty()) return packet.decide(Action::drop, Reason::drop_no_memory);
-    std::copy_n(room.begin() + h.l3, quote, quoted.begin());
-    const auto size = static_cast<uint32_t>(kIcmpHeader + quote);
-    const uint64_t pseudo = write_answer_ip(&room[h.l3], h, h.ipv6 ? kProtocolIcmp6 : kProtocolIcmp, size);
-    uint8_t* icmp = &room[h.l3 + ip_size];
-    HeaderWriter header(icmp);
-    header.put(h.ipv6 ? 0x0104'0000 : 0x0303'0000);  // type, code, checksum
-    header.put_raw(0);
-    std::copy_n(quoted.begin(), quote, icmp + kIcmpHeader);
-    header.count((h.ipv6 ? pseudo : 0) + sum_of({icmp + kIcmpHeader, quote}));
-    header.put_checksum(icmp + 2);
+    write_icmp_error(&room[h.l3], size, h.ipv6, kPortUnreachable, 0);
     send_back(packet, total, Reason::refused_icmp);
 }
 
@@ -154,7 +130,8 @@ void to_bare_vip(Packet& packet, const Vip& vip, Context& context) {
     }
     if (upper->protocol != kProtocolUdp) return;
     if (vip.refuse == Refuse::drop) return packet.decide(Action::drop, Reason::drop_no_service);
-    if (!context.pings.take(context.clock.us)) return packet.decide(Action::drop, Reason::drop_answer_limit);
+    if (!context.refusals.take(context.clock.us))
+        return packet.decide(Action::drop, Reason::drop_answer_limit);
     port_unreachable(packet, *upper);
 }
 

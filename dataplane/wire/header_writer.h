@@ -3,10 +3,13 @@
 // have to be read again by larger ones, for which a CPU waits. Pure.
 #pragma once
 
+#include <algorithm>
+#include <array>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <span>
 
 #include "dataplane/wire/headers.h"
 
@@ -46,6 +49,15 @@ class HeaderWriter {
     uint8_t* at_;
     uint64_t sum_ = 0;
 };
+
+/// Sums up bytes as they lie there, an odd one padded with zero (RFC 1071).
+inline uint64_t sum_of(std::span<const uint8_t> bytes) {
+    uint64_t sum = 0;
+    for (; bytes.size() >= 4; bytes = bytes.subspan(4)) sum += load32_raw(bytes.data());
+    std::array<uint8_t, 4> rest{};
+    std::ranges::copy(bytes, rest.begin());
+    return sum + load32_raw(rest.data());
+}
 
 inline constexpr uint8_t kTtl = 64;
 

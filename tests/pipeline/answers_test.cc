@@ -194,6 +194,16 @@ TEST_P(Answers, UdpIsUnreachable) {
     harness.expect_conserved();
 }
 
+/// Who knocks at ports does not keep a VIP from answering those who look after it.
+TEST_P(Answers, RefusalsCostNoPings) {
+    Harness harness;
+    for (int i = 0; i < 200; i++) harness.burst(kFront, {packet(ipv6(), kUdp, std::vector<uint8_t>(8, 7))});
+    harness.burst(kFront, {ping(ipv6(), 8)});
+    EXPECT_EQ(harness.count(Reason::ping_answered), 1u);
+    harness.wire(kFront);
+    harness.expect_conserved();
+}
+
 TEST_P(Answers, NothingWhereTheKeySaysDrop) {
     Harness harness{Scene{.up = {}, .down = {1}, .refuse_in_silence = true}};
     TcpSegment asked{.source = ipv6() ? "2001:db8:1::10" : "192.0.2.10",
