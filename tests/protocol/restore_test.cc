@@ -9,6 +9,7 @@
 #include "control/agent/agent.h"
 #include "control/hooks/session_names.h"
 #include "control/store/store.h"
+#include "dataplane/common/hex.h"
 #include "tests/support/keyraild_bench.h"
 #include "tests/support/proxy.h"
 #include "tests/support/redis_server.h"
@@ -269,6 +270,9 @@ TEST_F(Restore, FromRedis) {
     EXPECT_EQ(move(name, 1, 2), link::MOVED);
     EXPECT_TRUE(stores[2]->contains(name));
     redis.kill();
+    const auto purged = keyrail({"session", "purge", to_hex(name)});
+    EXPECT_NE(purged.json["failed"].dump().find("a repository does not answer"), std::string::npos)
+        << purged.text;
     EXPECT_TRUE(until([&] { return !report("status")["repositories"]["redis"]["up"].get<bool>(); }));
     EXPECT_EQ(move(new_name(1), 1, 2), link::NOT_FOUND) << "at once: nothing waits for it";
 }

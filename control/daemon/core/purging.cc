@@ -56,7 +56,7 @@ asio::awaitable<Daemon::PurgeAnswer> Daemon::purge(chassis::Purge what) {
     for (const uint16_t blade : blades) asio::co_spawn(io_, purge_at(blade, what, round), asio::detached);
     if (purged->name) {
         checkpoints_.purge(*purged->name);
-        round->one_less();
+        repositories_.forget(*purged->name, [round] { round->one_less(); });
     } else {
         repositories_.purge(*purged, [round](const std::vector<std::string>& problems) {
             for (const std::string& problem : problems)

@@ -209,7 +209,6 @@ void Checkpoints::restored(const MoveOrder& order) {
 
 void Checkpoints::purge(const SessionName& name) {
     latest_.tell(0, name, {0, {}, true}, unix_ms() + kUnknownLifetimeMs);
-    sealed_->forget(name, 0);
 }
 
 nlohmann::json Checkpoints::report() const {

@@ -76,7 +76,7 @@ class Checkpoints {
     /// It is at its target. The blade that was taken for dead may be back meanwhile, and have told of it:
     /// that is a copy now.
     void restored(const MoveOrder& order);
-    /// Destroyed on purpose: nobody may have it any more.
+    /// Destroyed on purpose: nobody may have it any more. The repositories are told by who purges.
     void purge(const SessionName& name);
     /// nullptr: nothing is known.
     [[nodiscard]] const LatestState* latest(const SessionName& name) const { return latest_.find(name); }

@@ -37,11 +37,15 @@ void RepositoryKeeper::keep(const std::string& service, RepositoryChange change)
 }
 
 void RepositoryKeeper::forget(const SessionName& name, uint64_t ticket) {
+    forget(name, [this, ticket] { checkpoints_.forgotten(ticket); });
+}
+
+void RepositoryKeeper::forget(const SessionName& name, std::function<void()> then) {
     const auto left = std::make_shared<size_t>(repositories_.all().size());
-    if (*left == 0) return checkpoints_.forgotten(ticket);
+    if (*left == 0) return then();
     for (const auto& [kind, queue] : repositories_.all())
-        queue->change({name, 0, ""}, [this, left, ticket] {
-            if (--*left == 0) checkpoints_.forgotten(ticket);
+        queue->change({name, 0, ""}, [left, then] {
+            if (--*left == 0) then();
         });
 }
 

@@ -36,6 +36,9 @@ class RepositoryKeeper : public SealedSessions {
     /// A blade that was revoked, by recipient_of() its certificate: it never gets another pool key.
     void revoke(const std::string& recipient) { keeper_.revoke(recipient); }
 
+    /// Calls back once no repository has the session, at once where there is none; never where there is no
+    /// room to remember it for one that is down.
+    void forget(const SessionName& name, std::function<void()> then);
     /// Not a single session, but those of a service, or all. Calls back once, later, with what went wrong
     /// where; it is done then as soon as that repository is up.
     void purge(const Purged& purged, std::function<void(const std::vector<std::string>& problems)> then);
