@@ -21,6 +21,21 @@ namespace {
 
 constexpr size_t kBufferSize = 32768;
 
+/// About TCP sockets in these states.
+struct Question {
+    nlmsghdr header{};
+    inet_diag_req_v2 request{};
+
+    Question(uint8_t family, uint32_t states) {
+        header.nlmsg_len = sizeof *this;
+        header.nlmsg_type = SOCK_DIAG_BY_FAMILY;
+        header.nlmsg_flags = NLM_F_REQUEST;
+        request.sdiag_family = family;
+        request.sdiag_protocol = IPPROTO_TCP;
+        request.idiag_states = states;
+    }
+};
+
 template <typename Use>
 void each_attribute(const rtattr* attribute, int left, Use use) {
     for (; RTA_OK(attribute, left); attribute = RTA_NEXT(attribute, left)) use(*attribute);
@@ -91,16 +106,8 @@ SockDiag::~SockDiag() {
 }
 
 bool SockDiag::ask(uint8_t family, uint32_t states, bool with_info) const {
-    struct {
-        nlmsghdr header;
-        inet_diag_req_v2 request;
-    } message{};
-    message.header.nlmsg_len = sizeof message;
-    message.header.nlmsg_type = SOCK_DIAG_BY_FAMILY;
-    message.header.nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
-    message.request.sdiag_family = family;
-    message.request.sdiag_protocol = IPPROTO_TCP;
-    message.request.idiag_states = states;
+    Question message(family, states);
+    message.header.nlmsg_flags |= NLM_F_DUMP;
     if (with_info) message.request.idiag_ext = 1U << (INET_DIAG_INFO - 1);
     return send(fd_, &message, sizeof message, 0) == sizeof message;
 }
@@ -125,17 +132,8 @@ bool SockDiag::read_answer(const Use& use) const {
 
 SockDiag::Presence SockDiag::find(const HostPort& local, const HostPort& peer) {
     if (local.address.family != peer.address.family) return Presence::unknown;
-    struct {
-        nlmsghdr header;
-        inet_diag_req_v2 request;
-    } message{};
-    message.header.nlmsg_len = sizeof message;
-    message.header.nlmsg_type = SOCK_DIAG_BY_FAMILY;
-    message.header.nlmsg_flags = NLM_F_REQUEST;
+    Question message(local.address.family, ~0U);
     message.header.nlmsg_seq = ++number_;
-    message.request.sdiag_family = local.address.family;
-    message.request.sdiag_protocol = IPPROTO_TCP;
-    message.request.idiag_states = ~0U;
     inet_diag_sockid& id = message.request.id;
     id.idiag_sport = htons(local.port);
     id.idiag_dport = htons(peer.port);

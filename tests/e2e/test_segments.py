@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from clients import curl, openssl
 from clients.outcome import resumed, run_client, where
 from lab.namespaces import enter, in_host
@@ -61,26 +63,17 @@ def test_hello_of_12_kb_resumes(chassis: Chassis, session: Path) -> None:
         assert outcome.resumed and outcome.blade == home.blade, outcome
 
 
-def test_hello_of_12_kb_in_536_byte_segments_resumes(chassis: Chassis, session: Path) -> None:
-    """More than a client may send unacknowledged: read in passing, and the session follows the connection."""
+@pytest.mark.parametrize("mtu, how", [(CUT_TO_536, "steer_incomplete"), (CUT_TO_100, "bind_early")], ids=["536", "100"])
+def test_hello_of_12_kb_in_small_segments_resumes(chassis: Chassis, session: Path, mtu: int, how: str) -> None:
+    """More than a client may send unacknowledged: read in passing, and the session follows the connection. No cookie knows an
+    MSS of 100: such a client is bound at its SYN."""
     openssl.connect("1.3", session)
     before = chassis.stats()
-    with client_behind(mtu=CUT_TO_536):
+    with client_behind(mtu=mtu):
         outcomes = [openssl.connect("1.3", session, options=LONG_HELLO) for _ in range(5)]
     assert all(outcome.resumed for outcome in outcomes), outcomes
     after = chassis.stats()
-    assert after.counter("steer_incomplete") > before.counter("steer_incomplete")
-
-
-def test_hello_of_12_kb_in_100_byte_segments_resumes(chassis: Chassis, session: Path) -> None:
-    """No cookie knows so small an MSS: bound at the SYN, read in passing, and the session follows the connection."""
-    openssl.connect("1.3", session)
-    before = chassis.stats()
-    with client_behind(mtu=CUT_TO_100):
-        outcomes = [openssl.connect("1.3", session, options=LONG_HELLO) for _ in range(5)]
-    assert all(outcome.resumed for outcome in outcomes), outcomes
-    after = chassis.stats()
-    assert after.counter("bind_early") > before.counter("bind_early")
+    assert after.counter(how) > before.counter(how)
 
 
 def test_byte_by_byte(chassis: Chassis) -> None:
