@@ -37,9 +37,9 @@ __attribute__((format(printf, 2, 0))) int keep_words(libbpf_print_level level, c
     if (level == LIBBPF_DEBUG) return 0;
     std::array<char, 2048> line{};
     const int size = vsnprintf(line.data(), line.size(), format, values);
-    constexpr size_t kMost = 600;
+    constexpr size_t kMax = 600;
     libbpf_words += line.data();
-    if (libbpf_words.size() > kMost) libbpf_words.erase(0, libbpf_words.size() - kMost);
+    if (libbpf_words.size() > kMax) libbpf_words.erase(0, libbpf_words.size() - kMax);
     return size;
 }
 

@@ -32,7 +32,7 @@ namespace keyrail {
 
 namespace {
 
-constexpr uint32_t kMostPullUs = 1'000'000;      // whatever keyraild says: a server's worker waits
+constexpr uint32_t kMaxPullUs = 1'000'000;       // whatever keyraild says: a server's worker waits
 constexpr std::chrono::milliseconds kTick{100};  // store sweep
 constexpr int kTicksPerHealth = 10, kTicksPerAttach = 100;
 constexpr size_t kListBatch = 2000;
@@ -245,7 +245,7 @@ void Agent::Impl::assign(const chassis::Keys& keys) {
     for (const auto& [generation, key] : assigned->name_keys) names.set(generation, key);
     served = assigned->served;
     sealed = assigned->sealed;
-    pull_budget_us = std::min(keys.pull_budget_us(), kMostPullUs);
+    pull_budget_us = std::min(keys.pull_budget_us(), kMaxPullUs);
     tell_servers();
     late_binding.program(*assigned);
     moves.configure(assigned->peers);

@@ -43,8 +43,7 @@ Result<void> read_name_keys(const chassis::Keys& message, Assignment& out) {
     if (control.name_key_count == 0) return {};
     for (const auto& [generation, key] : out.name_keys) {
         if (generation == control.name_keys[0].generation) continue;
-        if (control.name_key_count == StoreControl::kMostNameKeys)
-            break;  // names of the others: a plain miss
+        if (control.name_key_count == StoreControl::kMaxNameKeys) break;  // names of the others: a plain miss
         control.name_keys[control.name_key_count++] = {generation, key};
     }
     return {};
@@ -78,11 +77,11 @@ void tell_servers(const chassis::ServiceOnBlade& service, const std::vector<IpAd
     // On a blade with one service a connection whose service is not seen can only be that one's.
     unknown = control.service_count == 1 ? policy : stricter(unknown, policy);
     unknown.has_id_context = false;
-    if (control.service_count == StoreControl::kMostServices) return;
+    if (control.service_count == StoreControl::kMaxServices) return;
     const uint16_t slot = control.service_count++;
     control.services[slot] = policy;
     for (const IpAddress& address : addresses) {
-        if (control.endpoint_count == StoreControl::kMostEndpoints) return;
+        if (control.endpoint_count == StoreControl::kMaxEndpoints) return;
         control.endpoints[control.endpoint_count++] =
             endpoint_of(address, static_cast<uint16_t>(service.port()), slot);
     }

@@ -13,9 +13,9 @@ namespace keyrail {
 class Backoff {
   public:
     using Duration = std::chrono::milliseconds;
-    static constexpr Duration kFirst{50}, kMost{1000}, kMostTurnedAway{5000};
+    static constexpr Duration kFirst{50}, kMax{1000}, kMaxTurnedAway{5000};
 
-    Duration next(Duration longest = kMost) {
+    Duration next(Duration longest = kMax) {
         const auto most = std::min(limit_, longest);
         limit_ = std::min(most * 2, longest);
         return Duration(

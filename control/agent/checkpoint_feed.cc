@@ -18,7 +18,7 @@ void CheckpointFeed::step() {
     const ChannelPtr channel = channel_.lock();
     chassis::Envelope message;
     uint64_t number = 0;
-    const bool more = channel && allowed_ && channel->queued_bytes() < Checkpointer::kMostBytes &&
+    const bool more = channel && allowed_ && channel->queued_bytes() < Checkpointer::kMaxBytes &&
                       checkpointer_.next(*message.mutable_checkpoint(), number, now);
     message.set_request(number);
     if (more) (void)channel->send(std::move(message));  // a broken channel starts over

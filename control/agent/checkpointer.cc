@@ -10,7 +10,7 @@ namespace keyrail {
 
 namespace {
 
-constexpr size_t kMostChanged = 65'536;
+constexpr size_t kMaxChanged = 65'536;
 constexpr size_t kWalkBatch = 128;
 constexpr size_t kStateBytes = 128;  // of one state without its record, about
 
@@ -54,7 +54,7 @@ void Checkpointer::read_journal(Time now) {
     uint64_t lost = store_.changes(journal_, changes, &held);
     whole_ = held == 0;
     for (const Store::Change& change : changes) note(change, now);
-    for (; gone_.size() > kMostGone; gone_.pop_front(), lost++) gone_names_.erase(gone_.front().name);
+    for (; gone_.size() > kMaxGone; gone_.pop_front(), lost++) gone_names_.erase(gone_.front().name);
     lost_ += lost;
     if (lost == 0) return;
     new_epoch();
@@ -84,7 +84,7 @@ void Checkpointer::acknowledged(uint64_t number) {
 
 void Checkpointer::poll(Time now) {
     read_journal(now);
-    if (changed_.size() > kMostChanged) {
+    if (changed_.size() > kMaxChanged) {
         changed_.clear();
         walk_ = {};
     }
@@ -129,7 +129,7 @@ void Checkpointer::left(const SessionRecord& session) {
     if (!session.single_use || sealed_.empty() || sealing_service(session).empty()) return;
     if (!left_.insert(session.name).second) return;
     left_order_.push_back(session.name);
-    if (left_order_.size() > kMostLeft) new_epoch();
+    if (left_order_.size() > kMaxLeft) new_epoch();
 }
 
 void Checkpointer::came(const SessionName& name) { left_.erase(name); }
@@ -171,7 +171,7 @@ void Checkpointer::add(const SessionName& name, Batch& batch) {
 /// A while later: what was taken for a handshake that came to nothing is back by then.
 void Checkpointer::tell_gone(chassis::Checkpoint& out, size_t& bytes, uint64_t& number, Time now) {
     Told told{{}, now};
-    for (; !gone_.empty() && bytes < kMostBytes && gone_.front().since + kMayComeBack <= now;
+    for (; !gone_.empty() && bytes < kMaxBytes && gone_.front().since + kMayComeBack <= now;
          gone_.pop_front()) {
         const Gone& gone = gone_.front();
         chassis::SessionState& state = *out.add_sessions();
@@ -190,8 +190,8 @@ bool Checkpointer::next(chassis::Checkpoint& out, uint64_t& number, Time now) {
     Batch batch{out, {}, {}, 0};
     number = 0;
     tell_gone(out, batch.bytes, number, now);
-    for (; !changed_.empty() && batch.bytes < kMostBytes; changed_.pop_front()) add(changed_.front(), batch);
-    while (!walk_.done() && batch.bytes < kMostBytes)
+    for (; !changed_.empty() && batch.bytes < kMaxBytes; changed_.pop_front()) add(changed_.front(), batch);
+    while (!walk_.done() && batch.bytes < kMaxBytes)
         for (const SessionInfo& info : store_.list(walk_, Store::Which::kAll, kWalkBatch))
             add(info.name, batch);
     if (auto sealed = seal(batch.jobs); sealed)

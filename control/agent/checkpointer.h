@@ -33,9 +33,9 @@ std::string sealing_context(const chassis::SessionState& state);
 class Checkpointer {
   public:
     using Time = std::chrono::steady_clock::time_point;
-    static constexpr size_t kMostBytes = size_t{64} << 10;  // of one message, about
-    static constexpr size_t kMostGone = 65'536;             // names, while keyraild is away
-    static constexpr size_t kMostLeft = 65'536;
+    static constexpr size_t kMaxBytes = size_t{64} << 10;  // of one message, about
+    static constexpr size_t kMaxGone = 65'536;             // names, while keyraild is away
+    static constexpr size_t kMaxLeft = 65'536;
     /// A single-use session that is taken for a handshake is put back when that comes to nothing.
     static constexpr std::chrono::milliseconds kMayComeBack{50};
     /// keyraild could not do what it was told (a repository is down): told again.

@@ -12,7 +12,7 @@ namespace keyrail {
 namespace {
 
 constexpr int64_t kDefaultStoreMb = 64;
-constexpr int64_t kMostStoreMb = 65536;
+constexpr int64_t kMaxStoreMb = 65536;
 
 HostPort address(TomlTable& table, std::string_view key, ConfigErrors& errors) {
     const auto written = table.text(key, Need::required);
@@ -65,16 +65,16 @@ void read_blade(TomlTable& table, const std::filesystem::path& folder, ConfigErr
     config.tls.certificate = existing(table, "certificate", folder, errors);
     config.tls.key = existing(table, "key", folder, errors);
     config.store = absolute(table, "store", kDefaultStorePath, errors);
-    const auto size = table.integer("store_size_mb", 1, kMostStoreMb, Need::optional);
+    const auto size = table.integer("store_size_mb", 1, kMaxStoreMb, Need::optional);
     config.store_bytes = static_cast<uint64_t>(size ? size->value : kDefaultStoreMb) << 20;
     config.bpffs = absolute(table, "bpffs", "/sys/fs/bpf/keyrail", errors);
     if (const auto group = table.text("server_group", Need::optional)) config.server_group = group->value;
     if (const auto accept = table.boolean("accept_program", Need::optional))
         config.accept_program = accept->value;
     using std::chrono::microseconds;
-    if (const auto poll = table.duration("busy_poll", microseconds(0), kMostBusyPoll, Need::optional))
+    if (const auto poll = table.duration("busy_poll", microseconds(0), kMaxBusyPoll, Need::optional))
         config.busy_poll = poll->value;
-    if (const auto stay = table.duration("stay_awake", microseconds(0), kMostStayAwake, Need::optional))
+    if (const auto stay = table.duration("stay_awake", microseconds(0), kMaxStayAwake, Need::optional))
         config.stay_awake = stay->value;
     table.finish();
 }

@@ -73,14 +73,14 @@ asio::awaitable<void> ControlSession::Impl::keep([[maybe_unused]] std::shared_pt
     while (!stopped) {
         auto connected = co_await connect_channel(executor, tls, control, Identity::control());
         if (stopped) break;
-        auto longest = Backoff::kMost;
+        auto longest = Backoff::kMax;
         if (connected) {
             channel = *connected;
             if (co_await use()) {
                 backoff.reset();
                 log = {};
             } else {
-                longest = Backoff::kMostTurnedAway;
+                longest = Backoff::kMaxTurnedAway;
                 if (const auto times = log.happened(kAway); times && !stopped)
                     spdlog::warn(
                         "control: {} turns this blade away{}: it was revoked, or is not in keyraild's "

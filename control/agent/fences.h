@@ -17,14 +17,14 @@ class Fences {
   public:
     using Time = std::chrono::steady_clock::time_point;
     static constexpr std::chrono::seconds kFor{60};  // longer than any order lives
-    static constexpr size_t kMost = 1024;
+    static constexpr size_t kMax = 1024;
 
     /// By the purge with this number: orders with a lower one are from before. What was made here until
     /// `now_ms`, is.
     void add(const Purged& purged, uint64_t number, Time now, uint64_t now_ms) {
         while (!fences_.empty() && now > fences_.front().until) fences_.pop_front();
         // Too many to remember each: one that means everything takes the place of the two oldest.
-        if (fences_.size() >= kMost) {
+        if (fences_.size() >= kMax) {
             const uint64_t below = std::max(fences_[0].number, fences_[1].number);
             fences_[1] = {Purged{}, below, fences_[1].until, fences_[1].made_ms};
             fences_.pop_front();

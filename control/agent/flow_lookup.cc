@@ -43,7 +43,7 @@ bool FlowLookup::may_look(Time now) {
         second_ = now;
         looked_ = 0;
     }
-    return looked_++ < kMostASecond;
+    return looked_++ < kMaxASecond;
 }
 
 Presence FlowLookup::find(std::string_view client, uint32_t client_port, std::string_view address,
@@ -61,7 +61,7 @@ Presence FlowLookup::find(std::string_view client, uint32_t client_port, std::st
 FlowsFound FlowLookup::look(const chassis::FindFlows& question, Time now) {
     FlowsFound found;
     for (const auto& flow : question.flows()) {
-        if (found.answers_size() == kMost) break;
+        if (found.answers_size() == kMax) break;
         auto& answer = *found.add_answers();
         answer.set_id(flow.id());
         answer.set_presence(

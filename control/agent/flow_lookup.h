@@ -20,9 +20,9 @@ class FlowLookup {
   public:
     using Time = std::chrono::steady_clock::time_point;
     /// In a message, and in a second: 16 384 look-ups take 50 to 100 ms of a core.
-    static constexpr int kMost = 256, kMostASecond = 16'384;
+    static constexpr int kMax = 256, kMaxASecond = 16'384;
 
-    /// One answer for each of the question's first kMost flows.
+    /// One answer for each of the question's first kMax flows.
     chassis::FlowsFound look(const chassis::FindFlows& question, Time now);
 
   private:

@@ -28,7 +28,7 @@ void Mover::order(const chassis::Order& order, Time now) {
     }
     const auto name = name_from(order.name());
     if (!name || order.to() > kBladeIdMax) return tell(id, {chassis::REFUSED, "the order makes no sense"});
-    if (under_way() >= kMostOrders) return tell(id, {chassis::REFUSED, "too many orders at once"});
+    if (under_way() >= kMaxOrders) return tell(id, {chassis::REFUSED, "too many orders at once"});
     orders_.emplace(id, std::nullopt);
     const microseconds budget(order.budget_us());
     const auto reach = budget.count() == 0 ? kAckTimeout : std::min<microseconds>(budget, kLongestBudget);
@@ -113,9 +113,9 @@ void Mover::acknowledged(uint16_t blade, uint64_t request, const chassis::Transf
     const auto found = sent_.find(request);
     if (found == sent_.end() || found->second.to != blade) return;
     const Task task = std::move(sent_.extract(found).mapped());
-    constexpr size_t kMostReason = 200;  // it is kept a while
+    constexpr size_t kMaxReason = 200;  // it is kept a while
     if (!ack.stored())
-        return finish(task, put_back(task, chassis::REFUSED, ack.reason().substr(0, kMostReason)));
+        return finish(task, put_back(task, chassis::REFUSED, ack.reason().substr(0, kMaxReason)));
     cost_.moves++;
     cost_.wall += now - task.begun;
     finish(task, {chassis::MOVED, "", task.record->expires_ms});
@@ -149,7 +149,7 @@ void Mover::finish(const Task& task, const Outcome& outcome) {
     if (task.era != era_) return;  // the keyraild that ordered it is gone, the new one learns by Announce
     orders_[task.order_id] = outcome;
     finished_.push_back(task.order_id);
-    if (finished_.size() > 2 * kMostOrders) {
+    if (finished_.size() > 2 * kMaxOrders) {
         orders_.erase(finished_.front());
         finished_.pop_front();
     }

@@ -53,7 +53,7 @@ class MoverHost {
 class Mover {
   public:
     using Time = std::chrono::steady_clock::time_point;
-    static constexpr size_t kMostOrders = 4096;  // under way
+    static constexpr size_t kMaxOrders = 4096;  // under way
     /// How long the target may take to answer, when the order's budget is shorter: a late answer is better
     /// than none, and keyraild counts an order as lost after 5 s.
     static constexpr std::chrono::milliseconds kAckTimeout{2000};

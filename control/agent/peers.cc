@@ -74,7 +74,7 @@ asio::awaitable<void> Peers::Impl::keep([[maybe_unused]] std::shared_ptr<Impl> s
             co_await use(peer);
             // A peer that does not know us hangs up at once, and one that does says nothing until it is
             // asked.
-            if (std::chrono::steady_clock::now() - since > Backoff::kMost) backoff.reset();
+            if (std::chrono::steady_clock::now() - since > Backoff::kMax) backoff.reset();
         } else if (const auto times = peer->log.happened("nobody")) {
             spdlog::warn("peers: {}{}; trying on", connected.error().message, times_text(*times));
         }

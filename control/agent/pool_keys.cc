@@ -16,7 +16,7 @@ bool PoolKeys::replace(const chassis::PoolKeys& keys) {
     std::map<Id, Held> next;
     for (const chassis::PoolKey& key : keys.keys()) {
         const Id id{key.service(), key.generation()};
-        if (next.size() >= kMostKeys) break;
+        if (next.size() >= kMaxKeys) break;
         if (const auto held = keys_.find(id); held != keys_.end() && held->second.wrapped == key.wrapped()) {
             next.insert(keys_.extract(held));
             continue;

@@ -20,7 +20,7 @@ class WrapPoolKey;
 
 class PoolKeys : public SealingKeys {
   public:
-    static constexpr size_t kMostKeys = 4096;
+    static constexpr size_t kMaxKeys = 4096;
 
     /// `tls`: who we are.
     explicit PoolKeys(TlsContext tls) : tls_(std::move(tls)) {}

@@ -114,7 +114,7 @@ asio::awaitable<void> PullServer::Impl::accept_all(std::shared_ptr<Impl> self) {
             co_await pause.async_wait(asio::redirect_error(asio::use_awaitable, error));
             continue;
         }
-        if (connections >= kMostConnections || !may_ask(socket, group)) {
+        if (connections >= kMaxConnections || !may_ask(socket, group)) {
             ::close(socket);
             continue;
         }

@@ -16,7 +16,7 @@ namespace keyrail {
 
 class PullServer {
   public:
-    static constexpr size_t kMostConnections = 1024;  // each has one request under way at most
+    static constexpr size_t kMaxConnections = 1024;  // each has one request under way at most
     /// Asks keyraild; false: nobody can be asked now.
     using Ask = std::function<bool(uint64_t request, const PullRequest& asked)>;
 

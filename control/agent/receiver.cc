@@ -20,12 +20,12 @@ constexpr const char* kUnannounced = "keyraild has not announced it";
 void Receiver::expect(const chassis::Expect& message, Time now) {
     const auto name = name_from(message.name());
     Expected expected;
-    constexpr int kMostServices = 1024;
+    constexpr int kMaxServices = 1024;
     if (!name || message.from() > kBladeIdMax || message.receipt().size() != expected.receipt.size() ||
-        message.services_size() > kMostServices)
+        message.services_size() > kMaxServices)
         return;
     poll(now);
-    if (expected_.size() >= kMostExpected) return;  // it is refused, and put back where it was
+    if (expected_.size() >= kMaxExpected) return;  // it is refused, and put back where it was
     expected.name = *name;
     expected.from = static_cast<uint16_t>(message.from());
     for (const std::string& service : message.services()) expected.services.push_back(service_id(service));
@@ -73,7 +73,7 @@ Receiver::Refusal Receiver::read(uint16_t from, const chassis::Transfer& transfe
 
 bool Receiver::has_room_for(uint16_t from) const {
     const auto of_it = early_of_.find(from);
-    return early_.size() < kMostEarly && (of_it == early_of_.end() || of_it->second < kMostEarlyOfOne);
+    return early_.size() < kMaxEarly && (of_it == early_of_.end() || of_it->second < kMaxEarlyOfOne);
 }
 
 /// An announcement counts for one session; what does not fit to it leaves it as it was.

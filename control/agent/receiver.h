@@ -42,10 +42,10 @@ struct ReceiverEvents {
 class Receiver {
   public:
     using Time = std::chrono::steady_clock::time_point;
-    static constexpr size_t kRemembered = 16384;    // transfers whose repetition is recognised
-    static constexpr size_t kMostExpected = 65536;  // as keyraild has orders at most
-    static constexpr size_t kMostEarly = 1024, kMostEarlyOfOne = 512;  // that wait for their announcement
-    static constexpr std::chrono::seconds kExpectFor{10};              // longer than an order lives
+    static constexpr size_t kRemembered = 16384;   // transfers whose repetition is recognised
+    static constexpr size_t kMaxExpected = 65536;  // as keyraild has orders at most
+    static constexpr size_t kMaxEarly = 1024, kMaxEarlyOfOne = 512;  // that wait for their announcement
+    static constexpr std::chrono::seconds kExpectFor{10};            // longer than an order lives
     static constexpr std::chrono::milliseconds kEarlyFor{500};
 
     Receiver(Store& store, const ServedServices& served, const Fences& fences, uint16_t self,

@@ -10,7 +10,7 @@ namespace keyrail {
 
 namespace {
 
-constexpr uint32_t kMostListed = 5000;  // about 200 KB
+constexpr uint32_t kMaxListed = 5000;  // about 200 KB
 
 void query(const Store& store, const chassis::Query& question, chassis::QueryReply& reply) {
     const auto name = name_from(question.name());
@@ -27,7 +27,7 @@ void list(const Store& store, const ServedServices& served, const chassis::List&
     Store::Cursor cursor;
     cursor.shard = static_cast<uint32_t>(question.cursor() >> 32);
     cursor.chunk = static_cast<uint32_t>(question.cursor());
-    const uint32_t most = std::clamp(question.most(), 1U, kMostListed);
+    const uint32_t most = std::clamp(question.most(), 1U, kMaxListed);
     for (const SessionInfo& info : store.list(cursor, Store::Which::kAll, most)) {
         auto& listed = *reply.add_sessions();
         listed.set_name(info.name.data(), info.name.size());
@@ -46,7 +46,7 @@ uint64_t purge(Store& store, Fences& fences, const chassis::Purge& question) {
     if (what->name) return store.erase(*what->name) ? 1 : 0;
     uint64_t purged = 0;
     for (Store::Cursor cursor; !cursor.done();)
-        for (const SessionInfo& info : store.list(cursor, Store::Which::kAll, kMostListed))
+        for (const SessionInfo& info : store.list(cursor, Store::Which::kAll, kMaxListed))
             if (what->means(info.name, info.service)) purged += store.erase(info.name) ? 1 : 0;
     return purged;
 }

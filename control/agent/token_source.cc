@@ -16,7 +16,7 @@ namespace keyrail {
 
 namespace {
 
-constexpr size_t kMost = 4096;  // a token has some 150 bytes
+constexpr size_t kMax = 4096;  // a token has some 150 bytes
 
 /// No echo while it lives.
 class Quiet {
@@ -42,7 +42,7 @@ class Quiet {
 
 /// Until its end, or a line's.
 Result<std::string> read_some(int fd, const std::string& name) {
-    std::array<char, kMost> buffer{};
+    std::array<char, kMax> buffer{};
     size_t size = 0;
     bool line = false;
     Result<std::string> text;

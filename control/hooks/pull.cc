@@ -91,7 +91,7 @@ std::atomic<int> under_way{0};
 
 /// One of those that may wait at a time.
 struct Turn {
-    const bool granted = under_way.fetch_add(1, std::memory_order_relaxed) < kMostPulls;
+    const bool granted = under_way.fetch_add(1, std::memory_order_relaxed) < kMaxPulls;
     Turn() = default;
     Turn(const Turn&) = delete;
     Turn& operator=(const Turn&) = delete;

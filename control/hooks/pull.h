@@ -9,11 +9,11 @@ namespace keyrail::hooks {
 enum class Pull { kNotAsked, kNotThere, kLookAgain };
 
 /// kLookAgain: look into the store again. Only names of ours are asked for, and only when the agent set a
-/// budget (StoreControl::pull_budget_us): the calling thread waits that long at most. At most kMostPulls
+/// budget (StoreControl::pull_budget_us): the calling thread waits that long at most. At most kMaxPulls
 /// threads of a process wait at once, and a name that was not found is not asked for again for kNotAgainMs. A
 /// socket for each question: nothing is left open in a server that forks, closes descriptors and reloads as
 /// it likes.
-inline constexpr int kMostPulls = 4;
+inline constexpr int kMaxPulls = 4;
 inline constexpr uint32_t kNotAgainMs = 1000;
 Pull pull(const Store& store, const SessionName& name, uint16_t tls_version, uint16_t service_slot);
 

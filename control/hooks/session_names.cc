@@ -79,7 +79,7 @@ bool make_tag(const NameKey& key, const NameBlock& block, NameBlock& tag) {
 bool find_key(const Store& store, const SessionName& name, NameKey& key) {
     const bool read = store.control().read([&](const StoreControl& control) {
         key.found = false;
-        for (uint16_t i = 0; i < control.name_key_count && i < StoreControl::kMostNameKeys; i++) {
+        for (uint16_t i = 0; i < control.name_key_count && i < StoreControl::kMaxNameKeys; i++) {
             if (control.name_keys[i].generation != name[0]) continue;
             key.found = true;
             key.key = control.name_keys[i].key;
@@ -132,7 +132,7 @@ bool is_ours(const Store& store, const SessionName& name) {
 
 bool derive_secret(const Store& store, const SessionName& name, std::span<const uint8_t> shared,
                    std::array<uint8_t, 32>& secret) {
-    constexpr size_t kMostShared = 64;
+    constexpr size_t kMaxShared = 64;
     // Each has its place, so no two inputs are the same bytes.
     static constexpr NameBlock kLabel{'K', 'e', 'y', 'r', 'a', 'i', 'l', ' ',
                                       't', 'i', 'c', 'k', 'e', 't', ' ', '1'};
@@ -140,10 +140,10 @@ bool derive_secret(const Store& store, const SessionName& name, std::span<const 
         NameBlock label = kLabel;
         std::array<uint8_t, kNameKeySize> key{};
         SessionName name{};
-        std::array<uint8_t, kMostShared> shared{};
+        std::array<uint8_t, kMaxShared> shared{};
     } input;
     NameKey key;
-    if (shared.size() > kMostShared || !find_key(store, name, key)) return false;
+    if (shared.size() > kMaxShared || !find_key(store, name, key)) return false;
     input.key = key.key;
     input.name = name;
     std::memcpy(input.shared.data(), shared.data(), shared.size());

@@ -13,7 +13,7 @@ class io_context;
 namespace keyrail {
 
 /// The longest that a configuration may ask for.
-inline constexpr std::chrono::microseconds kMostBusyPoll{10'000};
+inline constexpr std::chrono::microseconds kMaxBusyPoll{10'000};
 
 /// Runs until `io` is stopped. After each piece of work it looks for the next one, yielding between the
 /// looks, and sleeps only when there was none for `busy_poll`: a move is five messages one after the other,

@@ -16,12 +16,12 @@ class Seldom {
   public:
     using Clock = std::chrono::steady_clock;
     static constexpr std::chrono::minutes kPause{1};
-    static constexpr size_t kMost = 256;  // different things; more are said as one
+    static constexpr size_t kMax = 256;  // different things; more are said as one
 
     /// How often it happened since it was last said, when it is to be said now; nullopt: not now.
     std::optional<uint64_t> happened(const std::string& what, Clock::time_point now = Clock::now()) {
-        if (things_.size() >= kMost && !things_.contains(what)) forget_silent(now);
-        Thing& thing = things_[things_.size() < kMost || things_.contains(what) ? what : ""];
+        if (things_.size() >= kMax && !things_.contains(what)) forget_silent(now);
+        Thing& thing = things_[things_.size() < kMax || things_.contains(what) ? what : ""];
         thing.times++;
         if (thing.said != Clock::time_point{} && now - thing.said < kPause) return std::nullopt;
         thing.said = now;

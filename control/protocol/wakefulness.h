@@ -17,7 +17,7 @@ class io_context;
 namespace keyrail {
 
 /// Unless a configuration says otherwise, and the longest that one may ask for.
-inline constexpr std::chrono::microseconds kStayAwake{1'000'000}, kMostStayAwake{60'000'000};
+inline constexpr std::chrono::microseconds kStayAwake{1'000'000}, kMaxStayAwake{60'000'000};
 
 class Wakefulness {
   public:

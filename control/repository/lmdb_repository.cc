@@ -260,13 +260,13 @@ Result<void> LmdbRepository::remove_if(const Which& which) {
 
 /// An environment that was open when the machine went down may be damaged: it goes. Says which boot is now.
 Result<void> mark_open(const LmdbOptions& options) {
-    constexpr size_t kMostBootId = 64;
+    constexpr size_t kMaxBootId = 64;
     const fs::path mark = options.directory / "open-in-boot";
-    auto now = read_file(options.boot_id, kMostBootId);
+    auto now = read_file(options.boot_id, kMaxBootId);
     if (!now) return tl::make_unexpected(now.error());
     std::error_code error;
     if (fs::exists(mark, error)) {
-        const auto then = read_file(mark, kMostBootId);
+        const auto then = read_file(mark, kMaxBootId);
         if (!then || *then != *now)
             for (const char* file : {"data.mdb", "lock.mdb"}) fs::remove(options.directory / file, error);
     }

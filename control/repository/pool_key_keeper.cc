@@ -12,15 +12,15 @@ namespace keyrail {
 
 namespace {
 
-constexpr size_t kMostFile = size_t{64} << 20;
-constexpr size_t kMostPerQuestion = 200;  // certificates: below the size of a frame
+constexpr size_t kMaxFile = size_t{64} << 20;
+constexpr size_t kMaxPerQuestion = 200;  // certificates: below the size of a frame
 
 }  // namespace
 
 Result<void> PoolKeyKeeper::load() {
     std::error_code error;
     if (!std::filesystem::exists(file_, error)) return {};
-    const auto bytes = read_file(file_, kMostFile);
+    const auto bytes = read_file(file_, kMaxFile);
     if (!bytes) return tl::make_unexpected(bytes.error());
     chassis::PoolKeys stored;
     if (!stored.ParseFromString(*bytes))
@@ -75,7 +75,7 @@ void PoolKeyKeeper::ask(const Id& id, bool make, const std::vector<uint16_t>& ab
     question.set_generation(id.second);
     question.set_make(make);
     for (const std::string& certificate : lacking)
-        if (static_cast<size_t>(question.certificates_size()) < kMostPerQuestion)
+        if (static_cast<size_t>(question.certificates_size()) < kMaxPerQuestion)
             question.add_certificates(certificate);
     send(blade, std::move(message));
 }
@@ -116,7 +116,7 @@ bool PoolKeyKeeper::add(uint16_t blade, const chassis::PoolKeys& answer, uint64_
     for (const chassis::PoolKey& key : answer.keys()) {
         const Id id{key.service(), key.generation()};
         const auto question = questions_.find(id);
-        if (question == questions_.end() || question->second.blade != blade || keys_.size() >= kMostKeys)
+        if (question == questions_.end() || question->second.blade != blade || keys_.size() >= kMaxKeys)
             continue;
         const auto known = keys_.find(id);
         if (question->second.make != (known == keys_.end()) && !added) continue;  // somebody else was quicker

@@ -36,7 +36,7 @@ class PoolKeyKeeper {
   public:
     static constexpr uint64_t kLifetimeMs = 24 * 3600 * 1000ULL;  // then a new key is made
     static constexpr uint64_t kPatienceMs = 2000;                 // then somebody else is asked
-    static constexpr size_t kMostKeys = 65'536;
+    static constexpr size_t kMaxKeys = 65'536;
 
     using Members = std::map<uint16_t, KeyMember>;
     using Send = std::function<void(uint16_t blade, chassis::Envelope message)>;

@@ -10,7 +10,7 @@ namespace keyrail {
 namespace {
 
 constexpr uint16_t kSlots = 16384;
-constexpr int kMostRedirections = 5;
+constexpr int kMaxRedirections = 5;
 
 /// One entry of CLUSTER SLOTS: first, last, [address, port, …] of the master, … of replicas. An empty
 /// address is that of the node that was asked.
@@ -108,7 +108,7 @@ const HostPort* RedisCluster::node_of(uint16_t slot) const {
 
 /// `moved`: the slots have changed, they are to be learned anew.
 Result<void> RedisCluster::redirect(RedisQuestion& question, bool& moved) {
-    for (int i = 0; i < kMostRedirections; i++) {
+    for (int i = 0; i < kMaxRedirections; i++) {
         const auto there = redirection_in(*question.reply);
         if (!there) return {};
         moved |= !there->ask;

@@ -21,7 +21,7 @@ namespace {
 
 using asio::ip::tcp;
 
-constexpr size_t kMostPending = size_t{16} << 20;  // bytes of one reply that a server may have us keep
+constexpr size_t kMaxPending = size_t{16} << 20;  // bytes of one reply that a server may have us keep
 
 /// A connected socket whose reads and writes end after kRedisTimeout; -1 and errno otherwise.
 int connected_socket(const HostPort& to) {
@@ -107,7 +107,7 @@ Result<RedisReply> RedisConnection::read_reply() {
         const int got = BIO_read(stream_.get(), bytes.data(), bytes.size());
         if (got <= 0)
             return fail("redis {}: the connection broke, or no answer in {} ms", to_, kRedisTimeout.count());
-        if ((pending += static_cast<size_t>(got)) > kMostPending)
+        if ((pending += static_cast<size_t>(got)) > kMaxPending)
             return fail("redis {}: it answers too much", to_);
         redisReaderFeed(reader_.get(), bytes.data(), static_cast<size_t>(got));
     }

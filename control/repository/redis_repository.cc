@@ -13,7 +13,7 @@ namespace keyrail {
 
 namespace {
 
-constexpr size_t kMostPassword = 512;
+constexpr size_t kMaxPassword = 512;
 
 class RedisRepository final : public Repository {
   public:
@@ -162,7 +162,7 @@ Result<std::unique_ptr<Repository>> open_redis_repository(const RedisOptions& op
     if (!tls) return tl::make_unexpected(tls.error());
     access.tls = *tls;
     if (!options.password_file.empty()) {
-        auto password = read_file(options.password_file, kMostPassword);
+        auto password = read_file(options.password_file, kMaxPassword);
         if (!password) return tl::make_unexpected(password.error());
         access.password = password->substr(0, password->find('\n'));
         OPENSSL_cleanse(password->data(), password->size());

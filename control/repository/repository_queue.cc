@@ -26,8 +26,8 @@ uint64_t now_ms() {
 /// Who waits for long asks again, and does not wait for the older answer any more.
 template <typename Done>
 void drop_oldest(std::vector<Done>& done) {
-    constexpr auto kMost = RepositoryQueue::kMostWaitingFor;
-    if (done.size() > kMost) done.erase(done.begin(), done.end() - static_cast<ptrdiff_t>(kMost));
+    constexpr auto kMax = RepositoryQueue::kMaxWaitingFor;
+    if (done.size() > kMax) done.erase(done.begin(), done.end() - static_cast<ptrdiff_t>(kMax));
 }
 
 }  // namespace
@@ -218,7 +218,7 @@ void RepositoryQueue::change(RepositoryChange change, Done done) {
         drop_oldest(older->done);
         return;
     }
-    if (self.waiting.size() >= kMostWaiting || self.bytes + change.sealed.size() > kMostWaitingBytes) {
+    if (self.waiting.size() >= kMaxWaiting || self.bytes + change.sealed.size() > kMaxWaitingBytes) {
         self.stats.lost++;
         return;
     }

@@ -28,9 +28,9 @@ struct RepositoryStats {
 
 class RepositoryQueue {
   public:
-    static constexpr size_t kMostWaiting = 65'536;                 // changes
-    static constexpr size_t kMostWaitingBytes = size_t{64} << 20;  // sealed bytes in them
-    static constexpr size_t kMostWaitingFor = 8;                   // who hear that one change is made
+    static constexpr size_t kMaxWaiting = 65'536;                 // changes
+    static constexpr size_t kMaxWaitingBytes = size_t{64} << 20;  // sealed bytes in them
+    static constexpr size_t kMaxWaitingFor = 8;                   // who hear that one change is made
     static constexpr size_t kBatch = 256;
     static constexpr std::chrono::milliseconds kSweep{
         500};  // and so long until one that is down is tried again

@@ -101,7 +101,7 @@ bool Store::resume(const SessionName& name, const Resumer& who, uint64_t now_ms,
         shard.count(false);
         return false;
     }
-    const bool worn = who.tls_version == 0x0304 && info.uses >= kMostUses;
+    const bool worn = who.tls_version == 0x0304 && info.uses >= kMaxUses;
     if (info.expires_ms <= now_ms || worn) {
         shard->remove(index);
         shard->header().expired.fetch_add(1, std::memory_order_relaxed);
@@ -309,7 +309,7 @@ uint64_t Store::handshakes() const {
 }
 
 void Store::add_cost(uint16_t slot, bool tls13, bool resumed, uint64_t cpu_ns, uint64_t wall_ns) {
-    if (slot >= StoreControl::kMostServices) return;
+    if (slot >= StoreControl::kMaxServices) return;
     auto& cell = header_of(base_).costs[slot].cells[tls13 ? 1 : 0][resumed ? 1 : 0];
     cell.count.fetch_add(1, std::memory_order_relaxed);
     cell.cpu_ns.fetch_add(cpu_ns, std::memory_order_relaxed);
@@ -321,7 +321,7 @@ std::vector<HandshakeCost> Store::costs() const {
     const auto& header = header_of(base_);
     header.control.read([&](const StoreControl& control) {
         all.clear();
-        for (uint16_t slot = 0; slot < std::min(control.service_count, StoreControl::kMostServices); slot++) {
+        for (uint16_t slot = 0; slot < std::min(control.service_count, StoreControl::kMaxServices); slot++) {
             for (const bool tls13 : {false, true}) {
                 for (const bool resumed : {false, true}) {
                     const auto& cell = header.costs[slot].cells[tls13 ? 1 : 0][resumed ? 1 : 0];
@@ -339,7 +339,7 @@ std::vector<HandshakeCost> Store::costs() const {
 void Store::set_control(const StoreControl& control) {
     auto& header = header_of(base_);
     header.control.read([&](const StoreControl& before) {
-        for (uint16_t slot = 0; slot < StoreControl::kMostServices; slot++) {
+        for (uint16_t slot = 0; slot < StoreControl::kMaxServices; slot++) {
             if (before.services[slot].service == control.services[slot].service) continue;
             for (auto& version : header.costs[slot].cells) {
                 for (auto& cell : version) {

@@ -30,7 +30,7 @@ struct ShardHeader;
 }
 
 inline constexpr size_t kMaxSessionDer = 8192;
-inline constexpr uint32_t kMostUses = 65'536;  // of one full handshake, where tickets are not single-use
+inline constexpr uint32_t kMaxUses = 65'536;  // of one full handshake, where tickets are not single-use
 inline constexpr const char* kDefaultStorePath = "/dev/shm/keyrail/store";
 
 /// SHA-256, chained over every handshake made with a session: tells its latest record from an older copy.
@@ -163,7 +163,7 @@ class Store {
     bool take(const SessionName& name, SessionRecord& out);
     bool copy(const SessionName& name, SessionRecord& out);
     /// What a TLS server does with a name that a client offers: a single-use session is taken, a reusable one
-    /// is copied (no more than kMostUses times in TLS 1.3, counted from the full handshake); one that is
+    /// is copied (no more than kMaxUses times in TLS 1.3, counted from the full handshake); one that is
     /// expired is destroyed; one of another TLS version or for another site stays. True: `out` is to be
     /// resumed.
     bool resume(const SessionName& name, const Resumer& who, uint64_t now_ms, SessionRecord& out);

@@ -57,9 +57,9 @@ struct StoreNameKey {
 };
 
 struct StoreControl {
-    static constexpr uint16_t kMostServices = 64;  // with the one that is not known
-    static constexpr uint16_t kMostEndpoints = 256;
-    static constexpr uint16_t kMostNameKeys = 8;
+    static constexpr uint16_t kMaxServices = 64;  // with the one that is not known
+    static constexpr uint16_t kMaxEndpoints = 256;
+    static constexpr uint16_t kMaxNameKeys = 8;
 
     uint16_t blade_id = 0;
     /// Asked of the agent on a miss of a name of ours; 0: never.
@@ -71,20 +71,20 @@ struct StoreControl {
     bool renew_tickets = false;
     /// Names are made with the first; the others still open names. None: names are random.
     uint16_t name_key_count = 0;
-    std::array<StoreNameKey, kMostNameKeys> name_keys{};
+    std::array<StoreNameKey, kMaxNameKeys> name_keys{};
     /// By slot. Slot 0 is for connections whose service is not known (HAProxy and Apache hide their socket).
     uint16_t service_count = 1;
-    std::array<SessionPolicy, kMostServices> services{};
+    std::array<SessionPolicy, kMaxServices> services{};
     uint16_t endpoint_count = 0;
-    std::array<ServiceEndpoint, kMostEndpoints> endpoints{};
+    std::array<ServiceEndpoint, kMaxEndpoints> endpoints{};
 
     [[nodiscard]] static uint16_t bounded(const volatile uint16_t& shared) {
         const uint16_t slot = shared;  // one fetch: what is checked is what is used
-        return slot < kMostServices ? slot : 0;
+        return slot < kMaxServices ? slot : 0;
     }
     /// Slot of the service there; 0 when there is none. Bounded whatever the counts say.
     [[nodiscard]] uint16_t slot_of(const ServiceEndpoint& place) const {
-        for (uint16_t i = 0; i < endpoint_count && i < kMostEndpoints; i++)
+        for (uint16_t i = 0; i < endpoint_count && i < kMaxEndpoints; i++)
             if (endpoints[i].same_place(place)) return bounded(endpoints[i].slot);
         return 0;
     }

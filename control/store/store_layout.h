@@ -100,7 +100,7 @@ struct StoreHeader {
     StoreToken successor_token;
     alignas(64) LockWord stuck;  // see LockHold
     alignas(64) Published<StoreControl> control;
-    std::array<CostCells, StoreControl::kMostServices> costs;
+    std::array<CostCells, StoreControl::kMaxServices> costs;
     struct alignas(64) {
         std::atomic<uint64_t> resumed;
     } resumed;

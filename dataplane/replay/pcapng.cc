@@ -20,7 +20,7 @@ enum Block : uint32_t {
 constexpr uint32_t kMagic = 0x1a2b3c4d, kMagicTurned = 0x4d3c2b1a;
 constexpr uint32_t kFrame = 12;          // type, length, and the length again
 constexpr uint32_t kLongest = 16 << 20;  // of a block; jumbo frames take 9 KiB
-constexpr size_t kMostInterfaces = 65536;
+constexpr size_t kMaxInterfaces = 65536;
 
 uint32_t load(const uint8_t* at, bool big_endian) {
     return big_endian ? load32(at) : __builtin_bswap32(load32(at));
@@ -82,7 +82,7 @@ void PcapNg::begin_section() { interfaces_.clear(); }
 
 void PcapNg::add_interface() {
     if (body_.size() < 8) return fail_here("an interface of fewer than 8 bytes");
-    if (interfaces_.size() == kMostInterfaces) return fail_here("too many interfaces");
+    if (interfaces_.size() == kMaxInterfaces) return fail_here("too many interfaces");
     interfaces_.push_back({number16(0), number32(4)});
 }
 

@@ -120,7 +120,7 @@ struct World {
         const auto first = ask();
         const uint64_t held = store->stats().sessions;
         if (first != ask() || store->stats().sessions != held) __builtin_trap();
-        if (receiver.waiting() > Receiver::kMostEarly) __builtin_trap();
+        if (receiver.waiting() > Receiver::kMaxEarly) __builtin_trap();
     }
 
     testing::TempStore store{1 << 20};
@@ -147,6 +147,6 @@ struct World {
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     keyrail::World world;
     keyrail::testing::for_each_message(data, size, [&](auto& message) { world.take(message); });
-    if (world.mover.under_way() > keyrail::Mover::kMostOrders) __builtin_trap();
+    if (world.mover.under_way() > keyrail::Mover::kMaxOrders) __builtin_trap();
     return 0;
 }

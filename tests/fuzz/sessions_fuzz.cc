@@ -41,7 +41,7 @@ class Links : public CheckpointHost, public SealedSessions {
     }
     [[nodiscard]] bool keeps(const std::string&) const override { return true; }
     void keep(const std::string& service, RepositoryChange change) override {
-        if (service != "www" || change.sealed.size() > 2 * Checkpoints::kMostSealed) __builtin_trap();
+        if (service != "www" || change.sealed.size() > 2 * Checkpoints::kMaxSealed) __builtin_trap();
     }
     void forget(const SessionName&, uint64_t ticket) override { last_ticket = ticket; }
     bool retrieve(const Retrieval&) override { return true; }

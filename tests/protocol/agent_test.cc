@@ -534,7 +534,7 @@ TEST_F(ForeignTransferTest, AFloodOfThemIsBounded) {
     begin();
     constexpr uint64_t kMany = 2000;
     for (uint64_t i = 1; i <= kMany; i++) send(transfer_of(name_at(3, static_cast<uint8_t>(i)), i, 1000 + i));
-    ASSERT_TRUE(run_until(io, [&] { return blade->received.size() >= kMany - Receiver::kMostEarlyOfOne; }));
+    ASSERT_TRUE(run_until(io, [&] { return blade->received.size() >= kMany - Receiver::kMaxEarlyOfOne; }));
     EXPECT_TRUE(
         std::ranges::none_of(blade->received, [](const Envelope& m) { return m.transfer_ack().stored(); }));
     ASSERT_TRUE(run_until(io, [&] { return blade->received.size() == kMany; }));

@@ -146,16 +146,16 @@ TEST(FlowLookup, AnswersEachAndIsBounded) {
         const Connection there(AF_INET);
         FlowLookup lookup;
         chassis::FindFlows question;
-        for (int i = 0; i < 2 * FlowLookup::kMost; i++)
+        for (int i = 0; i < 2 * FlowLookup::kMax; i++)
             add(question, AF_INET, i % 2 != 0 ? there.client_port : uint16_t{9}, there.server_port);
         const Time now = Time{} + std::chrono::hours(1);
         FlowsFound found = lookup.look(question, now);
-        ASSERT_EQ(found.answers_size(), FlowLookup::kMost);
+        ASSERT_EQ(found.answers_size(), FlowLookup::kMax);
         for (int i = 0; i < found.answers_size(); i++) {
             EXPECT_EQ(found.answers(i).id(), question.flows(i).id());
             EXPECT_EQ(found.answers(i).presence(), i % 2 != 0 ? FlowsFound::PRESENT : FlowsFound::ABSENT);
         }
-        for (int i = FlowLookup::kMost; i < FlowLookup::kMostASecond; i += FlowLookup::kMost)
+        for (int i = FlowLookup::kMax; i < FlowLookup::kMaxASecond; i += FlowLookup::kMax)
             found = lookup.look(question, now);
         EXPECT_EQ(found.answers(1).presence(), FlowsFound::PRESENT);
         EXPECT_EQ(lookup.look(question, now).answers(1).presence(), FlowsFound::UNKNOWN)

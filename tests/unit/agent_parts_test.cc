@@ -235,8 +235,8 @@ TEST(Assignment, MoreThanTheServersTableHolds) {
     keys.mutable_services(999)->set_session_lifetime_s(60);
     const auto read = Assignment::from(keys, 3);
     ASSERT_TRUE(read);
-    EXPECT_EQ(read->control.service_count, StoreControl::kMostServices);
-    EXPECT_EQ(read->control.endpoint_count, StoreControl::kMostEndpoints);
+    EXPECT_EQ(read->control.service_count, StoreControl::kMaxServices);
+    EXPECT_EQ(read->control.endpoint_count, StoreControl::kMaxEndpoints);
     EXPECT_EQ(read->control.services[0].lifetime_s, 60U) << "one that has no place counts too";
     EXPECT_EQ(read->services.size(), 5000U);
 }
@@ -540,8 +540,8 @@ TEST(LoadMeter, IsTheShareOfBusyTime) {
 TEST(Backoff, GrowsToASecondAndNotBeyond) {
     Backoff backoff;
     EXPECT_LE(backoff.next(), Backoff::kFirst);
-    for (int i = 0; i < 20; i++) EXPECT_LE(backoff.next(), Backoff::kMost);
-    EXPECT_GE(backoff.next(), Backoff::kMost / 2);
+    for (int i = 0; i < 20; i++) EXPECT_LE(backoff.next(), Backoff::kMax);
+    EXPECT_GE(backoff.next(), Backoff::kMax / 2);
     backoff.reset();
     EXPECT_LE(backoff.next(), Backoff::kFirst);
 }

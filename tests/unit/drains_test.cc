@@ -116,7 +116,7 @@ TEST_F(DrainsTest, WaitsForItsAgentAndForMovesUnderWay) {
         drains.tick(now);
         answer();
     }
-    EXPECT_EQ(moving.size(), Drains::kMostUnderWay) << "the order table is not for drains alone";
+    EXPECT_EQ(moving.size(), Drains::kMaxUnderWay) << "the order table is not for drains alone";
     run(3s);
     EXPECT_TRUE(drains.progress(1)->empty);
 }

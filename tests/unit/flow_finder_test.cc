@@ -149,7 +149,7 @@ TEST_F(FlowFinderTest, ManyAreOneMessage) {
 }
 
 TEST_F(FlowFinderTest, IsBounded) {
-    for (uint64_t i = 0; i < FlowFinder::kMost; i++) ASSERT_TRUE(ask(i, {1}));
+    for (uint64_t i = 0; i < FlowFinder::kMax; i++) ASSERT_TRUE(ask(i, {1}));
     EXPECT_FALSE(ask(1, {1}));
     finder.tick(now + milliseconds(150));
     EXPECT_TRUE(ask(1, {1}));

@@ -47,12 +47,12 @@ TEST(Purges, ABladeIsToldUntilItAnswers) {
 
 TEST(Purges, ManyBecomeOneOfEverything) {
     Purges purges;
-    for (uint64_t i = 0; i < 2 * Purges::kMost; i++)
+    for (uint64_t i = 0; i < 2 * Purges::kMax; i++)
         purges.add(
             purge_of(i, "", bytes_of(SessionName{static_cast<uint8_t>(i), static_cast<uint8_t>(i >> 8)})),
             {1});
-    EXPECT_LE(purges.of(1).size(), Purges::kMost);
-    for (uint64_t i = 0; i < 2 * Purges::kMost; i++)
+    EXPECT_LE(purges.of(1).size(), Purges::kMax);
+    for (uint64_t i = 0; i < 2 * Purges::kMax; i++)
         EXPECT_TRUE(
             purges.purging(1, SessionName{static_cast<uint8_t>(i), static_cast<uint8_t>(i >> 8)}, kMail))
             << i;

@@ -273,13 +273,13 @@ TEST_F(Queue, WhoWaitIsBounded) {
     std::vector<int> made;
     queue_->change({name_of(2), 0, ""}, [&] { made.push_back(-1); });
     ASSERT_TRUE(until([&] { return !queue_->stats().up; }));
-    constexpr int kMany = 100, kMost = static_cast<int>(RepositoryQueue::kMostWaitingFor);
+    constexpr int kMany = 100, kMax = static_cast<int>(RepositoryQueue::kMaxWaitingFor);
     for (int i = 0; i < kMany; i++) queue_->change({name_of(1), 0, ""}, [&made, i] { made.push_back(i); });
     state_->down = false;
     ASSERT_TRUE(until([&] { return queue_->stats().waiting == 0 && queue_->stats().removed == 2; }));
-    ASSERT_EQ(made.size(), kMost + 1U);
+    ASSERT_EQ(made.size(), kMax + 1U);
     EXPECT_EQ(made[0], -1);
-    EXPECT_EQ(made[1], kMany - kMost) << "the oldest have asked again since";
+    EXPECT_EQ(made[1], kMany - kMax) << "the oldest have asked again since";
     EXPECT_EQ(made.back(), kMany - 1);
 }
 
@@ -316,10 +316,10 @@ TEST_F(Queue, APurgeThatCannotBeMadeIsMadeLater) {
 
 TEST_F(Queue, IsBounded) {
     state_->down = true;
-    for (uint32_t i = 0; i < RepositoryQueue::kMostWaiting + 10; i++)
+    for (uint32_t i = 0; i < RepositoryQueue::kMaxWaiting + 10; i++)
         queue_->change({name_of(i), kLater, "s"});
     EXPECT_GE(queue_->stats().lost, 9U);  // the first batch is on its way, perhaps
-    EXPECT_LE(queue_->stats().waiting, RepositoryQueue::kMostWaiting);
+    EXPECT_LE(queue_->stats().waiting, RepositoryQueue::kMaxWaiting);
 }
 
 TEST_F(Queue, IsBoundedInBytes) {

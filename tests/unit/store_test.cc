@@ -372,7 +372,7 @@ TEST(Store, ControlBlockIsReadWhole) {
     std::atomic<bool> stop = false;
     std::thread writer([&] {
         StoreControl control;
-        control.endpoint_count = StoreControl::kMostEndpoints;
+        control.endpoint_count = StoreControl::kMaxEndpoints;
         for (uint8_t i = 0; !stop; i++) {
             control.blade_id = i;
             for (auto& key : control.name_keys) key.key.fill(i);
@@ -460,10 +460,10 @@ TEST(Store, ATicketResumesAsOftenAsAFullHandshakeMayBeUsed) {
     SessionRecord record, out;
     fill(record, 13, 150);
     record.single_use = false;
-    record.uses = kMostUses - 1;
+    record.uses = kMaxUses - 1;
     ASSERT_EQ(store->put(record), Store::Put::kStored);
     EXPECT_TRUE(store->resume(record.name, 0x0304, 5000, out));
-    ASSERT_TRUE(store->advance(record.name, kMostUses - 1, {}));
+    ASSERT_TRUE(store->advance(record.name, kMaxUses - 1, {}));
     EXPECT_FALSE(store->resume(record.name, 0x0304, 5000, out));
     EXPECT_FALSE(store->contains(record.name));
 }

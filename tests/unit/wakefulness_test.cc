@@ -105,13 +105,13 @@ TEST_F(WakefulnessTest, ZeroIsNever) {
 }
 
 TEST_F(WakefulnessTest, AnotherTimeHoldsAtOnce) {
-    Wakefulness wakefulness(io, kMostStayAwake, device());
+    Wakefulness wakefulness(io, kMaxStayAwake, device());
     move(wakefulness);
     EXPECT_TRUE(wakefulness.awake());
     wakefulness.configure(milliseconds(1));
     run();
     EXPECT_FALSE(wakefulness.awake());
-    wakefulness.configure(kMostStayAwake);
+    wakefulness.configure(kMaxStayAwake);
     move(wakefulness);
     EXPECT_TRUE(wakefulness.awake());
     wakefulness.configure(microseconds(0));
@@ -122,7 +122,7 @@ TEST_F(WakefulnessTest, AnotherTimeHoldsAtOnce) {
 
 /// Between the move and what follows from it.
 TEST_F(WakefulnessTest, ToldOtherwiseBeforeItAsks) {
-    Wakefulness wakefulness(io, kMostStayAwake, device());
+    Wakefulness wakefulness(io, kMaxStayAwake, device());
     wakefulness.needed();
     wakefulness.configure(microseconds(0));
     io.poll();
@@ -130,7 +130,7 @@ TEST_F(WakefulnessTest, ToldOtherwiseBeforeItAsks) {
     wakefulness.configure(kStayAwake);
     wakefulness.needed();
     wakefulness.configure(microseconds(0));
-    wakefulness.configure(kMostStayAwake);
+    wakefulness.configure(kMaxStayAwake);
     move(wakefulness);
     EXPECT_EQ(written(), zero) << "once";
     wakefulness.configure(microseconds(0));
@@ -139,7 +139,7 @@ TEST_F(WakefulnessTest, ToldOtherwiseBeforeItAsks) {
 
 TEST_F(WakefulnessTest, LetsGoWhenItEnds) {
     {
-        Wakefulness wakefulness(io, kMostStayAwake, device()), another(io, kMostStayAwake, device());
+        Wakefulness wakefulness(io, kMaxStayAwake, device()), another(io, kMaxStayAwake, device());
         move(wakefulness);
         EXPECT_EQ(written(), zero);
         another.needed();

@@ -36,7 +36,7 @@ namespace {
 using Socket = asio::generic::stream_protocol::socket;
 
 constexpr std::chrono::seconds kDrainTimeout{1};
-constexpr size_t kMostDrained = size_t{1} << 20;
+constexpr size_t kMaxDrained = size_t{1} << 20;
 
 ApiReply failure(int status, const std::string& text) {
     return {status, nlohmann::json{{"error", text}}.dump(), "application/json"};
@@ -201,7 +201,7 @@ asio::awaitable<void> ApiServer::Impl::send(Connection& connection, const std::s
     connection.socket.shutdown(Socket::shutdown_send, error);
     connection.limit(kDrainTimeout);
     std::array<char, 4096> buffer{};
-    for (size_t drained = 0; !error && drained < kMostDrained;)
+    for (size_t drained = 0; !error && drained < kMaxDrained;)
         drained += co_await connection.socket.async_read_some(
             asio::buffer(buffer), asio::redirect_error(asio::use_awaitable, error));
 }

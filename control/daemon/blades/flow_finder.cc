@@ -28,7 +28,7 @@ void FlowFinder::doubt(Question& question, uint16_t blade) {
 
 bool FlowFinder::ask(const link::FlowAsk& ask, const std::vector<uint16_t>& able,
                      const std::vector<uint16_t>& doubtful, Time now) {
-    if (!makes_sense(ask) || questions_.size() >= kMost) return false;
+    if (!makes_sense(ask) || questions_.size() >= kMax) return false;
     const uint64_t id = ++last_id_;
     const std::chrono::microseconds time(uint64_t{ask.budget_us()} * 2 / 3);
     Question question{ask.ask_id(), now + time, able, doubtful.size(),

@@ -4,7 +4,7 @@
 // Where all but one have said so, it is that one's: either it is right, or the client is told by a kernel
 // that knows nothing of it. Where several cannot say, there is no answer, and keyrail-dp guesses.
 //
-// Pure: who can be asked and the time come in, messages go out. Bounded: kMost questions at once, each for
+// Pure: who can be asked and the time come in, messages go out. Bounded: kMax questions at once, each for
 // two thirds of its budget.
 #pragma once
 
@@ -28,8 +28,8 @@ class FlowAsk;
 class FlowFinder {
   public:
     using Time = std::chrono::steady_clock::time_point;
-    static constexpr size_t kMost = 4096;  // questions
-    static constexpr int kBatch = 256;     // of them in a message
+    static constexpr size_t kMax = 4096;  // questions
+    static constexpr int kBatch = 256;    // of them in a message
 
     /// What leaves; `send` says whether it could be sent.
     struct Out {

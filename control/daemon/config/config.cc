@@ -23,7 +23,7 @@ namespace {
 constexpr size_t kMaxServices = 1024, kMaxRoutes = 1024;
 constexpr microseconds kMaxPull = 100ms;
 constexpr size_t kMaxTicketKeys = 65536;
-constexpr int64_t kMostLmdbMb = 1 << 20;
+constexpr int64_t kMaxLmdbMb = 1 << 20;
 // Of name keys there are 256: the longest session lifetime must not see more of them.
 constexpr microseconds kMinKeyLifetime = 1h, kMaxKeyLifetime = 24h * 365;
 
@@ -93,9 +93,9 @@ class Reader {
         read_name_key_lifetime(table);
         if (const auto pull = table.duration("pull_budget", 0us, kMaxPull, Need::optional))
             config_.pull_budget = pull->value;
-        if (const auto poll = table.duration("busy_poll", 0us, kMostBusyPoll, Need::optional))
+        if (const auto poll = table.duration("busy_poll", 0us, kMaxBusyPoll, Need::optional))
             config_.busy_poll = poll->value;
-        if (const auto stay = table.duration("stay_awake", 0us, kMostStayAwake, Need::optional))
+        if (const auto stay = table.duration("stay_awake", 0us, kMaxStayAwake, Need::optional))
             config_.stay_awake = stay->value;
         table.finish();
     }
@@ -248,7 +248,7 @@ class Reader {
     }
 
     void read_lmdb(TomlTable& table) {
-        if (const auto size = table.integer("size_mb", 1, kMostLmdbMb, Need::required))
+        if (const auto size = table.integer("size_mb", 1, kMaxLmdbMb, Need::required))
             config_.lmdb_bytes = static_cast<uint64_t>(size->value) << 20;
         table.finish();
     }

@@ -145,14 +145,14 @@ AgentEvents Daemon::agent_events() {
 
 /// Its words are kept, and logged: no more of them than make sense.
 void Daemon::hello(uint16_t blade, chassis::AgentHello hello) {
-    constexpr size_t kMostText = 300;
-    constexpr int kMostProblems = 32;
-    hello.mutable_version()->resize(std::min(hello.version().size(), kMostText));
-    hello.mutable_kernel()->resize(std::min(hello.kernel().size(), kMostText));
-    if (hello.problems_size() > kMostProblems)
-        hello.mutable_problems()->DeleteSubrange(kMostProblems, hello.problems_size() - kMostProblems);
+    constexpr size_t kMaxText = 300;
+    constexpr int kMaxProblems = 32;
+    hello.mutable_version()->resize(std::min(hello.version().size(), kMaxText));
+    hello.mutable_kernel()->resize(std::min(hello.kernel().size(), kMaxText));
+    if (hello.problems_size() > kMaxProblems)
+        hello.mutable_problems()->DeleteSubrange(kMaxProblems, hello.problems_size() - kMaxProblems);
     for (std::string& problem : *hello.mutable_problems()) {
-        problem.resize(std::min(problem.size(), kMostText));
+        problem.resize(std::min(problem.size(), kMaxText));
         spdlog::warn("agents: blade {}: {}", blade, problem);
     }
     if (blades_.hello(blade, hello)) changed();
@@ -242,11 +242,11 @@ void Daemon::not_restored(uint64_t order_id) { moves_.not_restored(order_id, Clo
 
 /// Any blade may have it, also one that is in no pool of the service any more.
 void Daemon::find_flow(const link::FlowAsk& ask) {
-    constexpr size_t kMostAsked = 256;  // blades
+    constexpr size_t kMaxAsked = 256;  // blades
     std::vector<uint16_t> able, doubtful;
     for (const auto& [id, blade] : blades_.all()) {
         if (blade.gone) continue;
-        if (agents_.connected(id) && able.size() < kMostAsked)
+        if (agents_.connected(id) && able.size() < kMaxAsked)
             able.push_back(id);
         else if (blades_.has_taken(id))
             doubtful.push_back(id);

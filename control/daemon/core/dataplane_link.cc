@@ -29,7 +29,7 @@ void wipe_keys(link::ToDataplane& message) {
     for (auto& key : *message.mutable_snapshot()->mutable_name_keys()) wipe(*key.mutable_key());
 }
 
-constexpr int kMostAtOnce = 256;  // packets, before anybody else has a turn
+constexpr int kMaxAtOnce = 256;  // packets, before anybody else has a turn
 
 /// A packet must fit into the socket buffer whole: a snapshot of a full chassis is larger than Linux'
 /// default.
@@ -90,7 +90,7 @@ asio::awaitable<std::string> DataplaneLink::Impl::receive_all() {
         co_await socket.async_wait(Protocol::socket::wait_read,
                                    asio::redirect_error(asio::use_awaitable, error));
         if (error) co_return error.message();
-        for (int i = 0; i < kMostAtOnce; i++) {
+        for (int i = 0; i < kMaxAtOnce; i++) {
             asio::socket_base::message_flags flags = 0;
             const size_t size = socket.receive(asio::buffer(input), 0, flags, error);
             if (error == asio::error::would_block) break;

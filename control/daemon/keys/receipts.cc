@@ -19,7 +19,7 @@ namespace {
 
 constexpr size_t kReceiptKeySize = 16, kMacSize = 8, kMacBlock = 16;
 constexpr const char* kReceiptPurpose = "keyrail receipts";
-constexpr size_t kMostSealedReceiptKey = 256;
+constexpr size_t kMaxSealedReceiptKey = 256;
 
 }  // namespace
 
@@ -39,7 +39,7 @@ Result<Receipts> Receipts::load_or_create(const fs::path& state_dir) {
     std::error_code error;
     std::string key(kReceiptKeySize, '\0');
     if (fs::exists(file, error)) {
-        const auto sealed = read_file(file, kMostSealedReceiptKey);
+        const auto sealed = read_file(file, kMaxSealedReceiptKey);
         if (!sealed) return tl::make_unexpected(sealed.error());
         auto opened = seal_key->unseal(*sealed, kReceiptPurpose);
         if (!opened || opened->size() != kReceiptKeySize)

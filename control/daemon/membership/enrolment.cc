@@ -86,8 +86,8 @@ Result<void> Enrolment::replace(uint16_t id, Entry entry) {
 Result<void> Enrolment::load() {
     std::error_code error;
     if (!std::filesystem::exists(file_, error)) return {};
-    constexpr size_t kMostBytes = size_t{16} << 20;
-    const auto text = read_file(file_, kMostBytes);
+    constexpr size_t kMaxBytes = size_t{16} << 20;
+    const auto text = read_file(file_, kMaxBytes);
     if (!text) return tl::make_unexpected(text.error());
     auto entries = read(*text);
     if (!entries)

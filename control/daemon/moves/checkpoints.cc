@@ -14,7 +14,7 @@ namespace keyrail {
 namespace {
 
 constexpr uint64_t kUnknownLifetimeMs = 7'200'000;
-constexpr int kMostStale = 2000;  // of one message
+constexpr int kMaxStale = 2000;  // of one message
 
 bool read_state(const chassis::SessionState& message, SessionName& name, LatestState& state) {
     if (message.name().size() != name.size()) return false;
@@ -85,7 +85,7 @@ void Checkpoints::report(uint16_t blade, const chassis::SessionState& state, uin
     }
     // Who says that he sealed it is who says it here, and serves it; and the name is one of ours.
     const ServiceConfig* const service = service_named(state.service());
-    if (!state.sealed().empty() && state.sealed().size() <= kMostSealed && state.blade() == blade &&
+    if (!state.sealed().empty() && state.sealed().size() <= kMaxSealed && state.blade() == blade &&
         service != nullptr && service->has_member(blade) && host_->holder(name) == blade)
         sealed_->keep(state.service(), {name, expires, state.SerializeAsString()});
 }
@@ -93,7 +93,7 @@ void Checkpoints::report(uint16_t blade, const chassis::SessionState& state, uin
 /// Those that cannot be kept now are asked for again: the oldest is forgotten.
 uint64_t Checkpoints::promise(uint16_t blade, uint64_t number, size_t sessions) {
     const auto of_blade = [&](const auto& entry) { return entry.second.blade == blade; };
-    if (static_cast<size_t>(std::ranges::count_if(promises_, of_blade)) >= kMostPromises)
+    if (static_cast<size_t>(std::ranges::count_if(promises_, of_blade)) >= kMaxPromises)
         promises_.erase(std::ranges::find_if(promises_, of_blade));
     promises_[++last_ticket_] = {blade, number, sessions};
     return last_ticket_;
@@ -142,9 +142,9 @@ void Checkpoints::tell_stale() {
                 *now.add_sessions() = std::move(state);
         }
         stale = std::move(now);
-        for (int begin = 0; begin < stale.sessions_size(); begin += kMostStale) {
+        for (int begin = 0; begin < stale.sessions_size(); begin += kMaxStale) {
             chassis::Envelope message;
-            for (int i = begin; i < std::min(begin + kMostStale, stale.sessions_size()); i++)
+            for (int i = begin; i < std::min(begin + kMaxStale, stale.sessions_size()); i++)
                 *message.mutable_stale()->add_sessions() = stale.sessions(i);
             (void)host_->send(blade, std::move(message));  // it tells of them again when it comes back
         }

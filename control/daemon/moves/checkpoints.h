@@ -52,8 +52,8 @@ struct CheckpointCounters {
 
 class Checkpoints {
   public:
-    static constexpr size_t kMostPromises = 256;  // messages of one blade that wait to be acknowledged
-    static constexpr size_t kMostSealed = size_t{16} << 10;
+    static constexpr size_t kMaxPromises = 256;  // messages of one blade that wait to be acknowledged
+    static constexpr size_t kMaxSealed = size_t{16} << 10;
 
     /// Both outlive this.
     Checkpoints(ConfigPtr config, CheckpointHost& host, SealedSessions& sealed)

@@ -49,7 +49,7 @@ void Drains::tick(uint16_t blade, Drain& drain, Time now) {
     const double burst =
         std::max(1.0, drain.progress.rate * 0.05);  // what a pause of 50 ms may leave to catch up
     drain.allowance = std::min(burst, drain.allowance + passed * drain.progress.rate);
-    while (drain.allowance >= 1 && !drain.waiting.empty() && drain.under_way < kMostUnderWay) {
+    while (drain.allowance >= 1 && !drain.waiting.empty() && drain.under_way < kMaxUnderWay) {
         const Listed session = std::move(drain.waiting.front());
         drain.waiting.pop_front();
         drain.allowance -= 1;

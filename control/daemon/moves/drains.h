@@ -44,7 +44,7 @@ class Drains {
     static constexpr uint32_t kHighestRate = 100'000;
     static constexpr std::chrono::milliseconds kTick{10};
     static constexpr uint32_t kBatch = 1000;             // sessions listed at once
-    static constexpr size_t kMostUnderWay = 256;         // moves, per blade
+    static constexpr size_t kMaxUnderWay = 256;          // moves, per blade
     static constexpr std::chrono::seconds kPause{1};     // after a pass with failures, or that found nothing
     static constexpr std::chrono::seconds kPatience{3};  // for a list
 

@@ -20,7 +20,7 @@ namespace {
 constexpr size_t kEntriesPerMessage = 1000;      // about 50 KB
 constexpr microseconds kDrainBudget{2'000'000};  // nobody waits
 constexpr uint64_t kDefaultLifetimeMs = 7'200'000;
-constexpr size_t kMostReason = 200;  // of a blade, for the log
+constexpr size_t kMaxReason = 200;  // of a blade, for the log
 
 void fill(link::MovedEntry& entry, const MovedSession& session) {
     entry.set_name(bytes_of(session.name));
@@ -242,7 +242,7 @@ void Moves::done(uint16_t blade, const chassis::MoveDone& done, Time now) {
     }
     if (result != MoveResult::moved)
         spdlog::info("moves: blade {} to {}: {} {}", ended->order.from, ended->order.to, text_of(result),
-                     done.reason().substr(0, kMostReason));
+                     done.reason().substr(0, kMaxReason));
     finished(*ended, done.expires_ms());
     if (result == MoveResult::moved && ended->order.source == MoveSource::repository)
         host_.restored(ended->order);
@@ -268,9 +268,9 @@ void Moves::announce(uint16_t blade, const chassis::Announce& announce) {
 }
 
 void Moves::refused(uint16_t blade, const chassis::TransfersRefused& refused) {
-    constexpr uint64_t kMostAtOnce = 1'000'000;  // a blade says it
-    orders_.count_transfers_refused(std::min(refused.count(), kMostAtOnce));
-    const std::string reason = refused.reason().substr(0, kMostReason);
+    constexpr uint64_t kMaxAtOnce = 1'000'000;  // a blade says it
+    orders_.count_transfers_refused(std::min(refused.count(), kMaxAtOnce));
+    const std::string reason = refused.reason().substr(0, kMaxReason);
     if (const auto times = log_.happened(std::to_string(refused.from()) + reason))
         spdlog::warn("moves: blade {} has refused {} sessions that blade {} sent{}: {}", blade,
                      refused.count(), refused.from(), times_text(*times), reason);

@@ -14,7 +14,7 @@ void Purges::drop_answered() {
 void Purges::add(const chassis::Purge& message, std::set<uint16_t> blades) {
     const auto what = Purged::from(message);
     if (!what || blades.empty()) return;
-    if (purges_.size() >= kMost) {
+    if (purges_.size() >= kMax) {
         Purge& next = purges_[1];
         next.blades.merge(purges_[0].blades);
         next.what = {};

@@ -15,7 +15,7 @@ namespace keyrail {
 
 class Purges {
   public:
-    static constexpr size_t kMost = 256;  // of single sessions or services; of more, one of all is made
+    static constexpr size_t kMax = 256;  // of single sessions or services; of more, one of all is made
 
     /// `message` with its number; `blades` have to answer.
     void add(const chassis::Purge& message, std::set<uint16_t> blades);

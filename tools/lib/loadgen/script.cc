@@ -16,7 +16,7 @@ using Bytes = std::vector<uint8_t>;
 enum Record : uint8_t { change_cipher_spec = 20, handshake = 22, application_data = 23 };
 // ClientHello in its record: type, version, length; type, length; version, random (RFC 8446 section 4.1.2).
 constexpr size_t kRandomAt = 5 + 4 + 2, kSessionIdAt = kRandomAt + 32;
-constexpr uint16_t kMostSegments = 2;  // of a hello: ClientSide counts on it
+constexpr uint16_t kMaxSegments = 2;  // of a hello: ClientSide counts on it
 
 /// A record whose content nobody can read.
 void add_record(Bytes& out, Record type, uint16_t size) {
@@ -114,9 +114,9 @@ Result<void> Script::keep_hello(Bytes hello) {
         lengths_.hello = static_cast<uint16_t>(kept.size());
         hello_segments_ = static_cast<uint16_t>((kept.size() + kMss - 1) / kMss);
     }
-    if (kept.size() != lengths_.hello || hello_segments_ > kMostSegments)
+    if (kept.size() != lengths_.hello || hello_segments_ > kMaxSegments)
         return fail("ClientHellos of {} and {} bytes; all must be of one size, at most {}", kept.size(),
-                    lengths_.hello, kMostSegments * kMss);
+                    lengths_.hello, kMaxSegments * kMss);
     hellos_.push_back(kept);
     for (size_t at = 0; at < kept.size(); at += kMss)
         pieces_.push_back(payload_of(kept.subspan(at, std::min(kMss, kept.size() - at))));
