@@ -59,12 +59,12 @@ struct KernelRoutes::Impl {
     size_t dump = kNoDump;    // step that is under way
     bool dump_again = false;  // something was missed since it began
     struct Blade {
-        uint16_t id;
+        BladeId id;
         IpAddress address;
         std::optional<NeighbourKey> key;
     };
     std::vector<Blade> blades;
-    std::vector<uint16_t> unreachable;
+    std::vector<BladeId> unreachable;
     std::set<Prefix> vips;
     bool has_vips = false;  // a snapshot came: blackholes that it does not want are stale
 
@@ -282,7 +282,7 @@ void KernelRoutes::Impl::receive_errors() {
 // --- blades, VIPs ---
 
 void KernelRoutes::Impl::place_blades() {
-    std::vector<uint16_t> lost;
+    std::vector<BladeId> lost;
     for (Blade& blade : blades) {
         const auto ifindex = tables.on_link(blade.address);
         const auto key = ifindex ? std::optional(NeighbourKey{*ifindex, blade.address}) : std::nullopt;
@@ -294,7 +294,7 @@ void KernelRoutes::Impl::place_blades() {
         shared.blade_hop[blade.id].store(key ? tables.hop_of(*key) : NextHop{});
         if (key && tables.unsettled(*key)) refresh(*key);
     }
-    for (const uint16_t id : lost) {
+    for (const BladeId id : lost) {
         if (std::ranges::find(unreachable, id) != unreachable.end()) continue;
         SPDLOG_WARN(
             "blade {}: its address is in no network that a port is connected to; correct the blade's address "
@@ -451,6 +451,6 @@ void KernelRoutes::set_vips(std::span<const IpAddress> vips) {
     impl_->fix_blackholes();
 }
 
-const std::vector<uint16_t>& KernelRoutes::unreachable() const { return impl_->unreachable; }
+const std::vector<BladeId>& KernelRoutes::unreachable() const { return impl_->unreachable; }
 
 }  // namespace keyrail

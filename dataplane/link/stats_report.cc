@@ -36,7 +36,7 @@ void report_port(const Port& port, link::PortStats& into) {
 
 void report_blades(std::span<const WorkerStats* const> workers, const Snapshot& snapshot,
                    const Shared& shared, link::Stats& into) {
-    for (uint16_t id = kBladeIdMin; id <= kBladeIdMax; ++id) {
+    for (uint16_t id = BladeId::kMin; id <= BladeId::kMax; ++id) {
         if (!snapshot.blades[id].known) continue;
         auto& blade = *into.add_blades();
         uint64_t flows = 0;

@@ -10,8 +10,6 @@
 namespace keyrail {
 namespace {
 
-constexpr uint16_t kTls13 = 0x0304;
-
 enum Extension : uint16_t {  // those that we read
     kServerName = 0,
     kAlpn = 16,
@@ -41,8 +39,9 @@ void read_alpn(Cursor body, ClientHello& hello) {  // RFC 7301 section 3.1
 void read_supported_versions(Cursor body, ClientHello& hello) {  // RFC 8446 section 4.2.1
     for (Cursor list = body.part8(); list.more();) {
         const uint16_t version = list.u16();
-        hello.offers_tls13 |= version == kTls13;
-        if (version >> 8 == 3) hello.version = std::max(hello.version, version);  // not GREASE, no draft
+        hello.offers_tls13 |= version == number_of(TlsVersion::tls13);
+        if (version >> 8 == 3)
+            hello.version = std::max(hello.version, TlsVersion{version});  // not GREASE, no draft
     }
 }
 
@@ -143,7 +142,8 @@ std::optional<Bytes> behind_cut_extension(Cursor here, Bytes second, uint64_t& s
 /// RFC 8446 section 4.1.2, RFC 5246 section 7.4.1.2: what is before the extensions.
 [[gnu::always_inline]] inline void read_fields(Cursor& body, ClientHello& hello) {
     constexpr size_t kRandom = 32, kSessionIdMax = 32;
-    hello.legacy_version = hello.version = body.u16();
+    hello.legacy_version = body.u16();
+    hello.version = TlsVersion{hello.legacy_version};
     body.take(kRandom);
     Cursor session_id = body.part8();
     session_id.expect(session_id.rest().size() <= kSessionIdMax);

@@ -254,7 +254,7 @@ struct Ending {
 };
 std::ostream& operator<<(std::ostream& out, const Ending& ending) { return out << ending.name; }
 
-class ReusedPort : public testing::TestWithParam<std::tuple<Ending, bool, int>> {
+class ReusedPort : public testing::TestWithParam<std::tuple<Ending, bool, TlsVersion>> {
   protected:
     void SetUp() override {
         client.syn();
@@ -277,7 +277,7 @@ class ReusedPort : public testing::TestWithParam<std::tuple<Ending, bool, int>> 
         again.syn();  // answered: a cookie
     }
     [[nodiscard]] static bool ipv6() { return std::get<1>(GetParam()); }
-    [[nodiscard]] static int version() { return std::get<2>(GetParam()); }
+    [[nodiscard]] static TlsVersion version() { return std::get<2>(GetParam()); }
 
     Harness harness;
     Client client{harness, 41000, ipv6()};
@@ -290,7 +290,7 @@ INSTANTIATE_TEST_SUITE_P(
                                      Ending{"way_back_not_seen", {{'c', kFin | kAck}}},
                                      Ending{"client_reset", {{'c', kRst}}},
                                      Ending{"blade_reset", {{'b', kRst}}}),
-                     testing::Bool(), testing::Values(0x0303, 0x0304)));
+                     testing::Bool(), testing::Values(TlsVersion::tls12, TlsVersion::tls13)));
 
 TEST_P(ReusedPort, FollowsTheKeyWithoutAMove) {
     harness.burst(kFront, {again.segment().frame()});

@@ -18,6 +18,7 @@
 #include "control/agent/receiver.h"
 #include "control/store/store.h"
 #include "tests/support/agent_names.h"
+#include "tests/support/blade_ids.h"
 #include "tests/support/fake_control.h"
 #include "tests/support/session_names.h"
 #include "tests/support/store_memory.h"
@@ -45,20 +46,21 @@ class AgentTest : public ::testing::Test {
 
     AgentTest() : chassis(kBlades), control(std::make_unique<FakeEnd>(io, chassis.tls("control"))) {
         control_port = control->address().port;
-        for (uint16_t id = 1; id <= kBlades; id++) listen_port[id] = testing::free_port();
+        for (const BladeId id : testing::blade_ids(kBlades)) listen_port[id] = testing::free_port();
     }
     ~AgentTest() override {
         agents.clear();
         control.reset();
-        run_until(io, [] { return false; }, 20);  // what is left of the coroutines ends
+        run_until(
+            io, [] { return false; }, 20);  // what is left of the coroutines ends
     }
 
     [[nodiscard]] HostPort local(uint16_t port) const { return {*parse_ip("127.0.0.1"), port}; }
-    [[nodiscard]] std::string store_path(uint16_t id) const {
+    [[nodiscard]] std::string store_path(BladeId id) const {
         return (chassis.directory() / ("store" + std::to_string(id))).string();
     }
 
-    void start(uint16_t id) {
+    void start(BladeId id) {
         AgentConfig config;
         config.id = id;
         config.control = local(control_port);
@@ -74,7 +76,7 @@ class AgentTest : public ::testing::Test {
         stores.insert_or_assign(id, std::make_unique<Store>(std::move(*Store::open(store_path(id)))));
     }
 
-    Envelope keys_for(uint16_t id) {
+    Envelope keys_for(BladeId id) {
         Envelope message;
         auto& keys = *message.mutable_keys();
         keys.set_blade_id(id);
@@ -95,29 +97,28 @@ class AgentTest : public ::testing::Test {
     }
 
     /// Connected, with keys, and with a health report.
-    void ready(std::initializer_list<uint16_t> ids) {
-        for (const uint16_t id : ids) {
+    void ready(std::initializer_list<BladeId> ids) {
+        for (const BladeId id : ids) {
             ASSERT_TRUE(run_until(io, [&] { return !control->of(id, Envelope::kAgentHello).empty(); }));
             ASSERT_TRUE(control->channels[id]->send(keys_for(id)));
         }
-        for (const uint16_t id : ids)
+        for (const BladeId id : ids)
             ASSERT_TRUE(run_until(io, [&] { return !control->of(id, Envelope::kHealth).empty(); }));
     }
 
-    void put(uint16_t blade, const SessionName& name, uint16_t port = 0, const char* service = "www") {
+    void put(BladeId blade, const SessionName& name, uint16_t port = 0, const char* service = "www") {
         SessionRecord record;
         fill(record, 12, 700);
         record.name = name;
         record.port = port;
-        record.service = *service != 0 ? service_id(service) : 0;
+        record.service = ServiceId::of(service);
         record.created_ms = record.authenticated_ms = wall_clock_ms();
         record.expires_ms = wall_clock_ms() + 3600'000;
         ASSERT_EQ(stores[blade]->put(record), Store::Put::kStored);
     }
 
     /// Both halves, as keyraild sends them.
-    void order(uint64_t id, const SessionName& name, uint16_t from, uint16_t to,
-               uint32_t budget_us = 500'000) {
+    void order(uint64_t id, const SessionName& name, BladeId from, BladeId to, uint32_t budget_us = 500'000) {
         Envelope message;
         auto& body = *message.mutable_order();
         body.set_order_id(id);
@@ -128,7 +129,7 @@ class AgentTest : public ::testing::Test {
         ASSERT_TRUE(control->channels[from]->send(message));
         expect(id, name, from, to);
     }
-    void expect(uint64_t id, const SessionName& name, uint16_t from, uint16_t to) {
+    void expect(uint64_t id, const SessionName& name, BladeId from, BladeId to) {
         if (!control->channels.contains(to)) return;
         Envelope message;
         auto& body = *message.mutable_expect();
@@ -139,7 +140,7 @@ class AgentTest : public ::testing::Test {
         body.set_receipt(kReceipt);
         ASSERT_TRUE(control->channels[to]->send(message));
     }
-    void purge_all(uint16_t blade, uint64_t number) {
+    void purge_all(BladeId blade, uint64_t number) {
         Envelope message;
         message.set_request(77);
         message.mutable_purge()->set_all(true);
@@ -150,7 +151,7 @@ class AgentTest : public ::testing::Test {
     }
 
     /// How an order ended, as this blade says; the deadline is longer than the agents' own.
-    chassis::MoveDone done(uint16_t blade, uint64_t id) {
+    chassis::MoveDone done(BladeId blade, uint64_t id) {
         chassis::MoveDone found;
         EXPECT_TRUE(run_until(io,
                               [&] {
@@ -171,8 +172,8 @@ class AgentTest : public ::testing::Test {
     std::unique_ptr<FakeEnd> control;
     uint16_t control_port = 0;
     std::map<uint16_t, uint16_t> listen_port;
-    std::map<uint16_t, std::unique_ptr<Agent>> agents;
-    std::map<uint16_t, std::unique_ptr<Store>> stores;
+    std::map<BladeId, std::unique_ptr<Agent>> agents;
+    std::map<BladeId, std::unique_ptr<Store>> stores;
 };
 
 TEST_F(AgentTest, TellsTheHooksWhatKeyraildAssigned) {
@@ -183,7 +184,7 @@ TEST_F(AgentTest, TellsTheHooksWhatKeyraildAssigned) {
     EXPECT_EQ(told.blade_id, 1);
     EXPECT_EQ(told.name_key_count, 1);
     EXPECT_EQ(told.name_keys[0].key, kNameKey);
-    EXPECT_EQ(told.services[0].service, service_id("www"));
+    EXPECT_EQ(told.services[0].service, ServiceId::of("www"));
     EXPECT_EQ(told.services[0].lifetime_s, 1234U);
     const auto hello = control->of(1, Envelope::kAgentHello)[0].agent_hello();
     EXPECT_EQ(hello.agent_address(), local(listen_port[1]).text());
@@ -195,7 +196,8 @@ TEST_F(AgentTest, KeysOfAnotherBladeAreNotUsed) {
     start(1);
     ASSERT_TRUE(run_until(io, [&] { return !control->of(1, Envelope::kAnnounce).empty(); }));
     ASSERT_TRUE(control->channels[1]->send(keys_for(2)));
-    EXPECT_FALSE(run_until(io, [&] { return stores[1]->control().version() != 0; }, 100));
+    EXPECT_FALSE(run_until(
+        io, [&] { return stores[1]->control().version() != 0; }, 100));
 }
 
 TEST_F(AgentTest, MovesThereAndBack) {
@@ -293,7 +295,7 @@ TEST_F(AgentTest, SaysWhetherItWasUsedUp) {
     record.expires_ms = wall_clock_ms() + 3600'000;
     ASSERT_EQ(stores[1]->put(record), Store::Put::kStored);
     SessionRecord used;
-    ASSERT_TRUE(stores[1]->resume(record.name, 0x0304, wall_clock_ms(), used));
+    ASSERT_TRUE(stores[1]->resume(record.name, TlsVersion::tls13, wall_clock_ms(), used));
     order(7, record.name, 1, 2);
     EXPECT_EQ(done(1, 7).fate(), chassis::USED_UP) << "at once, before the journal is read in its time";
     order(8, name_at(1, 2), 1, 2);
@@ -329,9 +331,11 @@ TEST_F(AgentTest, TellsOfWhatIsGoneUntilItIsAcknowledged) {
     ack.set_request(gone()[0]);
     ack.mutable_checkpoint_ack();
     ASSERT_TRUE(control->channels[1]->send(ack));
-    run_until(io, [] { return false; }, 50);
+    run_until(
+        io, [] { return false; }, 50);
     reconnect();
-    EXPECT_FALSE(run_until(io, [&] { return !gone().empty(); }, 400));
+    EXPECT_FALSE(run_until(
+        io, [&] { return !gone().empty(); }, 400));
 }
 
 TEST_F(AgentTest, UnreachableStays) {
@@ -416,7 +420,7 @@ TEST_F(AgentTest, RepeatedOrderIsCarriedOutOnce) {
 /// An agent's connection that is ours: blade 3 by its certificate.
 class Impostor {
   public:
-    Impostor(asio::io_context& io, const TlsContext& tls, HostPort to, uint16_t expected) {
+    Impostor(asio::io_context& io, const TlsContext& tls, HostPort to, BladeId expected) {
         asio::co_spawn(io, run(io, tls, std::move(to), expected, alive_), asio::detached);
     }
     ~Impostor() { *alive_ = false; }
@@ -429,7 +433,7 @@ class Impostor {
 
   private:
     /// It may be waiting still when this is gone.
-    asio::awaitable<void> run(asio::io_context& io, TlsContext tls, HostPort to, uint16_t expected,
+    asio::awaitable<void> run(asio::io_context& io, TlsContext tls, HostPort to, BladeId expected,
                               std::shared_ptr<bool> alive) {
         auto connected = co_await connect_channel(io.get_executor(), tls, to, Identity::of_blade(expected));
         EXPECT_TRUE(connected);
@@ -453,7 +457,7 @@ Envelope transfer_of(const SessionName& name, uint64_t number, uint64_t order = 
     message.mutable_transfer()->set_order_id(order);
     auto& record = *message.mutable_transfer()->mutable_record();
     record.set_name(bytes_of(name));
-    record.set_tls_version(0x0304);
+    record.set_tls_version(number_of(TlsVersion::tls13));
     record.set_session_der("a session");
     record.set_site(std::string(32, '\0'));
     record.set_created_ms(wall_clock_ms());
@@ -476,7 +480,8 @@ class ForeignTransferTest : public AgentTest {
     }
     void send(const Envelope& message) { ASSERT_TRUE(blade->channel->send(message)); }
     chassis::TransferAck answer(size_t index, int milliseconds = 5000) {
-        EXPECT_TRUE(run_until(io, [&] { return blade->received.size() > index; }, milliseconds));
+        EXPECT_TRUE(run_until(
+            io, [&] { return blade->received.size() > index; }, milliseconds));
         return blade->received.size() > index ? blade->received[index].transfer_ack()
                                               : chassis::TransferAck();
     }
@@ -502,7 +507,8 @@ TEST_F(ForeignTransferTest, WhatOvertakesItsAnnouncementWaitsAMoment) {
     begin();
     const SessionName name = name_at(3, 1);
     send(transfer_of(name, 99));
-    EXPECT_FALSE(run_until(io, [&] { return !blade->received.empty(); }, 100));
+    EXPECT_FALSE(run_until(
+        io, [&] { return !blade->received.empty(); }, 100));
     expect(5, name, 3, 1);
     EXPECT_TRUE(answer(0).stored());
     EXPECT_TRUE(stores[1]->contains(name));
@@ -546,7 +552,8 @@ TEST_F(ForeignTransferTest, WhatWasPurgedMeanwhileIsDestroyed) {
     const SessionName announced = name_at(3, 1), early = name_at(3, 2), later = name_at(3, 3);
     expect(5, announced, 3, 1);
     send(transfer_of(early, 1, 6));
-    run_until(io, [] { return false; }, 20);
+    run_until(
+        io, [] { return false; }, 20);
     purge_all(1, 7);
     send(transfer_of(announced, 2, 5));
     EXPECT_FALSE(answer(0).stored());
@@ -569,7 +576,7 @@ TEST_F(AgentTest, RepeatedTransferIsStoredOnce) {
     ASSERT_TRUE(run_until(io, [&] { return blade.received.size() == 1; }));
     EXPECT_TRUE(blade.received[0].transfer_ack().stored());
     SessionRecord record;
-    ASSERT_TRUE(stores[1]->resume(name, 0x0304, wall_clock_ms(), record)) << "used up";
+    ASSERT_TRUE(stores[1]->resume(name, TlsVersion::tls13, wall_clock_ms(), record)) << "used up";
     ASSERT_TRUE(blade.channel->send(transfer_of(name, 99)));
     ASSERT_TRUE(run_until(io, [&] { return blade.received.size() == 2; }));
     EXPECT_TRUE(blade.received[1].transfer_ack().stored()) << "the same answer as before";
@@ -680,7 +687,8 @@ TEST_F(AgentTest, RestartedAgentHasItsSessions) {
     const SessionName name = name_at(1, 1);
     put(1, name);
     agents.erase(1);
-    run_until(io, [] { return false; }, 20);
+    run_until(
+        io, [] { return false; }, 20);
     control->received.clear();
     start(1);
     ready({1});
@@ -696,7 +704,8 @@ TEST_F(AgentTest, AStoreOfAnotherSizeHasTheSessions) {
     put(1, name);
     const auto server = Store::open(store_path(1));
     agents.erase(1);
-    run_until(io, [] { return false; }, 20);
+    run_until(
+        io, [] { return false; }, 20);
     control->received.clear();
     store_bytes = 8 << 20;
     start(1);
@@ -725,7 +734,8 @@ TEST_F(AgentTest, StartsThoughSomebodyTookItsSocketsName) {
     std::erase_if(names, [&](const std::string& name) { return before.contains(name); });
     ASSERT_FALSE(names.empty());
     agents.erase(1);
-    run_until(io, [] { return false; }, 20);
+    run_until(
+        io, [] { return false; }, 20);
     std::vector<int> squatters;
     for (const std::string& name : names) {
         sockaddr_un address{};
@@ -829,11 +839,14 @@ TEST_F(AgentTest, SaysAtOnceWhenAServerComesAndGoes) {
     address.sin_port = htons(kServicePort);
     ASSERT_EQ(bind(server, reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
     ASSERT_EQ(listen(server, 1), 0);
-    ASSERT_TRUE(run_until(io, [&] { return says(true); }, 900));
-    run_until(io, [] { return false; }, 30);  // well between two looks of the watch
+    ASSERT_TRUE(run_until(
+        io, [&] { return says(true); }, 900));
+    run_until(
+        io, [] { return false; }, 30);  // well between two looks of the watch
     close(server);
     const auto begin = std::chrono::steady_clock::now();
-    ASSERT_TRUE(run_until(io, [&] { return says(false); }, 900));
+    ASSERT_TRUE(run_until(
+        io, [&] { return says(false); }, 900));
     RecordProperty("noticed_us", static_cast<int>((std::chrono::steady_clock::now() - begin).count() / 1000));
     EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::milliseconds(100))
         << "the kernel says so at once";

@@ -3,6 +3,7 @@
 // orders, what it keeps over kill -9, what it refuses.
 #include <gmock/gmock.h>
 
+#include "tests/support/blade_ids.h"
 #include "tests/support/keyraild_bench.h"
 
 namespace keyrail {
@@ -113,7 +114,7 @@ TEST_F(Keyraild, AnAgentThatHangsIsNamed) {
 
 /// Blade 2's agent has an address where nobody answers (RFC 5737).
 class KeyraildFar : public KeyraildBench {
-    [[nodiscard]] std::string agent_host(uint16_t id) const override {
+    [[nodiscard]] std::string agent_host(BladeId id) const override {
         return id == 2 ? "192.0.2.77" : "127.0.1.1";
     }
 };
@@ -139,7 +140,7 @@ TEST_F(KeyraildFar, ABladeThatDoesNotAnswerTakesNothingNewThenIsGone) {
 
 /// Both blades' machines do not answer.
 class KeyraildFarFromAll : public KeyraildBench {
-    [[nodiscard]] std::string agent_host(uint16_t id) const override {
+    [[nodiscard]] std::string agent_host(BladeId id) const override {
         return id == 2 ? "192.0.2.77" : "192.0.2.76";
     }
 };
@@ -339,7 +340,7 @@ TEST_F(Keyraild, WhatIsMerelyClaimedCountsForNothing) {
 TEST_F(Keyraild, ABladeCannotAnswerForAnother) {
     start_whole();
     agents[1]->holds().set_held(true);
-    agents[1]->holds().set_tls_version(0x0303);
+    agents[1]->holds().set_tls_version(number_of(TlsVersion::tls12));
     for (int i = 0; i < 20; i++) {
         for (uint64_t request = 1; request <= 200; request++) {
             Envelope lie;
@@ -390,7 +391,7 @@ TEST_F(Keyraild, WhereASessionIs) {
     start_whole();
     const std::string name = name_of(1);
     agents[1]->holds().set_held(true);
-    agents[1]->holds().set_tls_version(0x0303);
+    agents[1]->holds().set_tls_version(number_of(TlsVersion::tls12));
     agents[1]->holds().set_expires_ms(1'900'000'000'000);
     auto where = keyrail({"session", "where", hex(name)});
     ASSERT_EQ(where.status, 0) << where.text;
@@ -518,7 +519,7 @@ TEST_F(Keyraild, KillAndRestart) {
     dataplane->received.clear();
 
     start();
-    for (uint16_t id = 1; id <= kBlades; id++) connect_agent(id);
+    for (const BladeId id : testing::blade_ids(kBlades)) connect_agent(id);
     EXPECT_EQ(name_of(1), name);  // the same name keys
     agents[2]->announce({name}, in_an_hour_ms(), true, receipts);
     for (auto& [id, agent] : agents) agent->health(true);

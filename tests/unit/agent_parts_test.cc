@@ -197,14 +197,14 @@ TEST(Assignment, TellsTheServersThePoliciesOfTheServices) {
     ASSERT_TRUE(read) << read.error().message;
     const StoreControl& control = read->control;
     const SessionPolicy& first = control.services[control.slot_of(at({0xff, 0xff, 198, 51, 100, 1}, 443))];
-    EXPECT_EQ(first.service, service_id("s443"));
+    EXPECT_EQ(first.service, ServiceId::of("s443"));
     EXPECT_EQ(first.lifetime_s, 443U);
     EXPECT_EQ(first.tickets, Tickets::kReusable);
     EXPECT_FALSE(first.early_data) << "it could be replayed";
     EXPECT_FALSE(first.has_id_context);
     const SessionPolicy& second = control.services[control.slot_of(
         at({0x20, 0x01, 0x0d, 0xb8, 0x01, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1}, 8443))];
-    EXPECT_EQ(second.service, service_id("s8443"));
+    EXPECT_EQ(second.service, ServiceId::of("s8443"));
     EXPECT_TRUE(second.tickets == Tickets::kEarlyDataOnce && second.early_data && second.has_id_context);
     EXPECT_NE(second.id_context[0], 0);
     const SessionPolicy& unknown = control.services[0];
@@ -219,7 +219,7 @@ TEST(Assignment, TheOnlyServiceIsMeantWhereNoneIsSeen) {
     keys.mutable_services(0)->set_early_data(true);
     const auto read = Assignment::from(keys, 3);
     ASSERT_TRUE(read);
-    EXPECT_EQ(read->control.services[0].service, service_id("s443"));
+    EXPECT_EQ(read->control.services[0].service, ServiceId::of("s443"));
     EXPECT_TRUE(read->control.services[0].early_data);
 }
 
@@ -270,7 +270,7 @@ ServedServices www() {
 /// A record of `www` that was made at 100 s and lives until 200 s.
 void fill_dated(SessionRecord& record, uint16_t size = 100) {
     testing::fill(record, 7, size);
-    record.service = service_id("www");
+    record.service = ServiceId::of("www");
     record.site.fill(3);
     record.uses = 9;
     record.early_data_spent = true;
@@ -289,7 +289,7 @@ TEST(Records, ComeBackAsTheyWere) {
         EXPECT_EQ(back.name, record.name);
         EXPECT_EQ(back.tls_version, record.tls_version);
         EXPECT_EQ(back.port, 443);
-        EXPECT_EQ(back.service, service_id("www"));
+        EXPECT_EQ(back.service, ServiceId::of("www"));
         EXPECT_EQ(back.digest, record.digest);
         EXPECT_EQ(back.uses, 9U);
         EXPECT_EQ(back.single_use, record.single_use);
@@ -363,7 +363,7 @@ class CheckpointerTest : public ::testing::Test {
         testing::fill(record, 1, 100);
         record.single_use = true;
         record.port = 443;
-        record.service = service_id("www");
+        record.service = ServiceId::of("www");
         record.created_ms = record.authenticated_ms = wall_clock_ms();
         record.expires_ms = wall_clock_ms() + 3'600'000;
     }

@@ -96,12 +96,14 @@ TEST(Store, ResumeTakesSingleUseAndCopiesReusable) {
     put(*store, 1, 150);  // odd: TLS 1.3, single use
     put(*store, 2, 150);  // even: TLS 1.2, reusable
     SessionRecord out;
-    EXPECT_FALSE(store->resume(name_of(1), {0x0304, {1}, {2}}, 5000, out)) << "another site must leave it";
-    EXPECT_FALSE(store->resume(name_of(1), 0x0303, 5000, out)) << "another TLS version must leave it";
-    EXPECT_TRUE(store->resume(name_of(1), 0x0304, 5000, out));
-    EXPECT_FALSE(store->resume(name_of(1), 0x0304, 5000, out));
-    EXPECT_TRUE(store->resume(name_of(2), 0x0303, 5000, out));
-    EXPECT_TRUE(store->resume(name_of(2), 0x0303, 5000, out));
+    EXPECT_FALSE(store->resume(name_of(1), {TlsVersion::tls13, {1}, {2}}, 5000, out))
+        << "another site must leave it";
+    EXPECT_FALSE(store->resume(name_of(1), TlsVersion::tls12, 5000, out))
+        << "another TLS version must leave it";
+    EXPECT_TRUE(store->resume(name_of(1), TlsVersion::tls13, 5000, out));
+    EXPECT_FALSE(store->resume(name_of(1), TlsVersion::tls13, 5000, out));
+    EXPECT_TRUE(store->resume(name_of(2), TlsVersion::tls12, 5000, out));
+    EXPECT_TRUE(store->resume(name_of(2), TlsVersion::tls12, 5000, out));
     EXPECT_EQ(store->stats().hits, 3U);
     EXPECT_EQ(store->stats().misses, 3U);
 }
@@ -113,8 +115,8 @@ TEST(Store, ExpiredIsDestroyed) {
     record.expires_ms = 9000;
     ASSERT_EQ(store->put(record), Store::Put::kStored);
     SessionRecord out;
-    EXPECT_TRUE(store->resume(name_of(2), 0x0303, 8999, out));
-    EXPECT_FALSE(store->resume(name_of(2), 0x0303, 9000, out));
+    EXPECT_TRUE(store->resume(name_of(2), TlsVersion::tls12, 8999, out));
+    EXPECT_FALSE(store->resume(name_of(2), TlsVersion::tls12, 9000, out));
     EXPECT_FALSE(store->contains(name_of(2)));
     ASSERT_EQ(store->put(record), Store::Put::kStored);
     for (uint32_t i = 0; i < 64; i++) store->sweep(9001);
@@ -182,7 +184,7 @@ TEST(Store, SurvivesItsAgent) {
     SessionRecord out;
     EXPECT_TRUE(store->copy(name_of(9), out));
     EXPECT_TRUE(whole(out));
-    uint16_t blade = 0;
+    BladeId blade = 0;
     EXPECT_TRUE(store->control().read([&](const StoreControl& now) { blade = now.blade_id; }));
     EXPECT_EQ(blade, 3);
 }
@@ -206,7 +208,7 @@ TEST(StoreSuccessor, ServersFindItWithItsSessions) {
 
     ASSERT_TRUE(server->retired());
     SessionRecord out;
-    EXPECT_FALSE(server->resume(name_of(2), 0x0303, 5000, out)) << "two stores have it";
+    EXPECT_FALSE(server->resume(name_of(2), TlsVersion::tls12, 5000, out)) << "two stores have it";
     EXPECT_EQ(server->put(out), Store::Put::kRefused);
     fill(out, 500, 100);
     EXPECT_EQ(server->put(out), Store::Put::kUnavailable) << "nobody would find it there";
@@ -374,7 +376,7 @@ TEST(Store, ControlBlockIsReadWhole) {
         StoreControl control;
         control.endpoint_count = StoreControl::kMaxEndpoints;
         for (uint8_t i = 0; !stop; i++) {
-            control.blade_id = i;
+            control.blade_id = BladeId::or_none(i);
             for (auto& key : control.name_keys) key.key.fill(i);
             for (auto& endpoint : control.endpoints) endpoint.port = i;
             store->set_control(control);
@@ -412,7 +414,7 @@ TEST(Store, CostsGoWithTheService) {
     TempStore store;
     StoreControl control;
     control.service_count = 2;
-    control.services[1].service = service_id("www");
+    control.services[1].service = ServiceId::of("www");
     store->set_control(control);
     EXPECT_TRUE(store->costs().empty());
     store->add_cost(1, true, false, 500, 1000);
@@ -422,14 +424,14 @@ TEST(Store, CostsGoWithTheService) {
     store->set_control(control);
     auto costs = store->costs();
     ASSERT_EQ(costs.size(), 2U);
-    EXPECT_EQ(costs[0].service, 0U);
+    EXPECT_FALSE(costs[0].service.known());
     EXPECT_TRUE(costs[0].resumed);
-    EXPECT_EQ(costs[1].service, service_id("www"));
+    EXPECT_EQ(costs[1].service, ServiceId::of("www"));
     EXPECT_TRUE(costs[1].tls13 && !costs[1].resumed);
     EXPECT_EQ(costs[1].count, 2U);
     EXPECT_EQ(costs[1].cpu_ns, 600U);
     EXPECT_EQ(costs[1].wall_ns, 1200U);
-    control.services[1].service = service_id("mail");
+    control.services[1].service = ServiceId::of("mail");
     store->set_control(control);
     ASSERT_EQ(store->costs().size(), 1U) << "another service begins at nothing";
 }
@@ -445,14 +447,14 @@ TEST(Store, EarlyDataIsSpentOnceWhereverTheSessionGoes) {
     ASSERT_EQ(there->put(record), Store::Put::kStored);
     EXPECT_FALSE(here->spend_early_data(record.name));
     SessionRecord out;
-    for (int i = 0; i < 3; i++) EXPECT_TRUE(there->resume(record.name, 0x0304, 5000, out));
+    for (int i = 0; i < 3; i++) EXPECT_TRUE(there->resume(record.name, TlsVersion::tls13, 5000, out));
     EXPECT_TRUE(there->spend_early_data(record.name));
     EXPECT_FALSE(there->spend_early_data(record.name));
     ASSERT_TRUE(there->take(record.name, record));
     EXPECT_TRUE(record.early_data_spent);
     ASSERT_EQ(here->put(record), Store::Put::kStored);
     EXPECT_FALSE(here->spend_early_data(record.name)) << "also when it is back";
-    EXPECT_TRUE(here->resume(record.name, 0x0304, 5000, out));
+    EXPECT_TRUE(here->resume(record.name, TlsVersion::tls13, 5000, out));
 }
 
 TEST(Store, ATicketResumesAsOftenAsAFullHandshakeMayBeUsed) {
@@ -462,9 +464,9 @@ TEST(Store, ATicketResumesAsOftenAsAFullHandshakeMayBeUsed) {
     record.single_use = false;
     record.uses = kMaxUses - 1;
     ASSERT_EQ(store->put(record), Store::Put::kStored);
-    EXPECT_TRUE(store->resume(record.name, 0x0304, 5000, out));
+    EXPECT_TRUE(store->resume(record.name, TlsVersion::tls13, 5000, out));
     ASSERT_TRUE(store->advance(record.name, kMaxUses - 1, {}));
-    EXPECT_FALSE(store->resume(record.name, 0x0304, 5000, out));
+    EXPECT_FALSE(store->resume(record.name, TlsVersion::tls13, 5000, out));
     EXPECT_FALSE(store->contains(record.name));
 }
 
@@ -499,7 +501,8 @@ TEST(Store, SurvivesGarbage) {
         }
         SessionRecord out;
         for (int i = 0; i < 20; i++) {
-            store->resume(name_of(random() % 4000), random() % 2 ? 0x0303 : 0x0304, 5000, out);
+            store->resume(name_of(random() % 4000), random() % 2 ? TlsVersion::tls12 : TlsVersion::tls13,
+                          5000, out);
             store->take(name_of(random() % 4000), out);
             store->erase(name_of(random() % 4000));
         }

@@ -99,7 +99,7 @@ json stats_report(const link::Stats& stats, const Config& config) {
     report["counters"] = counter_texts();
     for (const auto& port : stats.ports()) report["ports"].push_back(port_report(port));
     for (const auto& blade : stats.blades()) {
-        const auto known = config.blades.find(static_cast<uint16_t>(blade.id()));
+        const auto known = config.blades.find(BladeId::or_none(blade.id()));
         report["blades"].push_back({{"id", blade.id()},
                                     {"name", known == config.blades.end() ? "" : known->second.name},
                                     {"flows", blade.flows_bound()},

@@ -41,7 +41,7 @@ Daemon::Daemon(asio::io_context& io, Config config, TlsContext tls, Secrets secr
                   [this](const link::FlowAsk& ask) { find_flow(ask); }}),
       moves_(config_, *this, unix_ms() * 1000),
       draining_(io.get_executor(), blades_, agents_, moves_),
-      flows_({[this](uint16_t blade, chassis::Envelope message) {
+      flows_({[this](BladeId blade, chassis::Envelope message) {
                   return agents_.send(blade, std::move(message)).has_value();
               },
               [this](const link::FlowAnswer& answer) {
@@ -51,7 +51,7 @@ Daemon::Daemon(asio::io_context& io, Config config, TlsContext tls, Secrets secr
               }}),
       checkpoints_(config_, *this, repositories_),
       repositories_(io.get_executor(), config_, checkpoints_,
-                    [this](uint16_t blade, chassis::Envelope message) {
+                    [this](BladeId blade, chassis::Envelope message) {
                         return agents_.send(blade, std::move(message));
                     }),
       settle_timer_(io.get_executor()),
@@ -109,18 +109,18 @@ void Daemon::tick() {
 
 AgentEvents Daemon::agent_events() {
     AgentEvents events;
-    events.refusal = [this](uint16_t blade, const CertificateInfo& shown) { return refusal(blade, shown); };
+    events.refusal = [this](BladeId blade, const CertificateInfo& shown) { return refusal(blade, shown); };
     events.certificate = [this](const Channel& from, const chassis::CertificateRequest& request) {
         return certify(from, request);
     };
-    events.connected = [this](uint16_t blade) {
+    events.connected = [this](BladeId blade) {
         blades_.connected(blade);
         const std::string certificate = agents_.certificate(blade);
         members_[blade] = {certificate, recipient_of(certificate)};
         send_keys(blade);
         purge_again();
     };
-    events.lost = [this](uint16_t blade) {
+    events.lost = [this](BladeId blade) {
         blades_.disconnected(blade);
         members_.erase(blade);
         purging_at_.erase(blade);
@@ -130,21 +130,21 @@ AgentEvents Daemon::agent_events() {
         continuance_.forget(blade);
         changed();
     };
-    events.message = [this](uint16_t blade, const chassis::Envelope& message) { on_message(blade, message); };
-    events.mute = [this](uint16_t blade, bool mute) {
+    events.message = [this](BladeId blade, const chassis::Envelope& message) { on_message(blade, message); };
+    events.mute = [this](BladeId blade, bool mute) {
         if (Blade* const known = blades_.find(blade)) known->mute = mute;
     };
-    events.silent = [this](uint16_t blade, bool silent) {
+    events.silent = [this](BladeId blade, bool silent) {
         if (blades_.silent(blade, silent)) changed();
     };
-    events.gone = [this](uint16_t blade, bool gone) {
+    events.gone = [this](BladeId blade, bool gone) {
         if (blades_.gone(blade, gone)) changed();
     };
     return events;
 }
 
 /// Its words are kept, and logged: no more of them than make sense.
-void Daemon::hello(uint16_t blade, chassis::AgentHello hello) {
+void Daemon::hello(BladeId blade, chassis::AgentHello hello) {
     constexpr size_t kMaxText = 300;
     constexpr int kMaxProblems = 32;
     hello.mutable_version()->resize(std::min(hello.version().size(), kMaxText));
@@ -158,7 +158,7 @@ void Daemon::hello(uint16_t blade, chassis::AgentHello hello) {
     if (blades_.hello(blade, hello)) changed();
 }
 
-void Daemon::on_message(uint16_t blade, const chassis::Envelope& message) {
+void Daemon::on_message(BladeId blade, const chassis::Envelope& message) {
     switch (message.body_case()) {
         case chassis::Envelope::kAgentHello:
             hello(blade, message.agent_hello());
@@ -193,7 +193,7 @@ void Daemon::on_message(uint16_t blade, const chassis::Envelope& message) {
     }
 }
 
-void Daemon::send_keys(uint16_t blade) {
+void Daemon::send_keys(BladeId blade) {
     chassis::Envelope envelope;
     *envelope.mutable_keys() = make_keys(*config_, secrets_, blade);
     envelope.mutable_keys()->set_version(keys_version_);
@@ -204,20 +204,20 @@ void Daemon::send_keys(uint16_t blade) {
 // --- moves
 // ---------------------------------------------------------------------------------------------------------
 
-std::optional<uint16_t> Daemon::home(const SessionName& name) const { return secrets_.home(name); }
-bool Daemon::connected(uint16_t blade) const { return agents_.connected(blade); }
-bool Daemon::uses_sessions(uint16_t blade, const std::string& service) const {
+std::optional<BladeId> Daemon::home(const SessionName& name) const { return secrets_.home(name); }
+bool Daemon::connected(BladeId blade) const { return agents_.connected(blade); }
+bool Daemon::uses_sessions(BladeId blade, const std::string& service) const {
     const auto found = blades_.all().find(blade);
     return found != blades_.all().end() && !found->second.without_hooks(service);
 }
-Result<void> Daemon::send(uint16_t blade, chassis::Envelope message) {
+Result<void> Daemon::send(BladeId blade, chassis::Envelope message) {
     const bool moves = message.has_order();
     auto sent = agents_.send(blade, std::move(message));
     if (moves) wakefulness_.needed();
     return sent;
 }
 void Daemon::send(link::ToDataplane message) { dataplane_.send(std::move(message)); }
-void Daemon::drained(uint16_t blade, MoveResult result) { draining_.moved(blade, result); }
+void Daemon::drained(BladeId blade, MoveResult result) { draining_.moved(blade, result); }
 
 void Daemon::tell_continuance() {
     for (const auto& [id, blade] : blades_.all()) {
@@ -243,7 +243,7 @@ void Daemon::not_restored(uint64_t order_id) { moves_.not_restored(order_id, Clo
 /// Any blade may have it, also one that is in no pool of the service any more.
 void Daemon::find_flow(const link::FlowAsk& ask) {
     constexpr size_t kMaxAsked = 256;  // blades
-    std::vector<uint16_t> able, doubtful;
+    std::vector<BladeId> able, doubtful;
     for (const auto& [id, blade] : blades_.all()) {
         if (blade.gone) continue;
         if (agents_.connected(id) && able.size() < kMaxAsked)
@@ -304,7 +304,7 @@ void Daemon::publish() {
 // --- the operator
 // --------------------------------------------------------------------------------------------------
 
-Result<void> Daemon::set_draining(uint16_t blade, std::optional<DrainOptions> options) {
+Result<void> Daemon::set_draining(BladeId blade, std::optional<DrainOptions> options) {
     if (auto set = blades_.set_draining(blade, options); !set) return set;
     spdlog::info("operator: blade {} {}", blade,
                  options ? fmt::format("drains, {} sessions per second", options->rate) : "resumes");
@@ -382,7 +382,7 @@ void Daemon::commit(Prepared prepared) {
     certifier_.configure(config_);
     checkpoints_.configure(config_);
     repositories_.commit(config_, std::move(prepared.repositories));
-    purges_.keep_blades([this](uint16_t blade) { return config_->blades.contains(blade); });
+    purges_.keep_blades([this](BladeId blade) { return config_->blades.contains(blade); });
     blades_.configure(*config_, unix_ms());
     watch_blades(std::move(prepared.listener));
     economics_.configure(*config_);
@@ -394,7 +394,7 @@ void Daemon::commit(Prepared prepared) {
 
 /// Also those that have left: their flows are theirs until they are gone.
 void Daemon::watch_blades(Agents::Prepared listener) {
-    std::map<uint16_t, HostPort> left;
+    std::map<BladeId, HostPort> left;
     for (const auto& [id, blade] : blades_.left()) left.emplace(id, blade.agent);
     agents_.commit(*config_, left, std::move(listener));
     for (const auto& [id, blade] : config_->blades) {  // that have come back

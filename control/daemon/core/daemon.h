@@ -29,6 +29,7 @@
 #include "control/protocol/timer.h"
 #include "control/protocol/tls_context.h"
 #include "control/protocol/wakefulness.h"
+#include "dataplane/common/ids.h"
 
 namespace keyrail {
 
@@ -52,21 +53,21 @@ class Daemon : private CheckpointHost, private MoveHost {
     Result<void> reload();
 
     /// nullopt: the blade takes new clients again.
-    Result<void> set_draining(uint16_t blade, std::optional<DrainOptions> options);
+    Result<void> set_draining(BladeId blade, std::optional<DrainOptions> options);
 
     /// Destroys sessions on every blade and in the repositories, and what is under way of them. The answer
     /// comes when that is so, or says where it is not; there it is done as soon as that blade or repository
     /// is back.
     struct PurgeAnswer {
         uint64_t purged = 0;
-        std::vector<std::pair<uint16_t, std::string>> failed;  // blade (0: a repository), what is wrong
+        std::vector<std::pair<BladeId, std::string>> failed;  // blade (0: a repository), what is wrong
     };
     asio::awaitable<PurgeAnswer> purge(chassis::Purge what);
 
     /// A token for `keyrail-agent join`; the secret is in it.
     Result<std::string> invite(const Enrolment::Wish& wish);
     /// Cuts the blade off, here and at every agent, for good: until it is enrolled anew.
-    Result<void> revoke(uint16_t blade);
+    Result<void> revoke(BladeId blade);
     /// New name and cookie keys, as soon as everybody has them.
     Result<void> rotate_keys();
     /// Who does not have the latest keys yet.
@@ -105,12 +106,12 @@ class Daemon : private CheckpointHost, private MoveHost {
     Result<void> enrolment_changed();
     void tell_keys();
     void step_rotation();
-    [[nodiscard]] std::string refusal(uint16_t blade, const CertificateInfo& certificate) const;
+    [[nodiscard]] std::string refusal(BladeId blade, const CertificateInfo& certificate) const;
     chassis::CertificateReply certify(const Channel& from, const chassis::CertificateRequest& request);
     AgentEvents agent_events();
-    void hello(uint16_t blade, chassis::AgentHello hello);
-    void on_message(uint16_t blade, const chassis::Envelope& message);
-    void send_keys(uint16_t blade);
+    void hello(BladeId blade, chassis::AgentHello hello);
+    void on_message(BladeId blade, const chassis::Envelope& message);
+    void send_keys(BladeId blade);
     void settle();
     void changed();
     void publish();
@@ -121,41 +122,41 @@ class Daemon : private CheckpointHost, private MoveHost {
     void watch_blades(Agents::Prepared listener);
 
     // --- of the moves ---
-    [[nodiscard]] std::optional<uint16_t> home(const SessionName& name) const override;
-    [[nodiscard]] bool connected(uint16_t blade) const override;
-    [[nodiscard]] bool uses_sessions(uint16_t blade, const std::string& service) const override;
-    Result<void> send(uint16_t blade, chassis::Envelope message) override;
+    [[nodiscard]] std::optional<BladeId> home(const SessionName& name) const override;
+    [[nodiscard]] bool connected(BladeId blade) const override;
+    [[nodiscard]] bool uses_sessions(BladeId blade, const std::string& service) const override;
+    Result<void> send(BladeId blade, chassis::Envelope message) override;
     void send(link::ToDataplane message) override;
-    void drained(uint16_t blade, MoveResult result) override;
+    void drained(BladeId blade, MoveResult result) override;
     [[nodiscard]] const LatestState* latest(const SessionName& name) const override {
         return checkpoints_.latest(name);
     }
     // --- of the checkpoints and the repositories ---
-    [[nodiscard]] std::optional<uint16_t> holder(const SessionName& name) const override {
+    [[nodiscard]] std::optional<BladeId> holder(const SessionName& name) const override {
         return moves_.holder(name);
     }
     [[nodiscard]] bool under_way(const SessionName& name) const override {
         return moves_.orders().under_way(name);
     }
-    [[nodiscard]] bool dead(uint16_t blade) const override { return agents_.silent(blade); }
+    [[nodiscard]] bool dead(BladeId blade) const override { return agents_.silent(blade); }
     [[nodiscard]] bool keeps(const std::string& service) const override {
         return repositories_.keeps(service);
     }
     bool restore(const MoveOrder& order, const NotUsed& known) override;
     void restored(const MoveOrder& order) override { checkpoints_.restored(order); }
     void not_restored(uint64_t order_id) override;
-    [[nodiscard]] std::string receipt(const SessionName& name, uint16_t blade, uint64_t order) override {
+    [[nodiscard]] std::string receipt(const SessionName& name, BladeId blade, uint64_t order) override {
         return receipts_->make(name, blade, order);
     }
     [[nodiscard]] std::optional<uint64_t> order_in(const std::string& receipt, const SessionName& name,
-                                                   uint16_t blade) override {
+                                                   BladeId blade) override {
         return receipts_->order_in(receipt, name, blade);
     }
-    [[nodiscard]] bool purging(uint16_t blade, const SessionName& name, ServiceId service) const override {
+    [[nodiscard]] bool purging(BladeId blade, const SessionName& name, ServiceId service) const override {
         return purges_.purging(blade, name, service);
     }
     struct PurgeRound;
-    asio::awaitable<void> purge_at(uint16_t blade, chassis::Purge what, std::shared_ptr<PurgeRound> round);
+    asio::awaitable<void> purge_at(BladeId blade, chassis::Purge what, std::shared_ptr<PurgeRound> round);
     void purge_again();
 
     asio::io_context& io_;
@@ -175,7 +176,7 @@ class Daemon : private CheckpointHost, private MoveHost {
     Continuance continuance_;
     std::optional<Receipts> receipts_;  // from start() on
     Purges purges_;
-    std::set<uint16_t> purging_at_;  // blades that are being told again
+    std::set<BladeId> purging_at_;  // blades that are being told again
     FlowFinder flows_;
     Checkpoints checkpoints_;
     RepositoryKeeper repositories_;   // after its checkpoints, which it tells

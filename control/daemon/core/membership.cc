@@ -10,7 +10,7 @@
 
 namespace keyrail {
 
-std::string Daemon::refusal(uint16_t blade, const CertificateInfo& certificate) const {
+std::string Daemon::refusal(BladeId blade, const CertificateInfo& certificate) const {
     const auto found = config_->blades.find(blade);
     if (found == config_->blades.end())
         return enrolment_.revoked(blade) ? "it was revoked" : "it is no configured blade";
@@ -51,7 +51,7 @@ Result<std::string> Daemon::invite(const Enrolment::Wish& wish) {
     return token.text();
 }
 
-Result<void> Daemon::revoke(uint16_t blade) {
+Result<void> Daemon::revoke(BladeId blade) {
     if (auto revoked = enrolment_.revoke(blade); !revoked) return revoked;
     if (const auto member = members_.find(blade); member != members_.end())
         repositories_.revoke(member->second.recipient);

@@ -25,7 +25,7 @@ struct Daemon::PurgeRound {
     }
 };
 
-asio::awaitable<void> Daemon::purge_at(uint16_t blade, chassis::Purge what,
+asio::awaitable<void> Daemon::purge_at(BladeId blade, chassis::Purge what,
                                        std::shared_ptr<PurgeRound> round) {
     chassis::Envelope question;
     *question.mutable_purge() = what;
@@ -47,26 +47,26 @@ asio::awaitable<Daemon::PurgeAnswer> Daemon::purge(chassis::Purge what) {
     const auto purged = Purged::from(what);
     if (!purged) co_return PurgeAnswer{};
     what.set_number(moves_.purge(*purged, std::chrono::steady_clock::now()));
-    std::set<uint16_t> blades;
+    std::set<BladeId> blades;
     for (const auto& [id, blade] : config_->blades) blades.insert(id);
     purges_.add(what, blades);
     if (settled_) moves_.send_directory();
     const auto round = std::make_shared<PurgeRound>(io_);
     round->left = blades.size() + 1;
-    for (const uint16_t blade : blades) asio::co_spawn(io_, purge_at(blade, what, round), asio::detached);
+    for (const BladeId blade : blades) asio::co_spawn(io_, purge_at(blade, what, round), asio::detached);
     if (purged->name) {
         checkpoints_.purge(*purged->name);
         repositories_.forget(*purged->name, [round] { round->one_less(); });
     } else {
         repositories_.purge(*purged, [round](const std::vector<std::string>& problems) {
             for (const std::string& problem : problems)
-                round->answer.failed.emplace_back(0, "a repository is not purged yet: " + problem);
+                round->answer.failed.emplace_back(BladeId{}, "a repository is not purged yet: " + problem);
             round->one_less();
         });
     }
     asio::error_code ignored;
     if (round->left > 0) co_await round->over.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
-    if (round->left > 0) round->answer.failed.emplace_back(0, "a repository does not answer");
+    if (round->left > 0) round->answer.failed.emplace_back(BladeId{}, "a repository does not answer");
     co_return round->answer;
 }
 
@@ -83,7 +83,7 @@ void Daemon::purge_again() {
             asio::co_spawn(io_, purge_at(blade, purge, round), asio::detached);
         asio::co_spawn(
             io_,
-            [](Daemon& self, uint16_t told, std::shared_ptr<PurgeRound> waits) -> asio::awaitable<void> {
+            [](Daemon& self, BladeId told, std::shared_ptr<PurgeRound> waits) -> asio::awaitable<void> {
                 asio::error_code ignored;
                 co_await waits->over.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
                 self.purging_at_.erase(told);

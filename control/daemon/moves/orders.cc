@@ -45,7 +45,7 @@ FinishedMove Orders::finish(Pending& pending, MoveResult result) {
     return {pending.order, result, std::exchange(pending.waiters, {})};
 }
 
-std::optional<FinishedMove> Orders::done(uint64_t order_id, uint16_t by, MoveResult result, Time now) {
+std::optional<FinishedMove> Orders::done(uint64_t order_id, BladeId by, MoveResult result, Time now) {
     const auto found = orders_.find(order_id);
     if (found == orders_.end()) return std::nullopt;
     Pending& pending = found->second;
@@ -71,7 +71,7 @@ void Orders::from_repository(uint64_t order_id) {
         found->second.order.source = MoveSource::repository;
 }
 
-std::vector<FinishedMove> Orders::holder_gone(uint16_t blade) {
+std::vector<FinishedMove> Orders::holder_gone(BladeId blade) {
     std::vector<FinishedMove> finished;
     for (auto& [id, pending] : orders_)
         if (pending.order.answers_for() == blade && !pending.told)

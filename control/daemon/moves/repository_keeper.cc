@@ -67,7 +67,7 @@ void RepositoryKeeper::purge(const Purged& purged,
             const auto name = state.ParseFromArray(sealed.data(), static_cast<int>(sealed.size()))
                                   ? name_from(state.name())
                                   : std::nullopt;
-            return !name || purged.means(*name, service_id(state.service()));
+            return !name || purged.means(*name, ServiceId::of(state.service()));
         };
     struct Round {
         size_t left;
@@ -87,7 +87,7 @@ nlohmann::json RepositoryKeeper::report() const { return repositories_.report();
 // --- pool keys
 // --------------------------------------------------------------------------------------------------------
 
-void RepositoryKeeper::pool_keys(uint16_t blade, const chassis::PoolKeys& answer,
+void RepositoryKeeper::pool_keys(BladeId blade, const chassis::PoolKeys& answer,
                                  const PoolKeyKeeper::Members& members) {
     if (!keeper_.add(blade, answer, unix_ms()))
         spdlog::warn("pool keys: blade {} sent some that it was not asked for; they are dropped", blade);
@@ -113,7 +113,7 @@ void RepositoryKeeper::tick(uint64_t now_ms, const PoolKeyKeeper::Members& membe
             sealed.push_back({service.name, static_cast<uint64_t>(service.session_lifetime.count()) * 1000,
                               service.members()});
     if (sealed.empty()) return;
-    keeper_.poll(sealed, members, now_ms, [this](uint16_t blade, chassis::Envelope message) {
+    keeper_.poll(sealed, members, now_ms, [this](BladeId blade, chassis::Envelope message) {
         (void)send_(blade, std::move(message));
     });
     hand_out_keys(members);
