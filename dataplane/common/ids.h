@@ -21,8 +21,10 @@ class BladeId {
   public:
     static constexpr uint16_t kMin = 1, kMax = 4095;
 
-    constexpr BladeId() = default;                                             // no blade
-    consteval BladeId(int number) : number_(static_cast<uint16_t>(number)) {}  // a literal
+    constexpr BladeId() = default;                                            // no blade
+    consteval BladeId(int number) : number_(static_cast<uint16_t>(number)) {  // a literal
+        if (number < 0 || number > kMax) throw "no blade has this number";
+    }
     explicit constexpr BladeId(std::same_as<uint16_t> auto number) : number_(number) {}
     /// nullopt: no blade can have this number.
     static constexpr std::optional<BladeId> from(uint64_t number) {
@@ -68,9 +70,8 @@ class ServiceId {
     uint64_t number_ = 0;
 };
 
-/// What a worker's question is asked and answered by: which worker waits, in which slot of its table, and for
-/// the how-manieth user of that slot, so that a late answer is told from the next user's. Opaque to everyone
-/// but keyrail-dp.
+/// What a worker's question is asked and answered by: the worker that waits, the slot of its table, and the
+/// generation of that slot, so that a late answer is told from the next user's. Only keyrail-dp reads it.
 template <typename Kind>
 class QuestionId {
   public:
