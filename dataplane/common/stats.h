@@ -42,4 +42,10 @@ struct alignas(64) WorkerStats {
     void count(Reason reason, uint64_t n = 1) { reasons[static_cast<size_t>(reason)].add(n); }
 };
 
+/// Of one port, as its driver counts.
+struct PortCounters {
+    uint64_t rx_packets = 0, tx_packets = 0;
+    uint64_t rx_missed = 0, rx_errors = 0, tx_errors = 0;
+};
+
 }  // namespace keyrail

@@ -4,7 +4,6 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 
 #include "control/daemon/moves/moves.h"
 #include "dataplane/common/name_bytes.h"
@@ -209,14 +208,6 @@ void Checkpoints::restored(const MoveOrder& order) {
 
 void Checkpoints::purge(const SessionName& name) {
     latest_.tell(0, name, {0, {}, true}, unix_ms() + kUnknownLifetimeMs);
-}
-
-nlohmann::json Checkpoints::report() const {
-    return {{"reported", counters_.reported},
-            {"stale", counters_.stale},
-            {"restored", counters_.restored},
-            {"refused", counters_.refused},
-            {"sessions", latest_.size()}};
 }
 
 }  // namespace keyrail

@@ -6,7 +6,6 @@
 
 #include <map>
 #include <memory>
-#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 
@@ -45,6 +44,7 @@ class CheckpointHost {
 };
 
 struct CheckpointCounters {
+    uint64_t sessions = 0;  // whose latest state is known
     uint64_t reported = 0;  // states that agents told of
     uint64_t stale = 0;     // that were behind, or are elsewhere: copies
     uint64_t restored = 0;  // sent to a blade from a repository
@@ -88,7 +88,11 @@ class Checkpoints {
     void retrieved(const Retrieval& retrieval, const std::string& stored);
 
     /// Without the repositories.
-    [[nodiscard]] nlohmann::json report() const;
+    [[nodiscard]] CheckpointCounters counters() const {
+        CheckpointCounters now = counters_;
+        now.sessions = latest_.size();
+        return now;
+    }
 
   private:
     friend struct testing::Inspect;

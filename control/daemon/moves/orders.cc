@@ -9,12 +9,6 @@ namespace keyrail {
 using std::chrono::duration_cast;
 using std::chrono::microseconds;
 
-const char* text_of(MoveResult result) {
-    constexpr std::array<const char*, kMoveResults> kTexts = {"moved", "not_found", "refused", "lost",
-                                                              "unreachable"};
-    return kTexts[static_cast<size_t>(result)];
-}
-
 std::optional<MoveOrder> Orders::ask(const MoveWish& wish, Time now) {
     counters_.asked++;
     if (const auto running = by_name_.find(wish.name); running != by_name_.end()) {

@@ -10,11 +10,13 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <unordered_map>
 #include <vector>
 
 #include "control/daemon/moves/histogram.h"
 #include "control/daemon/moves/session_name_hash.h"
+#include "dataplane/common/counters.h"
 #include "dataplane/common/ids.h"
 
 namespace keyrail {
@@ -26,7 +28,18 @@ struct Inspect;
 /// As chassis.MoveResult and link.MoveResult number them.
 enum class MoveResult : uint8_t { moved, not_found, refused, lost, unreachable };
 inline constexpr size_t kMoveResults = 5;
-const char* text_of(MoveResult result);
+/// How moves end, by MoveResult.
+inline constexpr std::array<CounterText, kMoveResults> kMoveResultTexts = {{
+    {"moved", CounterKind::total, "moves", "that came to their end: the session is at its target"},
+    {"not_found", CounterKind::total, "moves", "of sessions that their holder did not have"},
+    {"refused", CounterKind::total, "moves", "that the target, or keyraild, refused: nothing changed"},
+    {"lost", CounterKind::total, "moves", "with a doubtful end: the session was destroyed"},
+    {"unreachable", CounterKind::total, "moves", "that could not begin: an agent was away"},
+}};
+
+constexpr std::string_view text_of(MoveResult result) {
+    return kMoveResultTexts[static_cast<size_t>(result)].name;
+}
 
 /// Who wants to know how a move ends.
 struct Waiter {
