@@ -225,16 +225,20 @@ class KeyraildBench : public ::testing::Test {
     };
     /// The real command, while the agents and the dataplane go on answering.
     Answer keyrail(const std::vector<std::string>& words) {
-        std::vector<std::string> all = {std::getenv("KR_KEYRAIL"), "--json", "--socket",
+        Answer answer = keyrail_for_people(words, {"--json"});
+        answer.json = nlohmann::json::parse(answer.text, nullptr, false);
+        return answer;
+    }
+    Answer keyrail_for_people(const std::vector<std::string>& words, std::vector<std::string> options = {}) {
+        std::vector<std::string> all = {std::getenv("KR_KEYRAIL"), "--socket",
                                         (run_dir / "keyraild.sock").string()};
+        all.insert(all.end(), options.begin(), options.end());
         all.insert(all.end(), words.begin(), words.end());
         const auto file = chassis.directory() / "answer";
         std::filesystem::remove(file);
         Process command(all, file);
         EXPECT_TRUE(until([&] { return command.ended(); }, 10'000));
-        Answer answer{command.wait(), command.log(), {}};
-        answer.json = nlohmann::json::parse(answer.text, nullptr, false);
-        return answer;
+        return {command.wait(), command.log(), {}};
     }
 
     void request_move(uint64_t id, const std::string& name, uint32_t from = 1, uint32_t to = 2) {
