@@ -89,7 +89,7 @@ asio::awaitable<ApiReply> purge(Daemon& daemon, ApiCall call) {
     if (!what->service().empty() && std::ranges::find(daemon.config().services, what->service(),
                                                       &ServiceConfig::name) == daemon.config().services.end())
         co_return error_reply(404, fmt::format("there is no service '{}'", what->service()));
-    const Daemon::PurgeAnswer answer = co_await daemon.purge(*what);
+    const Purging::Answer answer = co_await daemon.purge(*what);
     json failed = json::array();
     for (const auto& [blade, problem] : answer.failed) {
         json where = {{"blade", nullptr}, {"problem", problem}};

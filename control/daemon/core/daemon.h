@@ -8,14 +8,15 @@
 #include <filesystem>
 #include <memory>
 #include <optional>
-#include <set>
 
 #include "control/daemon/blades/agents.h"
 #include "control/daemon/blades/blades.h"
 #include "control/daemon/blades/continuance.h"
-#include "control/daemon/blades/flow_finder.h"
+#include "control/daemon/blades/flow_questions.h"
 #include "control/daemon/config/config.h"
 #include "control/daemon/core/dataplane_link.h"
+#include "control/daemon/core/publisher.h"
+#include "control/daemon/core/purging.h"
 #include "control/daemon/keys/key_rotation.h"
 #include "control/daemon/keys/receipts.h"
 #include "control/daemon/keys/secrets.h"
@@ -24,7 +25,6 @@
 #include "control/daemon/moves/draining.h"
 #include "control/daemon/moves/economics.h"
 #include "control/daemon/moves/moves.h"
-#include "control/daemon/moves/purges.h"
 #include "control/daemon/moves/repository_keeper.h"
 #include "control/protocol/timer.h"
 #include "control/protocol/tls_context.h"
@@ -35,11 +35,6 @@ namespace keyrail {
 
 class Daemon : private CheckpointHost, private MoveHost {
   public:
-    /// After a restart the agents get this long to come back before the first snapshot says who is up,
-    /// and the first directory what is where: keyrail-dp goes on with its last ones, so that blades that were
-    /// up do not flap, and sessions that were moved are found.
-    static constexpr std::chrono::milliseconds kSettle{2000};
-
     Daemon(asio::io_context& io, Config config, TlsContext tls, Secrets secrets);
     Daemon(const Daemon&) = delete;
     Daemon& operator=(const Daemon&) = delete;
@@ -58,11 +53,7 @@ class Daemon : private CheckpointHost, private MoveHost {
     /// Destroys sessions on every blade and in the repositories, and what is under way of them. The answer
     /// comes when that is so, or says where it is not; there it is done as soon as that blade or repository
     /// is back.
-    struct PurgeAnswer {
-        uint64_t purged = 0;
-        std::vector<std::pair<BladeId, std::string>> failed;  // blade (0: a repository), what is wrong
-    };
-    asio::awaitable<PurgeAnswer> purge(chassis::Purge what);
+    asio::awaitable<Purging::Answer> purge(chassis::Purge what);
 
     /// A token for `keyrail-agent join`; the secret is in it.
     Result<std::string> invite(const Enrolment::Wish& wish);
@@ -84,8 +75,8 @@ class Daemon : private CheckpointHost, private MoveHost {
     [[nodiscard]] const Draining& draining() const { return draining_; }
     [[nodiscard]] Agents& agents() { return agents_; }
     [[nodiscard]] DataplaneLink& dataplane() { return dataplane_; }
-    [[nodiscard]] uint64_t generation() const { return generation_; }
-    [[nodiscard]] bool settled() const { return settled_; }
+    [[nodiscard]] uint64_t generation() const { return publisher_.generation(); }
+    [[nodiscard]] bool settled() const { return publisher_.settled(); }
     [[nodiscard]] std::chrono::seconds uptime() const;
 
   private:
@@ -112,13 +103,9 @@ class Daemon : private CheckpointHost, private MoveHost {
     void hello(BladeId blade, chassis::AgentHello hello);
     void on_message(BladeId blade, const chassis::Envelope& message);
     void send_keys(BladeId blade);
-    void settle();
-    void changed();
-    void publish();
+    void changed() { publisher_.changed(); }
     void tick();
     void tell_continuance();
-    void find_flow(const link::FlowAsk& ask);
-    void ask_for_flows();
     void watch_blades(Agents::Prepared listener);
 
     // --- of the moves ---
@@ -153,11 +140,8 @@ class Daemon : private CheckpointHost, private MoveHost {
         return receipts_->order_in(receipt, name, blade);
     }
     [[nodiscard]] bool purging(BladeId blade, const SessionName& name, ServiceId service) const override {
-        return purges_.purging(blade, name, service);
+        return purging_.purging(blade, name, service);
     }
-    struct PurgeRound;
-    asio::awaitable<void> purge_at(BladeId blade, chassis::Purge what, std::shared_ptr<PurgeRound> round);
-    void purge_again();
 
     asio::io_context& io_;
     ConfigPtr file_;    // what the configuration file says
@@ -175,16 +159,15 @@ class Daemon : private CheckpointHost, private MoveHost {
     Draining draining_;
     Continuance continuance_;
     std::optional<Receipts> receipts_;  // from start() on
-    Purges purges_;
-    std::set<BladeId> purging_at_;  // blades that are being told again
-    FlowFinder flows_;
+    FlowQuestions flows_;
     Checkpoints checkpoints_;
     RepositoryKeeper repositories_;   // after its checkpoints, which it tells
     PoolKeyKeeper::Members members_;  // whose agents are connected
-    Timer settle_timer_, tick_timer_, flow_timer_;
+    Purging purging_;
+    Publisher publisher_;
+    Timer tick_timer_;
     Wakefulness wakefulness_;  // while moves are ordered
-    bool settled_ = false, publishing_ = false;
-    uint64_t generation_ = 0, ticks_ = 0;
+    uint64_t ticks_ = 0;
     uint64_t keys_version_ = unix_ms();  // above those of a keyraild that ran before
     std::chrono::steady_clock::time_point started_ = std::chrono::steady_clock::now();
 };

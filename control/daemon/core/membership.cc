@@ -66,8 +66,7 @@ Result<void> Daemon::revoke(BladeId blade) {
     return {};
 }
 
-// --- keys
-// ----------------------------------------------------------------------------------------------------------
+// --- keys ---
 
 Result<void> Daemon::rotate_keys() {
     if (auto rotated = secrets_.rotate(std::chrono::system_clock::now()); !rotated) return rotated;
@@ -79,9 +78,7 @@ Result<void> Daemon::rotate_keys() {
 /// A blade whose agent is away still serves with the keys that it has.
 std::vector<std::string> Daemon::waits_for_keys() const {
     std::vector<std::string> names;
-    const DataplaneLink::Peer& peer = dataplane_.peer();
-    if (!settled_ || publishing_ || !peer.connected || peer.generation != generation_)
-        names.emplace_back("the dataplane");
+    if (!publisher_.up_to_date()) names.emplace_back("the dataplane");
     for (const auto& [id, blade] : blades_.all())
         if ((blade.connected || blade.intake() != BladeIntake::none) && blade.keys_version != keys_version_)
             names.push_back(fmt::format("the agent of blade {}", id));
