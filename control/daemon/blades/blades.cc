@@ -23,8 +23,7 @@ bool is_overloaded(const Blade& blade) {
 }
 }  // namespace
 
-// --- the configuration
-// ------------------------------------------------------------------------------------------------
+// --- the configuration ---
 
 /// It takes clients: when it leaves the configuration, they are to stay with it.
 void Blades::taken(const Blade& blade) {

@@ -33,8 +33,7 @@ const ServiceConfig* Checkpoints::service_named(const std::string& name) const {
     return found == config_->services.end() ? nullptr : &*found;
 }
 
-// --- what agents tell
-// --------------------------------------------------------------------------------------------------------
+// --- what agents tell ---
 
 /// Who once had the session may say that it is gone, also when it has been elsewhere since: its home, and
 /// whoever got it by an order.
@@ -151,8 +150,7 @@ void Checkpoints::tell_stale() {
     stale_ = std::move(later);
 }
 
-// --- moves
-// --------------------------------------------------------------------------------------------------------
+// --- moves ---
 
 /// Why this is not to be restored; "": it is. A single-use session only if it is known that nobody used it:
 /// who told of it last is alive, has it no more, and knows what became of it since. Of any session no copy is

@@ -45,8 +45,7 @@ std::optional<BladeId> Moves::holder(const SessionName& name) const {
     return host_.home(name);
 }
 
-// --- wishes
-// --------------------------------------------------------------------------------------------------------
+// --- wishes ---
 
 /// Both blades must be in the service's pools. Which service a session is of its record alone says, and the
 /// holder goes by that; who asks may not know it (""): then there must be one that both serve.
@@ -159,8 +158,7 @@ void Moves::give_order(const MoveOrder& order, Time now) {
     }
 }
 
-// --- outcomes
-// --------------------------------------------------------------------------------------------------------
+// --- outcomes ---
 
 void Moves::answer(const Waiter& waiter, MoveResult result, const MovedSession* now) {
     if (waiter.kind == Waiter::Kind::drain) return host_.drained(waiter.blade, result);

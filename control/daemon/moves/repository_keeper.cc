@@ -29,8 +29,7 @@ RepositoryQueue* RepositoryKeeper::repository_of(const std::string& service) con
     return all.empty() || !service.empty() ? nullptr : all.begin()->second.get();
 }
 
-// --- sessions
-// --------------------------------------------------------------------------------------------------------
+// --- sessions ---
 
 void RepositoryKeeper::keep(const std::string& service, RepositoryChange change) {
     if (RepositoryQueue* const queue = repository_of(service)) queue->change(std::move(change));
@@ -84,8 +83,7 @@ void RepositoryKeeper::purge(const Purged& purged,
 
 nlohmann::json RepositoryKeeper::report() const { return repositories_.report(); }
 
-// --- pool keys
-// --------------------------------------------------------------------------------------------------------
+// --- pool keys ---
 
 void RepositoryKeeper::pool_keys(BladeId blade, const chassis::PoolKeys& answer,
                                  const PoolKeyKeeper::Members& members) {
