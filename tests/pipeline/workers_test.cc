@@ -79,7 +79,7 @@ class TwoWorkers : public testing::Test {
   protected:
     TwoWorkers() {
         for (size_t i = 0; i < wires.size(); i++) {
-            const std::string name = std::array{"two-front", "two-back", "two-front2"}[i];
+            const std::string name = tag_ + std::array{"front", "back", "front2"}[i];
             wires[i] = std::make_unique<Wire>(name, 1, pool_);
             kernels[i] = std::make_unique<Wire>(name + "-tap", kWorkers, pool_);
             Port port{};
@@ -143,22 +143,27 @@ class TwoWorkers : public testing::Test {
     void make_rings() {
         constexpr unsigned kOneToOne = RING_F_SP_ENQ | RING_F_SC_DEQ;
         for (uint16_t i = 0; i < kWorkers; i++) {
-            const auto name = [i](const char* what) { return std::string(what) + std::to_string(i); };
+            const auto name = [&](const char* what) { return tag_ + what + std::to_string(i); };
             shared_.asks[i] =
-                create_ring(name("two-asks").c_str(), sizeof(MoveAsk), 64, SOCKET_ID_ANY, kOneToOne);
+                create_ring(name("asks").c_str(), sizeof(MoveAsk), 64, SOCKET_ID_ANY, kOneToOne);
             shared_.answers[i] =
-                create_ring(name("two-answers").c_str(), sizeof(MoveAnswer), 64, SOCKET_ID_ANY, kOneToOne);
-            shared_.handoff[i] =
-                rte_ring_create(name("two-handoff").c_str(), 1024, SOCKET_ID_ANY, RING_F_SC_DEQ);
+                create_ring(name("answers").c_str(), sizeof(MoveAnswer), 64, SOCKET_ID_ANY, kOneToOne);
+            shared_.handoff[i] = rte_ring_create(name("handoff").c_str(), 1024, SOCKET_ID_ANY, RING_F_SC_DEQ);
         }
         shared_.rcu = static_cast<rte_rcu_qsbr*>(
-            rte_zmalloc("two-rcu", rte_rcu_qsbr_get_memsize(kWorkers), RTE_CACHE_LINE_SIZE));
+            rte_zmalloc("rcu", rte_rcu_qsbr_get_memsize(kWorkers), RTE_CACHE_LINE_SIZE));
         rte_rcu_qsbr_init(shared_.rcu, kWorkers);
     }
 
-    Harness environment_;  // starts DPDK; its own worker has nothing to do
-    rte_mempool* pool_ =
-        rte_pktmbuf_pool_create("two-pool", 4096, 0, 0, RTE_MBUF_DEFAULT_BUF_SIZE, SOCKET_ID_ANY);
+    static std::string next_tag() {
+        static int made = 0;
+        return "two" + std::to_string(made++) + "-";
+    }
+
+    const std::string tag_ = next_tag();  // DPDK's objects outlive a test, and have names
+    Harness environment_;                 // starts DPDK; its own worker has nothing to do
+    rte_mempool* pool_ = rte_pktmbuf_pool_create((tag_ + "pool").c_str(), 4096, 0, 0,
+                                                 RTE_MBUF_DEFAULT_BUF_SIZE, SOCKET_ID_ANY);
     std::unique_ptr<Routes> routes_ = std::move(Routes::create(1024).value());
     std::unique_ptr<MovedTable> moved_ = std::move(MovedTable::create(1024, nullptr).value());
     std::unique_ptr<Snapshot> snapshot_;
