@@ -67,7 +67,7 @@ struct NameDecrypter::Impl {
         for (size_t i = 0; i < count; i++) {
             const BladeId home = home_of(block(blocks, i)).value_or(BladeId{});
             const bool whole = has_tag(*places[i].name, block(sealed, i));
-            *places[i].home = whole ? home : BladeId{};
+            *places[i].home = BladeId(whole ? uint16_t{home} : uint16_t{0});
             if (home != 0 && !whole) stats.names_forged.add();
         }
     }

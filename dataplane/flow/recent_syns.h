@@ -22,7 +22,7 @@ class RecentSyns {
     [[nodiscard]] BladeId blade(uint64_t hash, uint32_t now_s) const {
         const Entry& entry = entries_[hash % kEntries];
         const auto age = static_cast<uint16_t>(time(now_s) - entry.seen_s);
-        return entry.tag == tag(hash) && age <= kSeconds ? entry.blade : BladeId{};
+        return BladeId(entry.tag == tag(hash) && age <= kSeconds ? uint16_t{entry.blade} : uint16_t{0});
     }
 
   private:

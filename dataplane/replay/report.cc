@@ -53,7 +53,7 @@ std::string json_line(const Found& found, const std::optional<Steered>& steered)
         {"src", endpoint(found.tuple.source, found.tuple.source_port)},
         {"dst", endpoint(found.tuple.destination, found.tuple.destination_port)},
         {"complete", found.given_up.empty()},
-        {"version", text_of(hello.version)},
+        {"version", text_of(TlsVersion{hello.version})},
         {"sni", text(hello.server_name)},
         {"alpn", alpn},
         {"session_id", hex(hello.session_id)},

@@ -41,7 +41,7 @@ void read_supported_versions(Cursor body, ClientHello& hello) {  // RFC 8446 sec
         const uint16_t version = list.u16();
         hello.offers_tls13 |= version == number_of(TlsVersion::tls13);
         if (version >> 8 == 3)
-            hello.version = std::max(hello.version, TlsVersion{version});  // not GREASE, no draft
+            hello.version = std::max(hello.version, version);  // not GREASE, no draft
     }
 }
 
@@ -142,8 +142,7 @@ std::optional<Bytes> behind_cut_extension(Cursor here, Bytes second, uint64_t& s
 /// RFC 8446 section 4.1.2, RFC 5246 section 7.4.1.2: what is before the extensions.
 [[gnu::always_inline]] inline void read_fields(Cursor& body, ClientHello& hello) {
     constexpr size_t kRandom = 32, kSessionIdMax = 32;
-    hello.legacy_version = body.u16();
-    hello.version = TlsVersion{hello.legacy_version};
+    hello.legacy_version = hello.version = body.u16();
     body.take(kRandom);
     Cursor session_id = body.part8();
     session_id.expect(session_id.rest().size() <= kSessionIdMax);

@@ -16,8 +16,8 @@ namespace keyrail {
 /// Views into the stream (or into the scratch buffer): they live as long as those bytes.
 struct ClientHello {
     uint16_t legacy_version = 0;
-    TlsVersion version = TlsVersion::unknown;  // the highest one offered
-    bool offers_tls13 = false;                 // supported_versions has it
+    uint16_t version = 0;       // the highest one offered
+    bool offers_tls13 = false;  // supported_versions has it
     bool early_data = false;
     bool psk_ke = false, psk_dhe_ke = false;  // psk_key_exchange_modes, RFC 8446 section 4.2.9
     bool has_psk = false;

@@ -31,8 +31,7 @@ HelloResult parse_sslv2_hello(Bytes stream, ClientHello& hello) {
     const auto size = static_cast<uint32_t>(kLength + record);
     if (stream.size() < size) return {HelloStatus::need_more, size};
     hello.sslv2 = true;
-    hello.legacy_version = load16(&stream[3]);
-    hello.version = TlsVersion{hello.legacy_version};
+    hello.legacy_version = hello.version = load16(&stream[3]);
     hello.session_id = stream.subspan(kFixed + ciphers, id);
     return {HelloStatus::complete, size, size, 1};
 }
