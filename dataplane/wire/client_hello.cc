@@ -40,8 +40,7 @@ void read_supported_versions(Cursor body, ClientHello& hello) {  // RFC 8446 sec
     for (Cursor list = body.part8(); list.more();) {
         const uint16_t version = list.u16();
         hello.offers_tls13 |= version == number_of(TlsVersion::tls13);
-        if (version >> 8 == 3)
-            hello.version = std::max(hello.version, version);  // not GREASE, no draft
+        if (version >> 8 == 3) hello.version = std::max(hello.version, version);  // not GREASE, no draft
     }
 }
 
