@@ -95,7 +95,7 @@ struct Agent::Impl {
     void servers_changed();
     void send_health();
     void renew_certificate();
-    void forget_sessions_of(const std::set<uint16_t>& revoked);
+    void forget_sessions_of(const std::set<BladeId>& revoked);
     void wrap(const chassis::WrapPoolKey& question);
     void tick();
     void tick_second();
@@ -166,7 +166,7 @@ bool Agent::Impl::ask(uint64_t request, const PullRequest& asked) {
     message.set_request(request);
     chassis::Pull& body = *message.mutable_pull();
     body.set_name(bytes_of(asked.name));
-    body.set_tls_version(asked.tls_version);
+    body.set_tls_version(number_of(asked.tls_version));
     body.set_budget_us(assigned->control.pull_budget_us);
     if (asked.service_slot < assigned->control.services.size())
         body.set_service(served.name(assigned->control.services[asked.service_slot].service));
@@ -238,8 +238,8 @@ void Agent::Impl::on_message(chassis::Envelope& message) {
 void Agent::Impl::assign(const chassis::Keys& keys) {
     auto read = Assignment::from(keys, config.id);
     if (!read) return spdlog::error("control: what it assigns cannot be used: {}", read.error().message);
-    std::set<uint16_t> revoked = read->revoked;  // since the last time
-    if (assigned) std::erase_if(revoked, [&](uint16_t blade) { return assigned->revoked.contains(blade); });
+    std::set<BladeId> revoked = read->revoked;  // since the last time
+    if (assigned) std::erase_if(revoked, [&](BladeId blade) { return assigned->revoked.contains(blade); });
     assigned.emplace(std::move(*read));
     names.clear();
     for (const auto& [generation, key] : assigned->name_keys) names.set(generation, key);
@@ -264,7 +264,7 @@ void Agent::Impl::tell_servers() {
 }
 
 /// What a revoked blade once had, it may have kept a copy of.
-void Agent::Impl::forget_sessions_of(const std::set<uint16_t>& revoked) {
+void Agent::Impl::forget_sessions_of(const std::set<BladeId>& revoked) {
     if (revoked.empty()) return;
     size_t forgotten = 0;
     Store::Cursor cursor;

@@ -34,7 +34,7 @@ chassis::Envelope Announcer::next(Walk& walk) const {
         held.set_name(info.name.data(), info.name.size());
         held.set_expires_ms(info.expires_ms);
         held.set_receipt(info.receipt.data(), info.receipt.size());
-        held.set_service_id(info.service);
+        held.set_service_id(info.service.number());
     }
     message.mutable_announce()->set_done(walk.done());
     return message;

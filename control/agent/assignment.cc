@@ -51,7 +51,7 @@ Result<void> read_name_keys(const chassis::Keys& message, Assignment& out) {
 
 SessionPolicy policy_of(const chassis::ServiceOnBlade& service) {
     SessionPolicy policy;
-    policy.service = service_id(service.name());
+    policy.service = ServiceId::of(service.name());
     if (service.session_lifetime_s() != 0) policy.lifetime_s = service.session_lifetime_s();
     policy.tickets = service.tickets() == chassis::ServiceOnBlade::REUSABLE          ? Tickets::kReusable
                      : service.tickets() == chassis::ServiceOnBlade::EARLY_DATA_ONCE ? Tickets::kEarlyDataOnce
@@ -107,19 +107,19 @@ Result<void> read_services(const chassis::Keys& message, Assignment& out) {
     return {};
 }
 
-Result<void> read_peers(const chassis::Keys& message, uint16_t self, Assignment& out) {
+Result<void> read_peers(const chassis::Keys& message, BladeId self, Assignment& out) {
     for (const auto& peer : message.peers()) {
-        if (peer.blade_id() < kBladeIdMin || peer.blade_id() > kBladeIdMax)
+        if (peer.blade_id() < BladeId::kMin || peer.blade_id() > BladeId::kMax)
             return fail("blade {} cannot be", peer.blade_id());
         auto address = parse_host_port(peer.address());
         if (!address) return fail("blade {}: {}", peer.blade_id(), address.error().message);
         if (peer.blade_id() == self) continue;
-        PeerBlade& blade = out.peers[static_cast<uint16_t>(peer.blade_id())];
+        PeerBlade& blade = out.peers[BladeId::or_none(peer.blade_id())];
         blade.address = *address;
         blade.certificates.insert(peer.certificates().begin(), peer.certificates().end());
     }
     for (const uint32_t blade : message.revoked())
-        if (blade != self && blade <= kBladeIdMax) out.revoked.insert(static_cast<uint16_t>(blade));
+        if (blade != self && blade <= BladeId::kMax) out.revoked.insert(BladeId::or_none(blade));
     return {};
 }
 
@@ -132,7 +132,7 @@ Assignment::~Assignment() {
     OPENSSL_cleanse(control.name_keys.data(), sizeof control.name_keys);
 }
 
-Result<Assignment> Assignment::from(const chassis::Keys& message, uint16_t self) {
+Result<Assignment> Assignment::from(const chassis::Keys& message, BladeId self) {
     if (message.blade_id() != self)
         return fail("keyraild takes this blade for blade {}; compare the two configurations",
                     message.blade_id());

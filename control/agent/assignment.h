@@ -12,6 +12,7 @@
 #include "control/agent/records.h"
 #include "control/store/store.h"
 #include "dataplane/common/address.h"
+#include "dataplane/common/ids.h"
 #include "dataplane/common/result.h"
 
 namespace keyrail {
@@ -30,7 +31,7 @@ struct Assignment {
     ServedServices served;
     std::set<std::string> sealed;  // services with a repository
     PeerBlades peers;
-    std::set<uint16_t> revoked;  // blades whose sessions are worth nothing
+    std::set<BladeId> revoked;  // blades whose sessions are worth nothing
 
     Assignment() = default;
     Assignment(Assignment&&) = default;
@@ -38,7 +39,7 @@ struct Assignment {
     ~Assignment();
 
     /// `self`: this blade; keys meant for another one are an error.
-    static Result<Assignment> from(const chassis::Keys& message, uint16_t self);
+    static Result<Assignment> from(const chassis::Keys& message, BladeId self);
 };
 
 }  // namespace keyrail

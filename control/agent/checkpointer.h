@@ -20,6 +20,7 @@
 #include "control/agent/records.h"
 #include "control/agent/sealing_keys.h"
 #include "control/store/store.h"
+#include "dataplane/common/ids.h"
 
 namespace keyrail {
 
@@ -44,7 +45,7 @@ class Checkpointer {
     /// All of them outlive this. `sealed`: the services that have a repository. `self`: this blade. `began`:
     /// the first epoch; later than any of an agent that ran here before.
     Checkpointer(Store& store, const ServedServices& served, const std::set<std::string>& sealed,
-                 const SealingKeys& keys, const Fences& fences, uint16_t self, uint64_t began)
+                 const SealingKeys& keys, const Fences& fences, BladeId self, uint64_t began)
         : store_(store),
           served_(served),
           sealed_(sealed),
@@ -113,7 +114,7 @@ class Checkpointer {
     const std::set<std::string>& sealed_;
     const SealingKeys& keys_;
     const Fences& fences_;
-    uint16_t self_;
+    BladeId self_;
     uint64_t epoch_;
     Store::JournalCursor journal_;
     Store::Cursor walk_{.finished = true};  // over everything, after start_over()

@@ -56,8 +56,8 @@ std::string absolute(TomlTable& table, std::string_view key, const char* otherwi
 
 void read_blade(TomlTable& table, const std::filesystem::path& folder, ConfigErrors& errors,
                 AgentConfig& config) {
-    if (const auto id = table.integer("id", kBladeIdMin, kBladeIdMax, Need::required))
-        config.id = static_cast<uint16_t>(id->value);
+    if (const auto id = table.integer("id", BladeId::kMin, BladeId::kMax, Need::required))
+        config.id = BladeId::or_none(static_cast<uint64_t>(id->value));
     config.control = address(table, "control", errors);
     config.listen = address(table, "listen", errors);
     config.interface = interface_name(table, errors);

@@ -11,11 +11,12 @@
 #include "control/protocol/tls_context.h"
 #include "control/protocol/wakefulness.h"
 #include "dataplane/common/address.h"
+#include "dataplane/common/ids.h"
 
 namespace keyrail {
 
 struct AgentConfig {
-    uint16_t id = 0;
+    BladeId id = 0;
     HostPort control;       // keyraild
     HostPort listen;        // for other agents
     std::string interface;  // where clients' segments arrive

@@ -40,7 +40,7 @@ void HealthReport::add_costs(chassis::Health& health) const {
     for (const HandshakeCost& cost : store_.costs()) {
         auto& out = *health.add_costs();
         out.set_service(served_.name(cost.service));
-        out.set_tls_version(cost.tls13 ? 0x0304 : 0x0303);
+        out.set_tls_version(number_of(cost.tls13 ? TlsVersion::tls13 : TlsVersion::tls12));
         out.set_resumed(cost.resumed);
         out.set_count(cost.count);
         out.set_cpu_ns(cost.cpu_ns);

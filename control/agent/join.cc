@@ -81,7 +81,7 @@ Result<std::string> interface_of(const IpAddress& address) {
 }
 
 /// Where certificates go: where an existing configuration says, else beside the one that we write.
-Result<TlsFiles> files_of(const fs::path& config, uint16_t blade) {
+Result<TlsFiles> files_of(const fs::path& config, BladeId blade) {
     std::error_code error;
     if (!fs::exists(config, error)) {
         const fs::path folder = config.parent_path();

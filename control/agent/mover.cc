@@ -27,12 +27,12 @@ void Mover::order(const chassis::Order& order, Time now) {
         return;
     }
     const auto name = name_from(order.name());
-    if (!name || order.to() > kBladeIdMax) return tell(id, {chassis::REFUSED, "the order makes no sense"});
+    if (!name || order.to() > BladeId::kMax) return tell(id, {chassis::REFUSED, "the order makes no sense"});
     if (under_way() >= kMaxOrders) return tell(id, {chassis::REFUSED, "too many orders at once"});
     orders_.emplace(id, std::nullopt);
     const microseconds budget(order.budget_us());
     const auto reach = budget.count() == 0 ? kAckTimeout : std::min<microseconds>(budget, kLongestBudget);
-    const auto to = static_cast<uint16_t>(order.to());
+    const auto to = BladeId::or_none(order.to());
     Task task{
         id,          era_, *name, to, std::make_shared<chassis::Order>(order), now, now + patience_of(budget),
         now + reach, {}};
@@ -109,7 +109,7 @@ Mover::Outcome Mover::put_back(const Task& task, chassis::MoveResult result, std
     return {result, std::move(reason), task.record->expires_ms};
 }
 
-void Mover::acknowledged(uint16_t blade, uint64_t request, const chassis::TransferAck& ack, Time now) {
+void Mover::acknowledged(BladeId blade, uint64_t request, const chassis::TransferAck& ack, Time now) {
     const auto found = sent_.find(request);
     if (found == sent_.end() || found->second.to != blade) return;
     const Task task = std::move(sent_.extract(found).mapped());
@@ -121,7 +121,7 @@ void Mover::acknowledged(uint16_t blade, uint64_t request, const chassis::Transf
     finish(task, {chassis::MOVED, "", task.record->expires_ms});
 }
 
-void Mover::lost(uint16_t blade) {
+void Mover::lost(BladeId blade) {
     std::erase_if(sent_, [&](const auto& entry) {
         if (entry.second.to != blade) return false;
         finish(entry.second, {chassis::LOST, "the connection broke; whether it arrived is not known"});

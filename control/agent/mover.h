@@ -18,6 +18,7 @@
 #include "control/agent/fences.h"
 #include "control/agent/records.h"
 #include "control/store/store.h"
+#include "dataplane/common/ids.h"
 
 namespace keyrail {
 
@@ -36,9 +37,9 @@ class MoverHost {
   public:
     virtual ~MoverHost() = default;
     /// A connection to this blade's agent is open.
-    [[nodiscard]] virtual bool connected(uint16_t blade) const = 0;
+    [[nodiscard]] virtual bool connected(BladeId blade) const = 0;
     /// Queues a message to it, which is wiped; an error: nothing was queued.
-    virtual Result<void> send(uint16_t blade, chassis::Envelope message) = 0;
+    virtual Result<void> send(BladeId blade, chassis::Envelope message) = 0;
     /// To keyraild: everything but MOVED, which the target says.
     virtual void report(chassis::MoveDone done) = 0;
     /// Tells one transfer from all others, so that a repeated one can be recognised. Never 0.
@@ -70,9 +71,9 @@ class Mover {
     /// A new connection to keyraild: its order numbers are new ones.
     void forget();
     /// The target's answer to the Transfer with this request number.
-    void acknowledged(uint16_t blade, uint64_t request, const chassis::TransferAck& ack, Time now);
+    void acknowledged(BladeId blade, uint64_t request, const chassis::TransferAck& ack, Time now);
     /// The connection to this blade broke: no answer will come by it.
-    void lost(uint16_t blade);
+    void lost(BladeId blade);
     /// Goes on with what waits, gives up what has waited too long. Call it every kStep while waiting(), and
     /// every 100 ms or so otherwise.
     void poll(Time now);
@@ -98,7 +99,7 @@ class Mover {
     struct Task {
         uint64_t order_id = 0, era = 0;
         SessionName name{};
-        uint16_t to = 0;
+        BladeId to = 0;
         std::shared_ptr<const chassis::Order> order;
         Time begun, patience, deadline;               // for the session to appear; for the target
         std::shared_ptr<const SessionRecord> record;  // once it is on its way

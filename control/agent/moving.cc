@@ -11,7 +11,7 @@ namespace keyrail {
 using Clock = std::chrono::steady_clock;
 
 Moving::Moving(const asio::any_io_executor& executor, Store& store, const ServedServices& served,
-               const NameKeys& names, const Fences& fences, Checkpointer& checkpointer, uint16_t self,
+               const NameKeys& names, const Fences& fences, Checkpointer& checkpointer, BladeId self,
                Wakefulness& wakefulness, MoveEvents events)
     : executor_(executor),
       self_(self),
@@ -33,7 +33,7 @@ Result<void> Moving::start(const TlsContext& tls, const HostPort& listen) {
 }
 
 void Moving::configure(const PeerBlades& peers) {
-    std::set<uint16_t> blades;
+    std::set<BladeId> blades;
     for (const auto& [blade, peer] : peers) blades.insert(blade);
     receiver_.configure(std::move(blades));
     peer_server_->configure(peers);
@@ -42,12 +42,12 @@ void Moving::configure(const PeerBlades& peers) {
 
 PeerEvents Moving::peer_events() {
     PeerEvents events;
-    events.message = [this](uint16_t blade, const chassis::Envelope& message) {
+    events.message = [this](BladeId blade, const chassis::Envelope& message) {
         if (message.has_transfer_ack())
             mover_.acknowledged(blade, message.request(), message.transfer_ack(), Clock::now());
     };
     events.connected = [this](uint16_t) { poll(); };
-    events.lost = [this](uint16_t blade) { mover_.lost(blade); };
+    events.lost = [this](BladeId blade) { mover_.lost(blade); };
     return events;
 }
 
@@ -57,10 +57,10 @@ ReceiverEvents Moving::receiver_events() {
         checkpointer_.came(name);
         events_.stored(name, std::move(moved));
     };
-    events.answered = [this](uint16_t blade, uint64_t number, chassis::TransferAck ack) {
+    events.answered = [this](BladeId blade, uint64_t number, chassis::TransferAck ack) {
         answer(blade, number, std::move(ack));
     };
-    events.refused = [this](uint16_t blade, const std::string& reason) {
+    events.refused = [this](BladeId blade, const std::string& reason) {
         chassis::TransfersRefused& refused = refused_[blade];
         refused.set_from(blade);
         refused.set_count(refused.count() + 1);
@@ -72,7 +72,7 @@ ReceiverEvents Moving::receiver_events() {
 chassis::Envelope Moving::receive(const ChannelPtr& from, const chassis::Envelope& message) {
     chassis::Envelope answer;
     if (!message.has_transfer()) return answer;
-    const uint16_t blade = from->peer().blade;
+    const BladeId blade = from->peer().blade;
     auto ack = receiver_.receive(blade, message.request(), message.transfer(), Clock::now());
     if (ack)
         *answer.mutable_transfer_ack() = std::move(*ack);
@@ -82,7 +82,7 @@ chassis::Envelope Moving::receive(const ChannelPtr& from, const chassis::Envelop
     return answer;
 }
 
-void Moving::answer(uint16_t blade, uint64_t number, chassis::TransferAck ack) {
+void Moving::answer(BladeId blade, uint64_t number, chassis::TransferAck ack) {
     const auto asked = asked_.extract({blade, number});
     const ChannelPtr channel = asked ? asked.mapped().lock() : nullptr;
     if (!channel) return;

@@ -15,6 +15,7 @@
 #include "control/protocol/seldom.h"
 #include "control/protocol/timer.h"
 #include "control/protocol/wakefulness.h"
+#include "dataplane/common/ids.h"
 
 namespace keyrail {
 
@@ -32,7 +33,7 @@ class Moving : private MoverHost {
   public:
     /// All references outlive this. `self`: this blade.
     Moving(const asio::any_io_executor& executor, Store& store, const ServedServices& served,
-           const NameKeys& names, const Fences& fences, Checkpointer& checkpointer, uint16_t self,
+           const NameKeys& names, const Fences& fences, Checkpointer& checkpointer, BladeId self,
            Wakefulness& wakefulness, MoveEvents events);
 
     /// Listens at `listen` for other agents.
@@ -53,13 +54,13 @@ class Moving : private MoverHost {
     PeerEvents peer_events();
     ReceiverEvents receiver_events();
     chassis::Envelope receive(const ChannelPtr& from, const chassis::Envelope& message);
-    void answer(uint16_t blade, uint64_t number, chassis::TransferAck ack);
+    void answer(BladeId blade, uint64_t number, chassis::TransferAck ack);
     void poll();
     void await();
 
     // --- of the mover ---
-    [[nodiscard]] bool connected(uint16_t blade) const override { return peers_->connected(blade); }
-    Result<void> send(uint16_t blade, chassis::Envelope message) override {
+    [[nodiscard]] bool connected(BladeId blade) const override { return peers_->connected(blade); }
+    Result<void> send(BladeId blade, chassis::Envelope message) override {
         return peers_->send(blade, std::move(message));
     }
     void report(chassis::MoveDone done) override { events_.ended(std::move(done)); }
@@ -71,7 +72,7 @@ class Moving : private MoverHost {
     void stayed(const SessionName& name) override { checkpointer_.came(name); }
 
     asio::any_io_executor executor_;
-    uint16_t self_;
+    BladeId self_;
     Checkpointer& checkpointer_;
     Wakefulness& wakefulness_;
     MoveEvents events_;
@@ -80,8 +81,8 @@ class Moving : private MoverHost {
     Timer timer_;
     uint64_t last_transfer_ = 0;  // 0: none yet
     /// Where transfers came from that wait: an answer goes where it was asked, or nowhere.
-    std::map<std::pair<uint16_t, uint64_t>, std::weak_ptr<Channel>> asked_;
-    std::map<uint16_t, chassis::TransfersRefused> refused_;  // to be told
+    std::map<std::pair<BladeId, uint64_t>, std::weak_ptr<Channel>> asked_;
+    std::map<BladeId, chassis::TransfersRefused> refused_;  // to be told
     Seldom log_;
     std::unique_ptr<Peers> peers_;
     std::unique_ptr<PeerServer> peer_server_;

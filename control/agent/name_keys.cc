@@ -12,7 +12,7 @@ void NameKeys::clear() {
     keys_.clear();
 }
 
-std::optional<uint16_t> NameKeys::home(const SessionName& name) const {
+std::optional<BladeId> NameKeys::home(const SessionName& name) const {
     const auto key = keys_.find(name[0]);
     return key != keys_.end() ? home_of(name, key->second) : std::nullopt;
 }

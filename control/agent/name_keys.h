@@ -23,7 +23,7 @@ class NameKeys {
     void set(uint8_t generation, const Key& key) { keys_[generation] = key; }
     void clear();
     /// nullopt: not a name of this chassis, every bit of it, or its key is gone.
-    [[nodiscard]] std::optional<uint16_t> home(const SessionName& name) const;
+    [[nodiscard]] std::optional<BladeId> home(const SessionName& name) const;
 
   private:
     std::map<uint8_t, Key> keys_;

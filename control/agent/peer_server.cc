@@ -11,7 +11,7 @@
 namespace keyrail {
 
 struct PeerServer::Impl {
-    uint16_t self = 0;
+    BladeId self = 0;
     Answer answer;
     PeerBlades blades;
     std::set<ChannelPtr> channels;  // being served
@@ -90,7 +90,7 @@ void PeerServer::configure(PeerBlades blades) {
 }
 
 Result<std::unique_ptr<PeerServer>> PeerServer::open(asio::any_io_executor executor, TlsContext tls,
-                                                     const HostPort& at, uint16_t self, Answer answer) {
+                                                     const HostPort& at, BladeId self, Answer answer) {
     const auto impl = std::make_shared<Impl>();
     impl->self = self;
     impl->answer = std::move(answer);

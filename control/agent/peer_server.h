@@ -8,6 +8,7 @@
 #include "control/agent/peers.h"
 #include "control/protocol/channel.h"
 #include "control/protocol/listener.h"
+#include "dataplane/common/ids.h"
 
 namespace keyrail {
 
@@ -19,7 +20,7 @@ class PeerServer {
 
     /// Listens at `at`. `self`: this blade, which is not let in.
     static Result<std::unique_ptr<PeerServer>> open(asio::any_io_executor executor, TlsContext tls,
-                                                    const HostPort& at, uint16_t self, Answer answer);
+                                                    const HostPort& at, BladeId self, Answer answer);
     /// Closes every connection; `answer` is not called from then on.
     ~PeerServer();
     /// Who may send sessions, and with which certificates. Connections of others are cut.

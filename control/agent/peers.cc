@@ -21,9 +21,9 @@ struct Peers::Impl : std::enable_shared_from_this<Peers::Impl> {
         : executor(std::move(executor_in)), tls(std::move(tls_in)), events(std::move(events_in)) {}
 
     struct Peer {
-        Peer(const asio::any_io_executor& executor, uint16_t blade_in, PeerBlade is_in)
+        Peer(const asio::any_io_executor& executor, BladeId blade_in, PeerBlade is_in)
             : blade(blade_in), is(std::move(is_in)), pause(executor) {}
-        uint16_t blade;
+        BladeId blade;
         PeerBlade is;
         ChannelPtr channel;
         asio::steady_timer pause;
@@ -35,7 +35,7 @@ struct Peers::Impl : std::enable_shared_from_this<Peers::Impl> {
     asio::any_io_executor executor;
     TlsContext tls;
     PeerEvents events;
-    std::map<uint16_t, PeerPtr> peers;
+    std::map<BladeId, PeerPtr> peers;
 
     asio::awaitable<void> keep(std::shared_ptr<Impl> self, PeerPtr peer);
     asio::awaitable<void> use(PeerPtr peer);
@@ -118,12 +118,12 @@ void Peers::configure(const PeerBlades& blades) {
     }
 }
 
-bool Peers::connected(uint16_t blade) const {
+bool Peers::connected(BladeId blade) const {
     const auto found = impl_->peers.find(blade);
     return found != impl_->peers.end() && found->second->channel && found->second->channel->is_open();
 }
 
-Result<void> Peers::send(uint16_t blade, chassis::Envelope message) {
+Result<void> Peers::send(BladeId blade, chassis::Envelope message) {
     if (connected(blade)) return impl_->peers.at(blade)->channel->send(std::move(message));
     wipe(message);
     return fail("blade {} is not connected", blade);

@@ -10,6 +10,7 @@
 #include <string>
 
 #include "control/protocol/channel.h"
+#include "dataplane/common/ids.h"
 
 namespace keyrail {
 
@@ -22,12 +23,12 @@ struct PeerBlade {
         return certificates.empty() || certificates.contains(shown.serial);
     }
 };
-using PeerBlades = std::map<uint16_t, PeerBlade>;
+using PeerBlades = std::map<BladeId, PeerBlade>;
 
 struct PeerEvents {
-    std::function<void(uint16_t blade, const chassis::Envelope& message)> message;
-    std::function<void(uint16_t blade)> connected;
-    std::function<void(uint16_t blade)> lost;  // the connection broke: no answer will come by it
+    std::function<void(BladeId blade, const chassis::Envelope& message)> message;
+    std::function<void(BladeId blade)> connected;
+    std::function<void(BladeId blade)> lost;  // the connection broke: no answer will come by it
 };
 
 class Peers {
@@ -39,9 +40,9 @@ class Peers {
 
     /// Connections to those that stay are kept.
     void configure(const PeerBlades& blades);
-    [[nodiscard]] bool connected(uint16_t blade) const;
+    [[nodiscard]] bool connected(BladeId blade) const;
     /// Queues a message; an error: nothing was queued.
-    Result<void> send(uint16_t blade, chassis::Envelope message);
+    Result<void> send(BladeId blade, chassis::Envelope message);
 
   private:
     struct Impl;

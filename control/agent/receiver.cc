@@ -21,20 +21,20 @@ void Receiver::expect(const chassis::Expect& message, Time now) {
     const auto name = name_from(message.name());
     Expected expected;
     constexpr int kMaxServices = 1024;
-    if (!name || message.from() > kBladeIdMax || message.receipt().size() != expected.receipt.size() ||
+    if (!name || message.from() > BladeId::kMax || message.receipt().size() != expected.receipt.size() ||
         message.services_size() > kMaxServices)
         return;
     poll(now);
     if (expected_.size() >= kMaxExpected) return;  // it is refused, and put back where it was
     expected.name = *name;
-    expected.from = static_cast<uint16_t>(message.from());
-    for (const std::string& service : message.services()) expected.services.push_back(service_id(service));
+    expected.from = BladeId::or_none(message.from());
+    for (const std::string& service : message.services()) expected.services.push_back(ServiceId::of(service));
     std::ranges::copy(message.receipt(), expected.receipt.begin());
     expected.until = now + kExpectFor;
     const uint64_t order_id = message.order_id();
     if (!expected_.emplace(order_id, std::move(expected)).second) return;
     announced_.emplace_back(order_id, now + kExpectFor);
-    const auto early_here = early_of_.find(static_cast<uint16_t>(message.from()));
+    const auto early_here = early_of_.find(BladeId::or_none(message.from()));
     if (early_here == early_of_.end() || early_here->second == 0) return;
     for (auto early = early_.begin(); early != early_.end();) {
         const auto found = expected_.find(order_id);
@@ -64,24 +64,25 @@ void Receiver::poll(Time now) {
 
 // --- what comes
 
-Receiver::Refusal Receiver::read(uint16_t from, const chassis::Transfer& transfer, SessionRecord& out) const {
+Receiver::Refusal Receiver::read(BladeId from, const chassis::Transfer& transfer, SessionRecord& out) const {
     if (!blades_.contains(from)) return "this blade does not know you (yet)";
     auto sane = from_message(transfer.record(), served_, wall_clock_ms(), out);
     if (!sane) return sane.error().message;
     return std::nullopt;
 }
 
-bool Receiver::has_room_for(uint16_t from) const {
+bool Receiver::has_room_for(BladeId from) const {
     const auto of_it = early_of_.find(from);
     return early_.size() < kMaxEarly && (of_it == early_of_.end() || of_it->second < kMaxEarlyOfOne);
 }
 
 /// An announcement counts for one session; what does not fit to it leaves it as it was.
-Receiver::Refusal Receiver::take(const Expected& expected, uint64_t order_id, uint16_t from,
+Receiver::Refusal Receiver::take(const Expected& expected, uint64_t order_id, BladeId from,
                                  SessionRecord& record) {
     if (expected.from != from || expected.name != record.name) return kUnannounced;
     if (std::ranges::find(expected.services, record.service) == expected.services.end())
-        return record.service == 0 ? "its service is not known" : "its service does not go from you to here";
+        return !record.service.known() ? "its service is not known"
+                                       : "its service does not go from you to here";
     record.receipt = expected.receipt;
     expected_.erase(order_id);
     if (fences_.stop(order_id, record)) return "it was purged";
@@ -113,7 +114,7 @@ chassis::TransferAck Receiver::answer(const Key& key, uint64_t order_id, const R
     return ack;
 }
 
-std::optional<chassis::TransferAck> Receiver::receive(uint16_t from, uint64_t number,
+std::optional<chassis::TransferAck> Receiver::receive(BladeId from, uint64_t number,
                                                       const chassis::Transfer& transfer, Time now) {
     const Key key{from, number};
     const uint64_t order_id = transfer.order_id();

@@ -24,6 +24,7 @@
 #include "control/agent/name_keys.h"
 #include "control/agent/records.h"
 #include "control/store/store.h"
+#include "dataplane/common/ids.h"
 
 namespace keyrail {
 
@@ -35,8 +36,8 @@ struct ReceiverEvents {
     /// A session has arrived: to keyraild, and to whoever waits for it here.
     std::function<void(const SessionName& name, chassis::MoveDone moved)> stored;
     /// The answer to a transfer that had to wait.
-    std::function<void(uint16_t from, uint64_t number, chassis::TransferAck ack)> answered;
-    std::function<void(uint16_t from, const std::string& reason)> refused;
+    std::function<void(BladeId from, uint64_t number, chassis::TransferAck ack)> answered;
+    std::function<void(BladeId from, const std::string& reason)> refused;
 };
 
 class Receiver {
@@ -48,7 +49,7 @@ class Receiver {
     static constexpr std::chrono::seconds kExpectFor{10};            // longer than an order lives
     static constexpr std::chrono::milliseconds kEarlyFor{500};
 
-    Receiver(Store& store, const ServedServices& served, const Fences& fences, uint16_t self,
+    Receiver(Store& store, const ServedServices& served, const Fences& fences, BladeId self,
              const NameKeys& names, ReceiverEvents events)
         : store_(store),
           served_(served),
@@ -58,13 +59,13 @@ class Receiver {
           events_(std::move(events)) {}
 
     /// Who may send sessions.
-    void configure(std::set<uint16_t> blades) { blades_ = std::move(blades); }
+    void configure(std::set<BladeId> blades) { blades_ = std::move(blades); }
     /// keyraild announces a session.
     void expect(const chassis::Expect& message, Time now);
     /// `from`: by its certificate; `number`: the transfer's request number. One that is repeated gets its
     /// first answer again: stored twice, a session could be used twice. nullopt: it waits, the answer comes
     /// by answered().
-    std::optional<chassis::TransferAck> receive(uint16_t from, uint64_t number,
+    std::optional<chassis::TransferAck> receive(BladeId from, uint64_t number,
                                                 const chassis::Transfer& transfer, Time now);
     /// Refuses what has waited too long, and forgets what did not come. Call it every 100 ms or so.
     void poll(Time now);
@@ -74,11 +75,11 @@ class Receiver {
   private:
     friend struct testing::Inspect;
     using Refusal = std::optional<std::string>;  // nullopt: stored
-    using Key = std::pair<uint16_t, uint64_t>;   // blade, its number for the transfer
+    using Key = std::pair<BladeId, uint64_t>;    // blade, its number for the transfer
     struct Expected {
         SessionName name{};
-        uint16_t from = 0;
-        std::vector<uint64_t> services;
+        BladeId from = 0;
+        std::vector<ServiceId> services;
         MoveReceipt receipt{};
         Time until;
     };
@@ -89,24 +90,24 @@ class Receiver {
         Time until;
     };
     /// Why it is not even looked for an announcement; else the record.
-    Refusal read(uint16_t from, const chassis::Transfer& transfer, SessionRecord& out) const;
-    [[nodiscard]] bool has_room_for(uint16_t from) const;
-    Refusal take(const Expected& expected, uint64_t order_id, uint16_t from, SessionRecord& record);
+    Refusal read(BladeId from, const chassis::Transfer& transfer, SessionRecord& out) const;
+    [[nodiscard]] bool has_room_for(BladeId from) const;
+    Refusal take(const Expected& expected, uint64_t order_id, BladeId from, SessionRecord& record);
     void remember(const Key& key, std::optional<Refusal> outcome);
     chassis::TransferAck answer(const Key& key, uint64_t order_id, const Refusal& refused);
 
     Store& store_;
     const ServedServices& served_;
     const Fences& fences_;
-    uint16_t self_;
+    BladeId self_;
     const NameKeys& names_;
     ReceiverEvents events_;
-    std::set<uint16_t> blades_;
+    std::set<BladeId> blades_;
 
     std::map<uint64_t, Expected> expected_;            // by order id
     std::deque<std::pair<uint64_t, Time>> announced_;  // order ids, oldest first: some are over
     std::list<Early> early_;                           // oldest first
-    std::map<uint16_t, size_t> early_of_;              // how many of each blade
+    std::map<BladeId, size_t> early_of_;               // how many of each blade
     std::map<Key, std::optional<Refusal>> seen_;       // nullopt: it waits
     std::deque<Key> order_;                            // oldest first
 };

@@ -12,7 +12,8 @@ namespace {
 
 constexpr uint64_t kLongestLifeMs = uint64_t{7} * 24 * 3600 * 1000;  // RFC 8446 section 4.6.1
 constexpr uint64_t kClockDifferenceMs = 60'000;                      // between two blades
-constexpr uint32_t kOldestVersion = 0x0301, kNewestVersion = 0x0304;
+constexpr uint32_t kOldestVersion = number_of(TlsVersion::tls10),
+                   kNewestVersion = number_of(TlsVersion::tls13);
 
 /// The record's times by our clock.
 Result<void> read_times(const chassis::Record& message, uint64_t now_ms, SessionRecord& out) {
@@ -39,7 +40,7 @@ Result<void> read_service(const chassis::Record& message, const ServedServices& 
     if (message.port() > UINT16_MAX ||
         (message.port() != 0 && !served.has_port(static_cast<uint16_t>(message.port()))))
         return fail("there is no service on port {} here", message.port());
-    out.service = message.service().empty() ? 0 : service_id(message.service());
+    out.service = ServiceId::of(message.service());
     out.port = static_cast<uint16_t>(message.port());
     return {};
 }
@@ -47,11 +48,11 @@ Result<void> read_service(const chassis::Record& message, const ServedServices& 
 }  // namespace
 
 void ServedServices::add(const std::string& name, uint16_t port) {
-    names_.emplace(service_id(name), name);
+    names_.emplace(ServiceId::of(name), name);
     ports_.insert(port);
 }
 
-const std::string& ServedServices::name(uint64_t id) const {
+const std::string& ServedServices::name(ServiceId id) const {
     static const std::string none;
     const auto found = names_.find(id);
     return found != names_.end() ? found->second : none;
@@ -60,7 +61,7 @@ const std::string& ServedServices::name(uint64_t id) const {
 void to_message(const SessionRecord& record, const ServedServices& served, uint64_t now_ms,
                 chassis::Record& out) {
     out.set_name(record.name.data(), record.name.size());
-    out.set_tls_version(record.tls_version);
+    out.set_tls_version(number_of(record.tls_version));
     // Not set_session_der(data, size): protobuf makes a string of its own on the way, and does not wipe it.
     out.mutable_session_der()->assign(reinterpret_cast<const char*>(record.der.data()), record.der_size);
     out.set_site(record.site.data(), record.site.size());
@@ -95,7 +96,7 @@ Result<void> from_message(const chassis::Record& message, const ServedServices& 
     std::ranges::copy(name, out.name.begin());
     std::ranges::copy(digest, out.digest.begin());
     std::ranges::copy(site, out.site.begin());
-    out.tls_version = static_cast<uint16_t>(message.tls_version());
+    out.tls_version = static_cast<TlsVersion>(message.tls_version());
     out.single_use = message.single_use();
     out.early_data_spent = message.early_data_spent();
     out.uses = message.uses();

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "control/store/store.h"
+#include "dataplane/common/ids.h"
 #include "dataplane/common/result.h"
 
 namespace keyrail {
@@ -21,13 +22,13 @@ class ServedServices {
   public:
     void add(const std::string& name, uint16_t port);
     /// "": not known, or none of ours (any more).
-    [[nodiscard]] const std::string& name(uint64_t id) const;
-    [[nodiscard]] bool has(const std::string& name) const { return names_.contains(service_id(name)); }
+    [[nodiscard]] const std::string& name(ServiceId id) const;
+    [[nodiscard]] bool has(const std::string& name) const { return names_.contains(ServiceId::of(name)); }
     [[nodiscard]] bool has_port(uint16_t port) const { return ports_.contains(port); }
-    [[nodiscard]] const std::map<uint64_t, std::string>& names() const { return names_; }
+    [[nodiscard]] const std::map<ServiceId, std::string>& names() const { return names_; }
 
   private:
-    std::map<uint64_t, std::string> names_;
+    std::map<ServiceId, std::string> names_;
     std::set<uint16_t> ports_;
 };
 

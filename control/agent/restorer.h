@@ -6,6 +6,7 @@
 #include "chassis.pb.h"
 #include "control/agent/checkpointer.h"
 #include "control/agent/name_keys.h"
+#include "dataplane/common/ids.h"
 
 namespace keyrail {
 
@@ -13,7 +14,7 @@ class Restorer {
   public:
     /// All of them outlive this. `self`: this blade.
     Restorer(Store& store, Checkpointer& checkpointer, const NameKeys& names, const Fences& fences,
-             uint16_t self)
+             BladeId self)
         : store_(store), checkpointer_(checkpointer), names_(names), fences_(fences), self_(self) {}
 
     /// MOVED, or REFUSED with the reason.
@@ -24,7 +25,7 @@ class Restorer {
     Checkpointer& checkpointer_;
     const NameKeys& names_;
     const Fences& fences_;
-    uint16_t self_;
+    BladeId self_;
 };
 
 }  // namespace keyrail

@@ -17,7 +17,7 @@ void query(const Store& store, const chassis::Query& question, chassis::QueryRep
     const auto info = name ? store.peek(*name) : std::nullopt;
     reply.set_held(info && info->expires_ms > wall_clock_ms());
     if (!info) return;
-    reply.set_tls_version(info->tls_version);
+    reply.set_tls_version(number_of(info->tls_version));
     reply.set_expires_ms(info->expires_ms);
     reply.set_single_use(info->single_use);
 }

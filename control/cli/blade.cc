@@ -209,11 +209,12 @@ void add_certify(CLI::App& blade, Invocation& invocation) {
         subcommand(blade, "certify", "Make a blade's certificate and key (DIR/blade-<id>.pem, .key)");
     command->add_option("id", arguments->id, "blade id")
         ->required()
-        ->check(CLI::Range(kBladeIdMin, kBladeIdMax));
+        ->check(CLI::Range(BladeId::kMin, BladeId::kMax));
     command->add_option("--dir", arguments->dir, "folder of the chassis CA")->required();
     command->callback([&invocation, arguments] {
         invocation.run = [&invocation, arguments] {
-            return show_files(invocation, pki::certify(arguments->dir, Identity::of_blade(arguments->id)));
+            return show_files(invocation,
+                              pki::certify(arguments->dir, Identity::of_blade(BladeId(arguments->id))));
         };
     });
 }

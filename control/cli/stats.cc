@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// keyrail stats: the counters that are not zero, each with what it means.
+// keyrail stats: the counters that are not zero, each with what it means. The words are keyraild's.
 #include <CLI/CLI.hpp>
 
 #include "control/cli/api_client.h"
@@ -11,28 +11,52 @@ using nlohmann::json;
 
 namespace {
 
-void show_packets(const json& stats) {
+/// The counters of one kind, with keyraild's words. Those that are zero only where all are wanted.
+void add_rows(Table& table, const json& stats, std::string_view of, const json& values, bool all) {
+    for (const json& counter : stats["counters"]) {
+        if (counter["of"] != of) continue;
+        const uint64_t count = values.value(counter["name"].get<std::string>(), uint64_t{0});
+        if (count == 0 && !all) continue;
+        const std::string meaning = counter["meaning"];
+        table.add({std::to_string(count), counter["name"],
+                   of == "reasons" ? meaning : counter["unit"].get<std::string>() + " " + meaning});
+    }
+}
+
+void show_counters(const std::string& title, const json& stats, std::string_view of, const json& values,
+                   bool all) {
+    Table table({"COUNT", title, "MEANING"});
+    add_rows(table, stats, of, values, all);
+    if (table.empty()) return;
+    fmt::print("\n");
+    table.print();
+}
+
+void show_packets(const json& stats, bool all) {
     const auto number = [&](const char* key) { return stats[key].get<uint64_t>(); };
     fmt::print("packets    rx {} = tx {} + punt {} + held {} + drops {}: {}\n", number("rx"), number("tx"),
                number("punt"), number("held"), number("drops"),
                stats["conserved"].get<bool>() ? "conserved" : "NOT CONSERVED (a fault; please report it)");
-    fmt::print("flows      {}, moved-table entries {}, snapshot {}\n\n", number("flows"),
+    fmt::print("flows      {}, moved-table entries {}, snapshot {}\n", number("flows"),
                number("moved_entries"), number("snapshot_generation"));
-    Table reasons({"COUNT", "REASON", "MEANING"});
-    for (const json& counter : stats["counters"]) {
-        const uint64_t count = stats["reasons"].value(counter["name"].get<std::string>(), uint64_t{0});
-        if (count != 0) reasons.add({std::to_string(count), counter["name"], counter["meaning"]});
-    }
-    reasons.print();
+    show_counters("REASON", stats, "reasons", stats["reasons"], all);
+    json sums = stats["other"];
+    for (const char* total : {"rx", "tx", "punt", "held"}) sums[total] = stats[total];
+    show_counters("WORKERS", stats, "workers", sums, all);
 }
 
 void show_ports(const json& stats) {
+    std::vector<std::string> head = {"PORT", "LINK"}, names;
+    for (const json& counter : stats["counters"])
+        if (counter["of"] == "ports") names.push_back(counter["name"]);
+    head.insert(head.end(), names.begin(), names.end());
+    Table ports(head);
+    for (const json& port : stats["ports"]) {
+        std::vector<std::string> row = {port["name"], port["link_up"].get<bool>() ? "up" : "down"};
+        for (const std::string& name : names) row.push_back(std::to_string(port.value(name, uint64_t{0})));
+        ports.add(row);
+    }
     fmt::print("\n");
-    Table ports({"PORT", "LINK", "RX", "TX", "MISSED", "RX ERRORS", "TX ERRORS"});
-    for (const json& port : stats["ports"])
-        ports.add({port["name"], port["link_up"].get<bool>() ? "up" : "down", port["rx_packets"].dump(),
-                   port["tx_packets"].dump(), port["rx_missed"].dump(), port["rx_errors"].dump(),
-                   port["tx_errors"].dump()});
     ports.print();
     fmt::print("\n");
     Table blades({"BLADE", "NAME", "FLOWS", "NEIGHBOUR"});
@@ -42,37 +66,20 @@ void show_ports(const json& stats) {
     blades.print();
 }
 
-void show_moves(const json& moves) {
-    const auto number = [&](const char* key) { return moves[key].get<uint64_t>(); };
-    fmt::print(
-        "\nmoves      ordered {}, moved {}, not found {}, refused {}, lost {}, unreachable {}, late {}\n",
-        number("ordered"), number("moved"), number("not_found"), number("refused"), number("lost"),
-        number("unreachable"), number("late"));
-    if (number("refused_not_authorised") > 0)
-        fmt::print(
-            "           {} refused to blades that do not serve the session's service (see keyraild's log)\n",
-            number("refused_not_authorised"));
-    if (number("transfers_refused") > 0)
-        fmt::print("           {} sessions that a blade sent unasked, refused (see keyraild's log)\n",
-                   number("transfers_refused"));
-    if (number("announced_in_vain") > 0)
-        fmt::print("           {} sessions that blades claimed and no order brought there\n",
-                   number("announced_in_vain"));
-    if (number("moved") > 0)
-        fmt::print("           order to acknowledgement: p50 {} us, p99 {} us\n", number("p50_us"),
-                   number("p99_us"));
+void show_moves(const json& stats, bool all) {
+    const json& moves = stats["moves"];
+    show_counters("MOVES", stats, "moves", moves, all);
+    if (moves["moved"].get<uint64_t>() > 0)
+        fmt::print("order to acknowledgement: p50 {} us, p99 {} us\n", moves["p50_us"].get<uint64_t>(),
+                   moves["p99_us"].get<uint64_t>());
 }
 
-void show_checkpoints(const json& checkpoints) {
-    const auto number = [](const json& from, const char* key) { return from[key].get<uint64_t>(); };
-    fmt::print("sessions   {} known, {} reports, {} copies destroyed\n", number(checkpoints, "sessions"),
-               number(checkpoints, "reported"), number(checkpoints, "stale"));
+void show_checkpoints(const json& stats, bool all) {
+    const json& checkpoints = stats["checkpoints"];
+    show_counters("SESSIONS", stats, "checkpoints", checkpoints, all);
     for (const auto& [kind, repository] : checkpoints["repositories"].items()) {
-        fmt::print("repository {}: {} stored, {} removed, {} taken, {} missed, {} waiting, {} lost\n", kind,
-                   number(repository, "stored"), number(repository, "removed"), number(repository, "taken"),
-                   number(repository, "missed"), number(repository, "waiting"), number(repository, "lost"));
-        if (!repository["up"].get<bool>())
-            fmt::print("           DOWN: {}\n", repository["problem"].get<std::string>());
+        show_counters("REPOSITORY " + kind, stats, "repositories", repository, all);
+        if (!repository["up"].get<bool>()) fmt::print("DOWN: {}\n", repository["problem"].get<std::string>());
     }
 }
 
@@ -101,23 +108,30 @@ void show_economics(const json& economics) {
         economics["moves_skipped_not_worth"].get<uint64_t>(), economics["holds_expired"].get<uint64_t>());
 }
 
-void show_stats(const json& stats) {
+void show_stats(const json& stats, bool all) {
     if (stats.contains("rx")) {
-        show_packets(stats);
+        show_packets(stats, all);
         show_ports(stats);
     } else {
         fmt::print("packets    unknown: keyrail-dp is not connected; is it running?\n");
     }
-    show_moves(stats["moves"]);
-    show_checkpoints(stats["checkpoints"]);
+    show_moves(stats, all);
+    show_checkpoints(stats, all);
     show_economics(stats["economics"]);
 }
 
 }  // namespace
 
 void add_stats(CLI::App& app, Invocation& invocation) {
-    subcommand(app, "stats", "What became of packets and of moves, and what handshakes cost")->callback([&] {
-        invocation.run = [&] { return print(invocation, ask(invocation.socket, "/v1/stats"), show_stats); };
+    CLI::App* command =
+        subcommand(app, "stats", "What became of packets and of moves, and what handshakes cost");
+    const auto all = std::make_shared<bool>(false);
+    command->add_flag("--all", *all, "Show counters that are zero, too");
+    command->callback([&invocation, all] {
+        invocation.run = [&invocation, all] {
+            return print(invocation, ask(invocation.socket, "/v1/stats"),
+                         [all](const json& stats) { show_stats(stats, *all); });
+        };
     });
 }
 

@@ -11,6 +11,7 @@ class Table {
   public:
     explicit Table(std::vector<std::string> head) : rows_{std::move(head)} {}
     void add(std::vector<std::string> row) { rows_.push_back(std::move(row)); }
+    [[nodiscard]] bool empty() const { return rows_.size() < 2; }
     /// Columns that hold only numbers are aligned to the right.
     void print() const;
 

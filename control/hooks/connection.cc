@@ -211,7 +211,7 @@ void begin(SSL* ssl, Connection& connection) {
     connection.service_seen = place && connection.slot != 0;
     if (place && connection.slot == 0) {  // seen, and none of the services: the strictest policy, but no name
         connection.slot = Connection::kNoSlot;
-        connection.policy.service = 0;
+        connection.policy.service = {};
     }
     // A session that stays opens recordings of none of its connections: each has its own key exchange
     // (psk_dhe_ke).

@@ -112,7 +112,7 @@ bool ask(const Store& store, const PullSocket& number, const PullRequest& reques
 
 }  // namespace
 
-Pull pull(const Store& store, const SessionName& name, uint16_t tls_version, uint16_t service_slot) {
+Pull pull(const Store& store, const SessionName& name, TlsVersion tls_version, uint16_t service_slot) {
     uint32_t budget_us = 0;
     PullSocket number{};
     if (!store.control().read([&](const StoreControl& control) {

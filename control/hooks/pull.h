@@ -3,6 +3,7 @@
 #pragma once
 
 #include "control/store/store.h"
+#include "dataplane/common/ids.h"
 
 namespace keyrail::hooks {
 
@@ -15,6 +16,6 @@ enum class Pull { kNotAsked, kNotThere, kLookAgain };
 /// it likes.
 inline constexpr int kMaxPulls = 4;
 inline constexpr uint32_t kNotAgainMs = 1000;
-Pull pull(const Store& store, const SessionName& name, uint16_t tls_version, uint16_t service_slot);
+Pull pull(const Store& store, const SessionName& name, TlsVersion tls_version, uint16_t service_slot);
 
 }  // namespace keyrail::hooks

@@ -27,8 +27,8 @@ bool encode(SSL_SESSION* session, const Lineage& lineage, const SessionPolicy& p
     std::memcpy(record.name.data(), name, kSessionNameSize);
 
     record.site = site;
-    record.tls_version = static_cast<uint16_t>(ssl.SSL_SESSION_get_protocol_version(session));
-    record.single_use = policy.tickets == Tickets::kSingleUse && record.tls_version == TLS1_3_VERSION;
+    record.tls_version = static_cast<TlsVersion>(ssl.SSL_SESSION_get_protocol_version(session));
+    record.single_use = policy.tickets == Tickets::kSingleUse && record.tls_version == TlsVersion::tls13;
     record.moved_in = record.early_data_spent = false;
     record.service = policy.service;
     record.uses = lineage.uses;
@@ -50,7 +50,7 @@ SSL_SESSION* decode(const SessionRecord& record, uint64_t now_ms) {
     const unsigned char* name = ssl.SSL_SESSION_get_id(session, &name_size);
     const bool sane = name_size == kSessionNameSize &&
                       std::memcmp(name, record.name.data(), name_size) == 0 &&
-                      ssl.SSL_SESSION_get_protocol_version(session) == record.tls_version &&
+                      ssl.SSL_SESSION_get_protocol_version(session) == number_of(record.tls_version) &&
                       ssl.SSL_SESSION_get0_cipher(session) != nullptr;
     if (!sane) {
         ssl.SSL_SESSION_free(session);

@@ -12,7 +12,7 @@ namespace {
 
 /// A name key for as long as it is used.
 struct NameKey : StoreNameKey {
-    uint16_t blade = 0;
+    BladeId blade = 0;
     bool found = false;
 
     NameKey() = default;

@@ -89,7 +89,7 @@ std::optional<Resumer> resumer_for(SSL* ssl, Connection& connection) {
     }
     if (!connection.site) return std::nullopt;
     const Site& site = *connection.site;
-    return Resumer(static_cast<uint16_t>(openssl().SSL_version(ssl)),
+    return Resumer(static_cast<TlsVersion>(openssl().SSL_version(ssl)),
                    site.demands ? site.certified : site.plain, site.certified);
 }
 

@@ -10,6 +10,7 @@
 
 #include "control/protocol/tls_context.h"
 #include "dataplane/common/address.h"
+#include "dataplane/common/ids.h"
 
 namespace keyrail {
 
@@ -20,7 +21,7 @@ struct JoinToken {
     JoinToken& operator=(const JoinToken&) = default;
     ~JoinToken();
 
-    uint16_t blade = 0;
+    BladeId blade = 0;
     HostPort control;
     Fingerprint ca{};
     std::string secret;

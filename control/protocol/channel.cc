@@ -111,8 +111,7 @@ struct Channel::Impl : std::enable_shared_from_this<Channel::Impl> {
     [[nodiscard]] std::string explain(const asio::error_code& error, bool inside_frame) const;
 };
 
-// --- opening
-// -------------------------------------------------------------------------------------------------------
+// --- opening ---
 
 namespace {
 
@@ -187,8 +186,7 @@ asio::awaitable<Result<ChannelPtr>> accept_channel(tcp::socket socket, TlsContex
     co_return std::make_shared<Channel>(impl);
 }
 
-// --- receiving
-// -----------------------------------------------------------------------------------------------------
+// --- receiving ---
 
 std::string Channel::Impl::explain(const asio::error_code& error, bool inside_frame) const {
     if (!open) return "closed here";
@@ -266,8 +264,7 @@ asio::awaitable<Result<chassis::Envelope>> Channel::Impl::receive(
     co_return message;
 }
 
-// --- sending
-// -------------------------------------------------------------------------------------------------------
+// --- sending ---
 
 /// Not at once: other messages may follow before this handler is over.
 void Channel::Impl::write_soon() {
@@ -302,8 +299,7 @@ void Channel::Impl::close() {
     has_room.cancel();
 }
 
-// --- the handle
-// ----------------------------------------------------------------------------------------------------
+// --- the handle ---
 
 Channel::Channel(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Channel::~Channel() { impl_->close(); }

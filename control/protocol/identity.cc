@@ -20,8 +20,8 @@ Result<Identity> Identity::from_uri(std::string_view uri) {
         unsigned id = 0;
         const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), id);
         const bool whole = error == std::errc{} && end == digits.data() + digits.size();
-        if (whole && digits.front() != '0' && id >= kBladeIdMin && id <= kBladeIdMax)
-            return of_blade(static_cast<uint16_t>(id));
+        if (whole && digits.front() != '0' && id >= BladeId::kMin && id <= BladeId::kMax)
+            return of_blade(BladeId::or_none(id));
     }
     return fail("'{}' names nobody of a chassis (expected keyrail:control or keyrail:blade:<1..4095>)", uri);
 }

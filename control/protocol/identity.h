@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 
+#include "dataplane/common/ids.h"
 #include "dataplane/common/result.h"
 
 namespace keyrail {
@@ -14,10 +15,10 @@ namespace keyrail {
 struct Identity {
     enum class Role : uint8_t { control, blade, stranger };
     Role role = Role::control;
-    uint16_t blade = 0;  // 1..4095 for a blade, else 0
+    BladeId blade = 0;  // 1..4095 for a blade, else 0
 
     static constexpr Identity control() { return {Role::control, 0}; }
-    static constexpr Identity of_blade(uint16_t id) { return {Role::blade, id}; }
+    static constexpr Identity of_blade(BladeId id) { return {Role::blade, id}; }
     /// Who showed no certificate. Only keyraild lets one in, and only to ask for a certificate.
     static constexpr Identity stranger() { return {Role::stranger, 0}; }
 

@@ -12,20 +12,20 @@ namespace keyrail {
 
 struct Purged {
     std::optional<SessionName> name;
-    ServiceId service = 0;  // without name and service: everything
+    ServiceId service;  // without name and service: everything
 
     /// nullopt: it makes no sense.
     static std::optional<Purged> from(const chassis::Purge& message) {
         if (message.all()) return Purged{};
-        if (!message.service().empty()) return Purged{std::nullopt, service_id(message.service())};
+        if (!message.service().empty()) return Purged{std::nullopt, ServiceId::of(message.service())};
         const auto name = name_from(message.name());
-        return name ? std::optional(Purged{name, 0}) : std::nullopt;
+        return name ? std::optional(Purged{name, {}}) : std::nullopt;
     }
-    [[nodiscard]] bool everything() const { return !name && service == 0; }
-    /// A session whose service nobody knows (0) may be of this one.
+    [[nodiscard]] bool everything() const { return !name && !service.known(); }
+    /// A session whose service nobody knows may be of this one.
     [[nodiscard]] bool means(const SessionName& session, ServiceId session_service) const {
         if (name) return *name == session;
-        return service == 0 || session_service == 0 || session_service == service;
+        return !service.known() || !session_service.known() || session_service == service;
     }
 };
 

@@ -24,7 +24,7 @@ bool run(const Cipher& cipher, const EVP_CIPHER* type, int direction, const uint
 
 }  // namespace
 
-std::optional<uint16_t> home_of(const SessionName& name, std::span<const uint8_t, kNameKeySize> key) {
+std::optional<BladeId> home_of(const SessionName& name, std::span<const uint8_t, kNameKeySize> key) {
     const Cipher cipher(EVP_CIPHER_CTX_new(), &EVP_CIPHER_CTX_free);  // wipes its keys when it goes
     if (!cipher) return std::nullopt;
     const uint8_t* const block = &name[kNameBlockOffset];

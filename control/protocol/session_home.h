@@ -12,6 +12,6 @@
 namespace keyrail {
 
 /// The blade that made this name with this key. nullopt: nobody did, or a bit of it was changed.
-std::optional<uint16_t> home_of(const SessionName& name, std::span<const uint8_t, kNameKeySize> key);
+std::optional<BladeId> home_of(const SessionName& name, std::span<const uint8_t, kNameKeySize> key);
 
 }  // namespace keyrail

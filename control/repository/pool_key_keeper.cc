@@ -61,13 +61,13 @@ void PoolKeyKeeper::drop_old(const SealedService& service, uint64_t now_ms) {
     if (dropped) save();
 }
 
-void PoolKeyKeeper::ask(const Id& id, bool make, const std::vector<uint16_t>& able,
+void PoolKeyKeeper::ask(const Id& id, bool make, const std::vector<BladeId>& able,
                         const std::vector<std::string>& lacking, uint64_t now_ms, const Send& send) {
     const auto asked = questions_.find(id);
     if (able.empty() || lacking.empty() ||
         (asked != questions_.end() && now_ms < asked->second.asked_ms + kPatienceMs))
         return;
-    const uint16_t blade = able[turns_++ % able.size()];
+    const BladeId blade = able[turns_++ % able.size()];
     questions_[id] = {blade, now_ms, make};
     chassis::Envelope message;
     chassis::WrapPoolKey& question = *message.mutable_wrap_pool_key();
@@ -83,11 +83,11 @@ void PoolKeyKeeper::ask(const Id& id, bool make, const std::vector<uint16_t>& ab
 void PoolKeyKeeper::poll(const SealedService& service, const Members& members, uint64_t now_ms,
                          const Send& send) {
     drop_old(service, now_ms);
-    std::vector<uint16_t> here;
-    for (const uint16_t blade : service.blades)
+    std::vector<BladeId> here;
+    for (const BladeId blade : service.blades)
         if (members.contains(blade)) here.push_back(blade);
     std::vector<std::string> all;
-    for (const uint16_t blade : here) all.push_back(members.at(blade).certificate);
+    for (const BladeId blade : here) all.push_back(members.at(blade).certificate);
 
     uint32_t newest = 0;
     bool fresh = false;
@@ -95,9 +95,9 @@ void PoolKeyKeeper::poll(const SealedService& service, const Members& members, u
         if (id.first != service.name) continue;
         newest = id.second;
         fresh = !generation.retired && generation.made_ms + kLifetimeMs > now_ms;
-        std::vector<uint16_t> able;
+        std::vector<BladeId> able;
         std::vector<std::string> lacking;
-        for (const uint16_t blade : here) {
+        for (const BladeId blade : here) {
             const bool has = generation.wrapped.contains(members.at(blade).recipient);
             has ? able.push_back(blade) : lacking.push_back(members.at(blade).certificate);
         }
@@ -111,7 +111,7 @@ void PoolKeyKeeper::poll(std::span<const SealedService> services, const Members&
     for (const SealedService& service : services) poll(service, members, now_ms, send);
 }
 
-bool PoolKeyKeeper::add(uint16_t blade, const chassis::PoolKeys& answer, uint64_t now_ms) {
+bool PoolKeyKeeper::add(BladeId blade, const chassis::PoolKeys& answer, uint64_t now_ms) {
     bool added = false;
     for (const chassis::PoolKey& key : answer.keys()) {
         const Id id{key.service(), key.generation()};

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "chassis.pb.h"
+#include "dataplane/common/ids.h"
 #include "dataplane/common/result.h"
 
 namespace keyrail {
@@ -22,8 +23,8 @@ namespace keyrail {
 /// A service with a repository.
 struct SealedService {
     std::string name;
-    uint64_t lifetime_ms = 0;      // of its sessions: so long an old key is kept
-    std::vector<uint16_t> blades;  // that may hold them
+    uint64_t lifetime_ms = 0;     // of its sessions: so long an old key is kept
+    std::vector<BladeId> blades;  // that may hold them
 };
 
 /// A blade whose agent is connected.
@@ -38,8 +39,8 @@ class PoolKeyKeeper {
     static constexpr uint64_t kPatienceMs = 2000;                 // then somebody else is asked
     static constexpr size_t kMaxKeys = 65'536;
 
-    using Members = std::map<uint16_t, KeyMember>;
-    using Send = std::function<void(uint16_t blade, chassis::Envelope message)>;
+    using Members = std::map<BladeId, KeyMember>;
+    using Send = std::function<void(BladeId blade, chassis::Envelope message)>;
 
     /// Wrapped keys are kept in `file`.
     explicit PoolKeyKeeper(std::filesystem::path file) : file_(std::move(file)) {}
@@ -49,7 +50,7 @@ class PoolKeyKeeper {
     void poll(std::span<const SealedService> services, const Members& members, uint64_t now_ms,
               const Send& send);
     /// A member's answer. False: it was not asked for.
-    bool add(uint16_t blade, const chassis::PoolKeys& answer, uint64_t now_ms);
+    bool add(BladeId blade, const chassis::PoolKeys& answer, uint64_t now_ms);
     /// All keys of one recipient; `members` that lack nothing get exactly these.
     [[nodiscard]] chassis::PoolKeys keys_of(const std::string& recipient) const;
     /// A new key for every service at the next poll(): `recipient` was revoked and never gets another one.
@@ -64,14 +65,14 @@ class PoolKeyKeeper {
         std::map<std::string, chassis::PoolKey> wrapped;  // by recipient
     };
     struct Question {
-        uint16_t blade = 0;
+        BladeId blade = 0;
         uint64_t asked_ms = 0;
         bool make = false;
     };
     using Id = std::pair<std::string, uint32_t>;  // service, generation
 
     void poll(const SealedService& service, const Members& members, uint64_t now_ms, const Send& send);
-    void ask(const Id& id, bool make, const std::vector<uint16_t>& able,
+    void ask(const Id& id, bool make, const std::vector<BladeId>& able,
              const std::vector<std::string>& lacking, uint64_t now_ms, const Send& send);
     void drop_old(const SealedService& service, uint64_t now_ms);
     void save();

@@ -19,7 +19,7 @@ namespace keyrail {
 struct PullRequest {
     static constexpr uint32_t kVersion = 1;
     uint32_t version = kVersion;
-    uint16_t tls_version = 0;
+    TlsVersion tls_version = TlsVersion::unknown;
     uint16_t service_slot = 0;  // of StoreControl::services
     SessionName name{};
 };

@@ -101,7 +101,7 @@ bool Store::resume(const SessionName& name, const Resumer& who, uint64_t now_ms,
         shard.count(false);
         return false;
     }
-    const bool worn = who.tls_version == 0x0304 && info.uses >= kMaxUses;
+    const bool worn = who.tls_version == TlsVersion::tls13 && info.uses >= kMaxUses;
     if (info.expires_ms <= now_ms || worn) {
         shard->remove(index);
         shard->header().expired.fetch_add(1, std::memory_order_relaxed);

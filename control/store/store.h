@@ -48,10 +48,10 @@ using MoveReceipt = std::array<uint8_t, 16>;
 
 /// Who asks for a session to resume it.
 struct Resumer {
-    Resumer(uint16_t version, const SiteMark& one = {}, const SiteMark& other = {})
+    Resumer(TlsVersion version, const SiteMark& one = {}, const SiteMark& other = {})
         : tls_version(version), sites{one, other} {}
 
-    uint16_t tls_version;
+    TlsVersion tls_version;
     std::array<SiteMark, 2> sites;  // whose sessions it may have
 
     [[nodiscard]] bool may_have(const SiteMark& site) const { return site == sites[0] || site == sites[1]; }
@@ -60,8 +60,8 @@ struct Resumer {
 /// What may be said of a session without its secrets.
 struct SessionInfo {
     SessionName name{};
-    uint16_t tls_version = 0;  // 0x0303, 0x0304
-    uint16_t port = 0;         // service port, 0 when not known
+    TlsVersion tls_version = TlsVersion::unknown;
+    uint16_t port = 0;  // service port, 0 when not known
     bool single_use = false;
     bool moved_in = false;  // its home is another blade
     bool early_data_spent =
@@ -70,7 +70,7 @@ struct SessionInfo {
     uint64_t created_ms = 0;
     uint64_t authenticated_ms = 0;  // when the full handshake was made
     uint64_t expires_ms = 0;
-    uint64_t service = 0;  // service_id(), 0 when not known
+    ServiceId service;
     SessionDigest digest{};
     SiteMark site{};
     MoveReceipt receipt{};
@@ -91,8 +91,8 @@ struct SessionRecord : SessionInfo {
 
 /// What handshakes cost the server, summed up since the slot has its service.
 struct HandshakeCost {
-    uint64_t service = 0;  // service_id(), 0: not known
-    bool tls13 = false;    // else an older version
+    ServiceId service;
+    bool tls13 = false;  // else an older version
     bool resumed = false;
     uint64_t count = 0, cpu_ns = 0, wall_ns = 0;
 };

@@ -22,7 +22,7 @@ enum class Tickets : uint8_t {
 
 /// What one service wants of its sessions. The defaults are the strictest.
 struct SessionPolicy {
-    uint64_t service = 0;        // service_id(); 0: not known
+    ServiceId service;
     uint32_t lifetime_s = 7200;  // longest time from the full handshake to the last resumption
     Tickets tickets = Tickets::kSingleUse;
     bool early_data = false;  // 0-RTT; never of reusable tickets
@@ -33,7 +33,7 @@ struct SessionPolicy {
 /// What holds where either of two policies may be meant: the stricter of each.
 constexpr SessionPolicy stricter(const SessionPolicy& a, const SessionPolicy& b) {
     SessionPolicy out;
-    out.service = a.service == b.service ? a.service : 0;
+    out.service = a.service == b.service ? a.service : ServiceId{};
     out.lifetime_s = a.lifetime_s < b.lifetime_s ? a.lifetime_s : b.lifetime_s;
     out.tickets = a.tickets < b.tickets ? a.tickets : b.tickets;
     out.early_data = a.early_data && b.early_data;
@@ -61,7 +61,7 @@ struct StoreControl {
     static constexpr uint16_t kMaxEndpoints = 256;
     static constexpr uint16_t kMaxNameKeys = 8;
 
-    uint16_t blade_id = 0;
+    BladeId blade_id = 0;
     /// Asked of the agent on a miss of a name of ours; 0: never.
     uint32_t pull_budget_us = 0;
     /// Names the agent's socket for that (pull.h): another random number at each start, for a name that can

@@ -19,6 +19,7 @@
 
 #include "control/store/store.h"
 #include "control/store/store_lock.h"
+#include "dataplane/common/ids.h"
 
 namespace keyrail::layout {
 
@@ -36,12 +37,13 @@ enum Flags : uint8_t { kSingleUse = 1, kMovedIn = 2, kEarlyDataSpent = 4 };
 struct Head {
     uint64_t serial;  // order of insertion
     uint64_t created_ms, authenticated_ms, expires_ms;
-    uint64_t service;
+    ServiceId service;
     SessionDigest digest;
     SessionName name;
     uint32_t hash_next, older, newer;
     uint32_t uses;
-    uint16_t tls_version, port, der_size;
+    TlsVersion tls_version;
+    uint16_t port, der_size;
     uint8_t flags;
     SiteMark site;
     MoveReceipt receipt;

@@ -10,7 +10,7 @@ using State = AskedFlows::State;
 
 /// Puts the question to the control thread. False when its queue is full.
 bool put(const Packet& packet, const AskedFlows::Asked& asked, Context& context) {
-    FlowAsk ask{.ask_id = MoveId(context.worker, asked.generation, context.asked_flows.slot(asked)).number(),
+    FlowAsk ask{.ask_id = FlowAskId(context.worker, asked.generation, context.asked_flows.slot(asked)),
                 .service = context.service(packet.service).id,
                 .tuple = packet.h.tuple,
                 .ipv6 = packet.h.ipv6};
@@ -56,13 +56,13 @@ Whose ask_for(Packet& packet, Context& context) {
 
 std::span<rte_mbuf* const> flow_answered(const FlowAnswer& answer, Context& context) {
     AskedFlows& flows = context.asked_flows;
-    AskedFlows::Asked* asked = flows.at(MoveId(answer.ask_id).slot(), MoveId(answer.ask_id).generation());
+    AskedFlows::Asked* asked = flows.at(answer.ask_id.slot(), answer.ask_id.generation());
     if (asked == nullptr) return {};  // its time was over
     if (answer.blade != 0) {
         Flow flow(context.clock.ticks, answer.blade, asked->seq);
         flow.client_done = flow.blade_done = answer.time_wait;
         const Flow* known = context.flows.find(asked->hash, context.clock.ticks);
-        if (known != nullptr && known->blade == answer.blade) {  // who asked may be a stranger
+        if (known != nullptr && known->blade() == answer.blade) {  // who asked may be a stranger
             flow.place = known->place;
             flow.client_done = flow.client_done || known->client_done;
         }

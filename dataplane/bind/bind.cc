@@ -34,7 +34,7 @@ void midstream(Packet& packet, Context& context, Reason reason) {
 /// blade that is gone is bound anew, as if it were unknown.
 [[gnu::always_inline]] inline Flow* live_flow(const Packet& packet, Context& context) {
     Flow* flow = flow_of(packet, context);
-    if (flow == nullptr || !context.snapshot->blades[flow->blade].flows_live) return nullptr;
+    if (flow == nullptr || !context.snapshot->blades[flow->blade()].flows_live) return nullptr;
     flow->seen(context.clock.ticks, packet.h.seq);
     return flow;
 }
@@ -63,10 +63,10 @@ void drop_older_hold(const Packet& packet, Seq first_seq, Context& context) {
 void reopen(Packet& packet, Flow& flow, Context& context) {
     drop_older_hold(packet, packet.h.seq + 1, context);
     const Flow old = flow;
-    flow = Flow(context.clock.ticks, old.blade, packet.h.seq);
+    flow = Flow(context.clock.ticks, old.blade(), packet.h.seq);
     if (!old.ended()) flow.place = old.place;
     flow.hello_due = context.service(packet.service).by_session;
-    packet.forward_to(flow.blade, Reason::flow_syn);
+    packet.forward_to(flow.blade(), Reason::flow_syn);
 }
 
 /// A connection that is not in the flow table, bound without its hello: Maglev says the blade at the SYN, and
@@ -76,7 +76,7 @@ void by_syn(Packet& packet, Context& context, Reason reason) {
     if (is_syn(packet.h) && !service.served)
         return refuse(packet, service.refuse, Reason::drop_no_blade, context);
     if (!is_syn(packet.h)) {
-        const uint16_t blade = context.recent_syns.blade(packet.hash, context.clock.s);
+        const BladeId blade = context.recent_syns.blade(packet.hash, context.clock.s);
         if (blade != 0 && context.snapshot->blades[blade].flows_live) return packet.forward_to(blade, reason);
         return midstream(packet, context, reason);
     }
@@ -141,8 +141,8 @@ bool outdated(uint32_t slot, const Packet& packet, Context& context) {
 /// ended: one that is half-closed lives.
 void syn_of_known(Packet& packet, const Miss& miss, Flow& flow, Context& context) {
     const bool late = miss.service->by_session && miss.service->late;
-    const bool member = miss.service->has_member(flow.blade);
-    const Intake intake = context.snapshot->blades[flow.blade].intake;
+    const bool member = miss.service->has_member(flow.blade());
+    const Intake intake = context.snapshot->blades[flow.blade()].intake;
     const bool takes_new = member && intake != Intake::none;
     if (!flow.client_done && (takes_new || !late)) return reopen(packet, flow, context);
     const bool ended = flow.ended();
@@ -161,7 +161,7 @@ void syn_of_known(Packet& packet, const Miss& miss, Flow& flow, Context& context
 void hello_of_bound(Burst& burst, Packet& packet, const Flow& flow, Context& context) {
     if (const uint32_t slot = hold_of(packet, context); slot != kNone)
         return further_segment(burst, packet, slot, context);
-    if (!follows_pending(burst, packet)) first_data(burst, packet, flow.blade, context);
+    if (!follows_pending(burst, packet)) first_data(burst, packet, flow.blade(), context);
 }
 
 void forgotten_flow(Burst& burst, Packet& packet, const Miss& miss, Context& context);
@@ -172,7 +172,7 @@ void forgotten_flow(Burst& burst, Packet& packet, const Miss& miss, Context& con
 /// initial sequence number it is another connection, from a port that is used again. A cookie without
 /// timestamps can be a stranger's guess: then the blade is asked, too.
 bool begins_anew(Burst& burst, Packet& packet, const Miss& miss, const Flow& flow, Context& context) {
-    if (context.snapshot->blades[flow.blade].takes_new() || packet.h.bare_ack()) return false;
+    if (context.snapshot->blades[flow.blade()].takes_new() || packet.h.bare_ack()) return false;
     if (packet.h.flags & kRst) return false;
     const Proof proof = proof_of(packet, miss, context);
     if (proof == Proof::none) return false;
@@ -198,7 +198,7 @@ bool begins_anew(Burst& burst, Packet& packet, const Miss& miss, const Flow& flo
     if (hello && flow.reset) give_up_hold(hold_of(packet, context), context);
     if (hello && !(packet.h.flags & kRst) && !packet.h.bare_ack())
         return hello_of_bound(burst, packet, flow, context);
-    packet.forward_to(flow.blade, Reason::flow);
+    packet.forward_to(flow.blade(), Reason::flow);
 }
 
 /// Plain layer 4. The first packet after the SYN makes the entry, so that a SYN flood makes none.
@@ -246,7 +246,7 @@ void bind_early(Burst& burst, Packet& packet, const Miss& miss, Context& context
 void icmp_error(Packet& packet, Context& context) {
     const Service& service = context.service(packet.service);
     if (const Flow* flow = flow_of(packet, context); flow != nullptr)
-        return packet.forward_to(flow->blade, Reason::icmp_error);
+        return packet.forward_to(flow->blade(), Reason::icmp_error);
     if (service.by_session && service.late) return packet.decide(Action::drop, Reason::drop_icmp_unowned);
     by_tuple(packet, context, Reason::icmp_error);
 }
@@ -255,7 +255,7 @@ enum class Known : uint8_t { forwarded, not_in_table, unclear };
 
 /// begins_anew() has to look at it.
 [[gnu::always_inline]] inline bool may_begin(const Packet& packet, const Flow& flow, const Context& context) {
-    if (context.snapshot->blades[flow.blade].takes_new()) [[likely]]
+    if (context.snapshot->blades[flow.blade()].takes_new()) [[likely]]
         return false;
     return !packet.h.bare_ack();
 }
@@ -267,7 +267,7 @@ enum class Known : uint8_t { forwarded, not_in_table, unclear };
     Flow* flow = live_flow(packet, context);
     if (flow == nullptr) return Known::not_in_table;
     if (flow->needs_a_look() || may_begin(packet, *flow, context)) return Known::unclear;
-    packet.forward_to(flow->blade, Reason::flow);
+    packet.forward_to(flow->blade(), Reason::flow);
     if (packet.h.flags & (kFin | kRst)) [[unlikely]]
         flow->client_says(packet.h.flags, context.clock.ticks, packet.h.seq);
     return Known::forwarded;

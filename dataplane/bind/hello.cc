@@ -13,7 +13,7 @@ namespace keyrail::bind {
 namespace {
 
 /// A hello that waits for steering's decision, nothing of it known yet.
-PendingHello& pend(Burst& burst, uint64_t hash, uint16_t service, uint16_t bound, Reason unnamed,
+PendingHello& pend(Burst& burst, uint64_t hash, uint16_t service, BladeId bound, Reason unnamed,
                    const Context& context) {
     PendingHello& pending = burst.add_hello(hash);
     pending.facts.service = service;
@@ -24,7 +24,7 @@ PendingHello& pend(Burst& burst, uint64_t hash, uint16_t service, uint16_t bound
 }
 
 /// The packet itself is steered.
-PendingHello& pend_packet(Burst& burst, Packet& packet, uint16_t bound, Reason unnamed,
+PendingHello& pend_packet(Burst& burst, Packet& packet, BladeId bound, Reason unnamed,
                           const Context& context) {
     packet.follows = burst.hello_count;
     PendingHello& pending = pend(burst, packet.hash, packet.service, bound, unnamed, context);
@@ -115,7 +115,7 @@ void time_is_up(Burst& burst, uint32_t slot, Context& context) {
     give_up(burst, slot, service, context);
 }
 
-void start_hold(Burst& burst, Packet& packet, Seq first_seq, uint16_t bound, uint32_t wanted,
+void start_hold(Burst& burst, Packet& packet, Seq first_seq, BladeId bound, uint32_t wanted,
                 Context& context) {
     const uint32_t slot = open_hold(packet, first_seq, context);
     if (slot == kNone) {
@@ -140,7 +140,7 @@ void abandon(Packet& packet, uint32_t slot, Context& context) {
 
 /// A segment that brings no new byte of an incomplete hello, or cannot be kept.
 void not_kept(Burst& burst, Packet& packet, uint32_t slot, AddResult result, Context& context) {
-    const uint16_t bound = context.holds_table.at(slot).bound;
+    const BladeId bound = context.holds_table.at(slot).bound;
     if (bound != 0) {
         if (result == AddResult::too_many || result == AddResult::no_segment) stop_reading(slot, context);
         return packet.forward_to(bound, Reason::flow);
@@ -156,7 +156,7 @@ void not_kept(Burst& burst, Packet& packet, uint32_t slot, AddResult result, Con
 
 }  // namespace
 
-void first_data(Burst& burst, Packet& packet, uint16_t bound, Context& context) {
+void first_data(Burst& burst, Packet& packet, BladeId bound, Context& context) {
     if (packet.h.payload_size == 0) {  // a FIN alone: some blade has to answer it
         pend_packet(burst, packet, bound, Reason::steer_not_tls, context);
         return;

@@ -3,6 +3,7 @@
 // hold table until it is, or until there is a reason to wait no longer.
 #pragma once
 
+#include "dataplane/common/ids.h"
 #include "dataplane/core/burst.h"
 #include "dataplane/core/context.h"
 
@@ -10,7 +11,7 @@ namespace keyrail::bind {
 
 /// The first data of a connection, or its FIN. `bound`: the blade that has the connection already, 0 = none
 /// has.
-void first_data(Burst& burst, Packet& packet, uint16_t bound, Context& context);
+void first_data(Burst& burst, Packet& packet, BladeId bound, Context& context);
 
 /// A segment that has overtaken the first data of its connection, which begins at `first_seq`.
 void overtaking_segment(Burst& burst, Packet& packet, Seq first_seq, Context& context);

@@ -34,7 +34,7 @@ uint32_t open(const Packet& packet, Seq first_seq, Context& context) {
 }
 
 /// May the connection go there, by the tables of now?
-bool may_go_to(uint16_t blade, const Hold& hold, const Context& context) {
+bool may_go_to(BladeId blade, const Hold& hold, const Context& context) {
     const BladeEntry& entry = context.snapshot->blades[blade];
     if (hold.bound != 0) return blade == hold.bound && entry.flows_live;
     if (!entry.takes_new()) return false;
@@ -77,7 +77,7 @@ AddResult add_segment(uint32_t slot, const Packet& packet, Context& context) {
     return add_if_room(slot, packet, context);
 }
 
-void release(uint32_t slot, uint16_t blade, Reason reason, Context& context) {
+void release(uint32_t slot, BladeId blade, Reason reason, Context& context) {
     const Hold& hold = context.holds_table.at(slot);
     const NextHop hop = context.shared.blade_hop[blade].load();
     const auto send = [&](rte_mbuf* mbuf) {
@@ -101,7 +101,7 @@ void release(uint32_t slot, uint16_t blade, Reason reason, Context& context) {
     });
 }
 
-bool end_move(uint32_t slot, uint16_t blade, Reason reason, Context& context) {
+bool end_move(uint32_t slot, BladeId blade, Reason reason, Context& context) {
     Hold& hold = context.holds_table.at(slot);
     if (may_go_to(blade, hold, context)) {
         release(slot, blade, reason, context);
@@ -115,7 +115,7 @@ bool end_move(uint32_t slot, uint16_t blade, Reason reason, Context& context) {
     return true;
 }
 
-void read_on(uint32_t slot, uint16_t blade, Context& context) {
+void read_on(uint32_t slot, BladeId blade, Context& context) {
     Hold& hold = context.holds_table.at(slot);
     context.flows.insert(hold.hash, Flow(context.clock.ticks, blade, hold.base + hold.reached))->hello_due =
         true;

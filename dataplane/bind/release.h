@@ -2,6 +2,7 @@
 // Stage `bind`, how segments come into the hold table and leave it: sent to a blade, read on, or dropped.
 #pragma once
 
+#include "dataplane/common/ids.h"
 #include "dataplane/core/burst.h"
 #include "dataplane/core/context.h"
 
@@ -22,14 +23,14 @@ void wait_behind(Packet& packet, AddResult result);
 
 /// Sends what a hold has to `blade` in stream order and binds the flow to it. `reason` counts the first
 /// segment. A hello that is to be read on stays for that.
-void release(uint32_t slot, uint16_t blade, Reason reason, Context& context);
+void release(uint32_t slot, BladeId blade, Reason reason, Context& context);
 
 /// The move that a hold waits for has ended, or its time has: it is released to `blade`. False: by the tables
 /// of now its connection may not go there; the timers will steer it anew.
-bool end_move(uint32_t slot, uint16_t blade, Reason reason, Context& context);
+bool end_move(uint32_t slot, BladeId blade, Reason reason, Context& context);
 
 /// From now on the hello in the hold is read in passing, on its way to the blade that has the connection.
-void read_on(uint32_t slot, uint16_t blade, Context& context);
+void read_on(uint32_t slot, BladeId blade, Context& context);
 /// The end of that without a session name: frees the slot; the blade has all segments already.
 void stop_reading(uint32_t slot, Context& context);
 

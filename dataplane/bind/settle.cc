@@ -40,7 +40,7 @@ bool start_move(PendingHello& hello, Burst& burst, Context& context) {
     const uint32_t budget = service.hold_budget(facts.tls_version);
     hello.hold = slot;
     hello.packet = kNone;
-    const MoveAsk question{.move_id = MoveId(context.worker, hold.generation, slot).number(),
+    const MoveAsk question{.move_id = MoveId(context.worker, hold.generation, slot),
                            .name = facts.names[hello.holder.name],
                            .from = hello.holder.blade,
                            .to = hello.decision.blade,
@@ -63,12 +63,12 @@ void refuse_held(const PendingHello& hello, Burst& burst, Context& context) {
 }
 
 /// A blade that has the connection already may have been told its end before its hello was decided about.
-void enter_flow(const PendingHello& hello, uint16_t blade, const Packet& packet, Context& context) {
+void enter_flow(const PendingHello& hello, BladeId blade, const Packet& packet, Context& context) {
     Flow flow(context.clock.ticks, blade, packet.h.seq);
     flow.client_done = (packet.h.flags & kFin) != 0;
     const Flow* known =
         hello.facts.bound != 0 ? context.flows.find(hello.facts.hash, context.clock.ticks) : nullptr;
-    if (known != nullptr && known->blade == blade) {
+    if (known != nullptr && known->blade() == blade) {
         flow.client_done = flow.client_done || known->client_done;
         flow.blade_done = known->blade_done;
         flow.reset = known->reset;
@@ -120,7 +120,7 @@ void process(Burst& burst, Context& context) {
 }
 
 void move_answered(const MoveAnswer& answer, Context& context) {
-    const MoveId id(answer.move_id);
+    const MoveId id = answer.move_id;
     if (id.slot() >= context.holds_table.capacity()) return;
     const Hold& hold = context.holds_table.at(id.slot());
     if (hold.phase != HoldPhase::moving || hold.generation != id.generation())

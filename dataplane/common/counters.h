@@ -22,11 +22,13 @@ struct CounterText {
     std::string_view unit, meaning;
 };
 
-struct WorkerCounter {
+template <typename Stats, typename Value = uint64_t>
+struct CounterOf {
     CounterText text;
-    Counter WorkerStats::* value;
+    Value Stats::*value;
 };
 
+using WorkerCounter = CounterOf<WorkerStats, Counter>;
 inline constexpr std::array kWorkerCounters = {
     WorkerCounter{{"rx", CounterKind::total, "packets", "taken from ports and TAPs"}, &WorkerStats::rx},
     WorkerCounter{{"tx", CounterKind::total, "packets", "put on ports"}, &WorkerStats::tx},
@@ -49,6 +51,17 @@ inline constexpr std::array kWorkerCounters = {
     WorkerCounter{
         {"names_forged", CounterKind::total, "names", "changed by somebody, or made before they had tags"},
         &WorkerStats::names_forged},
+};
+
+using PortCounter = CounterOf<PortCounters>;
+inline constexpr std::array kPortCounters = {
+    PortCounter{{"rx_packets", CounterKind::total, "packets", "received"}, &PortCounters::rx_packets},
+    PortCounter{{"tx_packets", CounterKind::total, "packets", "sent"}, &PortCounters::tx_packets},
+    PortCounter{{"rx_missed", CounterKind::total, "packets", "that found no room in the receive queue"},
+                &PortCounters::rx_missed},
+    PortCounter{{"rx_errors", CounterKind::total, "packets", "received damaged"}, &PortCounters::rx_errors},
+    PortCounter{{"tx_errors", CounterKind::total, "packets", "that could not be sent"},
+                &PortCounters::tx_errors},
 };
 
 }  // namespace keyrail

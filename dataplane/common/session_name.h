@@ -41,7 +41,7 @@ inline constexpr NameBlock kTagKeySeed{'K', 'e', 'y', 'r', 'a', 'i', 'l', ' ',
                                        'n', 'a', 'm', 'e', ' ', 't', 'a', 'g'};
 
 /// The plaintext block of a name made on `blade`. `random` = 8 fresh random bytes.
-inline NameBlock make_name_block(uint16_t blade, std::span<const uint8_t, 8> random) {
+inline NameBlock make_name_block(BladeId blade, std::span<const uint8_t, 8> random) {
     NameBlock block{};
     block[4] = kNameVersion;
     block[6] = static_cast<uint8_t>(blade >> 8);
@@ -52,13 +52,11 @@ inline NameBlock make_name_block(uint16_t blade, std::span<const uint8_t, 8> ran
 
 /// Home blade of a decrypted block; nullopt when the block is not one of ours (a random legacy id, a foreign
 /// ticket): that is no error, just no affinity. It proves little: 45 bits, and nothing of the tag.
-inline std::optional<uint16_t> home_of(std::span<const uint8_t, kNameBlockSize> block) {
+inline std::optional<BladeId> home_of(std::span<const uint8_t, kNameBlockSize> block) {
     uint32_t check = 0;
     std::memcpy(&check, block.data(), sizeof check);
     if (check != 0 || block[4] != kNameVersion || block[5] != 0) return std::nullopt;
-    const auto blade = static_cast<uint16_t>(block[6] << 8 | block[7]);
-    if (blade < kBladeIdMin || blade > kBladeIdMax) return std::nullopt;
-    return blade;
+    return BladeId::from(static_cast<uint16_t>(block[6] << 8 | block[7]));
 }
 
 /// Whether the name ends as its block, encrypted with the tag key, begins: then one of us made it, as it is.

@@ -37,9 +37,15 @@ struct alignas(64) WorkerStats {
     Counter name_blocks;   // names opened
     Counter names_forged;  // whose block is one of ours, but not their tag
     std::array<Counter, kReasons> reasons;
-    std::array<Counter, kBladeIdMax + 1> blade_flows;  // flows bound, by blade id
+    std::array<Counter, BladeId::kMax + 1> blade_flows;  // flows bound, by blade id
 
     void count(Reason reason, uint64_t n = 1) { reasons[static_cast<size_t>(reason)].add(n); }
+};
+
+/// Of one port, as its driver counts.
+struct PortCounters {
+    uint64_t rx_packets = 0, tx_packets = 0;
+    uint64_t rx_missed = 0, rx_errors = 0, tx_errors = 0;
 };
 
 }  // namespace keyrail

@@ -9,19 +9,20 @@
 #include <cstdint>
 
 #include "dataplane/common/cookie.h"
+#include "dataplane/common/ids.h"
 
 namespace keyrail {
 
 class Guesses {
   public:
     /// `now_s`: monotonic.
-    void failed(uint64_t service_id, uint32_t tries, uint32_t now_s) {
-        Place& place = places_[service_id % kPlaces];
+    void failed(ServiceId service, uint32_t tries, uint32_t now_s) {
+        Place& place = places_[service.number() % kPlaces];
         if (place.second != now_s) place = {now_s, 0};
         place.failed += tries;
     }
-    [[nodiscard]] bool too_many(uint64_t service_id, uint32_t now_s) const {
-        const Place& place = places_[service_id % kPlaces];
+    [[nodiscard]] bool too_many(ServiceId service, uint32_t now_s) const {
+        const Place& place = places_[service.number() % kPlaces];
         return place.failed >= KR_COOKIE_GUESSES_PER_S && place.second == now_s;
     }
 

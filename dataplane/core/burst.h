@@ -8,6 +8,7 @@
 #include <span>
 #include <utility>
 
+#include "dataplane/common/ids.h"
 #include "dataplane/common/verdict.h"
 #include "dataplane/core/hello_facts.h"
 #include "dataplane/flow/hold.h"
@@ -29,7 +30,7 @@ struct Packet {
     Reason reason;
     bool decided;      // action and reason are final
     uint16_t service;  // index into Snapshot::services
-    uint16_t blade;    // forward: the blade; 0: `hop` says it all
+    BladeId blade;     // forward: the blade; 0: `hop` says it all
     uint32_t follows;  // not decided: index of the PendingHello that decides about this packet
     uint64_t hash;     // FlowHash of the tuple
     NextHop hop;       // forward, no blade: where to
@@ -43,7 +44,7 @@ struct Packet {
         reason = why;
         decided = true;
     }
-    void forward_to(uint16_t to, Reason why) {
+    void forward_to(BladeId to, Reason why) {
         blade = to;
         decide(Action::forward, why);
     }

@@ -2,6 +2,7 @@
 // From a parsed ClientHello to the facts by which it is steered.
 #pragma once
 
+#include "dataplane/common/ids.h"
 #include "dataplane/core/hello_facts.h"
 #include "dataplane/core/snapshot.h"
 
@@ -30,7 +31,7 @@ inline void describe(HelloFacts& facts, const ClientHello& hello, const Snapshot
     const Service& service = snapshot.services[facts.service];
     facts.pool = service.routes.find(hello).value_or(service.pool);
     facts.name_count = static_cast<uint8_t>(session_names(hello, facts.names));
-    facts.tls_version = hello.has_psk ? 0x0304 : 0x0303;
+    facts.tls_version = hello.has_psk ? TlsVersion::tls13 : TlsVersion::tls12;
     if (!snapshot.ticket_keys.empty()) facts.opener = snapshot.ticket_blade(hello.ticket_key_name());
 }
 

@@ -13,28 +13,27 @@
 namespace keyrail {
 
 struct HelloFacts {
-    uint64_t hash = 0;         // of the connection: where Maglev would send it
-    uint16_t service = 0;      // index into Snapshot::services
-    uint16_t pool = 0;         // index into Snapshot::pools: blades that have the content asked for
-    uint16_t tls_version = 0;  // that its session is of, 0x0303 or 0x0304
-    uint16_t bound = 0;        // the blade that has the connection already; 0: the client may go to any
-    uint16_t opener = 0;       // the blade that can open the foreign ticket it shows; 0: none that we know of
+    uint64_t hash = 0;     // of the connection: where Maglev would send it
+    uint16_t service = 0;  // index into Snapshot::services
+    uint16_t pool = 0;     // index into Snapshot::pools: blades that have the content asked for
+    TlsVersion tls_version = TlsVersion::unknown;  // that its session is of
+    BladeId bound = 0;   // the blade that has the connection already; 0: the client may go to any
+    BladeId opener = 0;  // the blade that can open the foreign ticket it shows; 0: none that we know of
     Reason unnamed = Reason::steer_new;  // reason if no name of it is ours
     uint8_t name_count = 0;
     std::array<SessionName, kMaxNames> names;
-    std::array<uint16_t, kMaxNames>
-        homes;  // by NameDecrypter: the blade in each name, 0 where it is not ours
+    std::array<BladeId, kMaxNames> homes;  // by NameDecrypter: the blade in each name, 0 where it is not ours
 };
 
 /// Who has the session, and by which of the hello's names.
 struct Holder {
-    uint16_t blade = 0;  // 0: nobody that we know of
+    BladeId blade = 0;  // 0: nobody that we know of
     uint8_t name = 0;
     bool moved = false;  // not its home
 };
 
 struct Decision {
-    uint16_t blade = 0;                 // 0: no blade of the pool takes it
+    BladeId blade = 0;                  // 0: no blade of the pool takes it
     Reason reason = Reason::steer_new;  // why it goes there; of a move that cannot be asked for, too
     bool move = false;                  // the session shall go from its holder to `blade` first
 };

@@ -43,7 +43,7 @@ void run_job(IMB_MGR& manager, IMB_CIPHER_DIRECTION direction, const AesRounds& 
 /// A name where it was met, and where its home is to be.
 struct Place {
     const SessionName* name;
-    uint16_t* home;
+    BladeId* home;
 };
 
 }  // namespace
@@ -65,9 +65,9 @@ struct NameDecrypter::Impl {
         stats.name_jobs.add(2);
         stats.name_blocks.add(count);
         for (size_t i = 0; i < count; i++) {
-            const uint16_t home = home_of(block(blocks, i)).value_or(0);
+            const BladeId home = home_of(block(blocks, i)).value_or(BladeId{});
             const bool whole = has_tag(*places[i].name, block(sealed, i));
-            *places[i].home = whole ? home : 0;
+            *places[i].home = BladeId(whole ? uint16_t{home} : uint16_t{0});
             if (home != 0 && !whole) stats.names_forged.add();
         }
     }

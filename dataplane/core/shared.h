@@ -27,27 +27,27 @@ class MovedTable;
 
 /// worker -> control thread: please have this session moved. Sent as an element of Shared::asks.
 struct MoveAsk {
-    uint64_t move_id;  // MoveId
+    MoveId move_id;
     SessionName name;
-    uint16_t from, to;
-    ServiceId service;     // the control thread may have another snapshot when it looks
-    uint16_t tls_version;  // 0x0303 or 0x0304
+    BladeId from, to;
+    ServiceId service;  // the control thread may have another snapshot when it looks
+    TlsVersion tls_version;
     uint32_t budget_us;
 };
 static_assert(sizeof(MoveAsk) % 4 == 0);
 
 /// control thread -> worker: how it ended. The moved table already says where the session is.
 struct MoveAnswer {
-    uint64_t move_id;
-    uint16_t holder;  // 0: nobody
-    uint8_t moved;    // 1: it is at `holder` now
+    MoveId move_id;
+    BladeId holder;  // 0: nobody
+    uint8_t moved;   // 1: it is at `holder` now
     uint8_t unused[5];
 };
 static_assert(sizeof(MoveAnswer) % 4 == 0);
 
 /// worker -> control thread: which blade has this connection? An element of Shared::flow_asks.
 struct FlowAsk {
-    uint64_t ask_id;  // as a MoveId: worker, generation and place among AskedFlows
+    FlowAskId ask_id;
     ServiceId service;
     Tuple tuple;
     uint8_t ipv6;
@@ -57,8 +57,8 @@ static_assert(sizeof(FlowAsk) % 4 == 0);
 
 /// control thread -> worker.
 struct FlowAnswer {
-    uint64_t ask_id;
-    uint16_t blade;     // 0: nobody
+    FlowAskId ask_id;
+    BladeId blade;      // 0: nobody
     uint8_t time_wait;  // 1: it is over, the blade has it in TIME_WAIT
     uint8_t unused[5];
 };
@@ -96,7 +96,7 @@ struct Shared {
     rte_rcu_qsbr* rcu = nullptr;  // workers report a quiescent state once per loop
 
     // control thread: rw, workers: ro
-    AtomicNextHop blade_hop[kBladeIdMax + 1];
+    AtomicNextHop blade_hop[BladeId::kMax + 1];
     // NextHop::tags points here; an entry is written before the first hop names it, and never again
     std::array<TagStack, kMaxTagStacks> tag_stacks;
     Routes* routes = nullptr;

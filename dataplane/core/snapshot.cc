@@ -59,11 +59,11 @@ Result<void> add_ticket_keys(const link::Snapshot& message, Snapshot& snapshot) 
     for (const auto& key : message.ticket_keys()) {
         if (key.name().size() != kTicketKeyNameSize)
             return fail("ticket key: its name has {} bytes, not {}", key.name().size(), kTicketKeyNameSize);
-        if (key.blade() > kBladeIdMax || !snapshot.blades[key.blade()].known)
+        if (key.blade() > BladeId::kMax || !snapshot.blades[key.blade()].known)
             return fail("ticket key: there is no blade {}", key.blade());
         TicketKey& added = snapshot.ticket_keys.emplace_back();
         std::ranges::copy(key.name(), reinterpret_cast<char*>(added.name.data()));
-        added.blade = static_cast<uint16_t>(key.blade());
+        added.blade = BladeId::or_none(key.blade());
     }
     std::ranges::sort(snapshot.ticket_keys, {}, &TicketKey::name);
     if (std::ranges::adjacent_find(snapshot.ticket_keys, {}, &TicketKey::name) != snapshot.ticket_keys.end())
@@ -86,8 +86,8 @@ Intake to_intake(link::Intake intake) {
 
 Result<void> add_blades(const link::Snapshot& message, Snapshot& snapshot) {
     for (const auto& blade : message.blades()) {
-        if (blade.id() < kBladeIdMin || blade.id() > kBladeIdMax)
-            return fail("blade id {} is not in {}..{}", blade.id(), kBladeIdMin, kBladeIdMax);
+        if (blade.id() < BladeId::kMin || blade.id() > BladeId::kMax)
+            return fail("blade id {} is not in {}..{}", blade.id(), BladeId::kMin, BladeId::kMax);
         BladeEntry& entry = snapshot.blades[blade.id()];
         if (entry.known) return fail("blade id {} is there twice", blade.id());
         if (const auto address = to_address(blade.address(), blade.name()); !address)
@@ -102,10 +102,10 @@ Result<void> add_blades(const link::Snapshot& message, Snapshot& snapshot) {
 }
 
 /// New clients go to the blades that are open; others serve only where nothing else is left.
-Maglev make_ring(const std::vector<uint16_t>& blades, const Snapshot& snapshot) {
+Maglev make_ring(const std::vector<BladeId>& blades, const Snapshot& snapshot) {
     for (const Intake intake : {Intake::open, Intake::overloaded, Intake::draining}) {
-        std::vector<uint16_t> eligible;
-        for (const uint16_t id : blades)
+        std::vector<BladeId> eligible;
+        for (const BladeId id : blades)
             if (snapshot.blades[id].intake == intake) eligible.push_back(id);
         if (!eligible.empty()) return Maglev(eligible);
     }
@@ -115,11 +115,11 @@ Maglev make_ring(const std::vector<uint16_t>& blades, const Snapshot& snapshot) 
 /// Index of the pool with these blades; made where it is new.
 Result<uint16_t> pool_of(const google::protobuf::RepeatedField<uint32_t>& ids, Snapshot& snapshot,
                          std::string_view service) {
-    std::vector<uint16_t> blades;
+    std::vector<BladeId> blades;
     for (const uint32_t id : ids) {
-        if (id > kBladeIdMax || !snapshot.blades[id].known)
+        if (id > BladeId::kMax || !snapshot.blades[id].known)
             return fail("service {}: there is no blade {}", service, id);
-        blades.push_back(static_cast<uint16_t>(id));
+        blades.push_back(BladeId::or_none(id));
     }
     std::ranges::sort(blades);
     const auto found = std::ranges::find(snapshot.pools, blades, &Pool::blades);
@@ -132,7 +132,7 @@ Result<uint16_t> pool_of(const google::protobuf::RepeatedField<uint32_t>& ids, S
 
 void use_pool(Service& service, const Pool& pool) {
     service.served |= !pool.ring.empty();
-    std::vector<uint16_t> members;
+    std::vector<BladeId> members;
     std::ranges::set_union(service.members, pool.blades, std::back_inserter(members));
     service.members = std::move(members);
 }
@@ -155,7 +155,7 @@ Result<void> add_pools(const link::Service& message, Snapshot& snapshot, Service
 Result<Service> make_service(const link::Service& message, Snapshot& snapshot) {
     Service service;
     service.name = message.name();
-    service.id = service_id(service.name);
+    service.id = ServiceId::of(service.name);
     service.by_session = message.steering() == link::STEER_SESSION;
     service.late = message.binding() == link::BIND_LATE;
     if (message.port() < 1 || message.port() > UINT16_MAX)
@@ -203,12 +203,12 @@ const Service* Snapshot::service(ServiceId id) const {
     return found != ids_.end() && found->first == id ? &services[found->second] : nullptr;
 }
 
-uint16_t Snapshot::ticket_blade(Bytes key_name) const {
-    if (key_name.size() != kTicketKeyNameSize) return 0;
+BladeId Snapshot::ticket_blade(Bytes key_name) const {
+    if (key_name.size() != kTicketKeyNameSize) return {};
     TicketKey wanted;
     std::ranges::copy(key_name, wanted.name.begin());
     const auto found = std::ranges::lower_bound(ticket_keys, wanted.name, {}, &TicketKey::name);
-    return found != ticket_keys.end() && found->name == wanted.name ? found->blade : 0;
+    return found != ticket_keys.end() && found->name == wanted.name ? found->blade : BladeId{};
 }
 
 void Snapshot::add_vip(const Address& address, const Service& service) {

@@ -46,8 +46,8 @@ static_assert(sizeof(BladeEntry) == 4);
 
 /// The blades that have some content, once for all services and routes with the same ones.
 struct Pool {
-    std::vector<uint16_t> blades;  // ascending
-    Maglev ring;                   // over those with the best intake: open, else overloaded, else draining
+    std::vector<BladeId> blades;  // ascending
+    Maglev ring;                  // over those with the best intake: open, else overloaded, else draining
 };
 
 /// What a client gets that nobody can serve.
@@ -55,7 +55,7 @@ enum class Refuse : uint8_t { reset, drop };
 
 struct Service {
     std::string name;
-    ServiceId id = 0;
+    ServiceId id;
     bool by_session = true;  // by session names; false: Maglev of the tuple
     bool late = true;        // by_session: the blade is chosen after the ClientHello; false: at the SYN
     uint16_t port = 0;       // host order
@@ -69,13 +69,13 @@ struct Service {
     bool ping = false;  // its VIPs answer while it is served
     uint16_t pool = 0;  // index into Snapshot::pools: of hellos that match no route
     ContentRoutes routes;
-    bool content_moves = true;      // a session is moved to where the content is
-    bool served = false;            // one of its pools has a blade for new clients
-    std::vector<uint16_t> members;  // blades of all its pools, ascending
+    bool content_moves = true;     // a session is moved to where the content is
+    bool served = false;           // one of its pools has a blade for new clients
+    std::vector<BladeId> members;  // blades of all its pools, ascending
 
-    [[nodiscard]] bool has_member(uint16_t blade) const { return std::ranges::binary_search(members, blade); }
-    [[nodiscard]] uint32_t hold_budget(uint16_t tls_version) const {
-        return hold_budget_us[tls_version == 0x0304];
+    [[nodiscard]] bool has_member(BladeId blade) const { return std::ranges::binary_search(members, blade); }
+    [[nodiscard]] uint32_t hold_budget(TlsVersion tls_version) const {
+        return hold_budget_us[tls_version == TlsVersion::tls13];
     }
 };
 
@@ -99,16 +99,16 @@ struct NameKey {
 /// Whose tickets these are (RFC 5077 section 4 and appendix A): a blade without our hooks that can open them.
 struct TicketKey {
     std::array<uint8_t, kTicketKeyNameSize> name{};
-    uint16_t blade = 0;
+    BladeId blade = 0;
 };
 
 struct Snapshot {
     uint64_t generation = 0;
     std::array<kr_cookie_key, 2> cookie_keys{};
-    uint8_t cookie_key = 0;                                             // the current one
-    std::array<std::unique_ptr<NameKey>, 256> name_keys;                // by generation; null = unknown
-    std::array<BladeEntry, kBladeIdMax + 1> blades{};                   // by id
-    std::array<std::vector<uint8_t>, kBladeIdMax + 1> blade_addresses;  // backplane address, 4 or 16 bytes
+    uint8_t cookie_key = 0;                                               // the current one
+    std::array<std::unique_ptr<NameKey>, 256> name_keys;                  // by generation; null = unknown
+    std::array<BladeEntry, BladeId::kMax + 1> blades{};                   // by id
+    std::array<std::vector<uint8_t>, BladeId::kMax + 1> blade_addresses;  // backplane address, 4 or 16 bytes
     std::vector<Pool> pools;
     std::vector<Service> services;
     std::vector<TicketKey> ticket_keys;  // ascending by name
@@ -136,7 +136,7 @@ struct Snapshot {
         return index == kNoService ? nullptr : &vips_[index];
     }
     /// The blade that can open tickets with this key name; 0: unknown, or no key name at all.
-    [[nodiscard]] uint16_t ticket_blade(Bytes key_name) const;
+    [[nodiscard]] BladeId ticket_blade(Bytes key_name) const;
 
     /// Everything is checked: ids, key sizes, addresses, duplicates. On error nothing was changed anywhere.
     static Result<std::unique_ptr<Snapshot>> build(const link::Snapshot& message);

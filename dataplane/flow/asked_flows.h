@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <span>
 
+#include "dataplane/common/ids.h"
 #include "dataplane/wire/seq.h"
 
 struct rte_mbuf;
@@ -48,7 +49,7 @@ class AskedFlows {
             if (asked.state == State::waiting || (stands && !over(asked, now_us))) continue;
             asked = {.hash = hash,
                      .until_us = now_us + kWaitUs,
-                     .generation = (asked.generation + 1) & 0xffffff,
+                     .generation = (asked.generation + 1) % FlowAskId::kGenerations,
                      .state = State::waiting,
                      .seq = seq};
             waiting_++;

@@ -12,7 +12,7 @@ void FlowTable::count() {
     used_ = 0;
     for (Bucket& bucket : buckets_) {
         for (size_t i = 0; i < Bucket::kPlaces; i++) {
-            if (bucket.flows[i].blade == 0) bucket.hashes[i] = 0;
+            if (bucket.flows[i].blade_number == 0) bucket.hashes[i] = 0;
             used_ += bucket.hashes[i] != 0 ? 1 : 0;
         }
     }

@@ -19,6 +19,7 @@
 #include <cstdint>
 #include <span>
 
+#include "dataplane/common/ids.h"
 #include "dataplane/wire/headers.h"
 
 namespace keyrail {
@@ -27,8 +28,8 @@ inline constexpr uint32_t kFlowTicks = 16;  // in a second
 
 /// What is known of a flow. 8 bytes.
 struct Flow {
-    uint32_t last_seen = 0;        // in ticks; at most a second behind
-    uint16_t blade : 12 = 0;       // 0 = free
+    uint32_t last_seen = 0;          // in ticks; at most a second behind
+    uint16_t blade_number : 12 = 0;  // 0 = free
     bool hello_due : 1 = false;    // its SYN went to the blade: the hello comes on a connection that is bound
     bool client_done : 1 = false;  // the client said FIN or RST
     bool blade_done : 1 = false;   // the blade said FIN
@@ -36,9 +37,10 @@ struct Flow {
     uint16_t place = 0;            // upper half of a sequence number that the client had a second ago
 
     Flow() = default;
-    Flow(uint32_t now, uint16_t blade_id, Seq seq)
-        : last_seen(now), blade(blade_id & 0xfff), place(place_of(seq)) {}
+    Flow(uint32_t now, BladeId blade_id, Seq seq)
+        : last_seen(now), blade_number(blade_id & BladeId::kMax), place(place_of(seq)) {}
 
+    [[nodiscard]] BladeId blade() const { return BladeId(uint16_t{blade_number}); }
     /// Once a second, not with each packet: the line need not go back to memory.
     void seen(uint32_t now, Seq seq) {
         if (now - last_seen < kFlowTicks) [[likely]]
@@ -127,9 +129,9 @@ class FlowTable {
         const unsigned here = both.with(hash);
         if (here == 0) return nullptr;
         Flow* flow = both.lowest(here).flow();
-        if (now - flow->last_seen < kFlowTicks && flow->blade != 0) [[likely]]
+        if (now - flow->last_seen < kFlowTicks && flow->blade_number != 0) [[likely]]
             return flow;
-        return flow->blade == 0 || expired(*flow, now, idle()) ? nullptr : flow;
+        return flow->blade_number == 0 || expired(*flow, now, idle()) ? nullptr : flow;
     }
     /// Enters or replaces. Never fails: an older flow may have to go.
     Flow* insert(uint64_t hash, const Flow& flow);

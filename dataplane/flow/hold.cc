@@ -153,7 +153,7 @@ void HoldTable::set_deadline(uint32_t slot, uint64_t deadline_us) {
     wheel_insert(slot);
 }
 
-void HoldTable::start_moving(uint32_t slot, uint16_t target, uint64_t deadline_us) {
+void HoldTable::start_moving(uint32_t slot, BladeId target, uint64_t deadline_us) {
     age_remove(slot);
     holds_[slot].phase = HoldPhase::moving;
     holds_[slot].target = target;

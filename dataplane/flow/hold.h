@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "dataplane/common/ids.h"
 #include "dataplane/wire/headers.h"
 #include "dataplane/wire/tls_records.h"
 
@@ -43,8 +44,8 @@ struct Hold {
     uint32_t last = kNone;    // the last one
     uint32_t generation = 0;  // tells a late answer from the next user of the slot
     uint16_t segments = 0;
-    uint16_t bound = 0;    // the blade that has the connection already, 0 = none
-    uint16_t target = 0;   // moving: the blade that the client goes to
+    BladeId bound = 0;     // the blade that has the connection already, 0 = none
+    BladeId target = 0;    // moving: the blade that the client goes to
     bool fin = false;      // one of the segments has it
     bool read_on = false;  // deciding: the hello is not complete, and is read further on its way to the blade
     HoldPhase phase = HoldPhase::free;
@@ -116,7 +117,7 @@ class HoldTable {
 
     void set_deadline(uint32_t slot, uint64_t deadline_us);
     /// The hello is complete, its session moves to `target`. Now nothing but time ends the hold.
-    void start_moving(uint32_t slot, uint16_t target, uint64_t deadline_us);
+    void start_moving(uint32_t slot, BladeId target, uint64_t deadline_us);
     /// Its session does not come, or not to a place that the client may go to: collecting again.
     void stop_moving(uint32_t slot);
     /// The segment added last was forwarded at once.

@@ -8,6 +8,8 @@
 #include <array>
 #include <cstdint>
 
+#include "dataplane/common/ids.h"
+
 namespace keyrail {
 
 class RecentSyns {
@@ -15,19 +17,19 @@ class RecentSyns {
     static constexpr uint32_t kSeconds = 10;  // a handshake with some lost packets
 
     /// `hash`: of the connection's tuple, as the flow table has it. `now_s`: monotonic.
-    void note(uint64_t hash, uint16_t blade, uint32_t now_s) { slot(hash) = {tag(hash), blade, time(now_s)}; }
+    void note(uint64_t hash, BladeId blade, uint32_t now_s) { slot(hash) = {tag(hash), blade, time(now_s)}; }
     /// 0: not known (any more).
-    [[nodiscard]] uint16_t blade(uint64_t hash, uint32_t now_s) const {
+    [[nodiscard]] BladeId blade(uint64_t hash, uint32_t now_s) const {
         const Entry& entry = entries_[hash % kEntries];
         const auto age = static_cast<uint16_t>(time(now_s) - entry.seen_s);
-        return entry.tag == tag(hash) && age <= kSeconds ? entry.blade : uint16_t{0};
+        return BladeId(entry.tag == tag(hash) && age <= kSeconds ? uint16_t{entry.blade} : uint16_t{0});
     }
 
   private:
     static constexpr size_t kEntries = 8192;  // 64 KiB
     struct Entry {
         uint32_t tag = 0;
-        uint16_t blade = 0;
+        BladeId blade = 0;
         uint16_t seen_s = 0;
     };
     static uint32_t tag(uint64_t hash) { return static_cast<uint32_t>(hash >> 32); }

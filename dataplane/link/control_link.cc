@@ -44,8 +44,8 @@ Result<void> check_moved(const link::MovedEntry& entry) {
         return fail("moved entry: a session name has {} bytes, not {}", kSessionNameSize,
                     entry.name().size());
     }
-    if (entry.holder() < kBladeIdMin || entry.holder() > kBladeIdMax) {
-        return fail("moved entry: holder {} is not in {}..{}", entry.holder(), kBladeIdMin, kBladeIdMax);
+    if (entry.holder() < BladeId::kMin || entry.holder() > BladeId::kMax) {
+        return fail("moved entry: holder {} is not in {}..{}", entry.holder(), BladeId::kMin, BladeId::kMax);
     }
     return {};
 }
@@ -207,7 +207,7 @@ void ControlLink::Impl::sync_kernel(const link::Snapshot& message) {
     std::vector<BladeAddress> blades;
     for (const link::Blade& blade : message.blades()) {
         if (const auto address = address_of_bytes(blade.address())) {
-            blades.push_back({static_cast<uint16_t>(blade.id()), *address});
+            blades.push_back({BladeId::or_none(blade.id()), *address});
         }
     }
     std::vector<IpAddress> vips;
@@ -222,7 +222,7 @@ void ControlLink::Impl::sync_kernel(const link::Snapshot& message) {
 
 Result<void> ControlLink::Impl::set_moved(const link::MovedEntry& entry) {
     MovedTable& moved = *parts.shared.moved;
-    const auto holder = static_cast<uint16_t>(entry.holder());
+    const BladeId holder = BladeId::or_none(entry.holder());
     if (moved.set(name_of(entry), holder, expiry_of(entry), unix_now())) return {};
     return fail("the moved table is full with {} entries; raise memory.moved in the profile", moved.size());
 }
@@ -239,19 +239,20 @@ Result<void> ControlLink::Impl::apply(const link::MovedEntries& message) {
 }
 
 void ControlLink::Impl::apply(const link::MoveOutcome& message) {
-    const uint32_t worker = MoveId(message.move_id()).worker();
+    const MoveId id(message.move_id());
+    const uint32_t worker = id.worker();
     if (worker >= parts.workers.size()) {
         SPDLOG_WARN("move outcome for worker {}, which does not exist", worker);
         return;
     }
-    MoveAnswer answer{.move_id = message.move_id(), .holder = 0, .moved = 0, .unused = {}};
+    MoveAnswer answer{.move_id = id, .holder = 0, .moved = 0, .unused = {}};
     if (message.result() == link::MOVED) {
         if (auto good = check_moved(message.now()); !good) {
             SPDLOG_WARN("move outcome: {}", good.error().message);
         } else {
             // A full table costs the next connection its resumption, not this one: the hold knows the holder.
             if (auto stored = set_moved(message.now()); !stored) SPDLOG_WARN("{}", stored.error().message);
-            answer.holder = static_cast<uint16_t>(message.now().holder());
+            answer.holder = BladeId::or_none(message.now().holder());
             answer.moved = 1;
         }
     }
@@ -260,20 +261,21 @@ void ControlLink::Impl::apply(const link::MoveOutcome& message) {
 
 /// A full ring means a worker that stands still; its hold ends by its own budget.
 void ControlLink::Impl::answer_worker(MoveAnswer answer) {
-    rte_ring_enqueue_elem(parts.shared.answers[MoveId(answer.move_id).worker()], &answer, sizeof answer);
+    rte_ring_enqueue_elem(parts.shared.answers[answer.move_id.worker()], &answer, sizeof answer);
 }
 
 void ControlLink::Impl::apply(const link::FlowAnswer& message) {
-    const uint64_t worker = MoveId(message.ask_id()).worker();
+    const FlowAskId id(message.ask_id());
+    const uint32_t worker = id.worker();
     const Snapshot* snapshot = parts.shared.snapshot.load();
-    const bool known = snapshot != nullptr && message.blade() <= kBladeIdMax &&
+    const bool known = snapshot != nullptr && message.blade() <= BladeId::kMax &&
                        (message.blade() == 0 || snapshot->blades[message.blade()].known);
     if (worker >= parts.workers.size() || !known) {
         SPDLOG_WARN("flow answer: blade {} or worker {} does not exist", message.blade(), worker);
         return;
     }
-    FlowAnswer answer{.ask_id = message.ask_id(),
-                      .blade = static_cast<uint16_t>(message.blade()),
+    FlowAnswer answer{.ask_id = id,
+                      .blade = BladeId::or_none(message.blade()),
                       .time_wait = message.time_wait(),
                       .unused = {}};
     // A full ring means a worker that stands still; its packets' time ends it.
@@ -314,12 +316,12 @@ void ControlLink::Impl::ask(const MoveAsk& ask) {
         return answer_worker({.move_id = ask.move_id, .holder = 0, .moved = 0, .unused = {}});
     link::FromDataplane message;
     auto& request = *message.mutable_move_request();
-    request.set_move_id(ask.move_id);
+    request.set_move_id(ask.move_id.number());
     request.set_name(ask.name.data(), ask.name.size());
     request.set_from(ask.from);
     request.set_to(ask.to);
     request.set_service(service->name);
-    request.set_tls_version(ask.tls_version);
+    request.set_tls_version(number_of(ask.tls_version));
     request.set_budget_us(ask.budget_us);
     // A keyraild that is behind gets no more to do; this hold, too, ends by its budget.
     if (send_message(peer.get(), message) == Transfer::closed) disconnect("closed");
@@ -334,7 +336,7 @@ void ControlLink::Impl::ask(const FlowAsk& ask) {
     };
     link::FromDataplane message;
     auto& whose = *message.mutable_flow_ask();
-    whose.set_ask_id(ask.ask_id);
+    whose.set_ask_id(ask.ask_id.number());
     whose.set_service(service->name);
     whose.set_client(bytes(ask.tuple.source));
     whose.set_client_port(ask.tuple.source_port);

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "dataplane/common/address.h"
+#include "dataplane/common/ids.h"
 #include "dataplane/common/result.h"
 #include "dataplane/core/shared.h"
 #include "dataplane/io/ports.h"
@@ -20,7 +21,7 @@
 namespace keyrail {
 
 struct BladeAddress {
-    uint16_t id = 0;
+    BladeId id = 0;
     IpAddress address;  // on the backplane: in a prefix that a TAP is connected to
 };
 
@@ -44,7 +45,7 @@ class KernelRoutes {
     /// which.
     void set_blades(std::span<const BladeAddress> blades);
     void set_vips(std::span<const IpAddress> vips);
-    [[nodiscard]] const std::vector<uint16_t>& unreachable() const;
+    [[nodiscard]] const std::vector<BladeId>& unreachable() const;
 
   private:
     KernelRoutes();

@@ -18,6 +18,17 @@ Result<NlSocket> open_netlink() {
     return socket;
 }
 
+Result<NlSocket> open_netlink_to_follow() {
+    constexpr size_t kMessageBuffer = 128 << 10;
+    auto socket = open_netlink();
+    if (!socket) return socket;
+    nl_socket_set_nonblocking(socket->get());
+    nl_socket_disable_auto_ack(socket->get());
+    nl_socket_disable_seq_check(socket->get());
+    nl_socket_set_msg_buf_size(socket->get(), kMessageBuffer);
+    return socket;
+}
+
 NlAddress to_netlink(const Prefix& prefix) {
     NlAddress address(
         nl_addr_build(prefix.address.family, prefix.address.bytes.data(), prefix.address.size()));

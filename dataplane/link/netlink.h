@@ -38,6 +38,8 @@ using NlInterfaceAddress = std::unique_ptr<rtnl_addr, NetlinkFree<rtnl_addr_put>
 
 /// A connected rtnetlink socket.
 Result<NlSocket> open_netlink();
+/// One that is read when something has come: it does not block, and expects no acknowledgements.
+Result<NlSocket> open_netlink_to_follow();
 
 NlAddress to_netlink(const Prefix& prefix);
 NlAddress to_netlink(const IpAddress& address);

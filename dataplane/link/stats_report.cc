@@ -10,33 +10,39 @@
 namespace keyrail {
 namespace {
 
+void add_counter(google::protobuf::RepeatedPtrField<link::Counter>& to, std::string_view name,
+                 uint64_t value) {
+    link::Counter& entry = *to.Add();
+    entry.set_name(std::string(name));
+    entry.set_value(value);
+}
+
 void report_worker(uint32_t index, const WorkerStats& stats, link::WorkerStats& into) {
     into.set_worker(index);
-    const auto add = [&into](std::string_view name, const Counter& counter) {
-        auto& entry = *into.add_counters();
-        entry.set_name(std::string(name));
-        entry.set_value(counter.get());
-    };
-    for (const WorkerCounter& counter : kWorkerCounters) add(counter.text.name, stats.*counter.value);
-    for (size_t i = 0; i < kReasons; ++i) add(kReasonTexts[i].name, stats.reasons[i]);
+    auto& counters = *into.mutable_counters();
+    for (const WorkerCounter& counter : kWorkerCounters)
+        add_counter(counters, counter.text.name, (stats.*counter.value).get());
+    for (size_t i = 0; i < kReasons; ++i) add_counter(counters, kReasonTexts[i].name, stats.reasons[i].get());
 }
 
 void report_port(const Port& port, link::PortStats& into) {
     into.set_name(port.name);
     rte_eth_stats stats{};
     rte_eth_stats_get(port.device, &stats);
-    into.set_rx_packets(stats.ipackets);
-    into.set_tx_packets(stats.opackets);
-    into.set_rx_missed(stats.imissed);
-    into.set_rx_errors(stats.ierrors);
-    into.set_tx_errors(stats.oerrors);
+    const PortCounters counted{.rx_packets = stats.ipackets,
+                               .tx_packets = stats.opackets,
+                               .rx_missed = stats.imissed,
+                               .rx_errors = stats.ierrors,
+                               .tx_errors = stats.oerrors};
+    for (const PortCounter& counter : kPortCounters)
+        add_counter(*into.mutable_counters(), counter.text.name, counted.*counter.value);
     rte_eth_link link{};
     into.set_link_up(rte_eth_link_get_nowait(port.device, &link) == 0 && link.link_status == RTE_ETH_LINK_UP);
 }
 
 void report_blades(std::span<const WorkerStats* const> workers, const Snapshot& snapshot,
                    const Shared& shared, link::Stats& into) {
-    for (uint16_t id = kBladeIdMin; id <= kBladeIdMax; ++id) {
+    for (uint16_t id = BladeId::kMin; id <= BladeId::kMax; ++id) {
         if (!snapshot.blades[id].known) continue;
         auto& blade = *into.add_blades();
         uint64_t flows = 0;

@@ -30,7 +30,7 @@ void flow_ended(const FlowEnd& end, Context& context) {
     const Service* service = context.snapshot != nullptr ? context.snapshot->service(end.service) : nullptr;
     if (service == nullptr) return;
     Flow* flow = context.flows.find(end.hash, context.clock.ticks, service->idle_ticks);
-    if (flow == nullptr || context.shared.blade_hop[flow->blade].load().mac_word() != end.mac) return;
+    if (flow == nullptr || context.shared.blade_hop[flow->blade()].load().mac_word() != end.mac) return;
     flow->blade_says(end.flags, context.clock.ticks);
 }
 

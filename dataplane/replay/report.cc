@@ -26,25 +26,6 @@ std::string endpoint(const Address& address, uint16_t port) {
     return fmt::format("[{}]:{}", inet_ntop(AF_INET6, address.data(), buffer, sizeof buffer), port);
 }
 
-std::string version_name(uint16_t version) {
-    switch (version) {
-        case 0x0002:
-            return "SSL 2.0";
-        case 0x0300:
-            return "SSL 3.0";
-        case 0x0301:
-            return "TLS 1.0";
-        case 0x0302:
-            return "TLS 1.1";
-        case 0x0303:
-            return "TLS 1.2";
-        case 0x0304:
-            return "TLS 1.3";
-        default:
-            return fmt::format("0x{:04x}", version);
-    }
-}
-
 /// What a service with the usual limits makes of it; here it was read whatever its length.
 Reason usual_reason(const Found& found) {
     constexpr HelloLimits kUsual;
@@ -72,7 +53,7 @@ std::string json_line(const Found& found, const std::optional<Steered>& steered)
         {"src", endpoint(found.tuple.source, found.tuple.source_port)},
         {"dst", endpoint(found.tuple.destination, found.tuple.destination_port)},
         {"complete", found.given_up.empty()},
-        {"version", version_name(hello.version)},
+        {"version", text_of(TlsVersion{hello.version})},
         {"sni", text(hello.server_name)},
         {"alpn", alpn},
         {"session_id", hex(hello.session_id)},

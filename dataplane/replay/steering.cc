@@ -59,7 +59,7 @@ std::optional<Steered> Steering::decide(const Found& found) {
     if (decision.move)
         return Steered{.reason = Reason::steer_move, .blade = decision.blade, .move_from = holder.blade};
     const bool by_maglev = decision.blade != holder.blade && decision.blade != facts.opener;
-    return Steered{.reason = decision.reason, .blade = by_maglev ? uint16_t{0} : decision.blade};
+    return Steered{.reason = decision.reason, .blade = by_maglev ? BladeId{} : decision.blade};
 }
 
 }  // namespace keyrail::replay

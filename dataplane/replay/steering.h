@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 
+#include "dataplane/common/ids.h"
 #include "dataplane/common/result.h"
 #include "dataplane/core/burst.h"
 #include "dataplane/core/names.h"
@@ -19,8 +20,8 @@ namespace keyrail::replay {
 /// moves.
 struct Steered {
     Reason reason;
-    uint16_t blade = 0;      // 0: some blade of the pool
-    uint16_t move_from = 0;  // its session is moved from there first
+    BladeId blade = 0;      // 0: some blade of the pool
+    BladeId move_from = 0;  // its session is moved from there first
 };
 
 class Steering {

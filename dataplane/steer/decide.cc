@@ -8,14 +8,14 @@
 namespace keyrail::steer {
 namespace {
 
-bool in_pool(const Pool& pool, uint16_t blade) { return std::ranges::binary_search(pool.blades, blade); }
+bool in_pool(const Pool& pool, BladeId blade) { return std::ranges::binary_search(pool.blades, blade); }
 
 /// A quarter of the scale: a smaller difference is noise, and whoever follows noise starves a blade.
 constexpr uint32_t kLoadMargin = 16384;
 
 /// Maglev's first candidate, or its second where that is clearly less loaded.
-uint16_t pick(const Maglev& ring, uint64_t hash, const Snapshot& snapshot) {
-    const uint16_t a = ring.at(hash), b = ring.second(hash);
+BladeId pick(const Maglev& ring, uint64_t hash, const Snapshot& snapshot) {
+    const BladeId a = ring.at(hash), b = ring.second(hash);
     return snapshot.blades[b].load + kLoadMargin < snapshot.blades[a].load ? b : a;
 }
 
@@ -45,18 +45,18 @@ std::optional<Reason> immovable(const Question& q) {
 }
 
 /// The blade for a client whose session is with the holder, or with nobody: then who can open its ticket.
-uint16_t choose(const Question& q) {
+BladeId choose(const Question& q) {
     const auto& [hello, snapshot, holder, control_up] = q;
     if (hello.bound != 0) return hello.bound;
-    const uint16_t has_keys = holder.blade != 0 ? holder.blade : hello.opener;
+    const BladeId has_keys = holder.blade != 0 ? holder.blade : hello.opener;
     const Intake intake = in_pool(q.pool(), has_keys) ? snapshot.blades[has_keys].intake : Intake::none;
     if (intake == Intake::open) return has_keys;
     const Maglev& ring = q.pool().ring;
-    if (ring.empty()) return 0;
+    if (ring.empty()) return {};
     // By the name, not the connection: a client that opens six connections at once gets one move, to one
     // blade.
     const uint64_t hash = holder.blade != 0 ? name_hash(hello.names[holder.name]) : hello.hash;
-    const uint16_t other = pick(ring, hash, snapshot);
+    const BladeId other = pick(ring, hash, snapshot);
     if (intake >= snapshot.blades[other].intake) return has_keys;  // nobody is better off
     // A full handshake elsewhere would cost the chassis more than a resumption on a blade that is full.
     if (intake == Intake::overloaded && (holder.blade == 0 || immovable(q))) return has_keys;
@@ -65,7 +65,7 @@ uint16_t choose(const Question& q) {
 
 /// The client goes to another blade than its session's holder. One whose server has stopped can still hand
 /// the session over, its agent has the store: only from one that is gone nothing comes.
-Decision away_from_holder(const Question& q, uint16_t blade) {
+Decision away_from_holder(const Question& q, BladeId blade) {
     const bool holder_lives = q.snapshot.blades[q.holder.blade].flows_live;
     if (!holder_lives && !q.service().repository) return {blade, Reason::steer_holder_down};
     if (const auto why = immovable(q)) return {blade, *why};
@@ -82,7 +82,7 @@ Holder home_of(const HelloFacts& hello) {
 
 Decision decide(const HelloFacts& hello, const Snapshot& snapshot, const Holder& holder, bool control_up) {
     const Question q{hello, snapshot, holder, control_up};
-    const uint16_t blade = choose(q);
+    const BladeId blade = choose(q);
     if (blade == 0) return {0, Reason::drop_no_blade};
     if (holder.blade == 0) return {blade, blade == hello.opener ? Reason::steer_ticket : hello.unnamed};
     if (blade == holder.blade) return {blade, holder.moved ? Reason::steer_moved : Reason::steer_home};

@@ -10,7 +10,7 @@ namespace {
 /// Who has the sessions of all these hellos: one look-up for a burst, which prefetches its buckets.
 void find_holders(std::span<PendingHello> hellos, const Context& context) {
     std::array<const SessionName*, kBurst> names;
-    std::array<uint16_t, kBurst> holders;
+    std::array<BladeId, kBurst> holders;
     std::array<PendingHello*, kBurst> named;
     size_t count = 0;
     for (PendingHello& hello : hellos) {

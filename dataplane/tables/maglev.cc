@@ -12,7 +12,7 @@ namespace {
 /// A blade's preference list: position j is (offset + j * skip) mod size. Seeds only have to differ.
 struct Permutation {
     uint32_t next, skip;
-    explicit Permutation(uint16_t blade)
+    explicit Permutation(BladeId blade)
         : next(static_cast<uint32_t>(XXH3_64bits_withSeed(&blade, sizeof blade, 1) % Maglev::kSize)),
           skip(static_cast<uint32_t>(XXH3_64bits_withSeed(&blade, sizeof blade, 2) % (Maglev::kSize - 1) +
                                      1)) {}
@@ -25,12 +25,12 @@ struct Permutation {
 
 }  // namespace
 
-Maglev::Maglev(std::span<const uint16_t> blades) {
+Maglev::Maglev(std::span<const BladeId> blades) {
     if (blades.empty()) return;
-    std::vector<uint16_t> ids(blades.begin(), blades.end());
+    std::vector<BladeId> ids(blades.begin(), blades.end());
     std::ranges::sort(ids);  // the ring must not depend on the order in the config
     std::vector<Permutation> permutations(ids.begin(), ids.end());
-    ring_.assign(kSize, 0);
+    ring_.assign(kSize, BladeId{});
     for (uint32_t filled = 0; filled < kSize;) {
         for (size_t i = 0; i < ids.size() && filled < kSize; i++) {
             uint32_t at = permutations[i].take();
@@ -41,8 +41,8 @@ Maglev::Maglev(std::span<const uint16_t> blades) {
     }
 }
 
-uint16_t Maglev::second(uint64_t hash) const {
-    const uint16_t taken = at(hash);
+BladeId Maglev::second(uint64_t hash) const {
+    const BladeId taken = at(hash);
     for (int i = 0; i < 16; i++) {
         hash = hash * 0x9e3779b97f4a7c15ull + 0x7f4a7c15;  // any full-period step will do
         if (at(hash) != taken) return at(hash);

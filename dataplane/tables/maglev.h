@@ -8,6 +8,8 @@
 #include <span>
 #include <vector>
 
+#include "dataplane/common/ids.h"
+
 namespace keyrail {
 
 class Maglev {
@@ -16,19 +18,19 @@ class Maglev {
 
     Maglev() = default;
     /// Blade ids; order does not matter. An empty span gives an empty ring.
-    explicit Maglev(std::span<const uint16_t> blades);
+    explicit Maglev(std::span<const BladeId> blades);
 
     [[nodiscard]] bool empty() const { return ring_.empty(); }
     /// The blade for a 64-bit hash; the ring must not be empty.
-    [[nodiscard]] uint16_t at(uint64_t hash) const { return ring_[reduce(hash)]; }
+    [[nodiscard]] BladeId at(uint64_t hash) const { return ring_[reduce(hash)]; }
     /// A second candidate for the same hash: another blade where the ring has more than one.
-    [[nodiscard]] uint16_t second(uint64_t hash) const;
+    [[nodiscard]] BladeId second(uint64_t hash) const;
 
   private:
     static uint32_t reduce(uint64_t hash) {  // Lemire: multiply-shift instead of a division
         return static_cast<uint32_t>((static_cast<unsigned __int128>(hash) * kSize) >> 64);
     }
-    std::vector<uint16_t> ring_;
+    std::vector<BladeId> ring_;
 };
 
 }  // namespace keyrail

@@ -15,10 +15,10 @@ namespace {
 uint64_t fingerprint(const SessionName& name) { return XXH3_64bits(name.data(), name.size()); }
 
 /// Holder and expiry ride in the table's data pointer, so that a reader gets both in one load.
-void* pack(uint16_t holder, uint32_t expires_s) {
+void* pack(BladeId holder, uint32_t expires_s) {
     return reinterpret_cast<void*>(uint64_t{expires_s} << 16 | holder);
 }
-uint16_t holder_of(void* data) { return static_cast<uint16_t>(reinterpret_cast<uint64_t>(data)); }
+BladeId holder_of(void* data) { return BladeId(static_cast<uint16_t>(reinterpret_cast<uint64_t>(data))); }
 uint32_t expiry_of(void* data) { return static_cast<uint32_t>(reinterpret_cast<uint64_t>(data) >> 16); }
 
 constexpr uint32_t kSweepStep = 8192;  // entries looked at per sweep(): the control thread must not stall
@@ -56,7 +56,7 @@ Result<std::unique_ptr<MovedTable>> MovedTable::create(uint32_t capacity, rte_rc
 }
 
 void MovedTable::find(std::span<const SessionName* const> names, uint32_t now_s,
-                      std::span<uint16_t> holders) const {
+                      std::span<BladeId> holders) const {
     std::array<uint64_t, RTE_HASH_LOOKUP_BULK_MAX> fingerprints;
     std::array<const void*, RTE_HASH_LOOKUP_BULK_MAX> keys;
     std::array<void*, RTE_HASH_LOOKUP_BULK_MAX> data;
@@ -69,18 +69,18 @@ void MovedTable::find(std::span<const SessionName* const> names, uint32_t now_s,
                               data.data());
     for (size_t i = 0; i < names.size(); i++) {
         const bool moved = (hits >> i & 1) != 0 && expiry_of(data[i]) > now_s;
-        holders[i] = moved ? holder_of(data[i]) : uint16_t{0};
+        holders[i] = moved ? holder_of(data[i]) : BladeId{};
     }
 }
 
-std::optional<uint16_t> MovedTable::find(const SessionName& name, uint32_t now_s) const {
+std::optional<BladeId> MovedTable::find(const SessionName& name, uint32_t now_s) const {
     const SessionName* const one = &name;
-    uint16_t holder = 0;
+    BladeId holder = 0;
     find({&one, 1}, now_s, {&holder, 1});
     return holder != 0 ? std::optional(holder) : std::nullopt;
 }
 
-bool MovedTable::set(const SessionName& name, uint16_t holder, uint32_t expires_s, uint32_t now_s) {
+bool MovedTable::set(const SessionName& name, BladeId holder, uint32_t expires_s, uint32_t now_s) {
     const uint64_t key = fingerprint(name);
     if (rte_hash_add_key_data(impl_->table, &key, pack(holder, expires_s)) == 0) return true;
     impl_->sweep_at = 0;

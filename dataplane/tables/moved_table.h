@@ -24,12 +24,12 @@ class MovedTable {
 
     /// Workers, a burst at a time (64 names at most): who has each session, 0 = it has not moved. `now_s` =
     /// unix time; entries past their expiry do not count.
-    void find(std::span<const SessionName* const> names, uint32_t now_s, std::span<uint16_t> holders) const;
-    [[nodiscard]] std::optional<uint16_t> find(const SessionName& name, uint32_t now_s) const;
+    void find(std::span<const SessionName* const> names, uint32_t now_s, std::span<BladeId> holders) const;
+    [[nodiscard]] std::optional<BladeId> find(const SessionName& name, uint32_t now_s) const;
 
     // --- control thread only ---
     /// False when the table is full even after expired entries were swept out.
-    bool set(const SessionName& name, uint16_t holder, uint32_t expires_s, uint32_t now_s);
+    bool set(const SessionName& name, BladeId holder, uint32_t expires_s, uint32_t now_s);
     void erase(const SessionName& name);
     void clear();
     void sweep(uint32_t now_s);

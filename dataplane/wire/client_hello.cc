@@ -10,8 +10,6 @@
 namespace keyrail {
 namespace {
 
-constexpr uint16_t kTls13 = 0x0304;
-
 enum Extension : uint16_t {  // those that we read
     kServerName = 0,
     kAlpn = 16,
@@ -41,7 +39,7 @@ void read_alpn(Cursor body, ClientHello& hello) {  // RFC 7301 section 3.1
 void read_supported_versions(Cursor body, ClientHello& hello) {  // RFC 8446 section 4.2.1
     for (Cursor list = body.part8(); list.more();) {
         const uint16_t version = list.u16();
-        hello.offers_tls13 |= version == kTls13;
+        hello.offers_tls13 |= version == number_of(TlsVersion::tls13);
         if (version >> 8 == 3) hello.version = std::max(hello.version, version);  // not GREASE, no draft
     }
 }

@@ -17,7 +17,7 @@ namespace keyrail {
 struct ClientHello {
     uint16_t legacy_version = 0;
     uint16_t version = 0;       // the highest one offered
-    bool offers_tls13 = false;  // supported_versions has 0x0304
+    bool offers_tls13 = false;  // supported_versions has it
     bool early_data = false;
     bool psk_ke = false, psk_dhe_ke = false;  // psk_key_exchange_modes, RFC 8446 section 4.2.9
     bool has_psk = false;

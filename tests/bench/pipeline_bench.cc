@@ -163,7 +163,7 @@ std::vector<Case> all_cases() {
              return short_hello(knobs, name);
          }},
         {"pipeline.hello.tls12_id", "ClientHello of TLS 1.2, session id",
-         [](const Knobs& knobs) { return hello(knobs, {.max_version = 0x0303}); }},
+         [](const Knobs& knobs) { return hello(knobs, {.max_version = TlsVersion::tls12}); }},
         {"pipeline.return", "from a blade to its client", returned},
         {"pipeline.synflood", "three SYNs for each packet of 16 k flows", syn_flood},
         {"pipeline.established.flows", "of as many flows as --flows says",

@@ -78,8 +78,8 @@ void foreign_miss(benchmark::State& state) {
     uint64_t number = kSessions;
     for (auto step : state) {
         const SessionName name = name_of(number++);
-        if (store->resume(name, 0x0304, 5000, out) ||
-            hooks::pull(*store, name, 0x0304, 0) == hooks::Pull::kLookAgain)
+        if (store->resume(name, TlsVersion::tls13, 5000, out) ||
+            hooks::pull(*store, name, TlsVersion::tls13, 0) == hooks::Pull::kLookAgain)
             return state.SkipWithError("a hit");
     }
 }
@@ -147,7 +147,8 @@ void hit(benchmark::State& state) {
         return state.SkipWithError("the session cannot be encoded");
     store->put(record);
     for (auto step : state) {
-        if (!store->resume(name, TLS1_2_VERSION, wall_clock_ms(), out)) return state.SkipWithError("a miss");
+        if (!store->resume(name, TlsVersion::tls12, wall_clock_ms(), out))
+            return state.SkipWithError("a miss");
         SSL_SESSION_free(hooks::decode(out, now));
     }
     SSL_SESSION_free(session);

@@ -33,7 +33,7 @@ const std::array<std::vector<uint8_t>, kClients>& streams() {
         std::array<std::vector<uint8_t>, kClients> all = {
             client_hello({.name = Harness::name(2)}),
             in_records_of(client_hello({.name = Harness::name(1), .post_quantum = false}), 50),
-            client_hello({.max_version = 0x0303, .name = Harness::name(3)}),
+            client_hello({.max_version = TlsVersion::tls12, .name = Harness::name(3)}),
             std::vector<uint8_t>(300, 'G'),
         };
         for (auto& stream : all) stream.resize(stream.size() + 200, 0x5a);  // data behind it

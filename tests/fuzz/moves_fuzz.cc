@@ -21,25 +21,25 @@ constexpr size_t kSessions = 8;
 class Links : public MoveHost, public MoverHost {
   public:
     explicit Links(const NameKeys& names) : names_(names) {}
-    [[nodiscard]] std::optional<uint16_t> home(const SessionName& name) const override {
+    [[nodiscard]] std::optional<BladeId> home(const SessionName& name) const override {
         return names_.home(name);
     }
-    [[nodiscard]] bool connected(uint16_t blade) const override { return blade < 3; }
-    Result<void> send(uint16_t blade, chassis::Envelope) override {
+    [[nodiscard]] bool connected(BladeId blade) const override { return blade < 3; }
+    Result<void> send(BladeId blade, chassis::Envelope) override {
         return blade == 0 ? fail("it does not read") : Result<void>{};
     }
     void send(link::ToDataplane) override {}
-    void drained(uint16_t, MoveResult) override {}
+    void drained(BladeId, MoveResult) override {}
     [[nodiscard]] const LatestState* latest(const SessionName&) const override { return nullptr; }
-    [[nodiscard]] bool dead(uint16_t blade) const override { return blade == 2; }
+    [[nodiscard]] bool dead(BladeId blade) const override { return blade == 2; }
     [[nodiscard]] bool keeps(const std::string& service) const override { return service == "www"; }
     bool restore(const MoveOrder&, const NotUsed&) override { return true; }
     void restored(const MoveOrder&) override {}
-    std::string receipt(const SessionName&, uint16_t blade, uint64_t order) override {
+    std::string receipt(const SessionName&, BladeId blade, uint64_t order) override {
         return std::string(14, static_cast<char>(order)) + std::string(2, static_cast<char>(blade));
     }
     /// Those of odd blades are good.
-    std::optional<uint64_t> order_in(const std::string& shown, const SessionName&, uint16_t blade) override {
+    std::optional<uint64_t> order_in(const std::string& shown, const SessionName&, BladeId blade) override {
         return blade % 2 && !shown.empty() ? std::optional<uint64_t>(shown.size()) : std::nullopt;
     }
     void report(chassis::MoveDone) override {}
@@ -55,7 +55,7 @@ class Links : public MoveHost, public MoverHost {
 
 ConfigPtr config_of_three() {
     Config config;
-    for (const uint16_t id : {uint16_t{0}, uint16_t{1}, uint16_t{2}}) config.blades[id].id = id;
+    for (const BladeId id : {BladeId{0}, BladeId{1}, BladeId{2}}) config.blades[id].id = id;
     auto& service = config.services.emplace_back();
     service.name = "www";
     service.blades = {0, 1, 2};
@@ -91,7 +91,7 @@ struct World {
 
     void take(chassis::Envelope& message) {
         name_all(message);
-        const auto from = static_cast<uint16_t>(message.request() % 4);
+        const auto from = BladeId::or_none(message.request() % 4);
         if (message.has_order()) mover.order(message.order(), now);
         if (message.has_transfer_ack())
             mover.acknowledged(from, message.request(), message.transfer_ack(), now);
@@ -112,7 +112,7 @@ struct World {
         moves.tick(now);
     }
     /// Whatever it is, a repetition of it gets the same answer and changes nothing.
-    void receive(uint16_t from, const chassis::Envelope& message) {
+    void receive(BladeId from, const chassis::Envelope& message) {
         const auto ask = [&] {
             const auto ack = receiver.receive(from, message.request(), message.transfer(), now);
             return ack ? ack->SerializeAsString() : "it waits";

@@ -28,7 +28,7 @@ void take_name(keyrail::SessionRecord& record) {
     if (session == nullptr) return;
     const unsigned char* const id = SSL_SESSION_get_id(session, &length);
     std::copy_n(id, std::min<size_t>(length, record.name.size()), record.name.begin());
-    record.tls_version = static_cast<uint16_t>(SSL_SESSION_get_protocol_version(session));
+    record.tls_version = static_cast<keyrail::TlsVersion>(SSL_SESSION_get_protocol_version(session));
     SSL_SESSION_free(session);
 }
 
@@ -39,7 +39,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     SessionRecord record;
     const auto own_name = next<uint8_t>(data, size);  // even: the record has the name of its session
     record.name = next<SessionName>(data, size);
-    record.tls_version = next<uint16_t>(data, size);
+    record.tls_version = next<TlsVersion>(data, size);
     record.created_ms = next<uint64_t>(data, size);
     record.authenticated_ms = next<uint64_t>(data, size);
     record.expires_ms = next<uint64_t>(data, size);

@@ -19,24 +19,26 @@ constexpr uint64_t kNow = 1'700'000'000'000;
 
 class Links : public CheckpointHost, public SealedSessions {
   public:
-    Result<void> send(uint16_t, chassis::Envelope message) override {
+    Result<void> send(BladeId, chassis::Envelope message) override {
         for (const auto& state : message.stale().sessions())
             if (state.name().size() != SessionName{}.size() || !state.sealed().empty()) __builtin_trap();
         return {};
     }
-    [[nodiscard]] std::optional<uint16_t> home(const SessionName& name) const override { return name[1] % 3; }
+    [[nodiscard]] std::optional<BladeId> home(const SessionName& name) const override {
+        return BladeId::or_none(name[1] % 3u);
+    }
     /// Some are elsewhere, some nobody knows, and some are under way.
-    [[nodiscard]] std::optional<uint16_t> holder(const SessionName& name) const override {
-        return name[1] % 4 == 3 ? std::nullopt : std::optional<uint16_t>(name[1] % 4);
+    [[nodiscard]] std::optional<BladeId> holder(const SessionName& name) const override {
+        return name[1] % 4 == 3 ? std::nullopt : std::optional(BladeId::or_none(name[1] % 4u));
     }
     [[nodiscard]] bool under_way(const SessionName& name) const override { return name[1] % 5 == 4; }
-    [[nodiscard]] bool dead(uint16_t blade) const override { return blade == 2; }
+    [[nodiscard]] bool dead(BladeId blade) const override { return blade == 2; }
     void not_restored(uint64_t) override {}
-    std::string receipt(const SessionName&, uint16_t, uint64_t) override { return std::string(16, 'r'); }
-    std::optional<uint64_t> order_in(const std::string& shown, const SessionName&, uint16_t) override {
+    std::string receipt(const SessionName&, BladeId, uint64_t) override { return std::string(16, 'r'); }
+    std::optional<uint64_t> order_in(const std::string& shown, const SessionName&, BladeId) override {
         return shown.size() % 2 ? std::optional<uint64_t>(1) : std::nullopt;
     }
-    [[nodiscard]] bool purging(uint16_t blade, const SessionName&, ServiceId) const override {
+    [[nodiscard]] bool purging(BladeId blade, const SessionName&, ServiceId) const override {
         return blade == 1;
     }
     [[nodiscard]] bool keeps(const std::string&) const override { return true; }
@@ -67,7 +69,7 @@ struct World {
         SessionRecord record;
         for (uint8_t i = 0; i < kSessions; i++) {
             testing::fill(record, i, 50);
-            if (i % 2 == 0) record.service = service_id("www");
+            if (i % 2 == 0) record.service = ServiceId::of("www");
             (void)store->put(record);
         }
     }
@@ -80,7 +82,7 @@ struct World {
     }
 
     void take(chassis::Envelope& message) {
-        const auto blade = static_cast<uint16_t>(message.request() % (kBlades + 1));
+        const auto blade = BladeId::or_none(message.request() % (kBlades + 1));
         if (message.has_checkpoint()) {
             for (auto& state : *message.mutable_checkpoint()->mutable_sessions()) name(*state.mutable_name());
             checkpoints.checkpoint(blade, message.checkpoint(), message.request());
@@ -93,7 +95,7 @@ struct World {
     }
 
     /// What is in the repository may be anything.
-    void restore(uint16_t blade, const chassis::Restore& found) {
+    void restore(BladeId blade, const chassis::Restore& found) {
         Retrieval retrieval;
         retrieval.order.to = blade;
         retrieval.order.name = testing::name_of(found.order_id() % kSessions);

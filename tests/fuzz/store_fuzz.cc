@@ -52,7 +52,7 @@ void use(Store& store, uint8_t what, Input& input) {
             store.take(name, record);
             break;
         case 2:
-            store.resume(name, number % 2 != 0 ? 0x0304 : 0x0303, 5000, record);
+            store.resume(name, number % 2 != 0 ? TlsVersion::tls13 : TlsVersion::tls12, 5000, record);
             break;
         case 3:
             store.erase(name);

@@ -20,10 +20,10 @@ std::vector<uint8_t> cut(const std::vector<uint8_t>& bytes, size_t from, size_t 
             bytes.begin() + static_cast<ptrdiff_t>(std::min(to, bytes.size()))};
 }
 
-std::vector<uint8_t> hello_of(uint16_t blade, int version) {
+std::vector<uint8_t> hello_of(uint16_t blade, TlsVersion version) {
     return client_hello({.max_version = version, .name = Harness::name(blade)});
 }
-std::vector<uint8_t> one_segment_hello_of(uint16_t blade, int version) {
+std::vector<uint8_t> one_segment_hello_of(uint16_t blade, TlsVersion version) {
     return client_hello({.max_version = version, .name = Harness::name(blade), .post_quantum = false});
 }
 

@@ -134,7 +134,8 @@ TEST(Worth, IsJudgedByVersion) {
     EXPECT_NE(send(harness, 44000, {.name = Harness::name(1)}), MacAddress{});
     EXPECT_EQ(harness.count(Reason::steer_not_worth), 1u);
     EXPECT_TRUE(harness.asks().empty());
-    EXPECT_EQ(send(harness, 44001, {.max_version = 0x0303, .name = Harness::name(1)}), MacAddress{});
+    EXPECT_EQ(send(harness, 44001, {.max_version = TlsVersion::tls12, .name = Harness::name(1)}),
+              MacAddress{});
     const auto asks = harness.asks();
     ASSERT_EQ(asks.size(), 1u);
     EXPECT_EQ(asks[0].budget_us, 20'000u);

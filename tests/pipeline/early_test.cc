@@ -159,7 +159,7 @@ std::vector<uint8_t> ticket(uint8_t key) {
     return bytes;
 }
 
-class ForeignTicket : public testing::TestWithParam<int> {};
+class ForeignTicket : public testing::TestWithParam<TlsVersion> {};
 
 TEST_P(ForeignTicket, GoesToTheBladeThatHasItsKey) {
     for (uint16_t blade = 1; blade <= 3; blade++) {
@@ -193,8 +193,10 @@ TEST_P(ForeignTicket, OfNobodyOrOfABladeThatDrainsIsSteeredAsNew) {
     EXPECT_TRUE(harness.asks().empty()) << "the session is in the ticket: there is nothing to move";
 }
 
-INSTANTIATE_TEST_SUITE_P(Versions, ForeignTicket, testing::Values(0x0303, 0x0304),
-                         [](const auto& version) { return version.param == 0x0304 ? "tls13" : "tls12"; });
+INSTANTIATE_TEST_SUITE_P(Versions, ForeignTicket, testing::Values(TlsVersion::tls12, TlsVersion::tls13),
+                         [](const auto& version) {
+                             return version.param == TlsVersion::tls13 ? "tls13" : "tls12";
+                         });
 
 }  // namespace
 }  // namespace keyrail

@@ -284,7 +284,7 @@ uint64_t Harness::timed_burst(uint8_t port, const std::vector<Frame>& frames) {
     return ticks;
 }
 
-void Harness::bind_flow(const Frame& frame, uint16_t blade) {
+void Harness::bind_flow(const Frame& frame, BladeId blade) {
     const Headers h = parse_headers(frame);
     context_->flows.insert(context_->flow_hash(h), Flow(context_->clock.ticks, blade, h.seq));
 }
@@ -337,7 +337,7 @@ std::vector<MoveAsk> Harness::asks() {
 
 void Harness::answer(const MoveAsk& ask, bool moved) {
     if (moved) moved_->set(ask.name, ask.to, context_->clock.unix_s + 100, context_->clock.unix_s);
-    settle::move_answered({ask.move_id, moved ? ask.to : uint16_t{0}, moved, {}}, *context_);
+    settle::move_answered({ask.move_id, moved ? ask.to : BladeId{}, moved, {}}, *context_);
     context_->tx.flush();
 }
 
@@ -348,12 +348,12 @@ std::vector<FlowAsk> Harness::flow_asks() {
     return all;
 }
 
-void Harness::answer(const FlowAsk& ask, uint16_t blade, bool time_wait) {
+void Harness::answer(const FlowAsk& ask, BladeId blade, bool time_wait) {
     take_answer({ask.ask_id, blade, time_wait, {}}, *burst_, *context_);
     context_->tx.flush();
 }
 
-void Harness::answer_elsewhere(const MoveAsk& ask, uint16_t holder) {
+void Harness::answer_elsewhere(const MoveAsk& ask, BladeId holder) {
     moved_->set(ask.name, holder, context_->clock.unix_s + 100, context_->clock.unix_s);
     settle::move_answered({ask.move_id, holder, 1, {}}, *context_);
     context_->tx.flush();

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "dataplane/common/ids.h"
 #include "dataplane/core/context.h"
 #include "tests/support/frames.h"
 
@@ -68,7 +69,7 @@ class Harness {
     /// out is freed.
     uint64_t timed_burst(uint8_t port, const std::vector<Frame>& frames);
     /// Puts the flow of this frame into the flow table, and takes all flows out.
-    void bind_flow(const Frame& frame, uint16_t blade);
+    void bind_flow(const Frame& frame, BladeId blade);
     void forget_flows();
     /// Time passes; timers run.
     void advance(uint64_t us);
@@ -83,9 +84,9 @@ class Harness {
     void answer(const MoveAsk& ask, bool moved);
     /// Connections asked for since the last call, and the answer.
     std::vector<FlowAsk> flow_asks();
-    void answer(const FlowAsk& ask, uint16_t blade, bool time_wait = false);
+    void answer(const FlowAsk& ask, BladeId blade, bool time_wait = false);
     /// The session has gone to another blade meanwhile, by another move.
-    void answer_elsewhere(const MoveAsk& ask, uint16_t holder);
+    void answer_elsewhere(const MoveAsk& ask, BladeId holder);
     void set_blades(const Scene& scene);
     /// A new snapshot, in place of the one before, which is freed.
     void publish(const link::Snapshot& message);
@@ -128,8 +129,8 @@ Frame behind_macs(const Frame& frame);
 std::vector<uint8_t> cut(const std::vector<uint8_t>& bytes, size_t from, size_t to);
 /// A ClientHello that offers a session whose home is this blade: with TLS 1.3 in two segments, as today's
 /// clients send it, see Client::hello(); the other one in one, in the same version.
-std::vector<uint8_t> hello_of(uint16_t blade, int version = 0x0304);
-std::vector<uint8_t> one_segment_hello_of(uint16_t blade, int version = 0x0304);
+std::vector<uint8_t> hello_of(uint16_t blade, TlsVersion version = TlsVersion::tls13);
+std::vector<uint8_t> one_segment_hello_of(uint16_t blade, TlsVersion version = TlsVersion::tls13);
 
 /// A client of the harness: handshakes with the dispatcher, then sends what the test wants.
 class Client {

@@ -22,7 +22,8 @@ TEST_F(Hello, HelloGoesHomeWithNothingButMacsChanged) {
             client.syn();
             harness.burst(kFront, {client.segment().frame()});  // the handshake's ACK
             EXPECT_TRUE(harness.wire(kBack).empty());
-            const auto hello = client.hello(hello_of(blade, blade == 2 ? 0x0303 : 0x0304));
+            const auto hello =
+                client.hello(hello_of(blade, blade == 2 ? TlsVersion::tls12 : TlsVersion::tls13));
             ASSERT_EQ(hello.size(), blade == 2 ? 1u : 2u) << "TLS 1.2 knows no post-quantum share";
             harness.burst(kFront, hello);
             const auto out = harness.wire(kBack);

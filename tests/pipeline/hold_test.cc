@@ -1,225 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// A ClientHello in segments: whatever the network does to them, the blade gets the client's stream in order,
-// and the session is where the stream goes.
-#include <gtest/gtest.h>
-
-#include <algorithm>
-
-#include "tests/pipeline/harness.h"
-#include "tests/support/hellos.h"
+// A ClientHello in segments that does not complete in time: its prefix goes on, the rest is read in passing.
+#include "tests/pipeline/segments.h"
 
 namespace keyrail {
 namespace {
 
 using namespace test;
 
-constexpr size_t kPiece = 200;
-using Frames = std::vector<Frame>;
+class Incomplete : public Segments {};
 
-class Segments : public testing::Test {
-  protected:
-    void SetUp() override { client.syn(); }
-
-    [[nodiscard]] Frame piece(size_t i, size_t size = kPiece) const {
-        return client.data(cut(hello, i * size, (i + 1) * size), static_cast<uint32_t>(i * size));
-    }
-    /// One after the other, each in a burst of its own; collects what goes to the blades.
-    void send(const Frames& frames) {
-        for (const Frame& frame : frames) {
-            harness.burst(kFront, {frame});
-            collect();
-        }
-        harness.expect_conserved();
-    }
-    void wait(uint64_t us) {
-        harness.advance(us);
-        collect();
-        harness.expect_conserved();
-    }
-    void collect() {
-        for (const Frame& frame : harness.wire(kBack)) {
-            const Headers h = parse_headers(frame);
-            const auto offset = static_cast<uint32_t>(h.seq - first_seq);
-            blades.insert(destination(frame).back());
-            frames_out++;
-            if (offset > stream.size()) continue;  // behind a gap
-            const size_t known = std::min<size_t>(stream.size() - offset, h.payload_size);
-            stream.insert(stream.end(), frame.begin() + h.payload + static_cast<ptrdiff_t>(known),
-                          frame.begin() + h.payload + h.payload_size);
-        }
-    }
-    [[nodiscard]] size_t pieces() const { return (hello.size() + kPiece - 1) / kPiece; }
-
-    Harness harness{Scene{.holds = 4}};
-    Client client{harness, 41000};
-    const std::vector<uint8_t> hello =
-        client_hello({.name = Harness::name(2), .padding = 400, .post_quantum = false});
-    const uint32_t first_seq = 5001;  // of Client
-    std::vector<uint8_t> stream;      // what the blades got
-    std::set<uint16_t> blades;        // which of them
-    size_t frames_out = 0;
-};
-
-// --- the hello completes in the hold
-
-struct Network {
-    const char* name;
-    /// The client's segments as they arrive.
-    Frames (*arrive)(Frames pieces, const Client& client);
-    Reason also = Reason::hello_rest;  // a counter that must have moved
-};
-
-Frames with(Frames pieces, size_t at, const Frame& extra) {
-    pieces.insert(pieces.begin() + static_cast<ptrdiff_t>(at), extra);
-    return pieces;
-}
-
-const Network kNetworks[] = {
-    {"in_order", [](Frames p, const Client&) { return p; }},
-    {"backwards_behind_the_first",
-     [](Frames p, const Client&) {
-         std::reverse(p.begin() + 1, p.end());
-         return p;
-     }},
-    {"the_first_is_overtaken",
-     [](Frames p, const Client&) {
-         std::rotate(p.begin(), p.begin() + 1, p.begin() + 4);
-         return p;
-     }},
-    {"every_segment_twice",
-     [](Frames p, const Client&) {
-         Frames twice;
-         for (const Frame& frame : p) twice.insert(twice.end(), {frame, frame});
-         twice.pop_back();
-         return twice;
-     },
-     Reason::drop_duplicate},
-    {"overlapping",
-     [](Frames p, const Client& client) {
-         const Headers h = parse_headers(p[1]);
-         std::vector<uint8_t> both(p[0].end() - 50, p[0].end());
-         both.insert(both.end(), p[1].begin() + h.payload, p[1].end());
-         auto out = p;
-         out[1] = client.data(both, static_cast<uint32_t>(kPiece) - 50);
-         return out;
-     }},
-    {"bare_acknowledgements_between",
-     [](Frames p, const Client& c) { return with(p, 2, c.segment({}, 2 * kPiece).frame()); },
-     Reason::drop_ack_cookie},
-    {"keep_alive_of_no_byte",
-     [](Frames p, const Client& c) { return with(p, 2, c.segment({}, kPiece - 1).frame()); },
-     Reason::drop_ack_cookie},
-    {"keep_alive_of_one_byte",
-     [](Frames p, const Client& c) { return with(p, 2, c.segment({0}, 2 * kPiece - 1).frame()); },
-     Reason::drop_duplicate},
-    {"urgent_data_is_data",
-     [](Frames p, const Client& c) {
-         const Headers h = parse_headers(p[1]);
-         p[1] = c.segment({p[1].begin() + h.payload, p[1].end()}, kPiece, kAck | kUrg).frame();
-         return p;
-     }},
-    {"fin_on_the_last",
-     [](Frames p, const Client& c) {
-         const Headers h = parse_headers(p.back());
-         p.back() = c.segment({p.back().begin() + h.payload, p.back().end()},
-                              static_cast<uint32_t>(h.seq - 5001), kAck | kFin)
-                        .frame();
-         return p;
-     }},
-    {"fin_before_the_last",
-     [](Frames p, const Client& c) {
-         const Headers h = parse_headers(p.back());
-         return with(
-             p, p.size() - 1,
-             c.segment({}, static_cast<uint32_t>(h.seq - 5001) + h.payload_size, kAck | kFin).frame());
-     }},
-    {"reset_that_is_not_the_clients",
-     [](Frames p, const Client& c) { return with(p, 2, c.segment({}, 1u << 20, kRst | kAck).frame()); },
-     Reason::drop_rst_cookie},
-    {"early_data_behind_it_first",
-     [](Frames p, const Client& c) { return with(p, 1, c.data({1, 2, 3}, 3000)); }},
-};
-
-class Arrives : public Segments, public testing::WithParamInterface<Network> {};
-
-TEST_P(Arrives, AndGoesHomeInOrder) {
-    Frames frames;
-    for (size_t i = 0; i < pieces(); i++) frames.push_back(piece(i));
-    ASSERT_GE(frames.size(), 4u);
-    frames = GetParam().arrive(frames, client);
-    const Frames but_last(frames.begin(), frames.end() - 1);
-    send(but_last);
-    EXPECT_EQ(frames_out, 0u);
-    EXPECT_GT(harness.held(), 0u);
-    harness.burst(kFront, {frames.back()});
-    const auto out = harness.wire(kBack);
-    for (const Frame& frame : out) {
-        const Headers h = parse_headers(frame);
-        const auto offset = static_cast<uint32_t>(h.seq - first_seq);
-        if (offset > hello.size()) continue;  // early data, out of order as it came
-        ASSERT_LE(offset, stream.size());
-        stream.resize(offset);
-        stream.insert(stream.end(), frame.begin() + h.payload, frame.begin() + h.payload + h.payload_size);
-        EXPECT_EQ(destination(frame), Harness::blade_mac(2));
-    }
-    EXPECT_EQ(stream, hello);
-    EXPECT_EQ(harness.count(Reason::steer_home), 1u);
-    EXPECT_EQ(harness.held(), 0u);
-    EXPECT_GT(harness.count(GetParam().also), 0u);
-    EXPECT_EQ(harness.context().holds_table.in_use(), 0u);
-    harness.expect_conserved();
-}
-
-INSTANTIATE_TEST_SUITE_P(Table, Arrives, testing::ValuesIn(kNetworks),
-                         [](const auto& row) { return std::string(row.param.name); });
-
-// --- what is not the client's
-
-/// Segments at places of the circle of sequence numbers where the client cannot be: a blade never gets them
-/// with a hold, nothing waits for them, and the hello is read as if they had not come.
-TEST_F(Segments, NothingFarAheadOrBehindIsHeld) {
-    const std::vector<uint32_t> far = {0x7ffffff8, 0x7ffffffc, 0x7fffffff, 0x80000000,     0x80000001,
-                                       0xc0000000, 1u << 20,   1u << 17,   0u - (1u << 17)};
-    send({piece(0)});
-    uint64_t sent = 0;
-    for (const uint32_t offset : far) {
-        for (const int flags : {kAck | kPsh, kAck | kFin, kAck | kUrg, kAck | kRst}) {
-            send({client.segment({1, 2, 3, 4, 5, 6, 7, 8}, offset, static_cast<uint8_t>(flags)).frame()});
-            EXPECT_EQ(harness.held(), 1u) << std::hex << offset;
-            EXPECT_EQ(frames_out, 0u) << std::hex << offset;
-            sent++;
-        }
-    }
-    EXPECT_EQ(harness.count(Reason::drop_out_of_window), sent - far.size()) << "all but the RSTs";
-    for (size_t i = 1; i < pieces(); i++) send({piece(i)});
-    EXPECT_EQ(stream, hello);
-    EXPECT_EQ(harness.count(Reason::steer_home), 1u);
-    EXPECT_EQ(frames_out, pieces());
-}
-
-/// Where a blade has the connection, its kernel judges them; they come there as they were sent, and reading
-/// goes on.
-TEST_F(Segments, NothingFarAwayEndsReadingInPassing) {
-    send({piece(0)});
-    wait(11'000);  // a blade gets it
-    ASSERT_EQ(frames_out, 1u);
-    for (const uint32_t offset : {0x7ffffffcu, 0x80000000u, 1u << 20}) {
-        const Frame stray = client.segment({1, 2, 3, 4, 5, 6, 7, 8}, offset, kAck | kFin).frame();
-        harness.burst(kFront, {stray});
-        const auto out = harness.wire(kBack);
-        ASSERT_EQ(out.size(), 1u);
-        EXPECT_EQ(behind_macs(out[0]), behind_macs(stray));
-    }
-    for (size_t i = 1; i < pieces(); i++) send({piece(i)});
-    for (const MoveAsk& ask : harness.asks()) harness.answer(ask, true);
-    collect();
-    EXPECT_EQ(stream, hello);
-    EXPECT_EQ(harness.count(Reason::steer_move) + harness.count(Reason::steer_home), 1u);
-}
-
-// --- it does not: the prefix goes on, the rest is read in passing, the session comes after
-
-TEST_F(Segments, SilenceLetsThePrefixGo) {
+TEST_F(Incomplete, SilenceLetsThePrefixGo) {
     send({piece(0), piece(1)});
     wait(9'000);
     EXPECT_EQ(frames_out, 0u);
@@ -234,7 +24,7 @@ TEST_F(Segments, SilenceLetsThePrefixGo) {
     harness.expect_conserved();
 }
 
-TEST_F(Segments, FirstOneIsLost) {
+TEST_F(Incomplete, FirstOneIsLost) {
     send({piece(1), piece(2)});
     EXPECT_EQ(harness.held(), 2u);
     wait(11'000);
@@ -246,7 +36,7 @@ TEST_F(Segments, FirstOneIsLost) {
     EXPECT_EQ(harness.count(Reason::steer_move) + harness.count(Reason::steer_home), 1u);
 }
 
-TEST_F(Segments, LastOneOfFullSizedSegmentsComesFirst) {
+TEST_F(Incomplete, LastOneOfFullSizedSegmentsComesFirst) {
     const auto big = client_hello({.name = Harness::name(2)});
     const Frames segments = client.hello(big);
     ASSERT_EQ(segments.size(), 2u) << "what clients send today";
@@ -257,7 +47,7 @@ TEST_F(Segments, LastOneOfFullSizedSegmentsComesFirst) {
     EXPECT_EQ(harness.count(Reason::steer_home), 1u);
 }
 
-TEST_F(Segments, OvertakingNeedsTheCookie) {
+TEST_F(Incomplete, OvertakingNeedsTheCookie) {
     TcpSegment forged = client.segment(cut(hello, kPiece, 2 * kPiece), kPiece);
     forged.ack ^= 0x10000;
     send({forged.frame()});
@@ -265,7 +55,7 @@ TEST_F(Segments, OvertakingNeedsTheCookie) {
     EXPECT_EQ(harness.count(Reason::steer_midstream), 1u);
 }
 
-TEST_F(Segments, LateSegmentCompletesItAndTheSessionFollows) {
+TEST_F(Incomplete, LateSegmentCompletesItAndTheSessionFollows) {
     for (size_t i = 0; i < pieces(); i++)
         if (i != 1) send({piece(i)});
     wait(11'000);
@@ -289,7 +79,7 @@ TEST_F(Segments, LateSegmentCompletesItAndTheSessionFollows) {
     EXPECT_EQ(harness.count(Reason::steer_incomplete), 1u);
 }
 
-TEST_F(Segments, MoreThanAnInitialWindowIsReadInPassing) {
+TEST_F(Incomplete, MoreThanAnInitialWindowIsReadInPassing) {
     size_t sent = 0;
     const auto send_one = [&] {
         send({piece(sent++, 40)});
@@ -308,7 +98,7 @@ TEST_F(Segments, MoreThanAnInitialWindowIsReadInPassing) {
     harness.expect_conserved();
 }
 
-TEST_F(Segments, TheSameInOneBurst) {
+TEST_F(Incomplete, TheSameInOneBurst) {
     Frames all;
     for (size_t i = 0; i * 20 < hello.size(); i++) all.push_back(piece(i, 20));
     ASSERT_LE(all.size(), kBurst);
@@ -318,7 +108,7 @@ TEST_F(Segments, TheSameInOneBurst) {
     EXPECT_EQ(harness.count(Reason::steer_home), 1u) << "there is no reason to give up what is complete";
 }
 
-TEST_F(Segments, OneByteSegments) {
+TEST_F(Incomplete, OneByteSegments) {
     for (size_t i = 0; i < hello.size(); i++) {
         harness.burst(kFront, {piece(i, 1)});
         harness.advance(10);
@@ -331,7 +121,7 @@ TEST_F(Segments, OneByteSegments) {
     EXPECT_EQ(harness.context().holds_table.in_use(), 0u);
 }
 
-TEST_F(Segments, NeverCompletes) {
+TEST_F(Incomplete, NeverCompletes) {
     send({piece(0)});
     for (int i = 0; i < 50; i++) wait(100'000);
     EXPECT_EQ(frames_out, 1u);
@@ -342,7 +132,7 @@ TEST_F(Segments, NeverCompletes) {
     EXPECT_EQ(harness.context().holds_table.in_use(), 0u);
 }
 
-TEST_F(Segments, ATricklingClientIsNotHeldForLong) {
+TEST_F(Incomplete, ATricklingClientIsNotHeldForLong) {
     for (size_t i = 0; frames_out == 0; i++) {
         ASSERT_LT(i, 12u) << "hello_timeout is 100 ms";
         send({piece(i, 10)});
@@ -350,7 +140,7 @@ TEST_F(Segments, ATricklingClientIsNotHeldForLong) {
     }
 }
 
-TEST_F(Segments, ResetForgetsIt) {
+TEST_F(Incomplete, ResetForgetsIt) {
     send({piece(0), piece(1), client.segment({}, 2 * kPiece, kRst | kAck).frame()});
     EXPECT_EQ(harness.held(), 0u);
     EXPECT_EQ(harness.count(Reason::drop_rst_cookie), 3u);
@@ -358,7 +148,7 @@ TEST_F(Segments, ResetForgetsIt) {
     EXPECT_EQ(harness.context().holds_table.in_use(), 0u);
 }
 
-TEST_F(Segments, ResetWhileItIsReadInPassing) {
+TEST_F(Incomplete, ResetWhileItIsReadInPassing) {
     send({piece(0)});
     wait(11'000);
     send({client.segment({}, kPiece, kRst | kAck).frame()});
@@ -368,7 +158,7 @@ TEST_F(Segments, ResetWhileItIsReadInPassing) {
 }
 
 /// The window of our SYN-ACK is 64 240 bytes: not the client's, and so it ends nothing.
-TEST_F(Segments, TooFarAhead) {
+TEST_F(Incomplete, TooFarAhead) {
     send({piece(0), client.data({1, 2, 3}, 70'000)});
     EXPECT_EQ(frames_out, 0u);
     EXPECT_EQ(harness.count(Reason::drop_out_of_window), 1u);
@@ -378,13 +168,13 @@ TEST_F(Segments, TooFarAhead) {
     EXPECT_EQ(harness.context().holds_table.in_use(), 0u);
 }
 
-TEST_F(Segments, LongerThanTheServiceAllows) {
+TEST_F(Incomplete, LongerThanTheServiceAllows) {
     send({client.data({22, 3, 1, 0x40, 0, 1, 0, 0xff, 0})});
     EXPECT_EQ(harness.count(Reason::steer_too_long), 1u);
     EXPECT_EQ(frames_out, 1u);
 }
 
-TEST_F(Segments, BladeGoesDownWhileItReads) {
+TEST_F(Incomplete, BladeGoesDownWhileItReads) {
     send({piece(0)});
     wait(11'000);
     const uint16_t first = *blades.begin();
@@ -400,7 +190,7 @@ TEST_F(Segments, BladeGoesDownWhileItReads) {
 
 // --- bounded memory
 
-TEST_F(Segments, FullTableLetsTheOldestGo) {
+TEST_F(Incomplete, FullTableLetsTheOldestGo) {
     std::vector<Client> clients;
     for (uint16_t i = 0; i < 10; i++) {
         clients.emplace_back(harness, static_cast<uint16_t>(42000 + i)).syn();
@@ -416,7 +206,7 @@ TEST_F(Segments, FullTableLetsTheOldestGo) {
     harness.expect_conserved();
 }
 
-TEST_F(Segments, FullTableStopsReadingBeforeItLetsGo) {
+TEST_F(Incomplete, FullTableStopsReadingBeforeItLetsGo) {
     send({piece(0)});
     wait(11'000);
     for (uint16_t i = 0; i < 4; i++) {

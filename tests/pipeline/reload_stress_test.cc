@@ -161,7 +161,7 @@ class ReloadStress : public testing::Test {
         const uint16_t port = next_port++;
         const bool early = std::ranges::find(kVips, vip) >= kVips.end() - kEarlyVips;
         const bool tls13 = draw.one_in(2);
-        auto hello = client_hello({.max_version = tls13 ? 0x0304 : 0x0303,
+        auto hello = client_hello({.max_version = tls13 ? TlsVersion::tls13 : TlsVersion::tls12,
                                    .name = Harness::name(static_cast<uint16_t>(1 + draw.below(kBlades)),
                                                          static_cast<uint8_t>(draw.below(200))),
                                    .padding = 200 + draw.below(400),

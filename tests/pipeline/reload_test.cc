@@ -201,7 +201,7 @@ class ReloadDuringMove : public Reload {
         const auto asks = harness.asks();
         ASSERT_EQ(asks.size(), 1u);
         ask = asks[0];
-        EXPECT_EQ(ask.service, service_id("www"));
+        EXPECT_EQ(ask.service, ServiceId::of("www"));
         EXPECT_EQ(ask.to, 2);
     }
 };
@@ -310,11 +310,11 @@ TEST(Services, AreFoundByTheirIdsInEverySnapshot) {
     const auto first = Snapshot::build(snapshot_with({kOld, kWww})).value();
     const auto second = Snapshot::build(snapshot_with({kWww, kNew})).value();
     for (const Snapshot* snapshot : {first.get(), second.get()}) {
-        ASSERT_NE(snapshot->service(service_id("www")), nullptr);
-        EXPECT_EQ(snapshot->service(service_id("www"))->name, "www");
+        ASSERT_NE(snapshot->service(ServiceId::of("www")), nullptr);
+        EXPECT_EQ(snapshot->service(ServiceId::of("www"))->name, "www");
     }
-    EXPECT_EQ(second->service(service_id("old")), nullptr);
-    EXPECT_EQ(second->service(0), nullptr);
+    EXPECT_EQ(second->service(ServiceId::of("old")), nullptr);
+    EXPECT_EQ(second->service(ServiceId{}), nullptr);
     EXPECT_FALSE(Snapshot::build(snapshot_with({kOld, {"old", "203.0.113.9", {1}}})))
         << "one name, one service";
 }

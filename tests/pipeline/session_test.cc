@@ -74,17 +74,16 @@ TEST_P(Session, Tls12TicketsLeadHome) {
     for (uint16_t blade = 1; blade <= 3; blade++) {
         Client client(harness, port++);
         client.syn();
-        harness.burst(
-            kFront,
-            {client.data(client_hello({.max_version = 0x0303, .ticket = ticket_of(Harness::name(blade))}))});
+        harness.burst(kFront, {client.data(client_hello({.max_version = TlsVersion::tls12,
+                                                         .ticket = ticket_of(Harness::name(blade))}))});
         EXPECT_EQ(destination(harness.wire(kBack).at(0)), Harness::blade_mac(blade));
     }
     EXPECT_EQ(harness.count(Reason::steer_home), 3u);
     harness.moved().set(Harness::name(1), 3, 1'800'000'000, 0);
     Client client(harness, port++);
     client.syn();
-    harness.burst(
-        kFront, {client.data(client_hello({.max_version = 0x0303, .ticket = ticket_of(Harness::name(1))}))});
+    harness.burst(kFront, {client.data(client_hello(
+                              {.max_version = TlsVersion::tls12, .ticket = ticket_of(Harness::name(1))}))});
     EXPECT_EQ(destination(harness.wire(kBack).at(0)), Harness::blade_mac(3)) << "moved";
 }
 
@@ -133,7 +132,7 @@ TEST_P(Draining, SessionMovesWhileTheHelloIsHeld) {
     ASSERT_EQ(asks.size(), 1u);
     EXPECT_EQ(asks[0].from, 1);
     EXPECT_EQ(asks[0].name, Harness::name(1));
-    EXPECT_EQ(asks[0].tls_version, 0x0304);
+    EXPECT_EQ(asks[0].tls_version, TlsVersion::tls13);
     EXPECT_EQ(harness.held(), sent.size());
     EXPECT_TRUE(harness.wire(kBack).empty());
     harness.expect_conserved();
@@ -168,19 +167,19 @@ TEST_P(Draining, OneClientsConnectionsGetOneTarget) {
 TEST_P(Draining, SessionsOfTls12TicketsMove) {
     Client client(harness, 43000);
     client.syn();
-    harness.burst(
-        kFront, {client.data(client_hello({.max_version = 0x0303, .ticket = ticket_of(Harness::name(1))}))});
+    harness.burst(kFront, {client.data(client_hello(
+                              {.max_version = TlsVersion::tls12, .ticket = ticket_of(Harness::name(1))}))});
     const auto asks = harness.asks();
     ASSERT_EQ(asks.size(), 1u);
     EXPECT_EQ(asks[0].name, Harness::name(1));
-    EXPECT_EQ(asks[0].tls_version, 0x0303);
+    EXPECT_EQ(asks[0].tls_version, TlsVersion::tls12);
     harness.answer(asks[0], true);
     EXPECT_EQ(destination(harness.wire(kBack).at(0)), Harness::blade_mac(asks[0].to));
 }
 
 TEST_P(Draining, ForgedNamesAskNoMove) {
     uint16_t port = 43000;
-    for (const int version : {0x0303, 0x0304})
+    for (const TlsVersion version : {TlsVersion::tls12, TlsVersion::tls13})
         for (const SessionName& name : forged()) {
             Client client(harness, port++);
             client.syn();

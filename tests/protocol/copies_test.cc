@@ -11,7 +11,7 @@ using chassis::Envelope;
 
 class Copies : public KeyraildBench {
   protected:
-    void has(uint16_t blade, const std::string& name) {
+    void has(BladeId blade, const std::string& name) {
         Envelope message;
         chassis::SessionState& state = *message.mutable_checkpoint()->add_sessions();
         state.set_name(name);
@@ -19,14 +19,14 @@ class Copies : public KeyraildBench {
         state.set_expires_ms(in_an_hour_ms());
         agents[blade]->send(message);
     }
-    bool destroyed_at(uint16_t blade, int milliseconds = 5000) {
+    bool destroyed_at(BladeId blade, int milliseconds = 5000) {
         return until([&] { return !agents[blade]->of(Envelope::kStale).empty(); }, milliseconds);
     }
     /// As the dataplane wishes, and both agents do.
-    void move(const std::string& name, uint32_t from, uint16_t to) {
-        const size_t orders = agents[static_cast<uint16_t>(from)]->of(Envelope::kOrder).size();
+    void move(const std::string& name, BladeId from, BladeId to) {
+        const size_t orders = agents[from]->of(Envelope::kOrder).size();
         request_move(++moves_, name, from, to);
-        const auto given = [&] { return agents[static_cast<uint16_t>(from)]->of(Envelope::kOrder); };
+        const auto given = [&] { return agents[from]->of(Envelope::kOrder); };
         require([&] { return given().size() > orders; }, "an order");
         agents[to]->done(given().back().order().order_id(), chassis::MOVED, in_an_hour_ms());
         require([&] { return outcomes().size() == moves_; }, "an outcome");

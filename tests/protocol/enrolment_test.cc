@@ -3,6 +3,7 @@
 // keys.
 #include <gmock/gmock.h>
 
+#include "tests/support/blade_ids.h"
 #include "tests/support/keyraild_bench.h"
 
 namespace keyrail {
@@ -48,7 +49,7 @@ class KeyraildEnrolment : public KeyraildBench {
         return {process.wait(), process.log()};
     }
     [[nodiscard]] fs::path machine() const { return chassis.directory() / "machine"; }
-    [[nodiscard]] TlsContext machine_tls(uint16_t id) const {
+    [[nodiscard]] TlsContext machine_tls(BladeId id) const {
         return *TlsContext::load({machine() / "ca.pem", machine() / fmt::format("blade-{}.pem", id),
                                   machine() / fmt::format("blade-{}.key", id)});
     }
@@ -105,8 +106,9 @@ TEST_F(KeyraildEnrolment, TheWrittenConfigurationRunsAnAgent) {
     std::ofstream(file, std::ios::app) << "store = \"" << (chassis.directory() / "store").string()
                                        << "\"\nstore_size_mb = 1\naccept_program = false\n";
     Process agent({std::getenv("KR_AGENT"), "--config", file.string()}, chassis.directory() / "agent");
-    EXPECT_TRUE(until([&] { return keyrail({"blade", "list"}).json[2]["agent"]["connected"] == true; }))
-        << agent.log();
+    EXPECT_TRUE(until([&] {
+        return keyrail({"blade", "list"}).json[2]["agent"]["connected"] == true;
+    })) << agent.log();
     EXPECT_EQ(keyrail({"blade", "revoke", "7"}).status, 0);  // and out it goes
     ASSERT_TRUE(until([&] { return agent.log().find("control: control at") != std::string::npos; }));
     EXPECT_TRUE(
@@ -259,7 +261,7 @@ TEST_F(KeyraildEnrolment, KeysAreReplacedWhenEverybodyHasTheNewOnes) {
     EXPECT_FALSE(until([&] { return generation().name_keys(1).current(); }, 700));
     EXPECT_THAT(keyrail({"keys", "list"}).json["waits_for"], ElementsAre("the agent of blade 2"));
     restart();  // in the middle of it
-    for (uint16_t id = 1; id <= kBlades; id++) connect_agent(id);
+    for (const BladeId id : testing::blade_ids(kBlades)) connect_agent(id);
     for (auto& [id, agent] : agents) agent->health(true);
     ASSERT_TRUE(until([&] { return generation().name_keys(1).current(); }));
     EXPECT_FALSE(generation().name_keys(0).current());

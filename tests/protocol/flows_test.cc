@@ -25,7 +25,7 @@ class KeyraildFlows : public KeyraildBench {
         dataplane->send(message);
     }
     /// The latest question that this agent got, answered.
-    void say(uint16_t blade, chassis::FlowsFound::Presence presence) {
+    void say(BladeId blade, chassis::FlowsFound::Presence presence) {
         ASSERT_TRUE(until([&] { return !agents[blade]->of(Envelope::kFindFlows).empty(); }));
         Envelope message;
         auto& answer = *message.mutable_flows_found()->add_answers();

@@ -67,7 +67,7 @@ class KillMatrixTest : public ::testing::Test {
         if (victim == Victim::keyraild)
             chassis.start_daemon();
         else
-            chassis.start_agent(victim == Victim::holder ? 1 : 2);
+            chassis.start_agent(victim == Victim::holder ? BladeId{1} : BladeId{2});
     }
     [[nodiscard]] int holders(const SessionName& name) {
         return chassis.stores.at(1).contains(name) + chassis.stores.at(2).contains(name);
@@ -130,7 +130,7 @@ TEST_F(KillMatrixTest, NeverTwoHoldersAndItGoesOn) {
 class ChassisTest : public ::testing::Test {
   protected:
     ChassisTest() { chassis.start_all(); }
-    [[nodiscard]] uint64_t sessions(uint16_t blade) { return chassis.stores.at(blade).stats().sessions; }
+    [[nodiscard]] uint64_t sessions(BladeId blade) { return chassis.stores.at(blade).stats().sessions; }
     RealChassis chassis{3};
 };
 
@@ -156,7 +156,7 @@ TEST_F(ChassisTest, MovesEverySessionAcrossARestart) {
 }
 
 /// As libkeyrail-tls.so does it when its store has no such session: the agent's answer.
-uint32_t pull(RealChassis& chassis, uint16_t blade, const SessionName& name) {
+uint32_t pull(RealChassis& chassis, BladeId blade, const SessionName& name) {
     std::array<uint8_t, 16> number{};
     chassis.stores.at(blade).control().read(
         [&](const StoreControl& control) { number = control.pull_socket; });
@@ -164,7 +164,7 @@ uint32_t pull(RealChassis& chassis, uint16_t blade, const SessionName& name) {
     const int fd = ::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
     EXPECT_EQ(::connect(fd, address.get(), address.size), 0);
     PullRequest request;
-    request.tls_version = 0x0304;
+    request.tls_version = TlsVersion::tls13;
     request.name = name;
     EXPECT_EQ(::send(fd, &request, sizeof request, 0), static_cast<ssize_t>(sizeof request));
     PullReply reply;

@@ -17,7 +17,7 @@ class Pulls : public KeyraildBench {
         "[[service]]\nname = \"mail\"\naddresses = [\"198.51.100.2\"]\nport = 465\npool = \"second\"\n";
 
     /// As the agent of `blade` does when a server of its misses the session.
-    void pull(uint16_t blade, const std::string& name, const std::string& service) {
+    void pull(BladeId blade, const std::string& name, const std::string& service) {
         Envelope message;
         message.set_request(77);
         message.mutable_pull()->set_name(name);
@@ -26,12 +26,12 @@ class Pulls : public KeyraildBench {
         agents[blade]->send(message);
     }
     /// The first answer of keyraild.
-    chassis::MoveResult answer(uint16_t blade) {
+    chassis::MoveResult answer(BladeId blade) {
         require([&] { return !agents[blade]->of(Envelope::kPullReply).empty(); }, "the pull is answered");
         return agents[blade]->of(Envelope::kPullReply)[0].pull_reply().result();
     }
     uint64_t moves(const char* figure) { return keyrail({"stats"}).json["moves"][figure].get<uint64_t>(); }
-    void checkpoint(uint16_t blade, const std::string& name, uint32_t uses) {
+    void checkpoint(BladeId blade, const std::string& name, uint32_t uses) {
         Envelope message;
         chassis::SessionState& state = *message.mutable_checkpoint()->add_sessions();
         state.set_name(name);

@@ -24,13 +24,13 @@ class Restore : public KeyraildBench {
     ~Restore() override { real_agents.clear(); }
 
     /// Blade 1's machine can die: nobody answers at its agent's address (RFC 5737).
-    [[nodiscard]] std::string agent_host(uint16_t id) const override {
+    [[nodiscard]] std::string agent_host(BladeId id) const override {
         return id == 1 ? "192.0.2.77" : fmt::format("127.0.1.{}", id);
     }
-    [[nodiscard]] std::string store_path(uint16_t id) const {
+    [[nodiscard]] std::string store_path(BladeId id) const {
         return (chassis.directory() / fmt::format("store{}", id)).string();
     }
-    void start_agent(uint16_t id) {
+    void start_agent(BladeId id) {
         AgentConfig config;
         config.id = id;
         config.control = {*parse_ip("127.0.0.1"), port};
@@ -60,7 +60,7 @@ class Restore : public KeyraildBench {
         return report("stats")["checkpoints"]["repositories"][kind][figure].get<uint64_t>();
     }
 
-    SessionName new_name(uint16_t blade) {
+    SessionName new_name(BladeId blade) {
         SessionName name{};
         require(
             [&] {
@@ -73,15 +73,15 @@ class Restore : public KeyraildBench {
     void fill_session(SessionRecord& record, const SessionName& name, bool single_use = true) {
         fill(record, 13, 170);
         record.name = name;
-        record.tls_version = single_use ? 0x0304 : 0x0303;
+        record.tls_version = single_use ? TlsVersion::tls13 : TlsVersion::tls12;
         record.single_use = single_use;
-        record.service = service_id("www");
+        record.service = ServiceId::of("www");
         record.early_data_spent = false;
         record.created_ms = record.authenticated_ms = wall_clock_ms();
         record.expires_ms = wall_clock_ms() + 3'600'000;
     }
     /// As a server stores it; back when it is in the repository, too.
-    SessionName put_session(uint16_t blade, bool single_use = true, const std::string& kind = "lmdb") {
+    SessionName put_session(BladeId blade, bool single_use = true, const std::string& kind = "lmdb") {
         const SessionName name = new_name(blade);
         SessionRecord record;
         fill_session(record, name, single_use);
@@ -119,12 +119,12 @@ class Restore : public KeyraildBench {
         }
         return link::UNREACHABLE;
     }
-    bool gone_from(uint16_t blade, const SessionName& name) {
+    bool gone_from(BladeId blade, const SessionName& name) {
         return until([&] { return !stores[blade]->contains(name); });
     }
 
-    std::map<uint16_t, std::unique_ptr<Agent>> real_agents;
-    std::map<uint16_t, std::unique_ptr<Store>> stores;
+    std::map<BladeId, std::unique_ptr<Agent>> real_agents;
+    std::map<BladeId, std::unique_ptr<Store>> stores;
     uint64_t last_move = 0;
 };
 
@@ -182,7 +182,7 @@ TEST_F(Restore, WhatWasUsedUpIsNotRestored) {
     start_all();
     const SessionName name = put_session(1);
     SessionRecord used;
-    ASSERT_TRUE(stores[1]->resume(name, 0x0304, wall_clock_ms(), used));
+    ASSERT_TRUE(stores[1]->resume(name, TlsVersion::tls13, wall_clock_ms(), used));
     require([&] { return repository("removed") >= 1; }, "it is removed from the repository");
     real_agents.erase(1);
     EXPECT_EQ(move(name, 1, 2), link::NOT_FOUND);
@@ -194,7 +194,7 @@ TEST_F(Restore, OfSingleUseNothingIsRestoredFromTheDead) {
     start_all();
     const SessionName name = put_session(1);
     SessionRecord used;
-    ASSERT_TRUE(stores[1]->resume(name, 0x0304, wall_clock_ms(), used)) << "just before it dies";
+    ASSERT_TRUE(stores[1]->resume(name, TlsVersion::tls13, wall_clock_ms(), used)) << "just before it dies";
     real_agents.erase(1);
     EXPECT_EQ(move(name, 1, 2), link::NOT_FOUND);
     EXPECT_FALSE(stores[2]->contains(name));
@@ -207,7 +207,7 @@ TEST_F(Restore, WhatWasUsedUpAMomentAgoIsNotRestored) {
         const SessionName name = put_session(1);
         settle();
         SessionRecord used;
-        ASSERT_TRUE(stores[1]->resume(name, 0x0304, wall_clock_ms(), used));
+        ASSERT_TRUE(stores[1]->resume(name, TlsVersion::tls13, wall_clock_ms(), used));
         ASSERT_EQ(move(name, 1, 2), link::NOT_FOUND) << i;
         ASSERT_FALSE(stores[2]->contains(name));
     }
@@ -223,7 +223,7 @@ TEST_F(Restore, WhatWasUsedUpWhileKeyraildWasAwayIsKnownWhenItIsBack) {
     const uint64_t before = repository("removed");
     kill_daemon();
     SessionRecord used;
-    ASSERT_TRUE(stores[2]->resume(name, 0x0304, wall_clock_ms(), used));
+    ASSERT_TRUE(stores[2]->resume(name, TlsVersion::tls13, wall_clock_ms(), used));
     until([] { return false; }, 200);
     start();
     require([&] { return connected() == 2; }, "the agents are connected again");
@@ -341,7 +341,7 @@ TEST_F(Restore, ASessionThatWasUsedUpDoesNotComeBack) {
     const SessionName name = put_session(1);
     SessionRecord replayed, used;
     ASSERT_TRUE(stores[1]->copy(name, replayed));
-    ASSERT_TRUE(stores[1]->resume(name, 0x0304, wall_clock_ms(), used));
+    ASSERT_TRUE(stores[1]->resume(name, TlsVersion::tls13, wall_clock_ms(), used));
     require([&] { return repository("removed") >= 1; }, "its end is known");
     ASSERT_EQ(stores[1]->put(replayed), Store::Put::kStored);
     EXPECT_TRUE(gone_from(1, name));

@@ -15,14 +15,14 @@
 namespace keyrail::testing {
 namespace {
 
-constexpr uint16_t kHolder = 1, kTarget = 2, kNobody = 0;
+constexpr BladeId kHolder = 1, kTarget = 2, kNobody = 0;
 
 /// Where a move can be held. The holder takes a session and sends it in one go: nothing is between the two.
 enum class Step { ordered, received, sent, stored, told_keyraild, told_holder };
 struct Held {
     Step step;
     const char* name;
-    uint16_t session_at;  // meanwhile
+    BladeId session_at;  // meanwhile
 };
 constexpr std::array kSteps = {
     Held{Step::ordered, "keyraild has ordered it", kHolder},
@@ -34,18 +34,18 @@ constexpr std::array kSteps = {
 
 /// A server that misses a session asks for it; in vain while keyraild waits for the move, which is until it
 /// gives up.
-bool may_be_pulled(const Held& held, uint16_t victim) {
+bool may_be_pulled(const Held& held, BladeId victim) {
     return held.step == Step::told_keyraild && victim == kHolder;
 }
 
-std::string address_of(uint16_t blade) { return fmt::format("127.0.2.{}", blade); }
+std::string address_of(BladeId blade) { return fmt::format("127.0.2.{}", blade); }
 
 class WorkerKills : public ::testing::TestWithParam<int> {
   protected:
     WorkerKills() {
         chassis.serve_at({address_of(kHolder), address_of(kTarget)});
         chassis.peer_port[kTarget] = free_port();
-        for (const uint16_t id : {kHolder, kTarget}) chassis.set_control(id, free_port());
+        for (const BladeId id : {kHolder, kTarget}) chassis.set_control(id, free_port());
         orders.emplace(chassis.reach_control.at(kHolder), chassis.control_port);
         reports.emplace(chassis.reach_control.at(kTarget), chassis.control_port);
         transfers.emplace(chassis.peer_port[kTarget], chassis.agent_port[kTarget]);
@@ -54,9 +54,9 @@ class WorkerKills : public ::testing::TestWithParam<int> {
     }
     void start() {
         chassis.start_daemon();
-        for (const uint16_t id : {kHolder, kTarget}) chassis.start_agent(id);
+        for (const BladeId id : {kHolder, kTarget}) chassis.start_agent(id);
         chassis.require([&] { return chassis.stores_ready(); }, "the agents have their keys");
-        for (const uint16_t id : {kHolder, kTarget})
+        for (const BladeId id : {kHolder, kTarget})
             servers.try_emplace(id, chassis.files.directory() / fmt::format("nginx-{}", id), address_of(id),
                                 chassis.service_port(), chassis.files.files("control"),
                                 chassis.store_path(id));
@@ -69,15 +69,15 @@ class WorkerKills : public ::testing::TestWithParam<int> {
         const bool at_target = chassis.stores.contains(kTarget) && has(kTarget, watched);
         two_holders |= at_target && has(kHolder, watched) && has(kTarget, watched);
     }
-    [[nodiscard]] bool has(uint16_t blade, const SessionName& name) const {
+    [[nodiscard]] bool has(BladeId blade, const SessionName& name) const {
         return chassis.stores.at(blade).contains(name);
     }
-    [[nodiscard]] uint16_t holder_of(const SessionName& name) const {
+    [[nodiscard]] BladeId holder_of(const SessionName& name) const {
         return has(kTarget, name) ? kTarget : has(kHolder, name) ? kHolder : kNobody;
     }
 
     /// A client's connection; what servers and agents do for it goes on meanwhile.
-    Visit come_to(uint16_t blade, const SessionPtr& offered = nullptr) {
+    Visit come_to(BladeId blade, const SessionPtr& offered = nullptr) {
         auto coming = std::async(std::launch::async, visit, address_of(blade), chassis.service_port(),
                                  GetParam(), offered);
         chassis.until([&] { return coming.wait_for(std::chrono::seconds(0)) == std::future_status::ready; },
@@ -149,7 +149,7 @@ class WorkerKills : public ::testing::TestWithParam<int> {
         transfers->mend();
         for (Proxy* proxy : {&*orders, &*reports, &*transfers}) proxy->release();
     }
-    bool kill_worker(uint16_t blade) {
+    bool kill_worker(BladeId blade) {
         const NginxServer& server = servers.at(blade);
         const std::set<pid_t> victims = server.kill_workers();
         EXPECT_EQ(victims.size(), 1U) << server.log();
@@ -159,7 +159,7 @@ class WorkerKills : public ::testing::TestWithParam<int> {
         });
     }
 
-    void kill_at(const Held& held, uint16_t victim, bool client_comes);
+    void kill_at(const Held& held, BladeId victim, bool client_comes);
     void resumes_once(const Visit& last);
     void next_session_moves();
 
@@ -175,7 +175,7 @@ class WorkerKills : public ::testing::TestWithParam<int> {
 /// `client_comes`: to the victim's blade, while the move is held; there its session is resumed if it is
 /// there, else a full handshake is made. Once the move has gone on, the session that it has then is resumed,
 /// whatever happened.
-void WorkerKills::kill_at(const Held& held, uint16_t victim, bool client_comes) {
+void WorkerKills::kill_at(const Held& held, BladeId victim, bool client_comes) {
     const Visit first = new_session();
     ASSERT_TRUE(first.served);
     watched = first.name();
@@ -203,13 +203,13 @@ void WorkerKills::kill_at(const Held& held, uint16_t victim, bool client_comes) 
 /// At its holder; and at nobody's when it was used up with that (a blade that misses it asks the others).
 void WorkerKills::resumes_once(const Visit& last) {
     ASSERT_TRUE(chassis.until([&] { return holder_of(last.name()) != kNobody; })) << "it got lost";
-    const uint16_t at = holder_of(last.name());
+    const BladeId at = holder_of(last.name());
     EXPECT_TRUE(come_to(at, last.session).resumed) << "at blade " << at;
     if (GetParam() == TLS1_2_VERSION) {
         EXPECT_TRUE(come_to(at, last.session).resumed) << "reusable at its one holder";
         return;
     }
-    for (const uint16_t blade : {kHolder, kTarget})
+    for (const BladeId blade : {kHolder, kTarget})
         EXPECT_FALSE(come_to(blade, last.session).resumed) << "a second use, at blade " << blade;
 }
 
@@ -225,7 +225,7 @@ void WorkerKills::next_session_moves() {
 
 TEST_P(WorkerKills, AtEachStepOfAMove) {
     for (const Held& held : kSteps)
-        for (const uint16_t victim : {kHolder, kTarget})
+        for (const BladeId victim : {kHolder, kTarget})
             for (const bool client_comes : {false, true}) {
                 SCOPED_TRACE(fmt::format("{}; the worker of blade {}, a client comes {}", held.name, victim,
                                          client_comes ? "at once" : "afterwards"));

@@ -19,7 +19,7 @@ inline constexpr uint64_t kNow = 1'700'000'000'000;
 class BladesTest : public ::testing::Test {
   protected:
     BladesTest() {
-        for (const uint16_t id : {uint16_t{1}, uint16_t{2}})
+        for (const BladeId id : {BladeId{1}, BladeId{2}})
             config.blades[id] = {id, fmt::format("b{}", id), *parse_ip(fmt::format("10.77.0.{}", 10 + id)),
                                  *parse_host_port(fmt::format("10.77.0.{}:7401", 10 + id))};
         config.services.push_back(service("www", 443));
@@ -36,7 +36,7 @@ class BladesTest : public ::testing::Test {
         service.blades = {1, 2};
         return service;
     }
-    bool report(uint16_t id, bool www, bool mail, uint32_t load = 0) {
+    bool report(BladeId id, bool www, bool mail, uint32_t load = 0) {
         chassis::Health health;
         health.set_load(load);
         for (const auto& [port, listening] : {std::pair{443u, www}, {993u, mail}}) {
@@ -45,7 +45,7 @@ class BladesTest : public ::testing::Test {
         }
         return blades.health(id, health);
     }
-    BladeIntake intake(uint16_t id) { return blades.find(id)->intake(); }
+    BladeIntake intake(BladeId id) { return blades.find(id)->intake(); }
 
     static std::filesystem::path make_directory() {
         char name[] = "/tmp/keyrail-blades-XXXXXX";

@@ -17,6 +17,7 @@
 #include "chassis.pb.h"
 #include "control/pki/ca.h"
 #include "control/protocol/listener.h"
+#include "tests/support/blade_ids.h"
 #include "tests/support/ports.h"
 
 namespace keyrail::testing {
@@ -28,7 +29,7 @@ class TestChassis {
         char name[] = "/dev/shm/keyrail-chassis-XXXXXX";
         directory_ = mkdtemp(name);
         EXPECT_TRUE(pki::init_chassis(directory_ / "pki", "test"));
-        for (uint16_t id = 1; id <= blades; id++)
+        for (const BladeId id : testing::blade_ids(blades))
             EXPECT_TRUE(pki::certify(directory_ / "pki", Identity::of_blade(id)));
     }
     ~TestChassis() {
@@ -84,7 +85,7 @@ class FakeEnd {
     FakeEnd& operator=(const FakeEnd&) = delete;
 
     /// Messages of this kind from this blade.
-    std::vector<chassis::Envelope> of(uint16_t blade, chassis::Envelope::BodyCase kind) const {
+    std::vector<chassis::Envelope> of(BladeId blade, chassis::Envelope::BodyCase kind) const {
         std::vector<chassis::Envelope> found;
         for (const auto& [from, message] : received)
             if (from == blade && message.body_case() == kind) found.push_back(message);
@@ -93,7 +94,7 @@ class FakeEnd {
     [[nodiscard]] HostPort address() const { return {*parse_ip("127.0.0.1"), listener->port()}; }
 
     std::shared_ptr<Listener> listener;
-    std::map<uint16_t, ChannelPtr> channels;
+    std::map<BladeId, ChannelPtr> channels;
     std::vector<std::pair<uint16_t, chassis::Envelope>> received;
     std::vector<std::string> refused;
     Handler handler = [](const ChannelPtr&, const chassis::Envelope&) {};
@@ -101,7 +102,7 @@ class FakeEnd {
   private:
     asio::awaitable<void> serve(ChannelPtr channel) {
         const auto alive = alive_;
-        const uint16_t blade = channel->peer().blade;
+        const BladeId blade = channel->peer().blade;
         channels[blade] = channel;
         for (;;) {
             auto message = co_await channel->receive();

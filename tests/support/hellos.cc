@@ -122,8 +122,8 @@ bool offer_post_quantum(SSL_CTX* context) {
 
 std::vector<uint8_t> client_hello(const HelloOptions& options) {
     const Context context(SSL_CTX_new(TLS_client_method()));
-    check(SSL_CTX_set_max_proto_version(context.get(), options.max_version), "version");
-    const bool post_quantum = options.post_quantum && options.max_version == TLS1_3_VERSION;
+    check(SSL_CTX_set_max_proto_version(context.get(), number_of(options.max_version)), "version");
+    const bool post_quantum = options.post_quantum && options.max_version == TlsVersion::tls13;
     const bool made_here = post_quantum && !offer_post_quantum(context.get());
     if (made_here || !post_quantum)
         check(SSL_CTX_set1_groups_list(context.get(), "X25519:P-256:X448:P-521:P-384"), "groups");
@@ -142,7 +142,7 @@ std::vector<uint8_t> client_hello(const HelloOptions& options) {
               "alpn");
     Psk psk{options.ticket, options.early_data};
     if (options.name) psk.identity.assign(options.name->begin(), options.name->end());
-    if (!psk.identity.empty() && options.max_version == TLS1_3_VERSION) {
+    if (!psk.identity.empty() && options.max_version == TlsVersion::tls13) {
         SSL_set_app_data(ssl.get(), &psk);
         SSL_set_psk_use_session_callback(ssl.get(), use_psk);
     } else if (options.name) {

@@ -14,7 +14,7 @@
 namespace keyrail::test {
 
 struct HelloOptions {
-    int max_version = 0x0304;  // 0x0303: a TLS 1.2 client
+    TlsVersion max_version = TlsVersion::tls13;
     std::string server_name = "www.keyrail.test";
     std::vector<uint8_t> alpn;        // wire format, e.g. "\x02h2"
     std::optional<SessionName> name;  // the client offers to resume this session

@@ -15,6 +15,7 @@
 #include <stdexcept>
 
 #include "dataplane/common/session_name.h"
+#include "tests/support/blade_ids.h"
 #include "tests/support/fake_control.h"
 #include "tests/support/fake_dataplane.h"
 #include "tests/support/process.h"
@@ -161,7 +162,7 @@ class KeyraildBench : public ::testing::Test {
             "ca = \"{}/ca.pem\"\ncertificate = \"{}/control.pem\"\nkey = \"{}/control.key\"\n",
             run_dir.string(), (chassis.directory() / "state").string(), port, pki, pki, pki);
         std::string ids;
-        for (uint16_t id = 1; id <= blades; id++) {
+        for (const BladeId id : testing::blade_ids(blades)) {
             text += fmt::format(
                 "[[blade]]\nid = {}\nname = \"b{}\"\naddress = \"127.0.1.{}\"\nagent = \"{}:7401\"\n", id, id,
                 id, agent_host(id));
@@ -171,7 +172,7 @@ class KeyraildBench : public ::testing::Test {
                "[[service]]\nname = \"www\"\naddresses = [\"198.51.100.1\"]\nport = 443\npool = \"web\"\n";
     }
     /// Nobody listens there, but somebody answers: loopback refuses at once.
-    [[nodiscard]] virtual std::string agent_host(uint16_t id) const { return fmt::format("127.0.1.{}", id); }
+    [[nodiscard]] virtual std::string agent_host(BladeId id) const { return fmt::format("127.0.1.{}", id); }
 
     [[nodiscard]] std::filesystem::path config_file() const { return chassis.directory() / "keyraild.toml"; }
     void write_config(const std::string& text) const { std::ofstream(config_file()) << text; }
@@ -200,7 +201,7 @@ class KeyraildBench : public ::testing::Test {
         daemon->signal(SIGKILL);
         EXPECT_EQ(daemon->wait(), 128 + SIGKILL);
     }
-    void connect_agent(uint16_t id) {
+    void connect_agent(BladeId id) {
         agents.erase(id);
         agents.emplace(id, std::make_unique<FakeAgent>(io, chassis.tls(fmt::format("blade-{}", id)), port));
         require([&] { return !agents[id]->of(chassis::Envelope::kKeys).empty(); }, "an agent gets its keys");
@@ -208,7 +209,7 @@ class KeyraildBench : public ::testing::Test {
     /// Everything runs and both blades are up.
     void start_whole() {
         start();
-        for (uint16_t id = 1; id <= kBlades; id++) connect_agent(id);
+        for (const BladeId id : testing::blade_ids(kBlades)) connect_agent(id);
         for (auto& [id, agent] : agents) agent->health(true);
         require(
             [&] {
@@ -224,16 +225,20 @@ class KeyraildBench : public ::testing::Test {
     };
     /// The real command, while the agents and the dataplane go on answering.
     Answer keyrail(const std::vector<std::string>& words) {
-        std::vector<std::string> all = {std::getenv("KR_KEYRAIL"), "--json", "--socket",
+        Answer answer = keyrail_for_people(words, {"--json"});
+        answer.json = nlohmann::json::parse(answer.text, nullptr, false);
+        return answer;
+    }
+    Answer keyrail_for_people(const std::vector<std::string>& words, std::vector<std::string> options = {}) {
+        std::vector<std::string> all = {std::getenv("KR_KEYRAIL"), "--socket",
                                         (run_dir / "keyraild.sock").string()};
+        all.insert(all.end(), options.begin(), options.end());
         all.insert(all.end(), words.begin(), words.end());
         const auto file = chassis.directory() / "answer";
         std::filesystem::remove(file);
         Process command(all, file);
         EXPECT_TRUE(until([&] { return command.ended(); }, 10'000));
-        Answer answer{command.wait(), command.log(), {}};
-        answer.json = nlohmann::json::parse(answer.text, nullptr, false);
-        return answer;
+        return {command.wait(), command.log(), {}};
     }
 
     void request_move(uint64_t id, const std::string& name, uint32_t from = 1, uint32_t to = 2) {
@@ -244,12 +249,12 @@ class KeyraildBench : public ::testing::Test {
         request.set_from(from);
         request.set_to(to);
         request.set_service("www");
-        request.set_tls_version(0x0304);
+        request.set_tls_version(number_of(TlsVersion::tls13));
         request.set_budget_us(20'000);
         dataplane->send(message);
     }
     /// A session that was moved there; what proves it.
-    FakeAgent::Receipts bring(const std::string& name, uint16_t from, uint16_t to) {
+    FakeAgent::Receipts bring(const std::string& name, BladeId from, BladeId to) {
         const uint64_t id = 1'000'000 + ++brought_;
         const size_t orders = agents[from]->of(chassis::Envelope::kOrder).size();
         request_move(id, name, from, to);
@@ -267,7 +272,7 @@ class KeyraildBench : public ::testing::Test {
         return found;
     }
     /// A name as blade `home` makes it, with the key that its agent was given.
-    std::string name_of(uint16_t home, uint8_t number = 0) {
+    std::string name_of(BladeId home, uint8_t number = 0) {
         const chassis::NameKey key =
             agents.begin()->second->of(chassis::Envelope::kKeys)[0].keys().name_keys(0);
         return bytes_of(
@@ -291,7 +296,7 @@ class KeyraildBench : public ::testing::Test {
     uint16_t port;
     std::unique_ptr<FakeDataplane> dataplane;
     std::unique_ptr<Process> daemon;
-    std::map<uint16_t, std::unique_ptr<FakeAgent>> agents;
+    std::map<BladeId, std::unique_ptr<FakeAgent>> agents;
 
   private:
     [[nodiscard]] int times_ready() const {

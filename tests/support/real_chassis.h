@@ -10,6 +10,8 @@
 #include <functional>
 #include <memory>
 
+#include "dataplane/common/ids.h"
+#include "tests/support/blade_ids.h"
 #include "tests/support/fake_control.h"
 #include "tests/support/fake_dataplane.h"
 #include "tests/support/process.h"
@@ -25,9 +27,9 @@ class RealChassis {
         : blades(count), store_size_mb(store_mb), settings(std::move(more)), files(count) {
         ::signal(SIGPIPE, SIG_IGN);
         std::filesystem::create_directories(run_dir());
-        for (uint16_t id = 1; id <= blades; id++) agent_port[id] = peer_port[id] = free_port();
+        for (const BladeId id : testing::blade_ids(blades)) agent_port[id] = peer_port[id] = free_port();
         control_port = free_port();
-        for (uint16_t id = 1; id <= blades; id++) set_control(id, control_port);
+        for (const BladeId id : testing::blade_ids(blades)) set_control(id, control_port);
         dataplane = std::make_unique<FakeDataplane>(run_dir() / "dp.sock");
     }
     RealChassis(const RealChassis&) = delete;
@@ -40,12 +42,12 @@ class RealChassis {
     [[nodiscard]] uint16_t service_port() const { return service_port_; }
     [[nodiscard]] std::filesystem::path run_dir() const { return files.directory() / "run"; }
     [[nodiscard]] std::filesystem::path socket() const { return run_dir() / "keyraild.sock"; }
-    [[nodiscard]] std::string store_path(uint16_t id) const {
+    [[nodiscard]] std::string store_path(BladeId id) const {
         return (files.directory() / fmt::format("store-{}", id)).string();
     }
 
     /// Where this agent finds keyraild: a test may put itself between. Before the agent starts.
-    void set_control(uint16_t id, uint16_t port) {
+    void set_control(BladeId id, uint16_t port) {
         reach_control[id] = port;
         write_agent_config(id);
     }
@@ -58,15 +60,15 @@ class RealChassis {
         write_daemon_config();
         daemon = start("KR_KEYRAILD", "keyraild");
     }
-    void start_agent(uint16_t id) { agents[id] = start("KR_AGENT", fmt::format("agent-{}", id)); }
+    void start_agent(BladeId id) { agents[id] = start("KR_AGENT", fmt::format("agent-{}", id)); }
     void start_all() {
         start_daemon();
-        for (uint16_t id = 1; id <= blades; id++) start_agent(id);
+        for (const BladeId id : testing::blade_ids(blades)) start_agent(id);
         require([&] { return ready(); }, "every agent has its keys");
     }
     /// Every agent has told its store the name key.
     [[nodiscard]] bool stores_ready() {
-        for (uint16_t id = 1; id <= blades; id++) {
+        for (const BladeId id : testing::blade_ids(blades)) {
             if (!stores.contains(id)) {
                 auto opened = Store::open(store_path(id));
                 if (opened) stores.emplace(id, std::move(*opened));
@@ -78,7 +80,7 @@ class RealChassis {
     /// And for the dataplane every blade is up.
     [[nodiscard]] bool ready() {
         if (!stores_ready()) return false;
-        for (uint16_t id = 1; id <= blades; id++)
+        for (const BladeId id : testing::blade_ids(blades))
             if (dataplane->intake(id) != link::INTAKE_OPEN) return false;
         return true;
     }
@@ -98,29 +100,29 @@ class RealChassis {
     }
 
     /// What the agent has told the servers of this blade.
-    [[nodiscard]] StoreControl control_of(uint16_t id) const {
+    [[nodiscard]] StoreControl control_of(BladeId id) const {
         StoreControl copy;
         (void)stores.at(id).control().read([&](const StoreControl& control) { copy = control; });
         return copy;
     }
     /// A session of `home`, put into its store; the same number, the same name.
-    SessionName put(uint16_t home, uint64_t number, uint16_t at = 0) {
+    SessionName put(BladeId home, uint64_t number, BladeId at = 0) {
         SessionRecord record;
         fill(record, number, 160);
         record.name = name(home, number);
         record.port = service_port();
-        record.service = service_id("www");
+        record.service = ServiceId::of("www");
         record.created_ms = record.authenticated_ms = wall_clock_ms();
         record.expires_ms = wall_clock_ms() + 3600'000;
         if (stores.at(at ? at : home).put(record) != Store::Put::kStored)
             throw std::runtime_error("the store does not take a session");
         return record.name;
     }
-    [[nodiscard]] SessionName name(uint16_t home, uint64_t number) const {
+    [[nodiscard]] SessionName name(BladeId home, uint64_t number) const {
         const StoreControl control = control_of(home);
         return name_at(control.name_keys[0].key, control.name_keys[0].generation, home, number);
     }
-    void request_move(uint64_t id, const SessionName& name, uint16_t from, uint16_t to,
+    void request_move(uint64_t id, const SessionName& name, BladeId from, BladeId to,
                       uint32_t budget_us = 1'000'000) {
         link::FromDataplane message;
         link::MoveRequest& request = *message.mutable_move_request();
@@ -129,7 +131,7 @@ class RealChassis {
         request.set_from(from);
         request.set_to(to);
         request.set_service("www");
-        request.set_tls_version(0x0304);
+        request.set_tls_version(number_of(TlsVersion::tls13));
         request.set_budget_us(budget_us);
         dataplane->send(message);
     }
@@ -158,8 +160,8 @@ class RealChassis {
     std::vector<std::string> service_addresses = {"198.51.100.1"};
     std::unique_ptr<FakeDataplane> dataplane;
     std::unique_ptr<Process> daemon;
-    std::map<uint16_t, std::unique_ptr<Process>> agents;
-    std::map<uint16_t, Store> stores;
+    std::map<BladeId, std::unique_ptr<Process>> agents;
+    std::map<BladeId, Store> stores;
 
   private:
     std::unique_ptr<Process> start(const char* variable, const std::string& stem) const {
@@ -174,7 +176,7 @@ class RealChassis {
         return fmt::format("ca = \"{}\"\ncertificate = \"{}\"\nkey = \"{}\"\n", tls.ca.string(),
                            tls.certificate.string(), tls.key.string());
     }
-    void write_agent_config(uint16_t id) const {
+    void write_agent_config(BladeId id) const {
         std::ofstream(files.directory() / fmt::format("agent-{}.toml", id)) << fmt::format(
             "[blade]\nid = {}\ncontrol = \"127.0.0.1:{}\"\nlisten = \"127.0.0.1:{}\"\ninterface = \"lo\"\n"
             "store = \"{}\"\nstore_size_mb = {}\naccept_program = false\n{}{}",
@@ -189,7 +191,7 @@ class RealChassis {
             run_dir().string(), (files.directory() / "state").string(), control_port, settings,
             identity("control"));
         std::string ids;
-        for (uint16_t id = 1; id <= blades; id++) {
+        for (const BladeId id : testing::blade_ids(blades)) {
             text += fmt::format(
                 "[[blade]]\nid = {}\nname = \"b{}\"\naddress = \"127.0.1.{}\"\n"
                 "agent = \"127.0.0.1:{}\"\n",

@@ -27,7 +27,7 @@ inline SessionName name_at(std::span<const uint8_t> key, uint8_t generation, uin
                            uint64_t number) {
     std::array<uint8_t, 8> random{};
     std::memcpy(random.data(), &number, sizeof number);
-    const NameBlock block = aes128(key, make_name_block(blade, random));
+    const NameBlock block = aes128(key, make_name_block(BladeId(blade), random));
     const NameBlock tag = aes128(aes128(key, kTagKeySeed), block);
     SessionName name{};
     name[0] = generation;

@@ -45,7 +45,7 @@ std::vector<uint8_t> unhex(const std::string& text) {
 /// Home blade of a name under the store's current key; 0 when it is none of ours.
 int home(const SessionName& name, const StoreControl& control) {
     if (control.name_key_count == 0 || name[0] != control.name_keys[0].generation) return 0;
-    return home_of(name, control.name_keys[0].key).value_or(0);
+    return home_of(name, control.name_keys[0].key).value_or(BladeId{});
 }
 
 int list(Store& store) {
@@ -56,8 +56,8 @@ int list(Store& store) {
         for (const auto& info : store.list(cursor, Store::Which::kAll, 1000))
             fmt::print(
                 "{} {:04x} home={} port={} uses={} single_use={} lifetime_ms={} service={:x} digest={}\n",
-                hex(info.name), info.tls_version, home(info.name, control), info.port, info.uses,
-                info.single_use, info.expires_ms - info.created_ms, info.service, hex(info.digest));
+                hex(info.name), number_of(info.tls_version), home(info.name, control), info.port, info.uses,
+                info.single_use, info.expires_ms - info.created_ms, info.service.number(), hex(info.digest));
     }
     return 0;
 }
@@ -70,7 +70,7 @@ int fill(Store& store, uint64_t count, uint16_t port, const std::string& service
     SessionRecord record;
     testing::fill(record, 0, 160);
     record.port = port;
-    record.service = service_id(service);
+    record.service = ServiceId::of(service);
     record.created_ms = record.authenticated_ms = wall_clock_ms();
     record.expires_ms = wall_clock_ms() + 3'600'000;
     record.early_data_spent = false;
@@ -139,7 +139,7 @@ int control(Store& store, const std::vector<std::string>& words) {
         const std::string value = equals == std::string::npos ? "" : word.substr(equals + 1);
         SessionPolicy& policy = control.services[0];
         if (name == "blade") {
-            control.blade_id = static_cast<uint16_t>(std::stoul(value));
+            control.blade_id = BladeId::or_none(std::stoul(value));
         } else if (name == "key") {  // hex, the current one first; its generation in front
             const std::vector<uint8_t> bytes = unhex(value);
             StoreNameKey& key = control.name_keys.at(control.name_key_count++);
@@ -173,7 +173,7 @@ int control(Store& store, const std::vector<std::string>& words) {
                      static_cast<uint16_t>(std::stoul(value)),
                      control.service_count};
             control.services.at(control.service_count) = policy;
-            control.services.at(control.service_count++).service = service_id(value);
+            control.services.at(control.service_count++).service = ServiceId::of(value);
         } else {
             return fail_with("unknown word " + word);
         }
@@ -189,9 +189,7 @@ int keep(const std::string& path, Store made) {
     for (int fd = 0; fd < 3; fd++) close(fd);
     setsid();
     const auto server = Store::open(path);
-    {
-        const Store agent = std::move(made);
-    }
+    { const Store agent = std::move(made); }
     while (server && access(path.c_str(), F_OK) == 0) usleep(50'000);
     return 0;
 }
@@ -233,8 +231,9 @@ int main(int argc, char** argv) {
     }
     if (words[0] == "costs") {
         for (const HandshakeCost& cost : store->costs())
-            fmt::print("service={:x} tls13={} resumed={} count={} cpu_ns={} wall_ns={}\n", cost.service,
-                       cost.tls13, cost.resumed, cost.count, cost.cpu_ns, cost.wall_ns);
+            fmt::print("service={:x} tls13={} resumed={} count={} cpu_ns={} wall_ns={}\n",
+                       cost.service.number(), cost.tls13, cost.resumed, cost.count, cost.cpu_ns,
+                       cost.wall_ns);
         return 0;
     }
     if (words[0] == "damage") return damage(*store, words.at(2), words.at(3));

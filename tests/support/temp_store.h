@@ -31,9 +31,7 @@ class TempStore {
     /// As an agent does that was restarted, with another size perhaps, while a server runs.
     void reattach(uint64_t size = 0) {
         const auto server = Store::open(path());
-        {
-            const Store gone = std::move(store_);
-        }
+        { const Store gone = std::move(store_); }
         if (size != 0) size_ = size;
         store_ = make();
     }
@@ -66,10 +64,10 @@ inline SessionName name_of(uint64_t number) {
 /// Every byte of the record follows from its number, so that a mixture of two records shows.
 inline void fill(SessionRecord& record, uint64_t number, uint16_t der_size) {
     record.name = name_of(number);
-    record.tls_version = number % 2 ? 0x0304 : 0x0303;
+    record.tls_version = number % 2 ? TlsVersion::tls13 : TlsVersion::tls12;
     record.single_use = number % 2;
     record.port = 443;
-    record.service = number + 1;
+    record.service = ServiceId(number + 1);
     record.digest.fill(static_cast<uint8_t>(number));
     record.early_data_spent = number % 3 == 0;
     record.created_ms = 1000 + number;

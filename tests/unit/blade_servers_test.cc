@@ -27,7 +27,8 @@ class IllServersTest : public BladesTest {
         say(2);
     }
     /// All is well but what `spoil` does to the second address.
-    bool say(uint16_t id, const std::function<void(Endpoint&)>& spoil = [](Endpoint&) {}) {
+    bool say(
+        uint16_t id, const std::function<void(Endpoint&)>& spoil = [](Endpoint&) {}) {
         chassis::Health health;
         auto& server = *health.add_servers();
         server.set_port(443);
@@ -67,7 +68,7 @@ TEST_F(IllServersTest, AreBetterThanNobody) {
     say(1, hang);
     EXPECT_EQ(intake(1), BladeIntake::none);
     EXPECT_TRUE(say(2, hang));
-    for (const uint16_t id : {uint16_t{1}, uint16_t{2}}) EXPECT_EQ(intake(id), BladeIntake::open) << id;
+    for (const BladeId id : {BladeId{1}, BladeId{2}}) EXPECT_EQ(intake(id), BladeIntake::open) << id;
     EXPECT_THAT(published().services(0).blade_ids(), ElementsAre(1, 2));
     EXPECT_EQ(blades.find(1)->faults().size(), 1u) << "and it is said";
     EXPECT_TRUE(say(2));
@@ -162,9 +163,9 @@ TEST_F(IllServersTest, WhatAnAgentSaysOfOtherAddressesDoesNotMatter) {
 class BindingTest : public BladesTest {
   protected:
     BindingTest() {
-        for (const uint16_t id : {uint16_t{1}, uint16_t{2}}) report(id, true, true);
+        for (const BladeId id : {BladeId{1}, BladeId{2}}) report(id, true, true);
     }
-    bool hello(uint16_t id, bool accept_program) {
+    bool hello(BladeId id, bool accept_program) {
         chassis::AgentHello message;
         message.set_version("1");
         message.set_kernel("6.1.0");

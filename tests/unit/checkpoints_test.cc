@@ -18,28 +18,28 @@ constexpr uint64_t kEpoch = 33;
 /// The first byte of a name says whose it is; the repository answers when it is told to.
 class Around : public CheckpointHost, public SealedSessions {
   public:
-    Result<void> send(uint16_t blade, chassis::Envelope message) override {
+    Result<void> send(BladeId blade, chassis::Envelope message) override {
         sent.emplace_back(blade, std::move(message));
         return {};
     }
-    [[nodiscard]] std::optional<uint16_t> home(const SessionName& name) const override {
-        return name[0] == 0 ? std::nullopt : std::optional<uint16_t>(name[0]);
+    [[nodiscard]] std::optional<BladeId> home(const SessionName& name) const override {
+        return BladeId::from(name[0]);
     }
-    [[nodiscard]] std::optional<uint16_t> holder(const SessionName& name) const override {
+    [[nodiscard]] std::optional<BladeId> holder(const SessionName& name) const override {
         const auto moved = directory.find(name);
         return moved != directory.end() ? moved->second : home(name);
     }
     [[nodiscard]] bool under_way(const SessionName&) const override { return false; }
-    [[nodiscard]] bool dead(uint16_t blade) const override { return blade == dead_blade; }
+    [[nodiscard]] bool dead(BladeId blade) const override { return blade == dead_blade; }
     void not_restored(uint64_t order_id) override { missed.push_back(order_id); }
-    std::string receipt(const SessionName&, uint16_t blade, uint64_t) override {
+    std::string receipt(const SessionName&, BladeId blade, uint64_t) override {
         return "receipt of " + std::to_string(blade);
     }
     std::optional<uint64_t> order_in(const std::string& shown, const SessionName& name,
-                                     uint16_t blade) override {
+                                     BladeId blade) override {
         return shown == receipt(name, blade, 0) ? std::optional<uint64_t>(1) : std::nullopt;
     }
-    [[nodiscard]] bool purging(uint16_t blade, const SessionName&, ServiceId) const override {
+    [[nodiscard]] bool purging(BladeId blade, const SessionName&, ServiceId) const override {
         return blade == purged_blade;
     }
     [[nodiscard]] bool keeps(const std::string&) const override { return true; }
@@ -59,12 +59,12 @@ class Around : public CheckpointHost, public SealedSessions {
         return found;
     }
 
-    std::vector<std::pair<uint16_t, chassis::Envelope>> sent;
-    std::map<SessionName, uint16_t> directory;
+    std::vector<std::pair<BladeId, chassis::Envelope>> sent;
+    std::map<SessionName, BladeId> directory;
     std::map<SessionName, std::string> kept;
     std::vector<uint64_t> tickets, missed;
     std::vector<Retrieval> asked;
-    uint16_t dead_blade = 0, purged_blade = 0;
+    BladeId dead_blade = 0, purged_blade = 0;
 };
 
 class CheckpointsTest : public ::testing::Test {
@@ -73,13 +73,13 @@ class CheckpointsTest : public ::testing::Test {
 
     static ConfigPtr config() {
         Config made;
-        for (const uint16_t id : {uint16_t{1}, uint16_t{2}, uint16_t{3}}) made.blades[id].id = id;
+        for (const BladeId id : {BladeId{1}, BladeId{2}, BladeId{3}}) made.blades[id].id = id;
         auto& service = made.services.emplace_back();
         service.name = "www";
         service.blades = {1, 2};
         return std::make_shared<const Config>(std::move(made));
     }
-    static chassis::SessionState state(bool single_use = true, uint16_t by = 1) {
+    static chassis::SessionState state(bool single_use = true, BladeId by = 1) {
         chassis::SessionState made;
         made.set_name(bytes_of(kName));
         made.set_digest(std::string(32, 'd'));
@@ -91,12 +91,12 @@ class CheckpointsTest : public ::testing::Test {
         made.set_epoch(kEpoch);
         return made;
     }
-    void tell(uint16_t blade, const chassis::SessionState& what, uint64_t number = 0) {
+    void tell(BladeId blade, const chassis::SessionState& what, uint64_t number = 0) {
         chassis::Checkpoint message;
         *message.add_sessions() = what;
         checkpoints.checkpoint(blade, message, number);
     }
-    void tell_gone(uint16_t blade, const std::string& receipt = "", uint64_t number = 0) {
+    void tell_gone(BladeId blade, const std::string& receipt = "", uint64_t number = 0) {
         chassis::SessionState gone;
         gone.set_name(bytes_of(kName));
         gone.set_gone(true);
@@ -104,7 +104,7 @@ class CheckpointsTest : public ::testing::Test {
         tell(blade, gone, number);
     }
     /// Is it sent to blade `to`?
-    bool restored(const NotUsed& known, uint16_t from = 1, uint16_t to = 2) {
+    bool restored(const NotUsed& known, BladeId from = 1, BladeId to = 2) {
         const std::string stored = around.kept[kName];
         MoveOrder order;
         order.id = 5;

@@ -36,7 +36,7 @@ TEST(ClientHello, Tls13WithPsk) {
     const Parsed p(client_hello({.alpn = {2, 'h', '2'}, .name = name(7)}));
     ASSERT_EQ(p.result.status, HelloStatus::complete);
     EXPECT_EQ(p.result.offset, p.bytes.size());
-    EXPECT_EQ(p.hello.legacy_version, 0x0303);
+    EXPECT_EQ(p.hello.legacy_version, number_of(TlsVersion::tls12));
     EXPECT_TRUE(p.hello.offers_tls13);
     EXPECT_TRUE(p.hello.has_psk);
     EXPECT_FALSE(p.hello.early_data);
@@ -66,7 +66,7 @@ TEST(ClientHello, PostQuantumSharesTakeTwoSegments) {
     ASSERT_EQ(session_names(p.hello, names), 1u);
     EXPECT_EQ(names[0], name(7));
     EXPECT_LE(client_hello({.name = name(7), .post_quantum = false}).size(), test::kFullSegment);
-    EXPECT_LE(client_hello({.max_version = 0x0303}).size(), test::kFullSegment);
+    EXPECT_LE(client_hello({.max_version = TlsVersion::tls12}).size(), test::kFullSegment);
 }
 
 TEST(ClientHello, EarlyDataFlag) {
@@ -77,7 +77,7 @@ TEST(ClientHello, EarlyDataFlag) {
 }
 
 TEST(ClientHello, Tls12SessionId) {
-    const Parsed p(client_hello({.max_version = 0x0303, .name = name(9)}));
+    const Parsed p(client_hello({.max_version = TlsVersion::tls12, .name = name(9)}));
     ASSERT_EQ(p.result.status, HelloStatus::complete);
     EXPECT_FALSE(p.hello.offers_tls13);
     std::array<SessionName, kMaxNames> names;
@@ -89,12 +89,14 @@ TEST(ClientHello, Tls12TicketBeginsWithAName) {
     std::array<SessionName, kMaxNames> names;
     std::vector<uint8_t> ticket(200, 0xaa);
     std::ranges::copy(name(9), ticket.begin());
-    const Parsed p(client_hello({.max_version = 0x0303, .ticket = ticket}));
+    const Parsed p(client_hello({.max_version = TlsVersion::tls12, .ticket = ticket}));
     ASSERT_EQ(p.result.status, HelloStatus::complete);
     ASSERT_EQ(session_names(p.hello, names), 1u);
     EXPECT_EQ(names[0], name(9));
     ticket.resize(32);
-    EXPECT_EQ(session_names(Parsed(client_hello({.max_version = 0x0303, .ticket = ticket})).hello, names), 0u)
+    EXPECT_EQ(session_names(Parsed(client_hello({.max_version = TlsVersion::tls12, .ticket = ticket})).hello,
+                            names),
+              0u)
         << "only a name";
 }
 
@@ -118,7 +120,7 @@ TEST(ClientHello, NamesInTheirOrder) {
 }
 
 TEST(ClientHello, NoNameWithoutSession) {
-    const Parsed p(client_hello({.max_version = 0x0303}));
+    const Parsed p(client_hello({.max_version = TlsVersion::tls12}));
     ASSERT_EQ(p.result.status, HelloStatus::complete);
     std::array<SessionName, kMaxNames> names;
     EXPECT_EQ(session_names(p.hello, names), 0u);

@@ -206,7 +206,7 @@ TEST(ServiceConfig, MembersAreOfAllItsPools) {
     service.blades = {2, 5};
     service.routes = {{"a", "", "x", {1, 2}}, {"b", "", "y", {9}}};
     EXPECT_THAT(service.members(), ElementsAre(1, 2, 5, 9));
-    for (const uint16_t blade : service.members()) EXPECT_TRUE(service.has_member(blade));
+    for (const BladeId blade : service.members()) EXPECT_TRUE(service.has_member(blade));
     EXPECT_FALSE(service.has_member(3));
 }
 

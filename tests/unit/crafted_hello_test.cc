@@ -69,7 +69,9 @@ const Buffer kOurs = fill(32, 7), kForeign = fill(48, 9);
 
 const std::vector<Case> kUnderstood = {
     {"SSL 3.0 style: no extensions at all", record(message(body({}, {}))), complete,
-     [](const ClientHello& h) { return h.version == 0x0303 && !h.has_psk && h.server_name.empty(); }},
+     [](const ClientHello& h) {
+         return h.version == number_of(TlsVersion::tls12) && !h.has_psk && h.server_name.empty();
+     }},
     {"any record version 3.x", record(message(body({}, {})), 22, 9), complete},
     {"server name", hello(server_name("a.example")), complete,
      [](const ClientHello& h) { return read(h.server_name) == "a.example"; }},
@@ -78,7 +80,7 @@ const std::vector<Case> kUnderstood = {
      hello(extension(0, vector16(join({{7}, vector16({1}), {0}, vector16({'x'})})))), complete,
      [](const ClientHello& h) { return read(h.server_name) == "x"; }},
     {"GREASE among versions is no version", hello(versions({0xfa, 0xfa, 3, 4, 3, 3})), complete,
-     [](const ClientHello& h) { return h.offers_tls13 && h.version == 0x0304; }},
+     [](const ClientHello& h) { return h.offers_tls13 && h.version == number_of(TlsVersion::tls13); }},
     {"GREASE among ciphers", record(message(body({}, {}, {0x3a, 0x3a, 0x13, 1}))), complete},
     {"GREASE extensions, twice the same", hello(join({extension(0x1a1a, {}), extension(0x1a1a, {0})})),
      complete},
@@ -116,7 +118,7 @@ const std::vector<Case> kUnderstood = {
      [](const ClientHello& h) { return h.ticket_key_name().size() == 16 && h.ticket_key_name()[0] == 9; }},
     {"SSLv2-compatible", sslv2({3, 1}), complete,
      [](const ClientHello&
-            h) { return h.sslv2 && h.version == 0x0301 && names(h) == 0 && !h.offers_session(); }},
+            h) { return h.sslv2 && h.version == number_of(TlsVersion::tls10) && names(h) == 0 && !h.offers_session(); }},
     {"SSLv2-compatible with session id", sslv2({3, 0}, 32, fill(16, 4)), complete,
      [](const ClientHello& h) { return h.session_id.size() == 16 && !h.offers_session(); }},
     {"empty records between",

@@ -47,12 +47,13 @@ link::Snapshot message(const Blades& blades) {
 
 class Decide : public ::testing::Test {
   protected:
-    HelloFacts hello{.hash = 12345, .tls_version = 0x0304, .unnamed = Reason::steer_foreign, .name_count = 1};
+    HelloFacts hello{
+        .hash = 12345, .tls_version = TlsVersion::tls13, .unnamed = Reason::steer_foreign, .name_count = 1};
     link::Snapshot described = message({});
     bool control_up = true;
 
     Decide() { hello.names[0].fill(7); }
-    Decision for_holder(uint16_t blade, bool moved = false) {
+    Decision for_holder(BladeId blade, bool moved = false) {
         const auto snapshot = Snapshot::build(described);
         EXPECT_TRUE(snapshot);
         return decide(hello, **snapshot, {.blade = blade, .moved = moved}, control_up);
@@ -63,7 +64,7 @@ class Decide : public ::testing::Test {
         *described.mutable_services() = services;
     }
     link::Service& service() { return *described.mutable_services(0); }
-    static void expect(const Decision& got, std::vector<uint16_t> blades, Reason reason, bool move = false) {
+    static void expect(const Decision& got, std::vector<BladeId> blades, Reason reason, bool move = false) {
         EXPECT_NE(std::ranges::find(blades, got.blade), blades.end()) << got.blade;
         EXPECT_EQ(got.reason, reason) << kReasonTexts[static_cast<size_t>(got.reason)].name;
         EXPECT_EQ(got.move, move);
@@ -99,7 +100,7 @@ TEST_F(Decide, AMoveIsNotWorthIt) {
     blades({.one = link::INTAKE_DRAINING});
     service().set_hold_budget_tls13_us(0);
     expect(for_holder(1), {2}, Reason::steer_not_worth);
-    hello.tls_version = 0x0303;
+    hello.tls_version = TlsVersion::tls12;
     expect(for_holder(1), {2}, Reason::steer_hold_full, true);
 }
 

@@ -14,14 +14,14 @@ using namespace std::chrono_literals;
 /// A blade with sessions; moves end when the test says so.
 class DrainsTest : public ::testing::Test, public DrainHost {
   protected:
-    bool list(uint16_t, uint64_t cursor, uint32_t most) override {
+    bool list(BladeId, uint64_t cursor, uint32_t most) override {
         asked = agent_there;
         from = cursor;
         at_most = most;
         return agent_there;
     }
-    std::optional<uint16_t> target(uint16_t, const SessionName&, const std::string&) override { return to; }
-    void move(uint16_t, uint16_t, const SessionName& name, const std::string&) override {
+    std::optional<BladeId> target(BladeId, const SessionName&, const std::string&) override { return to; }
+    void move(BladeId, BladeId, const SessionName& name, const std::string&) override {
         moving.push_back(name);
     }
 
@@ -57,7 +57,7 @@ class DrainsTest : public ::testing::Test, public DrainHost {
     Drains::Time now = Drains::Time(1h);
     std::set<SessionName> sessions;
     std::vector<SessionName> moving;
-    std::optional<uint16_t> to = 2;
+    std::optional<BladeId> to = 2;
     bool agent_there = true, asked = false;
     uint64_t from = 0;
     uint32_t at_most = 0;

@@ -86,7 +86,7 @@ class EarlyDataExplorer {
         if (world.resumptions > 0)
             step(world, [&](World& next) {
                 next.resumptions--;
-                const bool hit = stores_[i]->resume(record_.name, 0x0304, 5000, out);
+                const bool hit = stores_[i]->resume(record_.name, TlsVersion::tls13, 5000, out);
                 next.asked[i] += hit && !out.early_data_spent ? 1 : 0;  // as decide_early_data()
             });
         if (world.asked[i] > 0)

@@ -13,12 +13,12 @@ using namespace std::chrono_literals;
 using std::chrono::microseconds;
 
 constexpr uint64_t kUs = 1000;
-constexpr uint32_t kTls12 = 0x0303, kTls13 = 0x0304;
+constexpr TlsVersion kTls12 = TlsVersion::tls12, kTls13 = TlsVersion::tls13;
 
 class EconomicsTest : public ::testing::Test {
   protected:
     EconomicsTest() {
-        for (const uint16_t id : {uint16_t{1}, uint16_t{2}}) config.blades[id].id = id;
+        for (const BladeId id : {BladeId{1}, BladeId{2}}) config.blades[id].id = id;
         config.services.resize(2);
         config.services[0].name = "www";
         config.services[0].blades = {1, 2};
@@ -29,12 +29,12 @@ class EconomicsTest : public ::testing::Test {
 
     /// A blade's sums so far: so many of each kind, each costing this much CPU, and twice that on the clock.
     void sums(uint64_t count, uint64_t full_us, uint64_t resumed_us, uint64_t move_us,
-              uint32_t version = kTls12, const std::string& service = "www") {
+              TlsVersion version = kTls12, const std::string& service = "www") {
         report.Clear();
         for (const auto& [resumed, us] : {std::pair{false, full_us}, {true, resumed_us}}) {
             auto& cost = *report.add_costs();
             cost.set_service(service);
-            cost.set_tls_version(version);
+            cost.set_tls_version(number_of(version));
             cost.set_resumed(resumed);
             cost.set_count(count);
             cost.set_cpu_ns(count * us * kUs);
@@ -45,9 +45,9 @@ class EconomicsTest : public ::testing::Test {
         report.mutable_moves()->set_cpu_ns(count * move_us * kUs);
         report.mutable_moves()->set_wall_ns(count * move_us * kUs * 2);
     }
-    bool heard(uint16_t blade = 1) { return economics.health(blade, report, now); }
-    microseconds budget(uint32_t version = kTls12, size_t service = 0) {
-        return economics.hold_budget(config.services[service], static_cast<uint16_t>(version));
+    bool heard(BladeId blade = 1) { return economics.health(blade, report, now); }
+    microseconds budget(TlsVersion version = kTls12, size_t service = 0) {
+        return economics.hold_budget(config.services[service], version);
     }
     [[nodiscard]] const Economics::Handshakes& www12() const { return economics.handshakes().at("www")[0]; }
 
@@ -130,7 +130,7 @@ TEST_F(EconomicsTest, ADurationInTheConfigurationIsTheOperatorsWord) {
 
 TEST_F(EconomicsTest, EarlyDataIsWorthAMove) {
     config.services[0].early_data = true;
-    for (const uint32_t version : {kTls12, kTls13}) {
+    for (const TlsVersion version : {kTls12, kTls13}) {
         sums(16, 280, 196, 110, version);
         heard();
     }

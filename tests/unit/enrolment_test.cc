@@ -25,7 +25,7 @@ using ::testing::UnorderedElementsAre;
 class EnrolmentTest : public ::testing::Test {
   protected:
     EnrolmentTest() {
-        for (const uint16_t id : {uint16_t{1}, uint16_t{2}}) {
+        for (const BladeId id : {BladeId{1}, BladeId{2}}) {
             const IpAddress address = *parse_ip(fmt::format("10.77.0.1{}", id));
             config.blades[id] = blade(id, fmt::format("b{}", id), address);
             config.pools["web"].push_back(id);
@@ -44,7 +44,7 @@ class EnrolmentTest : public ::testing::Test {
         char name[] = "/dev/shm/keyrail-enrolment-XXXXXX";
         return mkdtemp(name);
     }
-    static BladeConfig blade(uint16_t id, const std::string& name, const IpAddress& address) {
+    static BladeConfig blade(BladeId id, const std::string& name, const IpAddress& address) {
         BladeConfig one;
         one.id = id;
         one.name = name;
@@ -52,14 +52,14 @@ class EnrolmentTest : public ::testing::Test {
         one.agent = {address, kAgentPort};
         return one;
     }
-    static Enrolment::Wish wish(uint16_t id = 7) {
+    static Enrolment::Wish wish(BladeId id = 7) {
         Enrolment::Wish one;
         one.id = id;
         one.address = *parse_ip("10.77.0.17");
         one.pools = {"web"};
         return one;
     }
-    static Enrolment::Wish of_configured(uint16_t id) {
+    static Enrolment::Wish of_configured(BladeId id) {
         Enrolment::Wish one;
         one.id = id;
         return one;
@@ -95,7 +95,7 @@ class EnrolmentTest : public ::testing::Test {
 
 TEST_F(EnrolmentTest, ATokenIsGoodOnce) {
     const std::string secret = token(wish());
-    EXPECT_EQ(enrolment.check(secret, now).value_or(0), 7);
+    EXPECT_EQ(enrolment.check(secret, now).value_or(BladeId{}), 7);
     ASSERT_TRUE(enrolment.admit(7, "AB"));
     EXPECT_THAT(refusal(secret, now), HasSubstr("used already"));
     restart();
@@ -122,7 +122,7 @@ TEST_F(EnrolmentTest, OnlyHashesAreKept) {
     const std::string secret = token(wish());
     const std::string text = *read_file(file(), 65536);
     EXPECT_THAT(text, Not(HasSubstr(to_hex(secret))));
-    struct stat status{};
+    struct stat status {};
     ASSERT_EQ(::stat(file().c_str(), &status), 0);
     EXPECT_EQ(status.st_mode & 0777u, 0600u);
 }

@@ -17,7 +17,7 @@ using std::chrono::milliseconds;
 
 class FlowFinderTest : public testing::Test {
   protected:
-    bool ask(uint64_t id, const std::vector<uint16_t>& able, const std::vector<uint16_t>& doubtful = {}) {
+    bool ask(uint64_t id, const std::vector<BladeId>& able, const std::vector<BladeId>& doubtful = {}) {
         link::FlowAsk wanted;
         wanted.set_ask_id(id);
         wanted.set_service("www");
@@ -28,7 +28,7 @@ class FlowFinderTest : public testing::Test {
         wanted.set_budget_us(150'000);
         return finder.ask(change(wanted), able, doubtful, now);
     }
-    void say(uint16_t blade, FlowsFound::Presence presence, uint64_t id = 1) {
+    void say(BladeId blade, FlowsFound::Presence presence, uint64_t id = 1) {
         FlowsFound found;
         auto& answer = *found.add_answers();
         answer.set_id(id);
@@ -49,7 +49,7 @@ class FlowFinderTest : public testing::Test {
     std::vector<std::pair<uint16_t, chassis::FindFlows>> sent;
     std::vector<link::FlowAnswer> answers;
     FlowFinder::Time now{};
-    FlowFinder finder{{[this](uint16_t blade, const chassis::Envelope& message) {
+    FlowFinder finder{{[this](BladeId blade, const chassis::Envelope& message) {
                            sent.emplace_back(blade, message.find_flows());
                            return !unreachable.contains(blade);
                        },

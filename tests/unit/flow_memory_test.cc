@@ -29,17 +29,17 @@ struct FlowMemoryTest : testing::Test {
         if (!opened) throw std::runtime_error(opened.error().message);
         return std::move(*opened);
     }
-    void put_flow(uint64_t hash = 7, uint16_t blade = 3) {
+    void put_flow(uint64_t hash = 7, BladeId blade = 3) {
         const FlowMemory memory = open();
         FlowTable(memory.buckets(1)).insert(hash, Flow(100, blade, 0));
     }
     /// The blade of a flow of the next process; 0: it does not know it.
-    uint16_t blade_of(uint64_t hash = 7) {
+    BladeId blade_of(uint64_t hash = 7) {
         const FlowMemory memory = open();
         FlowTable table(memory.buckets(1));
         table.count();
         Flow* flow = table.find(hash, 100);
-        return flow == nullptr ? uint16_t{0} : flow->blade;
+        return flow == nullptr ? BladeId{} : flow->blade();
     }
 };
 
@@ -126,7 +126,7 @@ TEST_F(FlowMemoryTest, BelongsToOneProcess) {
 
 TEST_F(FlowMemoryTest, OnlyRootReadsIt) {
     open();
-    struct stat about{};
+    struct stat about {};
     ASSERT_EQ(stat((directory / "flows.0").c_str(), &about), 0);
     EXPECT_EQ(about.st_mode & 07777, 0600u);
 }

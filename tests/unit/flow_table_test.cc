@@ -22,10 +22,10 @@ struct Flows : testing::Test {
 TEST_F(Flows, RemembersItsBlade) {
     table.insert(42, Flow(100, 7, 0));
     ASSERT_NE(table.find(42, 100), nullptr);
-    EXPECT_EQ(table.find(42, 100)->blade, 7);
+    EXPECT_EQ(table.find(42, 100)->blade(), 7);
     EXPECT_EQ(table.find(43, 100), nullptr);
     table.insert(42, Flow(101, 8, 0));
-    EXPECT_EQ(table.find(42, 101)->blade, 8);
+    EXPECT_EQ(table.find(42, 101)->blade(), 8);
     EXPECT_EQ(table.size(), 1u);
     table.erase(42);
     EXPECT_EQ(table.find(42, 101), nullptr);
@@ -112,13 +112,13 @@ TEST_F(Flows, TakesThreeQuartersWithoutALoss) {
     std::vector<uint64_t> hashes(256 * 4 * 3 / 4);
     for (auto& h : hashes) {
         h = random();
-        table.insert(h, Flow(100, static_cast<uint16_t>(1 + h % 4000), 0));
+        table.insert(h, Flow(100, BladeId::or_none(1 + h % 4000), 0));
     }
     EXPECT_EQ(table.evicted(), 0u);
     EXPECT_EQ(table.size(), hashes.size());
     for (const uint64_t h : hashes) {
         ASSERT_NE(table.find(h, 100), nullptr) << "moved to make room for another, and lost";
-        EXPECT_EQ(table.find(h, 100)->blade, 1 + h % 4000);
+        EXPECT_EQ(table.find(h, 100)->blade(), 1 + h % 4000);
     }
 }
 
@@ -181,7 +181,7 @@ TEST_F(Flows, AnErasedOneDoesNotHideItsNextEntry) {
     table.erase(42);
     table.insert(42, Flow(100, 8, 0));
     ASSERT_NE(table.find(42, 100), nullptr);
-    EXPECT_EQ(table.find(42, 100)->blade, 8);
+    EXPECT_EQ(table.find(42, 100)->blade(), 8);
 }
 
 }  // namespace

@@ -312,7 +312,7 @@ TEST(LoadgenWire, FramesAreWholeAndComeBackAsTheyWere) {
 }
 
 struct Hellos {
-    uint16_t version;
+    TlsVersion version;
     bool post_quantum;
     uint16_t segments;
 };
@@ -367,12 +367,13 @@ TEST_P(LoadgenScript, HellosNameTheirSessions) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Table, LoadgenScript,
-                         ::testing::Values(Hellos{0x0304, true, 2}, Hellos{0x0304, false, 1},
-                                           Hellos{0x0303, true, 1}),
+                         ::testing::Values(Hellos{TlsVersion::tls13, true, 2},
+                                           Hellos{TlsVersion::tls13, false, 1},
+                                           Hellos{TlsVersion::tls12, true, 1}),
                          [](const auto& row) {
-                             return std::string(row.param.version == 0x0303 ? "tls12"
-                                                : row.param.post_quantum    ? "x25519mlkem768"
-                                                                            : "x25519");
+                             return std::string(row.param.version == TlsVersion::tls12 ? "tls12"
+                                                : row.param.post_quantum               ? "x25519mlkem768"
+                                                                                       : "x25519");
                          });
 
 }  // namespace

@@ -13,6 +13,7 @@
 #include "control/agent/store_questions.h"
 #include "control/daemon/config/config.h"
 #include "link.pb.h"
+#include "tests/support/blade_ids.h"
 #include "tests/support/session_names.h"
 
 namespace keyrail::testing {
@@ -25,15 +26,15 @@ constexpr uint64_t kOrdersPerEra = 1000;
 constexpr uint64_t kFirstPull = 100;  // its request number
 constexpr uint32_t kGeneration = 1;
 
-uint16_t id_of(size_t index) { return static_cast<uint16_t>(index + 1); }
-size_t index_of(uint16_t blade) { return blade - 1u; }
+BladeId id_of(size_t index) { return BladeId::or_none(index + 1); }
+size_t index_of(BladeId blade) { return blade - 1u; }
 std::string name_of_body(const chassis::Envelope& message) {
     return chassis::Envelope::descriptor()->FindFieldByNumber(message.body_case())->name();
 }
 
 ConfigPtr config_of_two() {
     Config config;
-    for (const uint16_t blade : {uint16_t{1}, uint16_t{2}}) config.blades[blade].id = blade;
+    for (const BladeId blade : {BladeId{1}, BladeId{2}}) config.blades[blade].id = blade;
     auto& service = config.services.emplace_back();
     service.name = "www";
     service.port = 443;
@@ -68,7 +69,7 @@ class Environment : public MoveHost, public CheckpointHost, public SealedSession
         fill(record, 1, 100);
         record.name = name;
         record.port = 443;
-        record.service = service_id("www");
+        record.service = ServiceId::of("www");
         record.single_use = !troubles.reusable;
         record.early_data_spent = false;
         record.digest = {};
@@ -77,18 +78,16 @@ class Environment : public MoveHost, public CheckpointHost, public SealedSession
     }
 
     // --- keyraild's ---
-    [[nodiscard]] std::optional<uint16_t> home(const SessionName& of) const override {
-        return names.home(of);
-    }
-    [[nodiscard]] std::optional<uint16_t> holder(const SessionName& of) const override {
+    [[nodiscard]] std::optional<BladeId> home(const SessionName& of) const override { return names.home(of); }
+    [[nodiscard]] std::optional<BladeId> holder(const SessionName& of) const override {
         return now->moves->holder(of);
     }
     [[nodiscard]] bool under_way(const SessionName& of) const override {
         return now->moves->orders().under_way(of);
     }
-    [[nodiscard]] bool connected(uint16_t blade) const override { return now->wires[index_of(blade)].open; }
-    [[nodiscard]] bool dead(uint16_t blade) const override { return now->cut[index_of(blade)]; }
-    Result<void> send(uint16_t blade, chassis::Envelope message) override {
+    [[nodiscard]] bool connected(BladeId blade) const override { return now->wires[index_of(blade)].open; }
+    [[nodiscard]] bool dead(BladeId blade) const override { return now->cut[index_of(blade)]; }
+    Result<void> send(BladeId blade, chassis::Envelope message) override {
         if (!connected(blade)) return fail("not connected");
         now->wires[index_of(blade)].there.push_back(std::move(message));
         return {};
@@ -96,7 +95,7 @@ class Environment : public MoveHost, public CheckpointHost, public SealedSession
     void send(link::ToDataplane message) override {
         if (message.has_move_outcome()) now->answers[message.move_outcome().move_id()]++;
     }
-    void drained(uint16_t, MoveResult) override {}
+    void drained(BladeId, MoveResult) override {}
     [[nodiscard]] const LatestState* latest(const SessionName& of) const override {
         return now->checkpoints->latest(of);
     }
@@ -108,21 +107,21 @@ class Environment : public MoveHost, public CheckpointHost, public SealedSession
     }
     void restored(const MoveOrder& order) override { now->checkpoints->restored(order); }
     void not_restored(uint64_t order_id) override { now->moves->not_restored(order_id, kNow); }
-    std::string receipt(const SessionName&, uint16_t blade, uint64_t order) override {
+    std::string receipt(const SessionName&, BladeId blade, uint64_t order) override {
         std::string made(16, '\0');
         for (size_t i = 0; i < sizeof order; i++) made[i] = static_cast<char>(order >> 8 * (7 - i));
         std::memcpy(made.data() + sizeof order, &blade, sizeof blade);
         return made;
     }
     std::optional<uint64_t> order_in(const std::string& shown, const SessionName& of,
-                                     uint16_t blade) override {
+                                     BladeId blade) override {
         uint64_t order = 0;
         for (size_t i = 0; shown.size() == 16 && i < sizeof order; i++)
             order = order << 8 | static_cast<uint8_t>(shown[i]);
         return shown == receipt(of, blade, order) ? std::optional(order) : std::nullopt;
     }
-    [[nodiscard]] bool purging(uint16_t blade, const SessionName& of, ServiceId) const override {
-        return now->purges->purging(blade, of, 0);
+    [[nodiscard]] bool purging(BladeId blade, const SessionName& of, ServiceId) const override {
+        return now->purges->purging(blade, of, {});
     }
 
     // --- the repository's ---
@@ -155,10 +154,10 @@ class Environment : public MoveHost, public CheckpointHost, public SealedSession
     struct Agent : MoverHost {
         Environment* environment = nullptr;
         size_t self = 0;
-        [[nodiscard]] bool connected(uint16_t) const override {
+        [[nodiscard]] bool connected(BladeId) const override {
             return environment->now->wires[2 + self].open;
         }
-        Result<void> send(uint16_t, chassis::Envelope message) override {
+        Result<void> send(BladeId, chassis::Envelope message) override {
             environment->now->wires[2 + self].there.push_back(std::move(message));
             return {};
         }
@@ -191,7 +190,7 @@ class Environment : public MoveHost, public CheckpointHost, public SealedSession
             now->checkpointers[self]->came(of);
             report(self, std::move(done));
         };
-        events.answered = [this](uint16_t from, uint64_t number, chassis::TransferAck ack) {
+        events.answered = [this](BladeId from, uint64_t number, chassis::TransferAck ack) {
             answer(index_of(from), number, std::move(ack));
         };
         events.refused = [](uint16_t, const std::string&) {};
@@ -312,7 +311,7 @@ struct Inspect {
         }
         for (const auto& fence : moves.fences_) add('f', fence.number);
         const auto entry = moves.directory_.find(name, 0);
-        add('d', entry ? entry->holder : 0, entry ? entry->order : 0, moves.orders_.next_id_);
+        add('d', entry ? entry->holder : BladeId{}, entry ? entry->order : 0, moves.orders_.next_id_);
     }
     void add_troubles(const Troubles& left) {
         add(left.losses, left.repeats, left.breaks, left.crashes, left.restarts, left.resumes, left.pulls,
@@ -561,7 +560,7 @@ void Explorer::Impl::purge(World& world) {
     world.purge_asked = true;
     if (environment.repository && environment.mistake != Mistake::a_purge_spares_the_repository)
         world.tasks.push_back({RepositoryTask::Kind::clear, "", 0, {}});
-    for (uint16_t blade = 1; blade <= 2; blade++) {
+    for (const BladeId blade : testing::blade_ids(2)) {
         chassis::Envelope envelope;
         envelope.set_request(message.number());
         *envelope.mutable_purge() = message;
@@ -717,7 +716,8 @@ void Explorer::Impl::agent_steps(const World& world, size_t i) {
         step(world, what("the client is at blade"), [&](World& next) {
             next.left.resumes--;
             SessionRecord record;
-            next.used += environment.stores[i]->resume(environment.name, 0x0304, wall_clock_ms(), record);
+            next.used +=
+                environment.stores[i]->resume(environment.name, TlsVersion::tls13, wall_clock_ms(), record);
         });
     if (world.left.pulls > 0 && !world.holds[i] && world.wires[i].open)
         step(world, what("a server misses it at blade"), [&](World& next) {

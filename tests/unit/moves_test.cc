@@ -21,14 +21,14 @@ constexpr Moves::Time kNow{hours(1)};
 /// Every blade is there; the first byte of a name says whose it is.
 class Links : public MoveHost {
   public:
-    [[nodiscard]] std::optional<uint16_t> home(const SessionName& name) const override {
-        return static_cast<uint16_t>(bytes_of(name)[0]);
+    [[nodiscard]] std::optional<BladeId> home(const SessionName& name) const override {
+        return BladeId::or_none(name[0]);
     }
-    [[nodiscard]] bool connected(uint16_t) const override { return true; }
-    [[nodiscard]] bool purging(uint16_t blade, const SessionName& name, ServiceId service) const override {
+    [[nodiscard]] bool connected(BladeId) const override { return true; }
+    [[nodiscard]] bool purging(BladeId blade, const SessionName& name, ServiceId service) const override {
         return blade == purged_blade && purged.means(name, service);
     }
-    Result<void> send(uint16_t blade, chassis::Envelope message) override {
+    Result<void> send(BladeId blade, chassis::Envelope message) override {
         if (message.has_order()) orders.emplace_back(blade, message.order());
         if (message.has_expect()) announced.emplace_back(blade, message.expect());
         return {};
@@ -39,31 +39,30 @@ class Links : public MoveHost {
         if (message.move_outcome().has_now())
             told[*name_from(message.move_outcome().now().name())] = message.move_outcome().now().holder();
     }
-    void drained(uint16_t, MoveResult result) override { drains.push_back(result); }
+    void drained(BladeId, MoveResult result) override { drains.push_back(result); }
     [[nodiscard]] const LatestState* latest(const SessionName&) const override { return known; }
-    [[nodiscard]] bool dead(uint16_t) const override { return false; }
+    [[nodiscard]] bool dead(BladeId) const override { return false; }
     [[nodiscard]] bool keeps(const std::string&) const override { return false; }
     bool restore(const MoveOrder& order, const NotUsed& evidence) override {
         if (repository) restores.emplace_back(order.name, evidence);
         return repository;
     }
     void restored(const MoveOrder&) override {}
-    std::string receipt(const SessionName&, uint16_t blade, uint64_t order) override {
+    std::string receipt(const SessionName&, BladeId blade, uint64_t order) override {
         return fmt::format("{} {}", blade, order);
     }
-    std::optional<uint64_t> order_in(const std::string& receipt, const SessionName&,
-                                     uint16_t blade) override {
+    std::optional<uint64_t> order_in(const std::string& receipt, const SessionName&, BladeId blade) override {
         const std::string begin = fmt::format("{} ", blade);
         return receipt.starts_with(begin) ? std::optional(std::stoull(receipt.substr(begin.size())))
                                           : std::nullopt;
     }
 
-    uint16_t purged_blade = 0;  // has not answered this one
+    BladeId purged_blade = 0;  // has not answered this one
     Purged purged;
     bool repository = false;
     std::vector<std::pair<SessionName, NotUsed>> restores;
-    std::vector<std::pair<uint16_t, chassis::Expect>> announced;
-    std::vector<std::pair<uint16_t, chassis::Order>> orders;
+    std::vector<std::pair<BladeId, chassis::Expect>> announced;
+    std::vector<std::pair<BladeId, chassis::Order>> orders;
     std::vector<MoveResult> drains;
     const LatestState* known = nullptr;
     std::map<SessionName, uint32_t> told;  // the dataplane: where sessions are
@@ -73,7 +72,7 @@ class MovesTest : public ::testing::Test {
   protected:
     static ConfigPtr config() {
         Config made;
-        for (const uint16_t id : {uint16_t{1}, uint16_t{2}, uint16_t{3}}) made.blades[id].id = id;
+        for (const BladeId id : {BladeId{1}, BladeId{2}, BladeId{3}}) made.blades[id].id = id;
         auto& service = made.services.emplace_back();
         service.name = "www";
         service.port = 443;
@@ -85,7 +84,7 @@ class MovesTest : public ::testing::Test {
         reinterpret_cast<uint8_t*>(name.data())[0] = home;
         return name;
     }
-    void announce(uint16_t blade, const SessionName& name, uint64_t order = 1) {
+    void announce(BladeId blade, const SessionName& name, uint64_t order = 1) {
         chassis::Announce message;
         message.add_held()->set_name(bytes_of(name));
         message.mutable_held(0)->set_expires_ms(unix_ms() + 3'600'000);
@@ -115,7 +114,7 @@ class MovesTest : public ::testing::Test {
         chassis::MoveDone message;
         message.set_order_id(links.orders[order].second.order_id());
         message.set_result(chassis::MOVED);
-        moves.done(static_cast<uint16_t>(links.orders[order].second.to()), message, kNow);
+        moves.done(BladeId::or_none(links.orders[order].second.to()), message, kNow);
     }
 
     Links links;
@@ -260,7 +259,7 @@ TEST_F(MovesTest, WhatIsUnderWayDuringAPurgeIsNowhere) {
 /// It does not know of the purge yet: nothing of what is meant comes from there, and nothing of it counts.
 TEST_F(MovesTest, WhoHasNotPurgedGivesNothingAway) {
     links.purged_blade = 1;
-    links.purged = Purged{std::nullopt, service_id("www")};
+    links.purged = Purged{std::nullopt, ServiceId::of("www")};
     moves.drain(1, 3, name_of(1), "www", kNow);
     moves.drain(1, 3, name_of(1), "", kNow);
     EXPECT_THAT(links.orders, IsEmpty());
@@ -283,10 +282,10 @@ TEST_F(MovesTest, APurgeOfAServiceLeavesTheOthersInTheDirectory) {
         held.set_name(bytes_of(SessionName{1, i}));
         held.set_expires_ms(unix_ms() + 3'600'000);
         held.set_receipt("2 1");
-        held.set_service_id(i == 0 ? service_id("mail") : i == 1 ? service_id("www") : 0);
+        held.set_service_id(ServiceId::of(i == 0 ? "mail" : i == 1 ? "www" : "").number());
     }
     moves.announce(2, message);
-    moves.purge(Purged{std::nullopt, service_id("www")}, kNow);
+    moves.purge(Purged{std::nullopt, ServiceId::of("www")}, kNow);
     EXPECT_TRUE(moves.directory().find(SessionName{1, 0}, 0));
     EXPECT_FALSE(moves.directory().find(SessionName{1, 1}, 0));
     EXPECT_FALSE(moves.directory().find(SessionName{1, 2}, 0)) << "nobody knows, so it may be";

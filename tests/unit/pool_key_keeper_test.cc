@@ -20,16 +20,16 @@ constexpr uint64_t kStart = 1'000'000'000'000, kHour = 3'600'000;
 
 class Keeper : public ::testing::Test {
   protected:
-    void connect(uint16_t blade, const std::string& key = "key") {
+    void connect(BladeId blade, const std::string& key = "key") {
         const std::string id = key + std::to_string(blade);
         members_[blade] = {"certificate of " + id, id};
     }
     /// Looks, and lets those who are asked answer, until nobody is asked any more.
     size_t settle(bool answers = true) {
         size_t asked = 0;
-        for (std::optional<std::pair<uint16_t, chassis::WrapPoolKey>> question; asked < 100; asked++) {
+        for (std::optional<std::pair<BladeId, chassis::WrapPoolKey>> question; asked < 100; asked++) {
             question.reset();
-            keeper_.poll(services_, members_, now_, [&](uint16_t blade, chassis::Envelope message) {
+            keeper_.poll(services_, members_, now_, [&](BladeId blade, chassis::Envelope message) {
                 question = {blade, message.wrap_pool_key()};
             });
             if (!question) break;
@@ -67,7 +67,7 @@ class Keeper : public ::testing::Test {
     std::vector<SealedService> services_{{"web", 2 * kHour, {1, 2, 3}}};
     PoolKeyKeeper::Members members_;
     uint64_t now_ = kStart;
-    std::vector<uint16_t> silent_;
+    std::vector<BladeId> silent_;
 };
 
 TEST_F(Keeper, OneMemberMakesTheKeyForAll) {
@@ -111,12 +111,12 @@ TEST_F(Keeper, TakesOnlyWhatItAskedFor) {
 /// Else a blade could keep the others from ever having a key.
 TEST_F(Keeper, WhoIsNotAskedDoesNotSpoilAnothersAnswer) {
     connect(1), connect(2);
-    std::optional<std::pair<uint16_t, chassis::WrapPoolKey>> question;
-    keeper_.poll(services_, members_, now_, [&](uint16_t blade, const chassis::Envelope& message) {
+    std::optional<std::pair<BladeId, chassis::WrapPoolKey>> question;
+    keeper_.poll(services_, members_, now_, [&](BladeId blade, const chassis::Envelope& message) {
         question = {blade, message.wrap_pool_key()};
     });
     ASSERT_TRUE(question);
-    const uint16_t other = 3 - question->first;
+    const auto other = BladeId::or_none(3u - question->first);
     EXPECT_FALSE(keeper_.add(other, answer(question->second), now_));
     EXPECT_TRUE(keeper_.add(question->first, answer(question->second), now_));
 }

@@ -8,7 +8,7 @@ namespace keyrail {
 namespace {
 
 constexpr SessionName kFirst{1}, kSecond{2};
-constexpr ServiceId kMail = service_id("mail"), kWeb = service_id("web");
+constexpr ServiceId kMail = ServiceId::of("mail"), kWeb = ServiceId::of("web");
 
 chassis::Purge purge_of(uint64_t number, const std::string& service = "", const std::string& name = "") {
     chassis::Purge made;
@@ -22,9 +22,9 @@ chassis::Purge purge_of(uint64_t number, const std::string& service = "", const 
 TEST(Purged, MeansWhatItSays) {
     const auto all = Purged::from(purge_of(1)), mail = Purged::from(purge_of(1, "mail")),
                one = Purged::from(purge_of(1, "", bytes_of(kFirst)));
-    EXPECT_TRUE(all->means(kFirst, 0) && all->means(kSecond, kWeb));
+    EXPECT_TRUE(all->means(kFirst, {}) && all->means(kSecond, kWeb));
     EXPECT_TRUE(mail->means(kFirst, kMail) && !mail->means(kFirst, kWeb));
-    EXPECT_TRUE(mail->means(kFirst, 0)) << "nobody knows, so it may be";
+    EXPECT_TRUE(mail->means(kFirst, {})) << "nobody knows, so it may be";
     EXPECT_TRUE(one->means(kFirst, kWeb) && !one->means(kSecond, kWeb));
     EXPECT_FALSE(Purged::from(purge_of(1, "", "short")));
 }
@@ -39,7 +39,7 @@ TEST(Purges, ABladeIsToldUntilItAnswers) {
     EXPECT_EQ(purges.of(2).size(), 2u);
     EXPECT_FALSE(purges.purging(1, kSecond, kMail));
     EXPECT_TRUE(purges.purging(2, kSecond, kMail));
-    purges.keep_blades([](uint16_t blade) { return blade == 1; });
+    purges.keep_blades([](BladeId blade) { return blade == 1; });
     EXPECT_TRUE(purges.of(2).empty());
     purges.answered(1, 4);
     EXPECT_TRUE(purges.empty());

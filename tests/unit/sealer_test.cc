@@ -12,6 +12,7 @@
 #include "control/pki/ca.h"
 #include "control/protocol/file.h"
 #include "control/repository/pool_key.h"
+#include "tests/support/blade_ids.h"
 #include "tests/support/temp_directory.h"
 
 namespace keyrail {
@@ -67,7 +68,7 @@ class PoolKeys : public ::testing::Test {
   protected:
     PoolKeys() {
         EXPECT_TRUE(pki::init_chassis(directory_.path() / "pki", "test"));
-        for (uint16_t id = 1; id <= 2; id++)
+        for (const BladeId id : testing::blade_ids(2))
             EXPECT_TRUE(pki::certify(directory_.path() / "pki", Identity::of_blade(id)));
         key_.fill(7);
     }

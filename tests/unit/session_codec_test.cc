@@ -84,7 +84,7 @@ TEST(SessionCodec, ComesBackAsItWas) {
         const SiteMark site{7, 8, 9};
         ASSERT_TRUE(encode(session.get(), {}, {}, site, kNow, record));
         EXPECT_EQ(record.name, name_of(1));
-        EXPECT_EQ(record.tls_version, version);
+        EXPECT_EQ(number_of(record.tls_version), version);
         EXPECT_EQ(record.single_use, version == TLS1_3_VERSION);
         EXPECT_EQ(record.site, site);
         EXPECT_EQ(record.created_ms, kNow);
@@ -142,11 +142,11 @@ TEST(SessionCodec, ClockOfAnotherBladeThatIsAhead) {
 TEST(SessionCodec, PolicyOfTheService) {
     const Session newer = make_session(TLS1_3_VERSION), older = make_session(TLS1_2_VERSION);
     SessionPolicy policy;
-    policy.service = service_id("www");
+    policy.service = ServiceId::of("www");
     SessionRecord record;
     ASSERT_TRUE(encode(newer.get(), {}, policy, {}, kNow, record));
     EXPECT_TRUE(record.single_use);
-    EXPECT_EQ(record.service, service_id("www"));
+    EXPECT_EQ(record.service, ServiceId::of("www"));
     for (const Tickets tickets : {Tickets::kEarlyDataOnce, Tickets::kReusable}) {
         policy.tickets = tickets;
         ASSERT_TRUE(encode(newer.get(), {}, policy, {}, kNow, record));
@@ -165,7 +165,7 @@ TEST(SessionCodec, RecordAndSessionMustAgree) {
     record.name[5] ^= 1;
     EXPECT_FALSE(Session(decode(record, kNow)));
     record.name[5] ^= 1;
-    record.tls_version = TLS1_2_VERSION;
+    record.tls_version = TlsVersion::tls12;
     EXPECT_FALSE(Session(decode(record, kNow)));
 }
 
@@ -194,7 +194,7 @@ TEST(SessionCodec, CipherMustBeAllowedHere) {
     EXPECT_FALSE(cipher_allowed(Server("ECDHE-RSA-AES256-GCM-SHA384").ssl.get(), session.get()));
 }
 
-StoreControl control_of(uint16_t blade, uint8_t generation, uint8_t key_byte) {
+StoreControl control_of(BladeId blade, uint8_t generation, uint8_t key_byte) {
     StoreControl control;
     control.blade_id = blade;
     control.name_key_count = 1;
@@ -229,7 +229,7 @@ TEST(SessionNameMaker, FollowsANewKeyAtOnce) {
         NameKeys::Key key;
         key.fill(generation);
         keys.set(generation, key);
-        store->set_control(control_of(generation, generation, generation));
+        store->set_control(control_of(BladeId::or_none(generation), generation, generation));
         std::thread([&] { ASSERT_TRUE(make_session_name(*store, name)); }).join();
         EXPECT_EQ(keys.home(name), generation);
         ASSERT_TRUE(make_session_name(*store, name));

@@ -52,7 +52,7 @@ class Names : public ::testing::Test {
         decrypter->decrypt({&hello, 1}, snapshot, *stats);
         return hello.facts.homes[0];
     }
-    void expect_home(const SessionName& name, uint16_t blade) {
+    void expect_home(const SessionName& name, BladeId blade) {
         EXPECT_EQ(dispatcher(name), blade);
         EXPECT_EQ(agent.home(name), blade);
         EXPECT_TRUE(hooks::is_ours(*store, name));
@@ -82,7 +82,8 @@ TEST_F(Names, AKnownOne) {
 
 TEST_F(Names, WhatTheHooksMakeAllOpen) {
     std::mt19937_64 random(1);
-    for (uint16_t blade = kBladeIdMin; blade <= kBladeIdMax; blade += 89) {
+    for (uint16_t id = BladeId::kMin; id <= BladeId::kMax; id += 89) {
+        const BladeId blade(id);
         Key key;
         std::ranges::generate(key, [&] { return static_cast<uint8_t>(random()); });
         StoreControl control;

@@ -26,8 +26,8 @@ std::map<uint16_t, int> shares(const Maglev& ring) {
 
 TEST(Maglev, SharesAreEven) {
     for (const size_t blades : {1u, 3u, 7u, 50u}) {
-        std::vector<uint16_t> ids(blades);
-        for (size_t i = 0; i < blades; i++) ids[i] = static_cast<uint16_t>(i * 3 + 1);
+        std::vector<BladeId> ids(blades);
+        for (size_t i = 0; i < blades; i++) ids[i] = BladeId::or_none(i * 3 + 1);
         const auto count = shares(Maglev(ids));
         ASSERT_EQ(count.size(), blades);
         const double even = 100'000.0 / static_cast<double>(blades);
@@ -36,7 +36,7 @@ TEST(Maglev, SharesAreEven) {
 }
 
 TEST(Maglev, OrderDoesNotMatter) {
-    const uint16_t forward[] = {1, 2, 3}, backward[] = {3, 2, 1};
+    const BladeId forward[] = {1, 2, 3}, backward[] = {3, 2, 1};
     const Maglev a(forward), b(backward);
     std::mt19937_64 random(3);
     for (int i = 0; i < 1000; i++) {
@@ -46,7 +46,7 @@ TEST(Maglev, OrderDoesNotMatter) {
 }
 
 TEST(Maglev, LeavingDisturbsLittle) {
-    const uint16_t five[] = {1, 2, 3, 4, 5}, four[] = {1, 2, 4, 5};
+    const BladeId five[] = {1, 2, 3, 4, 5}, four[] = {1, 2, 4, 5};
     const Maglev before(five), after(four);
     std::mt19937_64 random(3);
     int disturbed = 0, kept = 0;
@@ -59,7 +59,7 @@ TEST(Maglev, LeavingDisturbsLittle) {
 }
 
 TEST(Maglev, SecondIsAnother) {
-    const uint16_t two[] = {1, 2};
+    const BladeId two[] = {1, 2};
     const Maglev ring(two);
     std::mt19937_64 random(3);
     int same = 0;
@@ -68,14 +68,14 @@ TEST(Maglev, SecondIsAnother) {
         same += ring.at(h) == ring.second(h);
     }
     EXPECT_LE(same, 2);
-    const uint16_t one[] = {9};
+    const BladeId one[] = {9};
     EXPECT_EQ(Maglev(one).second(77), 9);
 }
 
 // --- names
 
 /// Made with OpenSSL's AES: an implementation that the dispatcher does not use.
-SessionName make_name(uint16_t blade, uint8_t generation, const std::string& key, uint8_t salt) {
+SessionName make_name(BladeId blade, uint8_t generation, const std::string& key, uint8_t salt) {
     return keyrail::testing::name_at(std::span(reinterpret_cast<const uint8_t*>(key.data()), key.size()),
                                      generation, blade, salt);
 }
@@ -117,7 +117,7 @@ TEST(Names, AWholeBurstInTwoJobsPerGeneration) {
     std::vector<PendingHello> hellos(100);
     for (uint16_t i = 0; i < hellos.size(); i++) {
         hellos[i].facts.name_count = 2;
-        hellos[i].facts.names[0] = make_name(static_cast<uint16_t>(i + 1), 1, kKeyA, static_cast<uint8_t>(i));
+        hellos[i].facts.names[0] = make_name(BladeId::or_none(i + 1u), 1, kKeyA, static_cast<uint8_t>(i));
         hellos[i].facts.names[1].fill(static_cast<uint8_t>(i));  // random legacy id
     }
     hellos[50].facts.names[0] = make_name(4095, 2, kKeyB, 1);

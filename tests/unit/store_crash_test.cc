@@ -37,7 +37,8 @@ constexpr int kDamaged = 42;
                 if (store.take(name_of(number), record) && !whole(record)) _exit(kDamaged);
                 continue;
             case 3:
-                if (store.resume(name_of(number), number % 2 ? 0x0304 : 0x0303, 5000, record) &&
+                if (store.resume(name_of(number), number % 2 ? TlsVersion::tls13 : TlsVersion::tls12, 5000,
+                                 record) &&
                     !whole(record))
                     _exit(kDamaged);
                 continue;

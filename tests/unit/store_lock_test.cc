@@ -165,7 +165,7 @@ TEST(StoreLocks, HeldByAHostileProcess) {
     const auto begin = Clock::now();
     SessionRecord out;
     for (uint64_t i = 0; i < 1000; i++) {
-        EXPECT_FALSE(store->resume(name_of(i * 2), 0x0303, 5000, out));
+        EXPECT_FALSE(store->resume(name_of(i * 2), TlsVersion::tls12, 5000, out));
         fill(record, 5000 + i, 150);
         EXPECT_EQ(store->put(record), Store::Put::kUnavailable);
     }
@@ -178,7 +178,7 @@ TEST(StoreLocks, HeldByAHostileProcess) {
     EXPECT_EQ(store->shards_held(), memory.geometry().shards);
     EXPECT_LT(Clock::now() - begin, milliseconds(500)) << "all of that waits once";
     memory.set_locks(0);
-    EXPECT_TRUE(store->resume(name_of(2), 0x0303, 5000, out));
+    EXPECT_TRUE(store->resume(name_of(2), TlsVersion::tls12, 5000, out));
 }
 
 TEST(StoreLocks, AStoreWithHeldLocksMakesRoomForANewOne) {
@@ -203,7 +203,7 @@ TEST(StoreLocks, AStoreWithHeldLocksMakesRoomForANewOne) {
     ASSERT_TRUE(server->retired());
     uint64_t here = 0;
     for (uint64_t i = 0; i < 1000; i++) {
-        EXPECT_FALSE(server->resume(name_of(i * 2), 0x0303, 5000, out));
+        EXPECT_FALSE(server->resume(name_of(i * 2), TlsVersion::tls12, 5000, out));
         here += store->contains(name_of(i * 2)) ? 1 : 0;
     }
     EXPECT_EQ(here, carried);

@@ -20,6 +20,7 @@
 #include <thread>
 
 #include "control/store/store_shard.h"
+#include "tests/support/put_session.h"
 #include "tests/support/store_memory.h"
 #include "tests/support/temp_store.h"
 
@@ -28,15 +29,10 @@ namespace {
 
 using testing::fill;
 using testing::name_of;
+using testing::put;
 using testing::StoreMemory;
 using testing::TempStore;
 using testing::whole;
-
-void put(Store& store, uint64_t number, uint16_t der_size) {
-    SessionRecord record;
-    fill(record, number, der_size);
-    ASSERT_EQ(store.put(record), Store::Put::kStored);
-}
 
 TEST(Store, EverySizeComesBackWhole) {
     TempStore store;
@@ -96,12 +92,14 @@ TEST(Store, ResumeTakesSingleUseAndCopiesReusable) {
     put(*store, 1, 150);  // odd: TLS 1.3, single use
     put(*store, 2, 150);  // even: TLS 1.2, reusable
     SessionRecord out;
-    EXPECT_FALSE(store->resume(name_of(1), {0x0304, {1}, {2}}, 5000, out)) << "another site must leave it";
-    EXPECT_FALSE(store->resume(name_of(1), 0x0303, 5000, out)) << "another TLS version must leave it";
-    EXPECT_TRUE(store->resume(name_of(1), 0x0304, 5000, out));
-    EXPECT_FALSE(store->resume(name_of(1), 0x0304, 5000, out));
-    EXPECT_TRUE(store->resume(name_of(2), 0x0303, 5000, out));
-    EXPECT_TRUE(store->resume(name_of(2), 0x0303, 5000, out));
+    EXPECT_FALSE(store->resume(name_of(1), {TlsVersion::tls13, {1}, {2}}, 5000, out))
+        << "another site must leave it";
+    EXPECT_FALSE(store->resume(name_of(1), TlsVersion::tls12, 5000, out))
+        << "another TLS version must leave it";
+    EXPECT_TRUE(store->resume(name_of(1), TlsVersion::tls13, 5000, out));
+    EXPECT_FALSE(store->resume(name_of(1), TlsVersion::tls13, 5000, out));
+    EXPECT_TRUE(store->resume(name_of(2), TlsVersion::tls12, 5000, out));
+    EXPECT_TRUE(store->resume(name_of(2), TlsVersion::tls12, 5000, out));
     EXPECT_EQ(store->stats().hits, 3U);
     EXPECT_EQ(store->stats().misses, 3U);
 }
@@ -113,8 +111,8 @@ TEST(Store, ExpiredIsDestroyed) {
     record.expires_ms = 9000;
     ASSERT_EQ(store->put(record), Store::Put::kStored);
     SessionRecord out;
-    EXPECT_TRUE(store->resume(name_of(2), 0x0303, 8999, out));
-    EXPECT_FALSE(store->resume(name_of(2), 0x0303, 9000, out));
+    EXPECT_TRUE(store->resume(name_of(2), TlsVersion::tls12, 8999, out));
+    EXPECT_FALSE(store->resume(name_of(2), TlsVersion::tls12, 9000, out));
     EXPECT_FALSE(store->contains(name_of(2)));
     ASSERT_EQ(store->put(record), Store::Put::kStored);
     for (uint32_t i = 0; i < 64; i++) store->sweep(9001);
@@ -182,152 +180,9 @@ TEST(Store, SurvivesItsAgent) {
     SessionRecord out;
     EXPECT_TRUE(store->copy(name_of(9), out));
     EXPECT_TRUE(whole(out));
-    uint16_t blade = 0;
+    BladeId blade = 0;
     EXPECT_TRUE(store->control().read([&](const StoreControl& now) { blade = now.blade_id; }));
     EXPECT_EQ(blade, 3);
-}
-
-// --- another size: the store gets a successor
-
-TEST(StoreSuccessor, ServersFindItWithItsSessions) {
-    TempStore store(4 << 20);
-    for (uint64_t i = 1; i <= 100; i++) put(*store, i, static_cast<uint16_t>(i * 80));
-    StoreControl control;
-    control.blade_id = 3;
-    store->set_control(control);
-    auto server = Store::open(store.path());
-    ASSERT_TRUE(server) << server.error().message;
-    EXPECT_FALSE(server->retired());
-    store.reattach(8 << 20);
-    ASSERT_TRUE(store->replaced());
-    EXPECT_EQ(store->replaced()->carried, 100U);
-    EXPECT_EQ(store->replaced()->lost, 0U);
-    EXPECT_EQ(store->stats().capacity_bytes / (7 << 20), 1U);
-
-    ASSERT_TRUE(server->retired());
-    SessionRecord out;
-    EXPECT_FALSE(server->resume(name_of(2), 0x0303, 5000, out)) << "two stores have it";
-    EXPECT_EQ(server->put(out), Store::Put::kRefused);
-    fill(out, 500, 100);
-    EXPECT_EQ(server->put(out), Store::Put::kUnavailable) << "nobody would find it there";
-    auto now = server->successor();
-    ASSERT_TRUE(now) << now.error().message;
-    EXPECT_EQ(now->token(), store->token());
-    for (uint64_t i = 1; i <= 100; i++) {
-        ASSERT_TRUE(now->take(name_of(i), out)) << i;
-        EXPECT_TRUE(whole(out));
-    }
-    EXPECT_TRUE(store->control().read([](const StoreControl& found) { EXPECT_EQ(found.blade_id, 3); }));
-}
-
-TEST(StoreSuccessor, TheNewestSessionsFitIntoASmallerOne) {
-    TempStore store(4 << 20);
-    constexpr uint64_t kMany = 8000;  // of 384 B; 1 MB takes about 2500
-    for (uint64_t i = 0; i < kMany; i++) put(*store, i, 150);
-    store.reattach(1 << 20);
-    const uint64_t kept = store->stats().sessions;
-    ASSERT_TRUE(store->replaced());
-    EXPECT_EQ(store->replaced()->carried, kept);
-    EXPECT_EQ(store->replaced()->lost, kMany - kept);
-    EXPECT_GT(kept, 2000U);
-    uint64_t newest = 0;
-    for (uint64_t i = kMany - 1000; i < kMany; i++) newest += store->contains(name_of(i)) ? 1 : 0;
-    EXPECT_GT(newest, 990U);
-}
-
-TEST(StoreSuccessor, NothingIsLeftInTheOldOne) {
-    TempStore store(4 << 20);
-    put(*store, 7, 3000);
-    SessionRecord record;
-    ASSERT_TRUE(store->copy(name_of(7), record));
-    const std::string_view secret(reinterpret_cast<const char*>(record.der.data()), 64);
-    const StoreMemory memory(store.path());
-    const std::string_view content(reinterpret_cast<const char*>(memory.bytes()), memory.size());
-    ASSERT_NE(content.find(secret), std::string::npos);
-    store.reattach(8 << 20);
-    EXPECT_EQ(content.find(secret), std::string::npos);
-}
-
-TEST(StoreSuccessor, OneOfAnotherLayoutIsLeftEmptyHandedAndSaid) {
-    TempStore store(4 << 20);
-    put(*store, 1, 100);
-    auto server = Store::open(store.path());
-    StoreMemory(store.path()).header().version++;
-    store.reattach();
-    ASSERT_TRUE(store->replaced());
-    EXPECT_FALSE(store->replaced()->readable);
-    EXPECT_TRUE(server->retired());
-    EXPECT_EQ(server->successor()->token(), store->token());
-}
-
-/// A worker that writes "retired" keeps servers from the store until the agent comes by.
-TEST(StoreSuccessor, OneThatIsNoneIsTakenBack) {
-    TempStore store;
-    put(*store, 2, 100);
-    auto server = Store::open(store.path());
-    const StoreMemory memory(store.path());
-    auto& header = memory.header();
-    header.retired.store(1);
-    header.token.fill(9);
-    EXPECT_TRUE(server->retired());
-    EXPECT_FALSE(server->successor());
-    store->sweep(0);
-    EXPECT_FALSE(server->retired());
-    EXPECT_TRUE(Store::open(store.path()));
-    SessionRecord out;
-    EXPECT_TRUE(server->copy(name_of(2), out));
-}
-
-// --- other processes of the servers' group
-
-/// In a child with the rights of a server's worker; true: `what` said so.
-bool as_worker(gid_t group, const std::function<bool()>& what) {
-    const pid_t child = fork();
-    if (child == 0) {
-        const bool dropped = setgroups(0, nullptr) == 0 && setgid(group) == 0 && setuid(65534) == 0;
-        _exit(dropped && what() ? 0 : 1);
-    }
-    int status = 0;
-    waitpid(child, &status, 0);
-    return WIFEXITED(status) && WEXITSTATUS(status) == 0;
-}
-
-TEST(StoreGuests, UseItAndCannotMakeItSmaller) {
-    if (geteuid() != 0) GTEST_SKIP() << "needs root";
-    char directory[] = "/dev/shm/keyrail-test-XXXXXX";
-    ASSERT_NE(mkdtemp(directory), nullptr);
-    chmod(directory, 0755);
-    const std::string path = std::string(directory) + "/store";
-    const struct group* guests = getgrnam("www-data");
-    auto store = Store::create(path, 4 << 20, "www-data", nullptr);
-    ASSERT_TRUE(store) << store.error().message;
-    put(*store, 2, 100);
-    EXPECT_TRUE(as_worker(guests->gr_gid, [&] {
-        SessionRecord out;
-        auto mine = Store::open(path);
-        return mine && mine->copy(name_of(2), out);
-    })) << "the servers' group may use it";
-    EXPECT_FALSE(as_worker(65534, [&] { return Store::open(path).has_value(); })) << "nobody else may";
-    EXPECT_FALSE(as_worker(guests->gr_gid, [&] { return truncate(path.c_str(), 0) == 0; }));
-    EXPECT_FALSE(as_worker(guests->gr_gid, [&] { return open(path.c_str(), O_RDWR) >= 0; }));
-    layout::StoreReference reference{};
-    std::ifstream(path).read(reinterpret_cast<char*>(&reference), sizeof reference);
-    EXPECT_FALSE(as_worker(guests->gr_gid, [&] {
-        shmid_ds status{};
-        return shmctl(reference.shmid, IPC_STAT, &status) == 0 &&
-               shmctl(reference.shmid, IPC_SET, &status) == 0;
-    }));
-    EXPECT_FALSE(
-        as_worker(guests->gr_gid, [&] { return shmctl(reference.shmid, SHM_UNLOCK, nullptr) == 0; }));
-    EXPECT_TRUE(as_worker(guests->gr_gid, [&] {  // all that is left: to make it empty
-        void* const base = shmat(reference.shmid, nullptr, 0);
-        return madvise(base, 4 << 20, MADV_REMOVE) == 0;
-    }));
-    SessionRecord out;
-    EXPECT_FALSE(store->copy(name_of(2), out));
-    put(*store, 3, 100);
-    EXPECT_TRUE(store->copy(name_of(3), out));
-    std::filesystem::remove_all(directory);
 }
 
 TEST(Store, OneAgentOnly) {
@@ -374,7 +229,7 @@ TEST(Store, ControlBlockIsReadWhole) {
         StoreControl control;
         control.endpoint_count = StoreControl::kMaxEndpoints;
         for (uint8_t i = 0; !stop; i++) {
-            control.blade_id = i;
+            control.blade_id = BladeId::or_none(i);
             for (auto& key : control.name_keys) key.key.fill(i);
             for (auto& endpoint : control.endpoints) endpoint.port = i;
             store->set_control(control);
@@ -412,7 +267,7 @@ TEST(Store, CostsGoWithTheService) {
     TempStore store;
     StoreControl control;
     control.service_count = 2;
-    control.services[1].service = service_id("www");
+    control.services[1].service = ServiceId::of("www");
     store->set_control(control);
     EXPECT_TRUE(store->costs().empty());
     store->add_cost(1, true, false, 500, 1000);
@@ -422,14 +277,14 @@ TEST(Store, CostsGoWithTheService) {
     store->set_control(control);
     auto costs = store->costs();
     ASSERT_EQ(costs.size(), 2U);
-    EXPECT_EQ(costs[0].service, 0U);
+    EXPECT_FALSE(costs[0].service.known());
     EXPECT_TRUE(costs[0].resumed);
-    EXPECT_EQ(costs[1].service, service_id("www"));
+    EXPECT_EQ(costs[1].service, ServiceId::of("www"));
     EXPECT_TRUE(costs[1].tls13 && !costs[1].resumed);
     EXPECT_EQ(costs[1].count, 2U);
     EXPECT_EQ(costs[1].cpu_ns, 600U);
     EXPECT_EQ(costs[1].wall_ns, 1200U);
-    control.services[1].service = service_id("mail");
+    control.services[1].service = ServiceId::of("mail");
     store->set_control(control);
     ASSERT_EQ(store->costs().size(), 1U) << "another service begins at nothing";
 }
@@ -445,14 +300,14 @@ TEST(Store, EarlyDataIsSpentOnceWhereverTheSessionGoes) {
     ASSERT_EQ(there->put(record), Store::Put::kStored);
     EXPECT_FALSE(here->spend_early_data(record.name));
     SessionRecord out;
-    for (int i = 0; i < 3; i++) EXPECT_TRUE(there->resume(record.name, 0x0304, 5000, out));
+    for (int i = 0; i < 3; i++) EXPECT_TRUE(there->resume(record.name, TlsVersion::tls13, 5000, out));
     EXPECT_TRUE(there->spend_early_data(record.name));
     EXPECT_FALSE(there->spend_early_data(record.name));
     ASSERT_TRUE(there->take(record.name, record));
     EXPECT_TRUE(record.early_data_spent);
     ASSERT_EQ(here->put(record), Store::Put::kStored);
     EXPECT_FALSE(here->spend_early_data(record.name)) << "also when it is back";
-    EXPECT_TRUE(here->resume(record.name, 0x0304, 5000, out));
+    EXPECT_TRUE(here->resume(record.name, TlsVersion::tls13, 5000, out));
 }
 
 TEST(Store, ATicketResumesAsOftenAsAFullHandshakeMayBeUsed) {
@@ -462,9 +317,9 @@ TEST(Store, ATicketResumesAsOftenAsAFullHandshakeMayBeUsed) {
     record.single_use = false;
     record.uses = kMaxUses - 1;
     ASSERT_EQ(store->put(record), Store::Put::kStored);
-    EXPECT_TRUE(store->resume(record.name, 0x0304, 5000, out));
+    EXPECT_TRUE(store->resume(record.name, TlsVersion::tls13, 5000, out));
     ASSERT_TRUE(store->advance(record.name, kMaxUses - 1, {}));
-    EXPECT_FALSE(store->resume(record.name, 0x0304, 5000, out));
+    EXPECT_FALSE(store->resume(record.name, TlsVersion::tls13, 5000, out));
     EXPECT_FALSE(store->contains(record.name));
 }
 
@@ -499,7 +354,8 @@ TEST(Store, SurvivesGarbage) {
         }
         SessionRecord out;
         for (int i = 0; i < 20; i++) {
-            store->resume(name_of(random() % 4000), random() % 2 ? 0x0303 : 0x0304, 5000, out);
+            store->resume(name_of(random() % 4000), random() % 2 ? TlsVersion::tls12 : TlsVersion::tls13,
+                          5000, out);
             store->take(name_of(random() % 4000), out);
             store->erase(name_of(random() % 4000));
         }
@@ -507,69 +363,6 @@ TEST(Store, SurvivesGarbage) {
         while (!cursor.done()) store->list(cursor, Store::Which::kAll, 500);
         for (uint32_t i = 0; i < geometry.shards; i++) store->sweep(5000);
     }
-}
-
-// --- the journal
-
-std::vector<std::pair<SessionName, bool>> changes(Store& store, Store::JournalCursor& cursor,
-                                                  uint64_t lost = 0) {
-    std::vector<Store::Change> read;
-    EXPECT_EQ(store.changes(cursor, read), lost);
-    std::vector<std::pair<SessionName, bool>> found;
-    for (const Store::Change& change : read) found.emplace_back(change.name, change.gone);
-    return found;
-}
-
-TEST(Journal, TellsWhatHappenedToSessions) {
-    TempStore store;
-    Store::JournalCursor cursor;
-    SessionRecord record, out;
-    const auto one = [&](bool gone) { return std::vector{std::pair(record.name, gone)}; };
-    EXPECT_TRUE(changes(*store, cursor).empty());
-    fill(record, 13, 100);
-    store->put(record);
-    EXPECT_EQ(changes(*store, cursor), one(false));
-    EXPECT_TRUE(changes(*store, cursor).empty()) << "once";
-    store->advance(record.name, record.uses, record.digest);
-    EXPECT_EQ(changes(*store, cursor), one(false));
-    ASSERT_TRUE(store->resume(record.name, record.tls_version, 0, out)) << "single use";
-    EXPECT_EQ(changes(*store, cursor), one(true));
-    store->put(record);
-    store->erase(record.name);
-    EXPECT_EQ(changes(*store, cursor).size(), 2U);
-    store->put(record);
-    changes(*store, cursor);
-    ASSERT_TRUE(store->take(record.name, out));
-    EXPECT_TRUE(changes(*store, cursor).empty()) << "it moved away";
-    store->put(record);
-    for (int i = 0; i < 64; i++) store->sweep(record.expires_ms);
-    EXPECT_EQ(changes(*store, cursor), one(false)) << "that it expired is known without being told";
-}
-
-TEST(Journal, ANewReaderGetsWhatIsStillKnown) {
-    TempStore store;
-    SessionRecord record;
-    fill(record, 13, 100);
-    store->put(record);
-    store->erase(record.name);
-    Store::JournalCursor cursor;
-    EXPECT_EQ(changes(*store, cursor).size(), 2U) << "what happened while no agent was there";
-}
-
-TEST(Journal, CountsWhatWasForgotten) {
-    TempStore store;
-    Store::JournalCursor cursor;
-    SessionRecord record;
-    fill(record, 13, 100);
-    store->put(record);
-    changes(*store, cursor);
-    constexpr uint64_t kMany = 100'000;
-    for (uint64_t i = 0; i < kMany; i++) store->put(record);
-    std::vector<Store::Change> read;
-    const uint64_t lost = store->changes(cursor, read);
-    EXPECT_EQ(lost + read.size(), kMany);
-    EXPECT_GT(lost, 0U);
-    EXPECT_GT(read.size(), 10U);
 }
 
 }  // namespace

@@ -160,7 +160,7 @@ class ControlLinkTest : public testing::Test {
 };
 
 TEST_F(ControlLinkTest, SaysHello) {
-    struct stat status{};
+    struct stat status {};
     ASSERT_EQ(stat((folder_ / "dp.sock").c_str(), &status), 0);
     EXPECT_EQ(status.st_mode & 0777, 0600u);
     EXPECT_FALSE(shared_.control_connected);
@@ -247,12 +247,12 @@ TEST_F(ControlLinkTest, FillsTheMovedTable) {
 TEST_F(ControlLinkTest, PassesOnAsksAndOutcomes) {
     const auto client = connect();
     ASSERT_TRUE(client->ask(snapshot_message(1)).has_accepted());
-    MoveAsk ask{.move_id = 77,
+    MoveAsk ask{.move_id = MoveId(uint64_t{77}),
                 .name = name_of('m'),
                 .from = 3,
                 .to = 4,
-                .service = service_id("www"),
-                .tls_version = 0x0304,
+                .service = ServiceId::of("www"),
+                .tls_version = TlsVersion::tls13,
                 .budget_us = 20'000};
     ASSERT_EQ(rte_ring_enqueue_elem(shared_.asks[0], &ask, sizeof ask), 0);
     ASSERT_EQ(eventfd_write(wake_.get(), 1), 0);
@@ -263,7 +263,7 @@ TEST_F(ControlLinkTest, PassesOnAsksAndOutcomes) {
     EXPECT_EQ(request->move_request().name(), std::string(kSessionNameSize, 'm'));
     EXPECT_EQ(request->move_request().from(), 3u);
     EXPECT_EQ(request->move_request().to(), 4u);
-    EXPECT_EQ(request->move_request().tls_version(), 0x0304u);
+    EXPECT_EQ(request->move_request().tls_version(), number_of(TlsVersion::tls13));
     EXPECT_EQ(request->move_request().budget_us(), 20'000u);
 
     link::ToDataplane outcome;
@@ -279,12 +279,12 @@ TEST_F(ControlLinkTest, PassesOnAsksAndOutcomes) {
 
     MoveAnswer answer{};
     ASSERT_EQ(rte_ring_dequeue_elem(shared_.answers[0], &answer, sizeof answer), 0);
-    EXPECT_EQ(answer.move_id, 77u);
+    EXPECT_EQ(answer.move_id.number(), 77u);
     EXPECT_EQ(answer.holder, 4);
     EXPECT_EQ(answer.moved, 1);
     EXPECT_EQ(moved_->find(name_of('m'), 1), 4);
     ASSERT_EQ(rte_ring_dequeue_elem(shared_.answers[0], &answer, sizeof answer), 0);
-    EXPECT_EQ(answer.move_id, 78u);
+    EXPECT_EQ(answer.move_id.number(), 78u);
     EXPECT_EQ(answer.moved, 0);
     EXPECT_NE(rte_ring_dequeue_elem(shared_.answers[0], &answer, sizeof answer), 0);
 }
@@ -293,12 +293,12 @@ TEST_F(ControlLinkTest, PassesOnAsksAndOutcomes) {
 TEST_F(ControlLinkTest, AMoveForAServiceThatIsGoneEndsAtOnce) {
     const auto client = connect();
     ASSERT_TRUE(client->ask(snapshot_message(1)).has_accepted());
-    MoveAsk ask{.move_id = 77,
+    MoveAsk ask{.move_id = MoveId(uint64_t{77}),
                 .name = name_of('m'),
                 .from = 3,
                 .to = 4,
-                .service = service_id("gone"),
-                .tls_version = 0x0304,
+                .service = ServiceId::of("gone"),
+                .tls_version = TlsVersion::tls13,
                 .budget_us = 20'000};
     ASSERT_EQ(rte_ring_enqueue_elem(shared_.asks[0], &ask, sizeof ask), 0);
     ASSERT_EQ(eventfd_write(wake_.get(), 1), 0);
@@ -307,7 +307,7 @@ TEST_F(ControlLinkTest, AMoveForAServiceThatIsGoneEndsAtOnce) {
     while (rte_ring_dequeue_elem(shared_.answers[0], &answer, sizeof answer) != 0 && --left > 0)
         usleep(10'000);
     ASSERT_GT(left, 0) << "nobody answered";
-    EXPECT_EQ(answer.move_id, 77u);
+    EXPECT_EQ(answer.move_id.number(), 77u);
     EXPECT_EQ(answer.moved, 0);
 }
 

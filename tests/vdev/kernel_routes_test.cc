@@ -96,7 +96,7 @@ class KernelRoutesTest : public testing::Test {
         EXPECT_TRUE(reaches([&] { return at(address) == hop; }))
             << address << ": wanted '" << hop << "', found '" << at(address) << "'";
     }
-    void blades(std::vector<std::pair<uint16_t, const char*>> list) {
+    void blades(std::vector<std::pair<BladeId, const char*>> list) {
         std::vector<BladeAddress> addresses;
         for (const auto& [id, address] : list) addresses.push_back({id, *parse_ip(address)});
         kernel_->set_blades(addresses);
@@ -222,7 +222,7 @@ TEST_F(KernelRoutesTest, BladesAreResolvedAndFollowed) {
     start();
     blades({{5, "10.77.0.15"}, {6, "fd77::16"}, {7, "172.16.0.1"}});
     EXPECT_EQ(blade(5), "");
-    EXPECT_EQ(kernel_->unreachable(), std::vector<uint16_t>{7});
+    EXPECT_EQ(kernel_->unreachable(), std::vector<BladeId>{7});
     // The kernel was asked to resolve them.
     EXPECT_TRUE(
         reaches([] { return output_of("ip neigh show dev back").find("10.77.0.15") != std::string::npos; }));

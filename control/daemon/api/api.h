@@ -12,6 +12,7 @@
 
 #include "control/daemon/api/api_server.h"
 #include "control/daemon/core/daemon.h"
+#include "dataplane/common/ids.h"
 
 namespace keyrail {
 
@@ -36,9 +37,9 @@ std::span<const ApiRoute> key_routes();
 std::span<const ApiRoute> metrics_routes();
 
 /// The number that a path's word says; 0: it is none of a blade.
-uint16_t blade_number(std::string_view word);
+BladeId blade_number(std::string_view word);
 /// The blade that a path names, or what to answer.
-tl::expected<uint16_t, ApiReply> blade_of(const Daemon& daemon, std::string_view word);
+tl::expected<BladeId, ApiReply> blade_of(const Daemon& daemon, std::string_view word);
 
 // The reports that `keyrail status`, `blade list` and `stats` print.
 nlohmann::json status_json(Daemon& daemon);

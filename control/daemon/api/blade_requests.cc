@@ -77,7 +77,7 @@ json blade_report(const Daemon& daemon, const Blade& blade) {
 asio::awaitable<ApiReply> blade_list(Daemon& daemon, ApiCall) { co_return json_reply(blades_json(daemon)); }
 
 /// Who gets the clients now? A drain that leaves a service without a blade is carried out, but said.
-json drain_notes(Daemon& daemon, uint16_t id) {
+json drain_notes(Daemon& daemon, BladeId id) {
     json notes = json::array();
     for (const ServiceConfig& service : daemon.config().services) {
         const auto note = [&](const auto& owner, const std::string& what) {
@@ -112,7 +112,7 @@ Result<DrainOptions> drain_options(const Blade& blade, const json& body) {
     return options;
 }
 
-ApiReply change_blade(Daemon& daemon, uint16_t id, const std::optional<DrainOptions>& drain) {
+ApiReply change_blade(Daemon& daemon, BladeId id, const std::optional<DrainOptions>& drain) {
     if (auto set = daemon.set_draining(id, drain); !set) return error_reply(500, set.error().message);
     json report = blade_report(daemon, daemon.blades().all().at(id));
     report["notes"] = drain ? drain_notes(daemon, id) : json::array();
@@ -134,16 +134,16 @@ asio::awaitable<ApiReply> resume(Daemon& daemon, ApiCall call) {
 
 }  // namespace
 
-uint16_t blade_number(std::string_view word) {
+BladeId blade_number(std::string_view word) {
     const auto who = Identity::from_uri(fmt::format("keyrail:blade:{}", word));
-    return who ? who->blade : 0;
+    return who ? who->blade : BladeId{};
 }
 
-tl::expected<uint16_t, ApiReply> blade_of(const Daemon& daemon, std::string_view word) {
+tl::expected<BladeId, ApiReply> blade_of(const Daemon& daemon, std::string_view word) {
     const auto& blades = daemon.blades().all();
-    const uint16_t id = blade_number(word);
+    const BladeId id = blade_number(word);
     if (blades.contains(id)) return id;
-    std::vector<uint16_t> ids;
+    std::vector<BladeId> ids;
     for (const auto& [known, blade] : blades) ids.push_back(known);
     return tl::make_unexpected(
         error_reply(404, fmt::format("there is no blade '{}'; blades are: {}", word, fmt::join(ids, ", "))));

@@ -100,7 +100,7 @@ json status_json(Daemon& daemon) {
             {"left", left_report(daemon.blades())},
             {"agents", daemon.agents().count()},
             {"services", services},
-            {"repositories", daemon.repositories().report()},
+            {"repositories", repositories_report(daemon.repositories())},
             {"moved_sessions", daemon.moves().directory().size()}};
 }
 
@@ -116,8 +116,9 @@ asio::awaitable<json> stats_json(Daemon& daemon) {
     report["dataplane"] = dataplane_report(daemon);
     report["generation"] = daemon.generation();
     report["moves"] = moves_report(daemon.moves().orders());
-    report["checkpoints"] = daemon.checkpoints().report();
-    report["checkpoints"]["repositories"] = daemon.repositories().report();
+    report["checkpoints"] = checkpoints_report(daemon.checkpoints().counters());
+    report["checkpoints"]["repositories"] = repositories_report(daemon.repositories());
+    report["counters"] = counter_texts();
     report["economics"] = economics_report(daemon.economics(), report);
     json agents = json::array();
     for (const auto& [id, blade] : daemon.blades().all())

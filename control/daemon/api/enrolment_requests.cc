@@ -11,7 +11,7 @@ using nlohmann::json;
 namespace {
 
 /// {"pools": ["web"], "address": "10.77.0.14", "name": "fourth", "valid_s": 3600}; all may be left out.
-Result<Enrolment::Wish> read_wish(uint16_t id, const json& body) try {
+Result<Enrolment::Wish> read_wish(BladeId id, const json& body) try {
     Enrolment::Wish wish;
     wish.id = id;
     wish.pools = body.value("pools", std::vector<std::string>{});
@@ -28,7 +28,7 @@ Result<Enrolment::Wish> read_wish(uint16_t id, const json& body) try {
 }
 
 asio::awaitable<ApiReply> enroll(Daemon& daemon, ApiCall call) {
-    const uint16_t id = blade_number(call.words[0]);
+    const BladeId id = blade_number(call.words[0]);
     if (id == 0) co_return error_reply(404, fmt::format("'{}' is no blade id (1..4095)", call.words[0]));
     const auto wish = read_wish(id, call.body);
     if (!wish) co_return error_reply(400, wish.error().message);

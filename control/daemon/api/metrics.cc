@@ -10,8 +10,7 @@
 #include <utility>
 #include <vector>
 
-#include "control/daemon/moves/move_counters.h"
-#include "dataplane/common/counters.h"
+#include "control/daemon/api/counters.h"
 #include "dataplane/common/verdict.h"
 
 namespace keyrail {
@@ -141,16 +140,30 @@ std::string help_of(const CounterText& counter) {
     return fmt::format("{} {}", counter.unit, counter.meaning);
 }
 
+/// A family of what this counter counts; add its samples.
+void begin_family(Exposition& out, std::string_view of, const CounterText& counter,
+                  std::string_view whose = "") {
+    const std::string help = fmt::format("{}{}", whose, help_of(counter));
+    counter.kind == CounterKind::gauge ? out.gauge(fmt::format("{}_{}", of, counter.name), help)
+                                       : out.counter(fmt::format("{}_{}_total", of, counter.name), help);
+}
+
 /// What workers count beside reasons, one family for each.
 void add_worker_counters(Exposition& out, const json& workers) {
     for (const WorkerCounter& counter : kWorkerCounters) {
-        const auto& [name, kind, unit, meaning] = counter.text;
-        const std::string help = fmt::format("Of a worker: {}", help_of(counter.text));
-        kind == CounterKind::gauge ? out.gauge(fmt::format("worker_{}", name), help)
-                                   : out.counter(fmt::format("worker_{}_total", name), help);
+        begin_family(out, "worker", counter.text, "Of a worker: ");
         for (const json& worker : workers)
-            out.sample(worker["counters"].value(std::string(name), json()),
+            out.sample(worker["counters"].value(std::string(counter.text.name), json()),
                        {{"worker", text_of(worker["worker"])}});
+    }
+}
+
+void add_ports(Exposition& out, const json& ports) {
+    add_each(out, ports, {{"port", "name"}}, {{"port_up", "1: the link is up", "/link_up"}});
+    for (const PortCounter& counter : kPortCounters) {
+        begin_family(out, "port", counter.text, "Of a port: ");
+        for (const json& port : ports)
+            out.sample(port.value(std::string(counter.text.name), json()), {{"port", text_of(port["name"])}});
     }
 }
 
@@ -169,13 +182,7 @@ void add_packets(Exposition& out, const json& stats) {
     out.sample(stats["moved_entries"]);
     out.gauge("dataplane_uptime_seconds", "Since keyrail-dp started");
     out.sample(stats["uptime_s"]);
-    add_each(out, stats["ports"], {{"port", "name"}},
-             {{"port_up", "1: the link is up", "/link_up"},
-              {"port_rx_packets_total", "Packets received", "/rx_packets", true},
-              {"port_tx_packets_total", "Packets sent", "/tx_packets", true},
-              {"port_rx_missed_total", "Packets that found no room in the queue", "/rx_missed", true},
-              {"port_rx_errors_total", "Packets received damaged", "/rx_errors", true},
-              {"port_tx_errors_total", "Packets that could not be sent", "/tx_errors", true}});
+    add_ports(out, stats["ports"]);
     add_each(out, stats["blades"], {{"blade", "id"}},
              {{"blade_flows_total", "Connections given to the blade", "/flows", true},
               {"blade_neighbour_known", "1: its MAC address is known", "/neighbour"}});
@@ -183,18 +190,32 @@ void add_packets(Exposition& out, const json& stats) {
 
 void add_moves(Exposition& out, const json& moves) {
     out.counter("moves_total", "Moves of sessions by how they ended");
-    for (size_t i = 0; i < kMoveResults; i++) {
-        const char* const result = text_of(static_cast<MoveResult>(i));
-        out.sample(moves[result], {{"result", result}});
-    }
+    for (const CounterText& result : kMoveResultTexts)
+        out.sample(moves[std::string(result.name)], {{"result", std::string(result.name)}});
     out.gauge("move_seconds", "From the order of a move to its acknowledgement");
     for (const auto& [key, quantile] : {std::pair{"p50_us", "0.5"}, {"p99_us", "0.99"}})
         out.sample(moves[key].get<double>() / 1e6, {{"quantile", quantile}});
-    out.gauge("moves_under_way", "Ordered and not yet acknowledged");
-    out.sample(moves["under_way"]);
+    begin_family(out, "moves", kMovesUnderWay);
+    out.sample(moves[std::string(kMovesUnderWay.name)]);
     for (const MoveCounter& counter : kMoveCounters) {
-        out.counter(fmt::format("moves_{}_total", counter.text.name), help_of(counter.text));
+        begin_family(out, "moves", counter.text);
         out.sample(moves[std::string(counter.text.name)]);
+    }
+}
+
+void add_checkpoints(Exposition& out, const json& checkpoints) {
+    for (const CheckpointCounter& counter : kCheckpointCounters) {
+        begin_family(out, "checkpoints", counter.text);
+        out.sample(checkpoints[std::string(counter.text.name)]);
+    }
+    const json& repositories = checkpoints["repositories"];
+    out.gauge("repository_up", "1: the repository answers");
+    for (const auto& [kind, repository] : repositories.items())
+        out.sample(repository["up"], {{"repository", kind}});
+    for (const RepositoryCounter& counter : kRepositoryCounters) {
+        begin_family(out, "repository", counter.text, "Of a repository: ");
+        for (const auto& [kind, repository] : repositories.items())
+            out.sample(repository[std::string(counter.text.name)], {{"repository", kind}});
     }
 }
 
@@ -239,6 +260,7 @@ std::string metrics_text(const json& status, const json& blades, const json& sta
     add_blades(out, blades);
     add_packets(out, stats);
     add_moves(out, stats["moves"]);
+    add_checkpoints(out, stats["checkpoints"]);
     add_economics(out, stats["economics"]);
     return std::move(out).text();
 }

@@ -26,8 +26,10 @@ std::optional<SessionName> name_from_hex(std::string_view hex) {
     return name;
 }
 
-std::string version_text(uint32_t version) {
-    return version == 0x0304 ? "1.3" : version == 0x0303 ? "1.2" : fmt::format("{:#06x}", version);
+/// "1.3", or the number of another protocol.
+std::string version_text(uint32_t number) {
+    const std::string text = text_of(static_cast<TlsVersion>(number));
+    return text.starts_with("TLS ") ? text.substr(4) : text;
 }
 
 asio::awaitable<ApiReply> session(Daemon& daemon, ApiCall call) {
@@ -41,7 +43,7 @@ asio::awaitable<ApiReply> session(Daemon& daemon, ApiCall call) {
     if (!home)
         co_return error_reply(404,
                               "not a session of this chassis: the name does not open with its name keys");
-    const uint16_t holder = daemon.moves().holder(*name).value_or(*home);
+    const BladeId holder = daemon.moves().holder(*name).value_or(*home);
     report["home"] = *home;
     report["holder"] = holder;
     report["moves_under_way"] = daemon.moves().orders().under_way(*name);
@@ -87,7 +89,7 @@ asio::awaitable<ApiReply> purge(Daemon& daemon, ApiCall call) {
     if (!what->service().empty() && std::ranges::find(daemon.config().services, what->service(),
                                                       &ServiceConfig::name) == daemon.config().services.end())
         co_return error_reply(404, fmt::format("there is no service '{}'", what->service()));
-    const Daemon::PurgeAnswer answer = co_await daemon.purge(*what);
+    const Purging::Answer answer = co_await daemon.purge(*what);
     json failed = json::array();
     for (const auto& [blade, problem] : answer.failed) {
         json where = {{"blade", nullptr}, {"problem", problem}};

@@ -5,8 +5,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
-#include "control/daemon/moves/move_counters.h"
-#include "dataplane/common/counters.h"
+#include "control/daemon/api/counters.h"
 #include "dataplane/common/verdict.h"
 #include "link.pb.h"
 
@@ -22,19 +21,25 @@ bool is_reason(std::string_view name) {
     return std::ranges::find(kReasonTexts, name, &ReasonText::name) != kReasonTexts.end();
 }
 
-json text_report(const CounterText& counter) {
-    return {{"name", counter.name},
+/// A counter's words; `of` says where its value is.
+json text_report(std::string_view of, const CounterText& counter) {
+    return {{"of", of},
+            {"name", counter.name},
             {"kind", counter.kind == CounterKind::gauge ? "gauge" : "total"},
             {"unit", counter.unit},
             {"meaning", counter.meaning}};
 }
 
-json counter_texts() {
-    json texts = json::array();
-    for (const ReasonText& reason : kReasonTexts)
-        texts.push_back(text_report({reason.name, CounterKind::total, "packets", reason.text}));
-    for (const WorkerCounter& counter : kWorkerCounters) texts.push_back(text_report(counter.text));
-    return texts;
+template <typename Counters>
+void add_texts(json& texts, std::string_view of, const Counters& counters) {
+    for (const auto& counter : counters) texts.push_back(text_report(of, counter.text));
+}
+
+template <typename Counters, typename Stats>
+json values(const Counters& counters, const Stats& stats) {
+    json report = json::object();
+    for (const auto& counter : counters) report[std::string(counter.text.name)] = stats.*counter.value;
+    return report;
 }
 
 uint64_t drops_of(const std::map<std::string, uint64_t>& counters) {
@@ -50,13 +55,9 @@ uint64_t value_of(const std::map<std::string, uint64_t>& counters, std::string_v
 }
 
 json port_report(const link::PortStats& port) {
-    return {{"name", port.name()},
-            {"link_up", port.link_up()},
-            {"rx_packets", port.rx_packets()},
-            {"tx_packets", port.tx_packets()},
-            {"rx_missed", port.rx_missed()},
-            {"rx_errors", port.rx_errors()},
-            {"tx_errors", port.tx_errors()}};
+    json report = {{"name", port.name()}, {"link_up", port.link_up()}};
+    for (const auto& counter : port.counters()) report[counter.name()] = counter.value();
+    return report;
 }
 
 json cost_report(const MeanCost& cost, uint64_t count) {
@@ -96,10 +97,9 @@ json stats_report(const link::Stats& stats, const Config& config) {
     report["flows"] = stats.flows();
     report["reasons"] = std::move(reasons);
     report["other"] = std::move(others);
-    report["counters"] = counter_texts();
     for (const auto& port : stats.ports()) report["ports"].push_back(port_report(port));
     for (const auto& blade : stats.blades()) {
-        const auto known = config.blades.find(static_cast<uint16_t>(blade.id()));
+        const auto known = config.blades.find(BladeId::or_none(blade.id()));
         report["blades"].push_back({{"id", blade.id()},
                                     {"name", known == config.blades.end() ? "" : known->second.name},
                                     {"flows", blade.flows_bound()},
@@ -108,15 +108,45 @@ json stats_report(const link::Stats& stats, const Config& config) {
     return report;
 }
 
+json counter_texts() {
+    json texts = json::array();
+    for (const ReasonText& reason : kReasonTexts)
+        texts.push_back(text_report("reasons", {reason.name, CounterKind::total, "packets", reason.text}));
+    add_texts(texts, "workers", kWorkerCounters);
+    add_texts(texts, "ports", kPortCounters);
+    for (const CounterText& result : kMoveResultTexts) texts.push_back(text_report("moves", result));
+    texts.push_back(text_report("moves", kMovesUnderWay));
+    add_texts(texts, "moves", kMoveCounters);
+    add_texts(texts, "checkpoints", kCheckpointCounters);
+    add_texts(texts, "repositories", kRepositoryCounters);
+    return texts;
+}
+
 json moves_report(const Orders& orders) {
     const MoveCounters& counters = orders.counters();
-    json report = {{"under_way", orders.under_way()}};
-    for (const MoveCounter& counter : kMoveCounters)
-        report[std::string(counter.text.name)] = counters.*counter.value;
+    json report = values(kMoveCounters, counters);
+    report[std::string(kMovesUnderWay.name)] = orders.under_way();
     for (size_t i = 0; i < kMoveResults; i++)
-        report[text_of(static_cast<MoveResult>(i))] = counters.results[i];
+        report[std::string(kMoveResultTexts[i].name)] = counters.results[i];
     report["p50_us"] = counters.duration.quantile(0.50).count();
     report["p99_us"] = counters.duration.quantile(0.99).count();
+    return report;
+}
+
+json checkpoints_report(const CheckpointCounters& counters) { return values(kCheckpointCounters, counters); }
+
+json repository_report(const RepositoryStats& stats) {
+    json report = values(kRepositoryCounters, stats);
+    report["up"] = stats.up;
+    report["problem"] = stats.problem;
+    return report;
+}
+
+json repositories_report(const Repositories& repositories) {
+    constexpr std::array<const char*, 3> kKinds = {"none", "lmdb", "redis"};
+    json report = json::object();
+    for (const auto& [kind, queue] : repositories.all())
+        report[kKinds[static_cast<size_t>(kind)]] = repository_report(queue->stats());
     return report;
 }
 

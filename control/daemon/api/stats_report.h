@@ -5,8 +5,10 @@
 #include <nlohmann/json_fwd.hpp>
 
 #include "control/daemon/config/config.h"
+#include "control/daemon/moves/checkpoints.h"
 #include "control/daemon/moves/economics.h"
 #include "control/daemon/moves/orders.h"
+#include "control/daemon/moves/repositories.h"
 
 namespace keyrail {
 
@@ -14,13 +16,24 @@ namespace link {
 class Stats;
 }
 
-/// {rx, tx, punt, held, drops, conserved, flows, reasons, workers, ports, blades, moved_entries, counters, …}
-/// counters: [{name, kind, unit, meaning}], the reasons first, in the order in which people read them.
+/// {rx, tx, punt, held, drops, conserved, flows, reasons, workers, ports, blades, moved_entries, …}
 /// conserved: rx == tx + punt + held + drops (dataplane/common/verdict.h).
 nlohmann::json stats_report(const link::Stats& stats, const Config& config);
 
+/// [{of, name, kind, unit, meaning}]: what every counter of /v1/stats means, the reasons first, in the order
+/// in which people read them. `of` says where its values are: "reasons", "workers" (their sums beside them),
+/// "ports", "moves", "checkpoints", "repositories" (in the checkpoints).
+nlohmann::json counter_texts();
+
 /// {asked, joined, ordered, moved, …, late, under_way, p50_us, p99_us}
 nlohmann::json moves_report(const Orders& orders);
+
+/// {sessions, reported, stale, …}
+nlohmann::json checkpoints_report(const CheckpointCounters& counters);
+
+/// {up, problem, waiting, stored, …}; and by kind.
+nlohmann::json repository_report(const RepositoryStats& stats);
+nlohmann::json repositories_report(const Repositories& repositories);
 
 /// {handshakes: [per service and TLS version: costs, budget], moves, moves_skipped_not_worth, holds_expired,
 /// handshake_cpu_saved_seconds}; `stats`: as stats_report made it, or empty without a dataplane.

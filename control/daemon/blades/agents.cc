@@ -71,8 +71,8 @@ struct Agents::Impl : std::enable_shared_from_this<Agents::Impl> {
     asio::any_io_executor executor;
     AgentEvents events;
     Replies<chassis::Envelope> questions;
-    std::map<uint16_t, HostPort> blades;  // where their agents listen
-    std::map<uint16_t, Watched> watched;
+    std::map<BladeId, HostPort> blades;  // where their agents listen
+    std::map<BladeId, Watched> watched;
     std::shared_ptr<Listener> listener;
     HostPort listens_at;
     size_t strangers = 0;
@@ -83,16 +83,16 @@ struct Agents::Impl : std::enable_shared_from_this<Agents::Impl> {
     [[nodiscard]] bool let_in(const Channel& channel) const;
     asio::awaitable<void> serve(std::shared_ptr<Impl> self, ChannelPtr channel);
     asio::awaitable<void> watch_all(std::shared_ptr<Impl> self);
-    asio::awaitable<void> probe_one(std::shared_ptr<Impl> self, uint16_t blade, HostPort at);
-    void watch_one(uint16_t blade, Watched& state);
+    asio::awaitable<void> probe_one(std::shared_ptr<Impl> self, BladeId blade, HostPort at);
+    void watch_one(BladeId blade, Watched& state);
     [[nodiscard]] bool nobody_answers(Clock::time_point now) const;
     void forgive_our_own(Clock::time_point now);
-    void alive(uint16_t blade, Watched& state);
-    void answers(uint16_t blade, Watched& state);
-    void dispatch(uint16_t blade, const ChannelPtr& channel, const chassis::Envelope& message);
+    void alive(BladeId blade, Watched& state);
+    void answers(BladeId blade, Watched& state);
+    void dispatch(BladeId blade, const ChannelPtr& channel, const chassis::Envelope& message);
 };
 
-void Agents::Impl::dispatch(uint16_t blade, const ChannelPtr& channel, const chassis::Envelope& message) {
+void Agents::Impl::dispatch(BladeId blade, const ChannelPtr& channel, const chassis::Envelope& message) {
     switch (message.body_case()) {
         case chassis::Envelope::kPing: {
             chassis::Envelope pong;
@@ -156,7 +156,7 @@ bool Agents::Impl::let_in(const Channel& channel) const {
 asio::awaitable<void> Agents::Impl::serve([[maybe_unused]] std::shared_ptr<Impl> self, ChannelPtr channel) {
     if (channel->peer().is_stranger()) co_return co_await serve_stranger(self, channel);
     if (!let_in(*channel)) co_return;
-    const uint16_t blade = channel->peer().blade;
+    const BladeId blade = channel->peer().blade;
     Watched& state = watched[blade];
     if (state.channel) {
         spdlog::info("agents: {} connects anew; the old connection is closed", channel->name());
@@ -186,7 +186,7 @@ asio::awaitable<void> Agents::Impl::serve([[maybe_unused]] std::shared_ptr<Impl>
 }
 
 /// A word from the agent itself.
-void Agents::Impl::alive(uint16_t blade, Watched& state) {
+void Agents::Impl::alive(BladeId blade, Watched& state) {
     state.heard = Clock::now();
     state.was_here = true;
     answers(blade, state);
@@ -194,14 +194,14 @@ void Agents::Impl::alive(uint16_t blade, Watched& state) {
 }
 
 /// Something on the machine does.
-void Agents::Impl::answers(uint16_t blade, Watched& state) {
+void Agents::Impl::answers(BladeId blade, Watched& state) {
     state.answered = Clock::now();
     if (!std::exchange(state.gone, false)) return;
     spdlog::info("agents: blade {} answers again", blade);
     events.gone(blade, false);
 }
 
-asio::awaitable<void> Agents::Impl::probe_one([[maybe_unused]] std::shared_ptr<Impl> self, uint16_t blade,
+asio::awaitable<void> Agents::Impl::probe_one([[maybe_unused]] std::shared_ptr<Impl> self, BladeId blade,
                                               HostPort at) {
     const bool answered = co_await probe(executor, at, kQuiet);
     const auto found = watched.find(blade);
@@ -210,7 +210,7 @@ asio::awaitable<void> Agents::Impl::probe_one([[maybe_unused]] std::shared_ptr<I
     if (answered) answers(blade, found->second);
 }
 
-void Agents::Impl::watch_one(uint16_t blade, Watched& state) {
+void Agents::Impl::watch_one(BladeId blade, Watched& state) {
     const auto now = Clock::now();
     if (state.channel) {
         chassis::Envelope ping;
@@ -302,7 +302,7 @@ Result<Agents::Prepared> Agents::prepare(const Config& next, const TlsContext& t
     return Prepared{*opened, next.listen};
 }
 
-void Agents::commit(const Config& config, const std::map<uint16_t, HostPort>& left, Prepared prepared) {
+void Agents::commit(const Config& config, const std::map<BladeId, HostPort>& left, Prepared prepared) {
     if (prepared.listener) {
         if (impl_->listener) impl_->listener->close();
         impl_->listener = std::move(prepared.listener);
@@ -321,22 +321,22 @@ void Agents::commit(const Config& config, const std::map<uint16_t, HostPort>& le
     std::erase_if(impl_->watched, [&](const auto& entry) { return !impl_->blades.contains(entry.first); });
 }
 
-bool Agents::connected(uint16_t blade) const {
+bool Agents::connected(BladeId blade) const {
     const auto found = impl_->watched.find(blade);
     return found != impl_->watched.end() && found->second.channel;
 }
 
-bool Agents::silent(uint16_t blade) const {
+bool Agents::silent(BladeId blade) const {
     const auto found = impl_->watched.find(blade);
     return found != impl_->watched.end() && found->second.silent;
 }
 
-bool Agents::gone(uint16_t blade) const {
+bool Agents::gone(BladeId blade) const {
     const auto found = impl_->watched.find(blade);
     return found != impl_->watched.end() && found->second.gone;
 }
 
-std::string Agents::certificate(uint16_t blade) const {
+std::string Agents::certificate(BladeId blade) const {
     return connected(blade) ? impl_->watched.at(blade).channel->peer_certificate().der : "";
 }
 
@@ -346,12 +346,12 @@ size_t Agents::count() const {
     return count;
 }
 
-Result<void> Agents::send(uint16_t blade, chassis::Envelope message) {
+Result<void> Agents::send(BladeId blade, chassis::Envelope message) {
     if (!connected(blade)) return fail("the agent of blade {} is not connected", blade);
     return impl_->watched.at(blade).channel->send(std::move(message));
 }
 
-asio::awaitable<Result<chassis::Envelope>> Agents::ask(uint16_t blade, chassis::Envelope question,
+asio::awaitable<Result<chassis::Envelope>> Agents::ask(BladeId blade, chassis::Envelope question,
                                                        std::chrono::milliseconds timeout) {
     const std::shared_ptr<Impl> self = impl_;
     const uint64_t request = self->questions.next();

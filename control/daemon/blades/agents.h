@@ -16,6 +16,7 @@
 #include "control/daemon/config/config.h"
 #include "control/protocol/channel.h"
 #include "control/protocol/listener.h"
+#include "dataplane/common/ids.h"
 #include "dataplane/common/result.h"
 
 namespace keyrail {
@@ -29,22 +30,22 @@ class Envelope;
 struct AgentEvents {
     /// Why a blade with this certificate is not let in; empty: it is. Asked when an agent connects, and again
     /// of those that are connected at every configure().
-    std::function<std::string(uint16_t blade, const CertificateInfo& certificate)> refusal;
+    std::function<std::string(BladeId blade, const CertificateInfo& certificate)> refusal;
     /// Somebody without a certificate has a token (blade 0), or an agent wants its next certificate.
     std::function<chassis::CertificateReply(const Channel& from, const chassis::CertificateRequest& request)>
         certificate;
     /// A blade's agent is there; send() works from now on.
-    std::function<void(uint16_t blade)> connected;
-    std::function<void(uint16_t blade)> lost;
+    std::function<void(BladeId blade)> connected;
+    std::function<void(BladeId blade)> lost;
     /// Everything but Ping, Pong and answers to ask().
-    std::function<void(uint16_t blade, const chassis::Envelope& message)> message;
+    std::function<void(BladeId blade, const chassis::Envelope& message)> message;
     /// Neither agent nor machine has answered for kSilent (its agent was here before); or its agent again.
-    std::function<void(uint16_t blade, bool silent)> silent;
+    std::function<void(BladeId blade, bool silent)> silent;
     /// The same for kGone; or one of them answers again.
-    std::function<void(uint16_t blade, bool gone)> gone;
+    std::function<void(BladeId blade, bool gone)> gone;
     /// Its agent is connected, and has not said a word for kSilent, whatever its machine does; or it does
     /// again.
-    std::function<void(uint16_t blade, bool mute)> mute;
+    std::function<void(BladeId blade, bool mute)> mute;
 };
 
 class Agents {
@@ -72,21 +73,21 @@ class Agents {
     [[nodiscard]] Result<Prepared> prepare(const Config& next, const TlsContext& tls) const;
     /// Takes it into use, and drops the agents that are not to be let in any more: `refusal` is asked of
     /// each. `left`: other blades that are watched, by where their agents listen. Cannot fail.
-    void commit(const Config& config, const std::map<uint16_t, HostPort>& left, Prepared prepared);
+    void commit(const Config& config, const std::map<BladeId, HostPort>& left, Prepared prepared);
     void stop();
 
-    [[nodiscard]] bool connected(uint16_t blade) const;
+    [[nodiscard]] bool connected(BladeId blade) const;
     [[nodiscard]] size_t count() const;
     /// Neither agent nor machine has answered for kSilent, and its agent was here before (a connection that
     /// nobody closed may be left); for kGone.
-    [[nodiscard]] bool silent(uint16_t blade) const;
-    [[nodiscard]] bool gone(uint16_t blade) const;
+    [[nodiscard]] bool silent(BladeId blade) const;
+    [[nodiscard]] bool gone(BladeId blade) const;
     /// DER; "" when its agent is not connected.
-    [[nodiscard]] std::string certificate(uint16_t blade) const;
+    [[nodiscard]] std::string certificate(BladeId blade) const;
     /// An error when the agent is not connected, or does not read what it is sent.
-    Result<void> send(uint16_t blade, chassis::Envelope message);
+    Result<void> send(BladeId blade, chassis::Envelope message);
     /// Asks an agent something (Query, List, Purge) and waits for its answer.
-    asio::awaitable<Result<chassis::Envelope>> ask(uint16_t blade, chassis::Envelope question,
+    asio::awaitable<Result<chassis::Envelope>> ask(BladeId blade, chassis::Envelope question,
                                                    std::chrono::milliseconds timeout);
     /// The port that is listened on.
     [[nodiscard]] uint16_t port() const;

@@ -8,7 +8,7 @@ namespace keyrail {
 BindingChoice choose_binding(const ServiceConfig& service, const Blades& blades) {
     if (service.binding == Binding::early) return {false, "configured"};
     std::vector<std::string> unable;
-    for (const uint16_t id : service.members()) {
+    for (const BladeId id : service.members()) {
         const Blade& blade = blades.all().at(id);
         if (!blade.unable_to_accept(service.name)) continue;
         const bool mptcp = blade.uses_mptcp(service.name);

@@ -23,8 +23,7 @@ bool is_overloaded(const Blade& blade) {
 }
 }  // namespace
 
-// --- the configuration
-// ------------------------------------------------------------------------------------------------
+// --- the configuration ---
 
 /// It takes clients: when it leaves the configuration, they are to stay with it.
 void Blades::taken(const Blade& blade) {
@@ -39,15 +38,15 @@ void Blades::taken(const Blade& blade) {
 }
 
 void Blades::configure(const Config& config, uint64_t now_ms) {
-    const auto revoked = [&](uint16_t id) {
+    const auto revoked = [&](BladeId id) {
         return std::ranges::find(config.revoked, id) != config.revoked.end();
     };
-    const auto stays = [&](uint16_t id) { return !config.blades.contains(id) && !revoked(id); };
+    const auto stays = [&](BladeId id) { return !config.blades.contains(id) && !revoked(id); };
     const auto before = left_.size();
     std::erase_if(left_, [&](const auto& entry) { return !stays(entry.first); });
     bool changed = left_.size() != before;
     for (auto known = taken_.begin(); known != taken_.end();) {
-        const uint16_t id = known->first;
+        const BladeId id = known->first;
         if (config.blades.contains(id)) {
             ++known;
             continue;
@@ -72,7 +71,7 @@ void Blades::configure(const Config& config, uint64_t now_ms) {
         blade.services.clear();
     }
     for (const ServiceConfig& service : config.services)
-        for (const uint16_t id : service.members()) {
+        for (const BladeId id : service.members()) {
             Blade& blade = blades_[id];
             blade.ports.insert(service.port);
             for (const IpAddress& address : service.addresses)
@@ -89,8 +88,8 @@ bool Blades::forget_left(uint64_t now_ms) {
     return true;
 }
 
-Result<void> Blades::set_draining(uint16_t id, std::optional<DrainOptions> options) {
-    std::map<uint16_t, DrainOptions> next = draining_;
+Result<void> Blades::set_draining(BladeId id, std::optional<DrainOptions> options) {
+    std::map<BladeId, DrainOptions> next = draining_;
     if (options)
         next[id] = *options;
     else
@@ -106,13 +105,13 @@ Result<void> Blades::set_draining(uint16_t id, std::optional<DrainOptions> optio
     return {};
 }
 
-Blade* Blades::find(uint16_t id) {
+Blade* Blades::find(BladeId id) {
     const auto found = blades_.find(id);
     return found == blades_.end() ? nullptr : &found->second;
 }
 
-size_t Blades::serving(const std::vector<uint16_t>& pool, uint16_t port) const {
-    return static_cast<size_t>(std::ranges::count_if(pool, [&](uint16_t id) {
+size_t Blades::serving(const std::vector<BladeId>& pool, uint16_t port) const {
+    return static_cast<size_t>(std::ranges::count_if(pool, [&](BladeId id) {
         const Blade& blade = blades_.at(id);
         const BladeIntake intake = blade.intake();
         return (intake == BladeIntake::open || intake == BladeIntake::overloaded) && blade.serves(port);
@@ -123,7 +122,7 @@ bool Blades::all_reported() const {
     return std::ranges::all_of(blades_, [](const auto& entry) { return entry.second.reported; });
 }
 
-bool Blades::hello(uint16_t id, const chassis::AgentHello& hello) {
+bool Blades::hello(BladeId id, const chassis::AgentHello& hello) {
     Blade* blade = find(id);
     if (!blade) return false;
     const bool worked = blade->version.empty() || blade->accept_program;
@@ -183,7 +182,7 @@ bool Blades::compare() {
     return changed;
 }
 
-bool Blades::health(uint16_t id, const chassis::Health& health) {
+bool Blades::health(BladeId id, const chassis::Health& health) {
     Blade* blade = find(id);
     if (!blade) return false;
     const BladeIntake before = blade->intake();
@@ -214,15 +213,15 @@ bool Blades::health(uint16_t id, const chassis::Health& health) {
            before != blade->intake();
 }
 
-void Blades::connected(uint16_t id) {
+void Blades::connected(BladeId id) {
     if (Blade* blade = find(id)) blade->connected = true;
 }
 
-void Blades::disconnected(uint16_t id) {
+void Blades::disconnected(BladeId id) {
     if (Blade* blade = find(id)) blade->connected = false;
 }
 
-bool Blades::silent(uint16_t id, bool silent) {
+bool Blades::silent(BladeId id, bool silent) {
     Blade* blade = find(id);
     if (!blade || blade->silent == silent) return false;
     blade->silent = silent;
@@ -231,7 +230,7 @@ bool Blades::silent(uint16_t id, bool silent) {
     return true;
 }
 
-bool Blades::gone(uint16_t id, bool gone) {
+bool Blades::gone(BladeId id, bool gone) {
     if (const auto left = left_.find(id); left != left_.end())
         return std::exchange(left->second.gone, gone) != gone;
     Blade* blade = find(id);

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "control/daemon/config/config.h"
+#include "dataplane/common/ids.h"
 #include "dataplane/common/result.h"
 
 namespace keyrail {
@@ -100,7 +101,7 @@ struct Blade {
 /// A blade that has taken clients and is configured no more: its flows live until it is gone, or it was known
 /// for long enough.
 struct LeftBlade {
-    uint16_t id = 0;
+    BladeId id = 0;
     std::string name;
     IpAddress address{};
     HostPort agent{};
@@ -122,41 +123,41 @@ class Blades {
     /// configured no more have left, unless they were revoked.
     void configure(const Config& config, uint64_t now_ms);
     /// By id. None of them is one of all().
-    [[nodiscard]] const std::map<uint16_t, LeftBlade>& left() const { return left_; }
+    [[nodiscard]] const std::map<BladeId, LeftBlade>& left() const { return left_; }
     /// A configured blade has taken clients, now or before a restart: it may have flows.
-    [[nodiscard]] bool has_taken(uint16_t id) const { return taken_.contains(id); }
+    [[nodiscard]] bool has_taken(BladeId id) const { return taken_.contains(id); }
     /// Forgets those that have been known for long enough; whether there were any.
     bool forget_left(uint64_t now_ms);
 
     /// False with an error when the state cannot be written; then nothing has changed.
     /// nullopt: it takes new clients again.
-    Result<void> set_draining(uint16_t id, std::optional<DrainOptions> options);
+    Result<void> set_draining(BladeId id, std::optional<DrainOptions> options);
 
-    [[nodiscard]] Blade* find(uint16_t id);
-    [[nodiscard]] const std::map<uint16_t, Blade>& all() const { return blades_; }
+    [[nodiscard]] Blade* find(BladeId id);
+    [[nodiscard]] const std::map<BladeId, Blade>& all() const { return blades_; }
     [[nodiscard]] bool all_reported() const;
     /// How many blades of a pool take clients at this port.
-    [[nodiscard]] size_t serving(const std::vector<uint16_t>& pool, uint16_t port) const;
+    [[nodiscard]] size_t serving(const std::vector<BladeId>& pool, uint16_t port) const;
 
     // --- what happens; each says whether the dataplane must be told ---
-    bool hello(uint16_t id, const chassis::AgentHello& hello);
-    bool health(uint16_t id, const chassis::Health& health);
-    void connected(uint16_t id);
-    void disconnected(uint16_t id);
-    bool silent(uint16_t id, bool silent);
-    bool gone(uint16_t id, bool gone);
+    bool hello(BladeId id, const chassis::AgentHello& hello);
+    bool health(BladeId id, const chassis::Health& health);
+    void connected(BladeId id);
+    void disconnected(BladeId id);
+    bool silent(BladeId id, bool silent);
+    bool gone(BladeId id, bool gone);
 
   private:
     bool compare();
     void taken(const Blade& blade);
-    Result<void> save(const std::map<uint16_t, DrainOptions>& draining) const;
+    Result<void> save(const std::map<BladeId, DrainOptions>& draining) const;
     void save_or_warn() const;
 
     std::filesystem::path file_;
-    std::map<uint16_t, LeftBlade> taken_;  // configured, and have taken clients: until_ms means nothing
-    std::map<uint16_t, LeftBlade> left_;
-    std::map<uint16_t, DrainOptions> draining_;  // also ids that are not configured now
-    std::map<uint16_t, Blade> blades_;
+    std::map<BladeId, LeftBlade> taken_;  // configured, and have taken clients: until_ms means nothing
+    std::map<BladeId, LeftBlade> left_;
+    std::map<BladeId, DrainOptions> draining_;  // also ids that are not configured now
+    std::map<BladeId, Blade> blades_;
 };
 
 }  // namespace keyrail

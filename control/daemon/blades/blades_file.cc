@@ -26,15 +26,15 @@ std::string word(const json& entry, const char* key) {
 }
 
 /// 0: there is none, or it is none.
-uint16_t blade_id(const json& entry) {
+BladeId blade_id(const json& entry) {
     const uint64_t id = entry.is_object() ? number(entry, "id", 0) : 0;
-    return id >= kBladeIdMin && id <= kBladeIdMax ? static_cast<uint16_t>(id) : uint16_t{0};
+    return BladeId::or_none(id);
 }
 
 std::optional<LeftBlade> read_taken(const json& entry) {
     const auto address = parse_ip(word(entry, "address"));
     const auto agent = parse_host_port(word(entry, "agent"));
-    const uint16_t id = blade_id(entry);
+    const BladeId id = blade_id(entry);
     if (id == 0 || !address || !agent) return std::nullopt;
     return LeftBlade{id, word(entry, "name"), *address, *agent, number(entry, "left_until_ms", 0)};
 }
@@ -60,7 +60,7 @@ Result<void> Blades::load() {
     const auto root = json::parse(*text, nullptr, false);
     if (!root.is_object() || !root.contains("draining") || !root["draining"].is_array()) return wrong();
     for (const auto& entry : root["draining"]) {
-        const uint16_t id = blade_id(entry);
+        const BladeId id = blade_id(entry);
         if (id == 0) return wrong();
         DrainOptions& options = draining_[id];
         options.rate = static_cast<uint32_t>(number(entry, "rate", options.rate));
@@ -76,7 +76,7 @@ Result<void> Blades::load() {
     return {};
 }
 
-Result<void> Blades::save(const std::map<uint16_t, DrainOptions>& draining) const {
+Result<void> Blades::save(const std::map<BladeId, DrainOptions>& draining) const {
     json drains = json::array(), taken = json::array();
     for (const auto& [blade, how] : draining)
         drains.push_back({{"id", blade}, {"rate", how.rate}, {"deadline_ms", how.deadline_ms}});

@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "control/daemon/blades/blades.h"
+#include "dataplane/common/ids.h"
 
 namespace keyrail {
 
@@ -22,10 +23,10 @@ class Continuance {
     /// What this blade's agent is to be told now; nullopt: it knows.
     std::optional<Stage> pending_update(const Blade& blade, uint64_t now_ms);
     /// Its agent is gone: whoever comes is told anew.
-    void forget(uint16_t blade) { told_.erase(blade); }
+    void forget(BladeId blade) { told_.erase(blade); }
 
   private:
-    std::map<uint16_t, Stage> told_;
+    std::map<BladeId, Stage> told_;
 };
 
 }  // namespace keyrail

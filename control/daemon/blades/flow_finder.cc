@@ -21,24 +21,24 @@ bool makes_sense(const link::FlowAsk& ask) {
 
 }  // namespace
 
-void FlowFinder::doubt(Question& question, uint16_t blade) {
+void FlowFinder::doubt(Question& question, BladeId blade) {
     question.doubtful++;
     question.doubtful_one = blade;
 }
 
-bool FlowFinder::ask(const link::FlowAsk& ask, const std::vector<uint16_t>& able,
-                     const std::vector<uint16_t>& doubtful, Time now) {
+bool FlowFinder::ask(const link::FlowAsk& ask, const std::vector<BladeId>& able,
+                     const std::vector<BladeId>& doubtful, Time now) {
     if (!makes_sense(ask) || questions_.size() >= kMax) return false;
     const uint64_t id = ++last_id_;
     const std::chrono::microseconds time(uint64_t{ask.budget_us()} * 2 / 3);
     Question question{ask.ask_id(), now + time, able, doubtful.size(),
-                      doubtful.empty() ? uint16_t{0} : doubtful.back()};
+                      doubtful.empty() ? BladeId{} : doubtful.back()};
     if (able.empty()) {
         conclude(question);
         return true;
     }
     questions_.emplace(id, std::move(question));
-    for (const uint16_t blade : able) {
+    for (const BladeId blade : able) {
         auto& messages = unsent_[blade];
         if (messages.empty() || messages.back().find_flows().flows_size() == kBatch) messages.emplace_back();
         auto& flow = *messages.back().mutable_find_flows()->add_flows();
@@ -59,7 +59,7 @@ void FlowFinder::flush() {
     }
 }
 
-void FlowFinder::answer(const Question& question, uint16_t blade, bool time_wait) {
+void FlowFinder::answer(const Question& question, BladeId blade, bool time_wait) {
     link::FlowAnswer answer;
     answer.set_ask_id(question.ask_id);
     answer.set_blade(blade);
@@ -76,7 +76,7 @@ void FlowFinder::conclude(const Question& question) {
 }
 
 /// True: the question is over.
-bool FlowFinder::answered(Question& question, uint16_t blade, int presence) {
+bool FlowFinder::answered(Question& question, BladeId blade, int presence) {
     if (std::erase(question.waiting, blade) == 0) return false;  // it was not asked, or says so twice
     switch (presence) {
         case FlowsFound::PRESENT:
@@ -95,7 +95,7 @@ bool FlowFinder::answered(Question& question, uint16_t blade, int presence) {
     return true;
 }
 
-void FlowFinder::found(uint16_t blade, const chassis::FlowsFound& found) {
+void FlowFinder::found(BladeId blade, const chassis::FlowsFound& found) {
     for (const auto& said : found.answers()) {
         const auto question = questions_.find(said.id());
         if (question == questions_.end()) continue;  // somebody else has it, or it was too late
@@ -103,7 +103,7 @@ void FlowFinder::found(uint16_t blade, const chassis::FlowsFound& found) {
     }
 }
 
-void FlowFinder::lost(uint16_t blade) {
+void FlowFinder::lost(BladeId blade) {
     for (auto question = questions_.begin(); question != questions_.end();)
         question = answered(question->second, blade, FlowsFound::UNKNOWN) ? questions_.erase(question)
                                                                           : std::next(question);

@@ -14,6 +14,8 @@
 #include <map>
 #include <vector>
 
+#include "dataplane/common/ids.h"
+
 namespace keyrail {
 
 namespace chassis {
@@ -33,20 +35,20 @@ class FlowFinder {
 
     /// What leaves; `send` says whether it could be sent.
     struct Out {
-        std::function<bool(uint16_t blade, chassis::Envelope message)> send;
+        std::function<bool(BladeId blade, chassis::Envelope message)> send;
         std::function<void(const link::FlowAnswer&)> answer;
     };
     explicit FlowFinder(Out out) : out_(std::move(out)) {}
 
     /// `able`: whose agents can be asked; `doubtful`: other blades that may have it. False: what is asked
     /// makes no sense, or too much is being asked. The agents hear of it by flush().
-    bool ask(const link::FlowAsk& ask, const std::vector<uint16_t>& able,
-             const std::vector<uint16_t>& doubtful, Time now);
+    bool ask(const link::FlowAsk& ask, const std::vector<BladeId>& able, const std::vector<BladeId>& doubtful,
+             Time now);
     /// All that was asked since the last one: several questions, one message.
     void flush();
-    void found(uint16_t blade, const chassis::FlowsFound& found);
+    void found(BladeId blade, const chassis::FlowsFound& found);
     /// Its agent is away, and will not answer.
-    void lost(uint16_t blade);
+    void lost(BladeId blade);
     /// Ends questions whose time is over.
     void tick(Time now);
     [[nodiscard]] bool pending() const { return !questions_.empty(); }
@@ -55,23 +57,23 @@ class FlowFinder {
     struct Question {
         uint64_t ask_id;
         Time deadline;
-        std::vector<uint16_t> waiting;
-        size_t doubtful;         // so many cannot say,
-        uint16_t doubtful_one;   // one of which is this one
-        uint16_t time_wait = 0;  // who has it so
+        std::vector<BladeId> waiting;
+        size_t doubtful;        // so many cannot say,
+        BladeId doubtful_one;   // one of which is this one
+        BladeId time_wait = 0;  // who has it so
     };
     using Questions = std::map<uint64_t, Question>;
 
-    static void doubt(Question& question, uint16_t blade);
-    bool answered(Question& question, uint16_t blade, int presence);
-    void answer(const Question& question, uint16_t blade, bool time_wait);
+    static void doubt(Question& question, BladeId blade);
+    bool answered(Question& question, BladeId blade, int presence);
+    void answer(const Question& question, BladeId blade, bool time_wait);
     /// All have spoken, or their time is over.
     void conclude(const Question& question);
 
     Out out_;
     Questions questions_;  // by our own number: keyrail-dp's begin anew with it
     uint64_t last_id_ = 0;
-    std::map<uint16_t, std::vector<chassis::Envelope>> unsent_;
+    std::map<BladeId, std::vector<chassis::Envelope>> unsent_;
 };
 
 }  // namespace keyrail

@@ -111,7 +111,7 @@ class Reader {
 
     void read_blade(TomlTable& table) {
         BladeConfig blade;
-        const auto id = table.integer("id", kBladeIdMin, kBladeIdMax, Need::required);
+        const auto id = table.integer("id", BladeId::kMin, BladeId::kMax, Need::required);
         const auto named = name(table);
         const auto address = table.text("address", Need::required);
         const auto agent = table.text("agent", Need::optional);
@@ -120,7 +120,7 @@ class Reader {
         if (id) known_ids_.insert(id->value);
         ids_doubtful_ = ids_doubtful_ || !id;
         if (!id || !address) return;
-        blade.id = static_cast<uint16_t>(id->value);
+        blade.id = BladeId::or_none(static_cast<uint64_t>(id->value));
         blade.name = named.value;
         if (limit) blade.load_limit = static_cast<uint8_t>(limit->value);
         const auto parsed = checked(parse_ip(address->value), "address", address->line);
@@ -144,7 +144,7 @@ class Reader {
 
     void read_pool(TomlTable& table) {
         const auto named = name(table);
-        Pool pool{named.value, table.integers("blades", kBladeIdMin, kBladeIdMax, Need::optional),
+        Pool pool{named.value, table.integers("blades", BladeId::kMin, BladeId::kMax, Need::optional),
                   table.line()};
         table.finish();
         once(fmt::format("pool '{}'", pool.name), named.line, "give each pool a name of its own");
@@ -157,8 +157,9 @@ class Reader {
             if (!seen.insert(id).second)
                 errors_.add(line, "pool '{}' names blade {} twice; name it once", pool.name, id);
         }
-        std::vector<uint16_t>& ids = config_.pools[pool.name];
-        for (const auto& blade : pool.blades) ids.push_back(static_cast<uint16_t>(blade.value));
+        std::vector<BladeId>& ids = config_.pools[pool.name];
+        for (const auto& blade : pool.blades)
+            ids.push_back(BladeId::or_none(static_cast<uint64_t>(blade.value)));
         std::ranges::sort(ids);
     }
 
@@ -275,7 +276,7 @@ class Reader {
 
     void read_ticket_key(TomlTable& table) {
         const auto named = table.text("name", Need::required);
-        const auto blade = table.integer("blade", kBladeIdMin, kBladeIdMax, Need::required);
+        const auto blade = table.integer("blade", BladeId::kMin, BladeId::kMax, Need::required);
         table.finish();
         if (!named || !blade) return;
         const auto bytes = from_hex(named->value);
@@ -293,7 +294,7 @@ class Reader {
         if (config_.ticket_keys.size() == kMaxTicketKeys)
             errors_.add(table.line(), "more than {} ticket keys; remove those that are no longer used",
                         kMaxTicketKeys);
-        config_.ticket_keys.push_back({*bytes, static_cast<uint16_t>(blade->value)});
+        config_.ticket_keys.push_back({*bytes, BladeId::or_none(static_cast<uint64_t>(blade->value))});
     }
 
     // --- shared by the tables ---

@@ -17,6 +17,7 @@
 #include "control/protocol/wakefulness.h"
 #include "control/repository/redis_repository.h"
 #include "dataplane/common/address.h"
+#include "dataplane/common/ids.h"
 #include "dataplane/common/result.h"
 
 namespace keyrail {
@@ -25,7 +26,7 @@ namespace keyrail {
 using CertificateSet = std::optional<std::set<std::string>>;
 
 struct BladeConfig {
-    uint16_t id = 0;
+    BladeId id = 0;
     std::string name;
     IpAddress address;            // on the backplane
     HostPort agent;               // where its agent listens
@@ -53,7 +54,7 @@ struct RouteConfig {
     std::string sni;   // lower case; "*.example.com": one label
     std::string alpn;  // "": any, or none
     std::string pool;
-    std::vector<uint16_t> blades;  // of the pool, ascending
+    std::vector<BladeId> blades;  // of the pool, ascending
 
     bool operator==(const RouteConfig&) const = default;
 };
@@ -62,8 +63,8 @@ struct ServiceConfig {
     std::string name;
     std::vector<IpAddress> addresses;  // VIPs
     uint16_t port = 0;
-    std::string pool;              // where no route matches
-    std::vector<uint16_t> blades;  // of that pool, ascending; who may hold sessions: has_member()
+    std::string pool;             // where no route matches
+    std::vector<BladeId> blades;  // of that pool, ascending; who may hold sessions: has_member()
     std::vector<RouteConfig> routes;
     bool content_moves = true;  // a session is moved to where the content is; false: full handshake there
     bool by_session = true;     // steering = "session"; false: "tuple"
@@ -82,23 +83,23 @@ struct ServiceConfig {
     RepositoryKind repository = RepositoryKind::none;
 
     /// The blades of all its pools, ascending: those that may hold its sessions.
-    [[nodiscard]] std::vector<uint16_t> members() const;
-    [[nodiscard]] bool has_member(uint16_t blade) const;
+    [[nodiscard]] std::vector<BladeId> members() const;
+    [[nodiscard]] bool has_member(BladeId blade) const;
     /// Has blade `from` everything that clients may want of blade `to`?
-    [[nodiscard]] bool has_content_of(uint16_t from, uint16_t to) const;
+    [[nodiscard]] bool has_content_of(BladeId from, BladeId to) const;
     bool operator==(const ServiceConfig&) const = default;
 };
 
 /// The name of a ticket key of a server without our hooks (RFC 5077), and the blade that has the key.
 struct TicketKeyConfig {
     std::string name;  // 16 bytes
-    uint16_t blade = 0;
+    BladeId blade = 0;
 
     bool operator==(const TicketKeyConfig&) const = default;
 };
 
 /// Blade ids, ascending, by the pool's name.
-using Pools = std::map<std::string, std::vector<uint16_t>>;
+using Pools = std::map<std::string, std::vector<BladeId>>;
 
 struct Config {
     std::filesystem::path file;
@@ -115,9 +116,9 @@ struct Config {
     std::chrono::microseconds busy_poll{0};
     /// How long idle cores are kept awake after a move; 0: not at all.
     std::chrono::microseconds stay_awake = kStayAwake;
-    std::map<uint16_t, BladeConfig> blades;  // by id
+    std::map<BladeId, BladeConfig> blades;  // by id
     Pools pools;
-    std::vector<uint16_t> revoked;  // not in the file: enrolment.h
+    std::vector<BladeId> revoked;  // not in the file: enrolment.h
     std::vector<ServiceConfig> services;
     std::vector<TicketKeyConfig> ticket_keys;
     uint64_t lmdb_bytes = 1ULL << 30;

@@ -14,18 +14,18 @@ void assign_pools(Config& config) {
     }
 }
 
-std::vector<uint16_t> ServiceConfig::members() const {
-    std::set<uint16_t> all(blades.begin(), blades.end());
+std::vector<BladeId> ServiceConfig::members() const {
+    std::set<BladeId> all(blades.begin(), blades.end());
     for (const RouteConfig& route : routes) all.insert(route.blades.begin(), route.blades.end());
     return {all.begin(), all.end()};
 }
 
-bool ServiceConfig::has_member(uint16_t blade) const {
+bool ServiceConfig::has_member(BladeId blade) const {
     const auto has = [&](const auto& one) { return std::ranges::binary_search(one.blades, blade); };
     return has(*this) || std::ranges::any_of(routes, has);
 }
 
-bool ServiceConfig::has_content_of(uint16_t from, uint16_t to) const {
+bool ServiceConfig::has_content_of(BladeId from, BladeId to) const {
     const auto has = [&](const auto& one) {
         return !std::ranges::binary_search(one.blades, to) || std::ranges::binary_search(one.blades, from);
     };

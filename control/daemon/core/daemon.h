@@ -8,14 +8,15 @@
 #include <filesystem>
 #include <memory>
 #include <optional>
-#include <set>
 
 #include "control/daemon/blades/agents.h"
 #include "control/daemon/blades/blades.h"
 #include "control/daemon/blades/continuance.h"
-#include "control/daemon/blades/flow_finder.h"
+#include "control/daemon/blades/flow_questions.h"
 #include "control/daemon/config/config.h"
 #include "control/daemon/core/dataplane_link.h"
+#include "control/daemon/core/publisher.h"
+#include "control/daemon/core/purging.h"
 #include "control/daemon/keys/key_rotation.h"
 #include "control/daemon/keys/receipts.h"
 #include "control/daemon/keys/secrets.h"
@@ -24,21 +25,16 @@
 #include "control/daemon/moves/draining.h"
 #include "control/daemon/moves/economics.h"
 #include "control/daemon/moves/moves.h"
-#include "control/daemon/moves/purges.h"
 #include "control/daemon/moves/repository_keeper.h"
 #include "control/protocol/timer.h"
 #include "control/protocol/tls_context.h"
 #include "control/protocol/wakefulness.h"
+#include "dataplane/common/ids.h"
 
 namespace keyrail {
 
 class Daemon : private CheckpointHost, private MoveHost {
   public:
-    /// After a restart the agents get this long to come back before the first snapshot says who is up,
-    /// and the first directory what is where: keyrail-dp goes on with its last ones, so that blades that were
-    /// up do not flap, and sessions that were moved are found.
-    static constexpr std::chrono::milliseconds kSettle{2000};
-
     Daemon(asio::io_context& io, Config config, TlsContext tls, Secrets secrets);
     Daemon(const Daemon&) = delete;
     Daemon& operator=(const Daemon&) = delete;
@@ -52,21 +48,17 @@ class Daemon : private CheckpointHost, private MoveHost {
     Result<void> reload();
 
     /// nullopt: the blade takes new clients again.
-    Result<void> set_draining(uint16_t blade, std::optional<DrainOptions> options);
+    Result<void> set_draining(BladeId blade, std::optional<DrainOptions> options);
 
     /// Destroys sessions on every blade and in the repositories, and what is under way of them. The answer
     /// comes when that is so, or says where it is not; there it is done as soon as that blade or repository
     /// is back.
-    struct PurgeAnswer {
-        uint64_t purged = 0;
-        std::vector<std::pair<uint16_t, std::string>> failed;  // blade (0: a repository), what is wrong
-    };
-    asio::awaitable<PurgeAnswer> purge(chassis::Purge what);
+    asio::awaitable<Purging::Answer> purge(chassis::Purge what);
 
     /// A token for `keyrail-agent join`; the secret is in it.
     Result<std::string> invite(const Enrolment::Wish& wish);
     /// Cuts the blade off, here and at every agent, for good: until it is enrolled anew.
-    Result<void> revoke(uint16_t blade);
+    Result<void> revoke(BladeId blade);
     /// New name and cookie keys, as soon as everybody has them.
     Result<void> rotate_keys();
     /// Who does not have the latest keys yet.
@@ -83,8 +75,8 @@ class Daemon : private CheckpointHost, private MoveHost {
     [[nodiscard]] const Draining& draining() const { return draining_; }
     [[nodiscard]] Agents& agents() { return agents_; }
     [[nodiscard]] DataplaneLink& dataplane() { return dataplane_; }
-    [[nodiscard]] uint64_t generation() const { return generation_; }
-    [[nodiscard]] bool settled() const { return settled_; }
+    [[nodiscard]] uint64_t generation() const { return publisher_.generation(); }
+    [[nodiscard]] bool settled() const { return publisher_.settled(); }
     [[nodiscard]] std::chrono::seconds uptime() const;
 
   private:
@@ -105,58 +97,51 @@ class Daemon : private CheckpointHost, private MoveHost {
     Result<void> enrolment_changed();
     void tell_keys();
     void step_rotation();
-    [[nodiscard]] std::string refusal(uint16_t blade, const CertificateInfo& certificate) const;
+    [[nodiscard]] std::string refusal(BladeId blade, const CertificateInfo& certificate) const;
     chassis::CertificateReply certify(const Channel& from, const chassis::CertificateRequest& request);
     AgentEvents agent_events();
-    void hello(uint16_t blade, chassis::AgentHello hello);
-    void on_message(uint16_t blade, const chassis::Envelope& message);
-    void send_keys(uint16_t blade);
-    void settle();
-    void changed();
-    void publish();
+    void hello(BladeId blade, chassis::AgentHello hello);
+    void on_message(BladeId blade, const chassis::Envelope& message);
+    void send_keys(BladeId blade);
+    void changed() { publisher_.changed(); }
     void tick();
     void tell_continuance();
-    void find_flow(const link::FlowAsk& ask);
-    void ask_for_flows();
     void watch_blades(Agents::Prepared listener);
 
     // --- of the moves ---
-    [[nodiscard]] std::optional<uint16_t> home(const SessionName& name) const override;
-    [[nodiscard]] bool connected(uint16_t blade) const override;
-    [[nodiscard]] bool uses_sessions(uint16_t blade, const std::string& service) const override;
-    Result<void> send(uint16_t blade, chassis::Envelope message) override;
+    [[nodiscard]] std::optional<BladeId> home(const SessionName& name) const override;
+    [[nodiscard]] bool connected(BladeId blade) const override;
+    [[nodiscard]] bool uses_sessions(BladeId blade, const std::string& service) const override;
+    Result<void> send(BladeId blade, chassis::Envelope message) override;
     void send(link::ToDataplane message) override;
-    void drained(uint16_t blade, MoveResult result) override;
+    void drained(BladeId blade, MoveResult result) override;
     [[nodiscard]] const LatestState* latest(const SessionName& name) const override {
         return checkpoints_.latest(name);
     }
     // --- of the checkpoints and the repositories ---
-    [[nodiscard]] std::optional<uint16_t> holder(const SessionName& name) const override {
+    [[nodiscard]] std::optional<BladeId> holder(const SessionName& name) const override {
         return moves_.holder(name);
     }
     [[nodiscard]] bool under_way(const SessionName& name) const override {
         return moves_.orders().under_way(name);
     }
-    [[nodiscard]] bool dead(uint16_t blade) const override { return agents_.silent(blade); }
+    [[nodiscard]] bool dead(BladeId blade) const override { return agents_.silent(blade); }
     [[nodiscard]] bool keeps(const std::string& service) const override {
         return repositories_.keeps(service);
     }
     bool restore(const MoveOrder& order, const NotUsed& known) override;
     void restored(const MoveOrder& order) override { checkpoints_.restored(order); }
     void not_restored(uint64_t order_id) override;
-    [[nodiscard]] std::string receipt(const SessionName& name, uint16_t blade, uint64_t order) override {
+    [[nodiscard]] std::string receipt(const SessionName& name, BladeId blade, uint64_t order) override {
         return receipts_->make(name, blade, order);
     }
     [[nodiscard]] std::optional<uint64_t> order_in(const std::string& receipt, const SessionName& name,
-                                                   uint16_t blade) override {
+                                                   BladeId blade) override {
         return receipts_->order_in(receipt, name, blade);
     }
-    [[nodiscard]] bool purging(uint16_t blade, const SessionName& name, ServiceId service) const override {
-        return purges_.purging(blade, name, service);
+    [[nodiscard]] bool purging(BladeId blade, const SessionName& name, ServiceId service) const override {
+        return purging_.purging(blade, name, service);
     }
-    struct PurgeRound;
-    asio::awaitable<void> purge_at(uint16_t blade, chassis::Purge what, std::shared_ptr<PurgeRound> round);
-    void purge_again();
 
     asio::io_context& io_;
     ConfigPtr file_;    // what the configuration file says
@@ -174,16 +159,15 @@ class Daemon : private CheckpointHost, private MoveHost {
     Draining draining_;
     Continuance continuance_;
     std::optional<Receipts> receipts_;  // from start() on
-    Purges purges_;
-    std::set<uint16_t> purging_at_;  // blades that are being told again
-    FlowFinder flows_;
+    FlowQuestions flows_;
     Checkpoints checkpoints_;
     RepositoryKeeper repositories_;   // after its checkpoints, which it tells
     PoolKeyKeeper::Members members_;  // whose agents are connected
-    Timer settle_timer_, tick_timer_, flow_timer_;
+    Purging purging_;
+    Publisher publisher_;
+    Timer tick_timer_;
     Wakefulness wakefulness_;  // while moves are ordered
-    bool settled_ = false, publishing_ = false;
-    uint64_t generation_ = 0, ticks_ = 0;
+    uint64_t ticks_ = 0;
     uint64_t keys_version_ = unix_ms();  // above those of a keyraild that ran before
     std::chrono::steady_clock::time_point started_ = std::chrono::steady_clock::now();
 };

@@ -10,7 +10,7 @@
 
 namespace keyrail {
 
-std::string Daemon::refusal(uint16_t blade, const CertificateInfo& certificate) const {
+std::string Daemon::refusal(BladeId blade, const CertificateInfo& certificate) const {
     const auto found = config_->blades.find(blade);
     if (found == config_->blades.end())
         return enrolment_.revoked(blade) ? "it was revoked" : "it is no configured blade";
@@ -51,7 +51,7 @@ Result<std::string> Daemon::invite(const Enrolment::Wish& wish) {
     return token.text();
 }
 
-Result<void> Daemon::revoke(uint16_t blade) {
+Result<void> Daemon::revoke(BladeId blade) {
     if (auto revoked = enrolment_.revoke(blade); !revoked) return revoked;
     if (const auto member = members_.find(blade); member != members_.end())
         repositories_.revoke(member->second.recipient);
@@ -66,8 +66,7 @@ Result<void> Daemon::revoke(uint16_t blade) {
     return {};
 }
 
-// --- keys
-// ----------------------------------------------------------------------------------------------------------
+// --- keys ---
 
 Result<void> Daemon::rotate_keys() {
     if (auto rotated = secrets_.rotate(std::chrono::system_clock::now()); !rotated) return rotated;
@@ -79,9 +78,7 @@ Result<void> Daemon::rotate_keys() {
 /// A blade whose agent is away still serves with the keys that it has.
 std::vector<std::string> Daemon::waits_for_keys() const {
     std::vector<std::string> names;
-    const DataplaneLink::Peer& peer = dataplane_.peer();
-    if (!settled_ || publishing_ || !peer.connected || peer.generation != generation_)
-        names.emplace_back("the dataplane");
+    if (!publisher_.up_to_date()) names.emplace_back("the dataplane");
     for (const auto& [id, blade] : blades_.all())
         if ((blade.connected || blade.intake() != BladeIntake::none) && blade.keys_version != keys_version_)
             names.push_back(fmt::format("the agent of blade {}", id));

@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Daemon: purges. Every blade is told at once; orders are numbered, and so is a purge: what comes to a blade
-// by an order from before it is stopped there (control/agent/fences.h).
+#include "control/daemon/core/purging.h"
+
 #include <asio/co_spawn.hpp>
 #include <asio/detached.hpp>
 #include <asio/redirect_error.hpp>
 #include <asio/steady_timer.hpp>
 #include <asio/use_awaitable.hpp>
-
-#include "control/daemon/core/daemon.h"
 
 namespace keyrail {
 
@@ -15,9 +13,9 @@ namespace {
 constexpr std::chrono::milliseconds kAnswerTimeout{2000};
 }
 
-struct Daemon::PurgeRound {
-    explicit PurgeRound(asio::io_context& io) : over(io, kAnswerTimeout * 2) {}
-    PurgeAnswer answer;
+struct Purging::Round {
+    explicit Round(asio::io_context& io) : over(io, kAnswerTimeout * 2) {}
+    Answer answer;
     size_t left = 0;  // blades and repositories that have not answered
     asio::steady_timer over;
     void one_less() {
@@ -25,11 +23,10 @@ struct Daemon::PurgeRound {
     }
 };
 
-asio::awaitable<void> Daemon::purge_at(uint16_t blade, chassis::Purge what,
-                                       std::shared_ptr<PurgeRound> round) {
+asio::awaitable<void> Purging::tell(BladeId blade, chassis::Purge what, std::shared_ptr<Round> round) {
     chassis::Envelope question;
     *question.mutable_purge() = what;
-    const auto answer = co_await agents_.ask(blade, std::move(question), kAnswerTimeout);
+    const auto answer = co_await at_.agents.ask(blade, std::move(question), kAnswerTimeout);
     const bool good = answer && answer->has_purge_reply();
     const uint32_t held = good ? answer->purge_reply().held() : 0;
     if (good) round->answer.purged += answer->purge_reply().purged();
@@ -43,54 +40,58 @@ asio::awaitable<void> Daemon::purge_at(uint16_t blade, chassis::Purge what,
     round->one_less();
 }
 
-asio::awaitable<Daemon::PurgeAnswer> Daemon::purge(chassis::Purge what) {
+asio::awaitable<Purging::Answer> Purging::purge(chassis::Purge what) {
     const auto purged = Purged::from(what);
-    if (!purged) co_return PurgeAnswer{};
-    what.set_number(moves_.purge(*purged, std::chrono::steady_clock::now()));
-    std::set<uint16_t> blades;
+    if (!purged) co_return Answer{};
+    what.set_number(at_.moves.purge(*purged, std::chrono::steady_clock::now()));
+    std::set<BladeId> blades;
     for (const auto& [id, blade] : config_->blades) blades.insert(id);
     purges_.add(what, blades);
-    if (settled_) moves_.send_directory();
-    const auto round = std::make_shared<PurgeRound>(io_);
+    at_.moves_purged();
+    const auto round = std::make_shared<Round>(io_);
     round->left = blades.size() + 1;
-    for (const uint16_t blade : blades) asio::co_spawn(io_, purge_at(blade, what, round), asio::detached);
+    for (const BladeId blade : blades) asio::co_spawn(io_, tell(blade, what, round), asio::detached);
     if (purged->name) {
-        checkpoints_.purge(*purged->name);
-        repositories_.forget(*purged->name, [round] { round->one_less(); });
+        at_.checkpoints.purge(*purged->name);
+        at_.repositories.forget(*purged->name, [round] { round->one_less(); });
     } else {
-        repositories_.purge(*purged, [round](const std::vector<std::string>& problems) {
+        at_.repositories.purge(*purged, [round](const std::vector<std::string>& problems) {
             for (const std::string& problem : problems)
-                round->answer.failed.emplace_back(0, "a repository is not purged yet: " + problem);
+                round->answer.failed.emplace_back(BladeId{}, "a repository is not purged yet: " + problem);
             round->one_less();
         });
     }
     asio::error_code ignored;
     if (round->left > 0) co_await round->over.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
-    if (round->left > 0) round->answer.failed.emplace_back(0, "a repository does not answer");
+    if (round->left > 0) round->answer.failed.emplace_back(BladeId{}, "a repository does not answer");
     co_return round->answer;
 }
 
-/// Those that did not answer, or were away.
-void Daemon::purge_again() {
+void Purging::again() {
     if (purges_.empty()) return;
     for (const auto& [blade, config] : config_->blades) {
         const auto missed = purges_.of(blade);
-        if (missed.empty() || !agents_.connected(blade) || purging_at_.contains(blade)) continue;
-        purging_at_.insert(blade);
-        const auto round = std::make_shared<PurgeRound>(io_);
+        if (missed.empty() || !at_.agents.connected(blade) || told_again_.contains(blade)) continue;
+        told_again_.insert(blade);
+        const auto round = std::make_shared<Round>(io_);
         round->left = missed.size() + 1;
         for (const chassis::Purge& purge : missed)
-            asio::co_spawn(io_, purge_at(blade, purge, round), asio::detached);
+            asio::co_spawn(io_, tell(blade, purge, round), asio::detached);
         asio::co_spawn(
             io_,
-            [](Daemon& self, uint16_t told, std::shared_ptr<PurgeRound> waits) -> asio::awaitable<void> {
+            [](Purging& self, BladeId told, std::shared_ptr<Round> waits) -> asio::awaitable<void> {
                 asio::error_code ignored;
                 co_await waits->over.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
-                self.purging_at_.erase(told);
+                self.told_again_.erase(told);
             }(*this, blade, round),
             asio::detached);
         round->one_less();
     }
+}
+
+void Purging::configure(ConfigPtr config) {
+    config_ = std::move(config);
+    purges_.keep_blades([this](BladeId blade) { return config_->blades.contains(blade); });
 }
 
 }  // namespace keyrail

@@ -29,19 +29,19 @@ link::Intake link_intake(BladeIntake intake) {
 /// Late binding: only blades that can take its connections. Of these one that takes nothing new stays in its
 /// pools (its intake says enough), and one that does must serve this service: at all of its addresses, while
 /// anybody does. What is said of blades may be wrong: where it leaves nobody, it leaves all.
-std::vector<uint16_t> pool_of(const std::vector<uint16_t>& ids, const ServiceConfig& service,
-                              const Blades& blades, bool late) {
-    std::vector<uint16_t> able, listening, well;
-    for (const uint16_t id : ids)
+std::vector<BladeId> pool_of(const std::vector<BladeId>& ids, const ServiceConfig& service,
+                             const Blades& blades, bool late) {
+    std::vector<BladeId> able, listening, well;
+    for (const BladeId id : ids)
         if (!late || !blades.all().at(id).unable_to_accept(service.name)) able.push_back(id);
     if (able.empty()) able = ids;
-    for (const uint16_t id : able) {
+    for (const BladeId id : able) {
         const Blade& blade = blades.all().at(id);
         const bool takes_none = blade.intake() == BladeIntake::none;
         if (takes_none || blade.serves(service.port)) listening.push_back(id);
         if (takes_none || blade.serves_well(service.name)) well.push_back(id);
     }
-    const auto takes_some = [&](uint16_t id) { return blades.all().at(id).intake() != BladeIntake::none; };
+    const auto takes_some = [&](BladeId id) { return blades.all().at(id).intake() != BladeIntake::none; };
     if (std::ranges::any_of(well, takes_some)) return well;
     return listening.empty() ? able : listening;
 }
@@ -54,8 +54,8 @@ void add_service(link::Service& out, const ServiceConfig& service, const Blades&
     out.set_steering(service.by_session ? link::STEER_SESSION : link::STEER_TUPLE);
     const bool late = service.by_session && choose_binding(service, blades).late;
     out.set_binding(late ? link::BIND_LATE : link::BIND_EARLY);
-    const auto add_pool = [&](auto& to, const std::vector<uint16_t>& ids) {
-        for (const uint16_t id : pool_of(ids, service, blades, late)) to.add_blade_ids(id);
+    const auto add_pool = [&](auto& to, const std::vector<BladeId>& ids) {
+        for (const BladeId id : pool_of(ids, service, blades, late)) to.add_blade_ids(id);
     };
     add_pool(out, service.blades);
     for (const RouteConfig& route : service.routes) {
@@ -65,11 +65,11 @@ void add_service(link::Service& out, const ServiceConfig& service, const Blades&
         add_pool(added, route.blades);
     }
     out.set_content_moves(service.content_moves);
-    const auto budget_us = [&](uint16_t tls_version) {
+    const auto budget_us = [&](TlsVersion tls_version) {
         return static_cast<uint32_t>(economics.hold_budget(service, tls_version).count());
     };
-    out.set_hold_budget_us(budget_us(0x0303));
-    out.set_hold_budget_tls13_us(budget_us(0x0304));
+    out.set_hold_budget_us(budget_us(TlsVersion::tls12));
+    out.set_hold_budget_tls13_us(budget_us(TlsVersion::tls13));
     out.set_repository(service.repository != RepositoryKind::none);
     out.set_hello_timeout_us(static_cast<uint32_t>(service.hello_timeout.count()));
     out.set_hello_limit(service.hello_limit);
@@ -135,7 +135,7 @@ chassis::ServiceOnBlade::Tickets tickets_of(TicketUse use) {
 }
 }  // namespace
 
-chassis::Keys make_keys(const Config& config, const Secrets& secrets, uint16_t blade) {
+chassis::Keys make_keys(const Config& config, const Secrets& secrets, BladeId blade) {
     chassis::Keys keys;
     keys.set_blade_id(blade);
     keys.set_pull_budget_us(static_cast<uint32_t>(config.pull_budget.count()));
@@ -164,7 +164,7 @@ chassis::Keys make_keys(const Config& config, const Secrets& secrets, uint16_t b
         out.set_id_context(service.id_context);
         out.set_repository(service.repository != RepositoryKind::none);
     }
-    for (const uint16_t id : config.revoked) keys.add_revoked(id);
+    for (const BladeId id : config.revoked) keys.add_revoked(id);
     for (const auto& [id, peer] : config.blades) {
         if (id == blade || (peer.certificates && peer.certificates->empty())) continue;  // has not joined yet
         chassis::Keys::Peer& out = *keys.add_peers();

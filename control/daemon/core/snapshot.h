@@ -10,6 +10,7 @@
 #include "control/daemon/config/config.h"
 #include "control/daemon/keys/secrets.h"
 #include "control/daemon/moves/economics.h"
+#include "dataplane/common/ids.h"
 
 namespace keyrail {
 
@@ -26,6 +27,6 @@ class Keys;
 link::Snapshot make_snapshot(const Config& config, const Secrets& secrets, const Blades& blades,
                              const Economics& economics);
 
-chassis::Keys make_keys(const Config& config, const Secrets& secrets, uint16_t blade);
+chassis::Keys make_keys(const Config& config, const Secrets& secrets, BladeId blade);
 
 }  // namespace keyrail

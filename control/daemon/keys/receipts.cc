@@ -59,7 +59,7 @@ Result<Receipts> Receipts::load_or_create(const fs::path& state_dir) {
     return receipts;
 }
 
-std::string Receipts::make(const SessionName& name, uint16_t blade, uint64_t order) const {
+std::string Receipts::make(const SessionName& name, BladeId blade, uint64_t order) const {
     std::array<uint8_t, kMacBlock + kSessionNameSize> text{};
     static_assert(text.size() % kMacBlock == 0);
     for (size_t i = 0; i < sizeof order; i++) text[i] = static_cast<uint8_t>(order >> 8 * (7 - i));
@@ -77,7 +77,7 @@ std::string Receipts::make(const SessionName& name, uint16_t blade, uint64_t ord
 }
 
 std::optional<uint64_t> Receipts::order_in(const std::string& receipt, const SessionName& name,
-                                           uint16_t blade) const {
+                                           BladeId blade) const {
     if (receipt.size() != kSize) return std::nullopt;
     uint64_t order = 0;
     for (size_t i = 0; i < sizeof order; i++) order = order << 8 | static_cast<uint8_t>(receipt[i]);

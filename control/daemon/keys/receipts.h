@@ -29,10 +29,10 @@ class Receipts {
     /// With the key in `state_dir`, sealed; a new one when there is none.
     static Result<Receipts> load_or_create(const std::filesystem::path& state_dir);
 
-    [[nodiscard]] std::string make(const SessionName& name, uint16_t blade, uint64_t order) const;
+    [[nodiscard]] std::string make(const SessionName& name, BladeId blade, uint64_t order) const;
     /// The order; nullopt: it is none of ours, or of another session or blade.
     [[nodiscard]] std::optional<uint64_t> order_in(const std::string& receipt, const SessionName& name,
-                                                   uint16_t blade) const;
+                                                   BladeId blade) const;
 
   private:
     explicit Receipts(const std::string& key);

@@ -196,7 +196,7 @@ Result<bool> Secrets::retire(Time now) {
     return true;
 }
 
-std::optional<uint16_t> Secrets::home(const SessionName& name) const {
+std::optional<BladeId> Secrets::home(const SessionName& name) const {
     const auto key = std::ranges::find(name_keys_, uint32_t{name[0]}, &Key::id);
     return key != name_keys_.end() ? home_of(name, key->key.bytes) : std::nullopt;
 }

@@ -71,7 +71,7 @@ class Secrets {
     Result<bool> retire(Time now);
 
     /// The blade that made this session name; nullopt for names that are not ours.
-    [[nodiscard]] std::optional<uint16_t> home(const SessionName& name) const;
+    [[nodiscard]] std::optional<BladeId> home(const SessionName& name) const;
 
   private:
     static Result<Secrets> unseal(const std::filesystem::path& dir);

@@ -34,7 +34,7 @@ chassis::CertificateReply grant(const std::string& from, const BladeConfig& blad
 
 }  // namespace
 
-Result<pki::Issued> Certifier::issue(uint16_t blade, const chassis::CertificateRequest& request) const {
+Result<pki::Issued> Certifier::issue(BladeId blade, const chassis::CertificateRequest& request) const {
     return pki::certify_request(ca(), request.request(), Identity::of_blade(blade),
                                 pki::Validity::from_now(pki::kRenewedLifetime));
 }
@@ -53,7 +53,7 @@ chassis::CertificateReply Certifier::join(const std::string& from,
     return grant(from, configured->second, *issued);
 }
 
-chassis::CertificateReply Certifier::renew(uint16_t blade, const std::string& shown,
+chassis::CertificateReply Certifier::renew(BladeId blade, const std::string& shown,
                                            const chassis::CertificateRequest& request) {
     const std::string from = fmt::format("blade {}", blade);
     const auto issued = issue(blade, request);

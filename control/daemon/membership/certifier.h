@@ -8,6 +8,7 @@
 
 #include "control/daemon/membership/enrolment.h"
 #include "control/pki/ca.h"
+#include "dataplane/common/ids.h"
 
 namespace keyrail {
 
@@ -25,7 +26,7 @@ class Certifier {
     /// `from`: who asks, for the log. The blades' good certificates may have changed afterwards.
     chassis::CertificateReply join(const std::string& from, const chassis::CertificateRequest& request);
     /// `shown`: the serial of the certificate that the blade used.
-    chassis::CertificateReply renew(uint16_t blade, const std::string& shown,
+    chassis::CertificateReply renew(BladeId blade, const std::string& shown,
                                     const chassis::CertificateRequest& request);
 
     /// keyraild's own: replaced when it is due, with the same key, and taken into `tls`.
@@ -33,7 +34,7 @@ class Certifier {
 
   private:
     [[nodiscard]] pki::CaFiles ca() const { return {config_->tls.ca, config_->ca_key}; }
-    Result<pki::Issued> issue(uint16_t blade, const chassis::CertificateRequest& request) const;
+    Result<pki::Issued> issue(BladeId blade, const chassis::CertificateRequest& request) const;
 
     ConfigPtr config_;
     Enrolment& enrolment_;

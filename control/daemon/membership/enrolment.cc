@@ -62,7 +62,7 @@ Result<void> check_unique(const BladeConfig& blade, const Config& config) {
     return {};
 }
 
-void leave_out(Config& config, uint16_t id) {
+void leave_out(Config& config, BladeId id) {
     config.blades.erase(id);
     for (auto& [name, ids] : config.pools) std::erase(ids, id);
     std::erase_if(config.ticket_keys, [&](const TicketKeyConfig& key) { return key.blade == id; });
@@ -70,12 +70,12 @@ void leave_out(Config& config, uint16_t id) {
 
 }  // namespace
 
-Enrolment::Entry Enrolment::entry(uint16_t id) const {
+Enrolment::Entry Enrolment::entry(BladeId id) const {
     const auto found = entries_.find(id);
     return found == entries_.end() ? Entry{} : found->second;
 }
 
-Result<void> Enrolment::replace(uint16_t id, Entry entry) {
+Result<void> Enrolment::replace(BladeId id, Entry entry) {
     Entries next = entries_;
     next[id] = std::move(entry);
     if (auto kept = replace_file(file_, written(next), 0600); !kept) return kept;
@@ -122,7 +122,7 @@ Result<std::string> Enrolment::invite(const Wish& wish, const Config& configured
     return secret;
 }
 
-Result<uint16_t> Enrolment::check(std::string_view secret, Time now) const {
+Result<BladeId> Enrolment::check(std::string_view secret, Time now) const {
     const auto hash = hash_of(secret);
     for (const auto& [id, entry] : entries_) {
         if (!entry.token || CRYPTO_memcmp(entry.token->hash.data(), hash.data(), hash.size()) != 0) continue;
@@ -142,7 +142,7 @@ Result<uint16_t> Enrolment::check(std::string_view secret, Time now) const {
         "the token is not known; a newer one for the same blade has replaced it, or it is another chassis'");
 }
 
-Result<void> Enrolment::admit(uint16_t id, const std::string& serial) {
+Result<void> Enrolment::admit(BladeId id, const std::string& serial) {
     Entry next = entry(id);
     if (next.token) next.token->used = true;
     next.revoked = false;
@@ -150,24 +150,24 @@ Result<void> Enrolment::admit(uint16_t id, const std::string& serial) {
     return replace(id, std::move(next));
 }
 
-Result<void> Enrolment::renew(uint16_t id, const std::string& shown, const std::string& serial) {
+Result<void> Enrolment::renew(BladeId id, const std::string& shown, const std::string& serial) {
     Entry next = entry(id);
     if (!next.certificates) return {};
     next.certificates = {shown, serial};
     return replace(id, std::move(next));
 }
 
-Result<void> Enrolment::revoke(uint16_t id) {
+Result<void> Enrolment::revoke(BladeId id) {
     Entry next;
     next.revoked = true;
     next.certificates.emplace();
     return replace(id, std::move(next));
 }
 
-bool Enrolment::revoked(uint16_t id) const { return entry(id).revoked; }
+bool Enrolment::revoked(BladeId id) const { return entry(id).revoked; }
 
-std::vector<uint16_t> Enrolment::revoked() const {
-    std::vector<uint16_t> ids;
+std::vector<BladeId> Enrolment::revoked() const {
+    std::vector<BladeId> ids;
     for (const auto& [id, entry] : entries_)
         if (entry.revoked) ids.push_back(id);
     return ids;

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "control/daemon/config/config.h"
+#include "dataplane/common/ids.h"
 #include "dataplane/common/result.h"
 
 namespace keyrail {
@@ -29,7 +30,7 @@ class Enrolment {
 
     /// The operator's wish for one blade. One that the configuration has keeps what stands there.
     struct Wish {
-        uint16_t id = 0;
+        BladeId id = 0;
         std::string name;                  // empty: "blade-<id>"
         std::optional<IpAddress> address;  // its agent listens there, port 7401
         std::vector<std::string> pools;
@@ -40,17 +41,17 @@ class Enrolment {
     Result<std::string> invite(const Wish& wish, const Config& configured, Time now);
 
     /// Whose token this is, if it can be used now; else why not, for the log and for the one who asks.
-    [[nodiscard]] Result<uint16_t> check(std::string_view secret, Time now) const;
+    [[nodiscard]] Result<BladeId> check(std::string_view secret, Time now) const;
     /// The token is used up; only this certificate of the blade is good.
-    Result<void> admit(uint16_t id, const std::string& serial);
+    Result<void> admit(BladeId id, const std::string& serial);
     /// Of a blade whose certificates are known one by one: the one that it shows, and its next.
-    Result<void> renew(uint16_t id, const std::string& shown, const std::string& next);
+    Result<void> renew(BladeId id, const std::string& shown, const std::string& next);
     /// No certificate of this blade is good any more, whoever made it.
-    Result<void> revoke(uint16_t id);
+    Result<void> revoke(BladeId id);
 
-    [[nodiscard]] bool revoked(uint16_t id) const;
+    [[nodiscard]] bool revoked(BladeId id) const;
     /// Revoked, and not let in again.
-    [[nodiscard]] std::vector<uint16_t> revoked() const;
+    [[nodiscard]] std::vector<BladeId> revoked() const;
 
     /// What the configuration becomes: with the blades that were let in, without those that are revoked.
     /// Gives what did not fit together, a sentence each.
@@ -69,9 +70,9 @@ class Enrolment {
         CertificateSet certificates;
         std::optional<Token> token;
     };
-    using Entries = std::map<uint16_t, Entry>;
-    Result<void> replace(uint16_t id, Entry entry);
-    [[nodiscard]] Entry entry(uint16_t id) const;
+    using Entries = std::map<BladeId, Entry>;
+    Result<void> replace(BladeId id, Entry entry);
+    [[nodiscard]] Entry entry(BladeId id) const;
     static std::string written(const Entries& entries);
     static std::optional<Entries> read(const std::string& text);
 

@@ -34,8 +34,8 @@ std::optional<Enrolment::Entries> Enrolment::read(const std::string& text) try {
     const json root = json::parse(text);
     for (const json& one : root.at("blades")) {
         const auto id = one.at("id").get<uint64_t>();
-        if (id < kBladeIdMin || id > kBladeIdMax) return std::nullopt;
-        Entry& entry = entries[static_cast<uint16_t>(id)];
+        if (id < BladeId::kMin || id > BladeId::kMax) return std::nullopt;
+        Entry& entry = entries[BladeId::or_none(id)];
         entry.revoked = one.at("revoked").get<bool>();
         if (const json& serials = one.at("certificates"); !serials.is_null())
             entry.certificates = serials.get<std::set<std::string>>();
@@ -45,7 +45,7 @@ std::optional<Enrolment::Entries> Enrolment::read(const std::string& text) try {
             const auto agent = parse_host_port(blade.at("agent").get<std::string>());
             if (!address || !agent) return std::nullopt;
             entry.blade.emplace();
-            entry.blade->id = static_cast<uint16_t>(id);
+            entry.blade->id = BladeId::or_none(id);
             entry.blade->name = blade.at("name").get<std::string>();
             entry.blade->address = *address;
             entry.blade->agent = *agent;

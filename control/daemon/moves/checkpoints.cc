@@ -4,7 +4,6 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 
 #include "control/daemon/moves/moves.h"
 #include "dataplane/common/name_bytes.h"
@@ -34,12 +33,11 @@ const ServiceConfig* Checkpoints::service_named(const std::string& name) const {
     return found == config_->services.end() ? nullptr : &*found;
 }
 
-// --- what agents tell
-// --------------------------------------------------------------------------------------------------------
+// --- what agents tell ---
 
 /// Who once had the session may say that it is gone, also when it has been elsewhere since: its home, and
 /// whoever got it by an order.
-void Checkpoints::end(uint16_t blade, const chassis::SessionState& state, const SessionName& name,
+void Checkpoints::end(BladeId blade, const chassis::SessionState& state, const SessionName& name,
                       uint64_t ticket) {
     const bool had_it = host_->home(name) == blade || host_->holder(name) == blade ||
                         host_->order_in(state.receipt(), name, blade).has_value();
@@ -54,7 +52,7 @@ void Checkpoints::end(uint16_t blade, const chassis::SessionState& state, const 
 
 /// A blade that tells of a session which is elsewhere has told of it before it moved away, and has it no
 /// more; or it has a copy.
-void Checkpoints::report(uint16_t blade, const chassis::SessionState& state, uint64_t ticket) {
+void Checkpoints::report(BladeId blade, const chassis::SessionState& state, uint64_t ticket) {
     SessionName name;
     LatestState latest;
     if (!read_state(state, name, latest)) {
@@ -63,7 +61,7 @@ void Checkpoints::report(uint16_t blade, const chassis::SessionState& state, uin
     }
     counters_.reported++;
     if (latest.gone) return end(blade, state, name, ticket);
-    if (host_->purging(blade, name, state.service().empty() ? 0 : service_id(state.service()))) return;
+    if (host_->purging(blade, name, ServiceId::of(state.service()))) return;
     const bool elsewhere = host_->holder(name).value_or(blade) != blade;
     const uint64_t expires =
         state.expires_ms() != 0 ? credible_expiry(state.expires_ms()) : unix_ms() + kUnknownLifetimeMs;
@@ -91,7 +89,7 @@ void Checkpoints::report(uint16_t blade, const chassis::SessionState& state, uin
 }
 
 /// Those that cannot be kept now are asked for again: the oldest is forgotten.
-uint64_t Checkpoints::promise(uint16_t blade, uint64_t number, size_t sessions) {
+uint64_t Checkpoints::promise(BladeId blade, uint64_t number, size_t sessions) {
     const auto of_blade = [&](const auto& entry) { return entry.second.blade == blade; };
     if (static_cast<size_t>(std::ranges::count_if(promises_, of_blade)) >= kMaxPromises)
         promises_.erase(std::ranges::find_if(promises_, of_blade));
@@ -99,7 +97,7 @@ uint64_t Checkpoints::promise(uint16_t blade, uint64_t number, size_t sessions) 
     return last_ticket_;
 }
 
-void Checkpoints::checkpoint(uint16_t blade, const chassis::Checkpoint& message, uint64_t number) {
+void Checkpoints::checkpoint(BladeId blade, const chassis::Checkpoint& message, uint64_t number) {
     const auto gone = std::ranges::count_if(message.sessions(), &chassis::SessionState::gone);
     const uint64_t ticket = number != 0 ? promise(blade, number, static_cast<size_t>(gone) + 1) : 0;
     for (const chassis::SessionState& state : message.sessions()) report(blade, state, ticket);
@@ -117,12 +115,12 @@ void Checkpoints::forgotten(uint64_t ticket) {
     promises_.erase(found);
 }
 
-void Checkpoints::agent_lost(uint16_t blade) {
+void Checkpoints::agent_lost(BladeId blade) {
     std::erase_if(promises_, [&](const auto& entry) { return entry.second.blade == blade; });
 }
 
 /// A session that was moved back to the blade meanwhile is none.
-bool Checkpoints::is_copy(uint16_t blade, const chassis::SessionState& state) const {
+bool Checkpoints::is_copy(BladeId blade, const chassis::SessionState& state) const {
     SessionName name;
     LatestState held;
     if (!read_state(state, name, held)) return false;
@@ -131,7 +129,7 @@ bool Checkpoints::is_copy(uint16_t blade, const chassis::SessionState& state) co
 
 /// What is under way is looked at again when it has arrived.
 void Checkpoints::tell_stale() {
-    std::map<uint16_t, chassis::Stale> later;
+    std::map<BladeId, chassis::Stale> later;
     for (auto& [blade, stale] : stale_) {
         chassis::Stale now;
         for (chassis::SessionState& state : *stale.mutable_sessions()) {
@@ -152,8 +150,7 @@ void Checkpoints::tell_stale() {
     stale_ = std::move(later);
 }
 
-// --- moves
-// --------------------------------------------------------------------------------------------------------
+// --- moves ---
 
 /// Why this is not to be restored; "": it is. A single-use session only if it is known that nobody used it:
 /// who told of it last is alive, has it no more, and knows what became of it since. Of any session no copy is
@@ -167,7 +164,7 @@ std::string Checkpoints::unfit(const Retrieval& retrieval, const chassis::Sessio
     if (service == nullptr || !service->has_member(order.to))
         return "is of '" + state.service().substr(0, 63) + "', which that blade does not serve";
     if (latest_.judge(name, latest) == Latest::Verdict::stale) return "is behind its latest state";
-    const auto teller = static_cast<uint16_t>(state.blade());
+    const auto teller = BladeId::or_none(state.blade());
     const NotUsed& known = retrieval.known;
     if (state.single_use() && (known.blade == 0 || known.blade != teller || known.epoch != state.epoch()))
         return "may have been used: it is of single use, and that it was not used nobody can know";
@@ -209,14 +206,6 @@ void Checkpoints::restored(const MoveOrder& order) {
 
 void Checkpoints::purge(const SessionName& name) {
     latest_.tell(0, name, {0, {}, true}, unix_ms() + kUnknownLifetimeMs);
-}
-
-nlohmann::json Checkpoints::report() const {
-    return {{"reported", counters_.reported},
-            {"stale", counters_.stale},
-            {"restored", counters_.restored},
-            {"refused", counters_.refused},
-            {"sessions", latest_.size()}};
 }
 
 }  // namespace keyrail

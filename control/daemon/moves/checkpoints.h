@@ -6,7 +6,6 @@
 
 #include <map>
 #include <memory>
-#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 
@@ -15,6 +14,7 @@
 #include "control/daemon/moves/latest.h"
 #include "control/daemon/moves/orders.h"
 #include "control/daemon/moves/sealed_sessions.h"
+#include "dataplane/common/ids.h"
 
 namespace keyrail {
 
@@ -26,24 +26,25 @@ struct Inspect;
 class CheckpointHost {
   public:
     virtual ~CheckpointHost() = default;
-    virtual Result<void> send(uint16_t blade, chassis::Envelope message) = 0;
+    virtual Result<void> send(BladeId blade, chassis::Envelope message) = 0;
     /// The blade that made this name; nullopt: no name of ours.
-    [[nodiscard]] virtual std::optional<uint16_t> home(const SessionName& name) const = 0;
+    [[nodiscard]] virtual std::optional<BladeId> home(const SessionName& name) const = 0;
     /// Where the session is, by the directory or its name.
-    [[nodiscard]] virtual std::optional<uint16_t> holder(const SessionName& name) const = 0;
+    [[nodiscard]] virtual std::optional<BladeId> holder(const SessionName& name) const = 0;
     /// Is it being moved in this moment?
     [[nodiscard]] virtual bool under_way(const SessionName& name) const = 0;
-    [[nodiscard]] virtual bool dead(uint16_t blade) const = 0;
+    [[nodiscard]] virtual bool dead(BladeId blade) const = 0;
     /// restore() found nothing, or nothing for that blade.
     virtual void not_restored(uint64_t order_id) = 0;
-    [[nodiscard]] virtual std::string receipt(const SessionName& name, uint16_t blade, uint64_t order) = 0;
+    [[nodiscard]] virtual std::string receipt(const SessionName& name, BladeId blade, uint64_t order) = 0;
     [[nodiscard]] virtual std::optional<uint64_t> order_in(const std::string& receipt,
-                                                           const SessionName& name, uint16_t blade) = 0;
+                                                           const SessionName& name, BladeId blade) = 0;
     /// The blade has not answered a purge yet that means this session: what it says is from before.
-    [[nodiscard]] virtual bool purging(uint16_t blade, const SessionName& name, ServiceId service) const = 0;
+    [[nodiscard]] virtual bool purging(BladeId blade, const SessionName& name, ServiceId service) const = 0;
 };
 
 struct CheckpointCounters {
+    uint64_t sessions = 0;  // whose latest state is known
     uint64_t reported = 0;  // states that agents told of
     uint64_t stale = 0;     // that were behind, or are elsewhere: copies
     uint64_t restored = 0;  // sent to a blade from a repository
@@ -63,9 +64,9 @@ class Checkpoints {
     // --- agents ---
     /// `number`: of the message; if it is not 0, it is acknowledged when nothing of the sessions that are
     /// gone is in a repository.
-    void checkpoint(uint16_t blade, const chassis::Checkpoint& message, uint64_t number);
+    void checkpoint(BladeId blade, const chassis::Checkpoint& message, uint64_t number);
     /// The connection broke: what it waits to hear it asks again.
-    void agent_lost(uint16_t blade);
+    void agent_lost(BladeId blade);
     /// Every 100 ms or so.
     void tick(uint64_t now_ms) { latest_.sweep(now_ms); }
 
@@ -87,30 +88,34 @@ class Checkpoints {
     void retrieved(const Retrieval& retrieval, const std::string& stored);
 
     /// Without the repositories.
-    [[nodiscard]] nlohmann::json report() const;
+    [[nodiscard]] CheckpointCounters counters() const {
+        CheckpointCounters now = counters_;
+        now.sessions = latest_.size();
+        return now;
+    }
 
   private:
     friend struct testing::Inspect;
     /// A message that is to be acknowledged.
     struct Promise {
-        uint16_t blade = 0;
+        BladeId blade = 0;
         uint64_t number = 0;
         size_t left = 0;  // sessions
     };
     [[nodiscard]] const ServiceConfig* service_named(const std::string& name) const;
-    uint64_t promise(uint16_t blade, uint64_t number, size_t sessions);
-    void report(uint16_t blade, const chassis::SessionState& state, uint64_t ticket);
-    void end(uint16_t blade, const chassis::SessionState& state, const SessionName& name, uint64_t ticket);
+    uint64_t promise(BladeId blade, uint64_t number, size_t sessions);
+    void report(BladeId blade, const chassis::SessionState& state, uint64_t ticket);
+    void end(BladeId blade, const chassis::SessionState& state, const SessionName& name, uint64_t ticket);
     [[nodiscard]] std::string unfit(const Retrieval& retrieval, const chassis::SessionState& state) const;
-    [[nodiscard]] bool is_copy(uint16_t blade, const chassis::SessionState& state) const;
+    [[nodiscard]] bool is_copy(BladeId blade, const chassis::SessionState& state) const;
     void tell_stale();
 
     ConfigPtr config_;
     CheckpointHost* host_;
     SealedSessions* sealed_;
     Latest latest_;
-    std::map<uint16_t, chassis::Stale> stale_;  // to be told at the next tick
-    std::map<uint64_t, Promise> promises_;      // by ticket
+    std::map<BladeId, chassis::Stale> stale_;  // to be told at the next tick
+    std::map<uint64_t, Promise> promises_;     // by ticket
     uint64_t last_ticket_ = 0;
     CheckpointCounters counters_;
 };

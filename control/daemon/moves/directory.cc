@@ -32,7 +32,7 @@ void Directory::erase(const SessionName& name) {
     if (const auto entry = by_name_.find(name); entry != by_name_.end()) erase(entry);
 }
 
-void Directory::end_announcing(uint16_t holder) {
+void Directory::end_announcing(BladeId holder) {
     const uint32_t round = rounds_[holder];
     for (auto entry = by_name_.begin(); entry != by_name_.end();)
         entry =

@@ -20,10 +20,10 @@ namespace keyrail {
 
 struct MovedSession {
     SessionName name{};
-    uint16_t holder = 0;
+    BladeId holder = 0;
     uint64_t expires_ms = 0;  // unix time
     uint64_t order = 0;       // that brought it there
-    ServiceId service = 0;    // 0: not known
+    ServiceId service;
 };
 
 class Directory {
@@ -36,8 +36,8 @@ class Directory {
     void set(const MovedSession& session);
     void erase(const SessionName& name);
     /// `holder` begins to announce what it has; what it has not named when it is done is there no more.
-    void begin_announcing(uint16_t holder) { rounds_[holder]++; }
-    void end_announcing(uint16_t holder);
+    void begin_announcing(BladeId holder) { rounds_[holder]++; }
+    void end_announcing(BladeId holder);
     template <typename Which>
     void erase_if(const Which& which) {
         for (auto entry = by_name_.begin(); entry != by_name_.end();)
@@ -52,9 +52,9 @@ class Directory {
 
   private:
     struct Entry {
-        uint16_t holder = 0;
+        BladeId holder = 0;
         uint64_t expires_ms = 0, order = 0;
-        ServiceId service = 0;
+        ServiceId service;
         uint32_t round = 0;  // of announcements of its holder
     };
     using ByName = std::unordered_map<SessionName, Entry, SessionNameHash>;
@@ -67,8 +67,8 @@ class Directory {
 
     size_t capacity_;
     ByName by_name_;
-    std::map<uint16_t, std::set<std::pair<uint64_t, SessionName>>> by_expiry_;  // of each holder
-    std::map<uint16_t, uint32_t> rounds_;
+    std::map<BladeId, std::set<std::pair<uint64_t, SessionName>>> by_expiry_;  // of each holder
+    std::map<BladeId, uint32_t> rounds_;
 };
 
 }  // namespace keyrail

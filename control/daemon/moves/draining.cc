@@ -32,13 +32,13 @@ void Draining::tick() {
     timer_.after(Drains::kTick, [this] { tick(); });
 }
 
-bool Draining::list(uint16_t blade, uint64_t cursor, uint32_t most) {
+bool Draining::list(BladeId blade, uint64_t cursor, uint32_t most) {
     if (!agents_.connected(blade)) return false;
     asio::co_spawn(executor_, list(drains_, agents_, blade, cursor, most), asio::detached);
     return true;
 }
 
-asio::awaitable<void> Draining::list(std::weak_ptr<Drains> weak, Agents& agents, uint16_t blade,
+asio::awaitable<void> Draining::list(std::weak_ptr<Drains> weak, Agents& agents, BladeId blade,
                                      uint64_t cursor, uint32_t most) {
     chassis::Envelope question;
     question.mutable_list()->set_cursor(cursor);
@@ -54,20 +54,20 @@ asio::awaitable<void> Draining::list(std::weak_ptr<Drains> weak, Agents& agents,
 
 /// Of two blades that the name picks among those that may have the session, the one with less to do. That
 /// spreads them evenly, and no blade gets them all because it was idle a moment ago.
-std::optional<uint16_t> Draining::target(uint16_t from, const SessionName& name, const std::string& service) {
-    std::vector<uint16_t> able;
+std::optional<BladeId> Draining::target(BladeId from, const SessionName& name, const std::string& service) {
+    std::vector<BladeId> able;
     for (const auto& [id, blade] : blades_.all())
         if (blade.intake() == BladeIntake::open && agents_.connected(id) && !blade.without_hooks(service) &&
             moves_.may_move(from, id, service) && id != from)
             able.push_back(id);
     if (able.empty()) return std::nullopt;
     const uint64_t hash = SessionNameHash{}(name);
-    const uint16_t first = able[static_cast<uint32_t>(hash) % able.size()];
-    const uint16_t second = able[static_cast<uint32_t>(hash >> 32) % able.size()];
+    const BladeId first = able[static_cast<uint32_t>(hash) % able.size()];
+    const BladeId second = able[static_cast<uint32_t>(hash >> 32) % able.size()];
     return blades_.all().at(second).load < blades_.all().at(first).load ? second : first;
 }
 
-void Draining::move(uint16_t from, uint16_t to, const SessionName& name, const std::string& service) {
+void Draining::move(BladeId from, BladeId to, const SessionName& name, const std::string& service) {
     moves_.drain(from, to, name, service, std::chrono::steady_clock::now());
 }
 

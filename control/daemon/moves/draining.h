@@ -10,6 +10,7 @@
 #include "control/daemon/moves/drains.h"
 #include "control/daemon/moves/moves.h"
 #include "control/protocol/timer.h"
+#include "dataplane/common/ids.h"
 
 namespace keyrail {
 
@@ -21,15 +22,14 @@ class Draining : private DrainHost {
     /// Begins what is to be drained and ends what is not, as `blades` says now. Call it after every change.
     void sync();
     void stop();
-    void moved(uint16_t blade, MoveResult result) { drains_->moved(blade, result); }
-    [[nodiscard]] const DrainProgress* progress(uint16_t blade) const { return drains_->progress(blade); }
+    void moved(BladeId blade, MoveResult result) { drains_->moved(blade, result); }
+    [[nodiscard]] const DrainProgress* progress(BladeId blade) const { return drains_->progress(blade); }
 
   private:
-    bool list(uint16_t blade, uint64_t cursor, uint32_t most) override;
-    std::optional<uint16_t> target(uint16_t from, const SessionName& name,
-                                   const std::string& service) override;
-    void move(uint16_t from, uint16_t to, const SessionName& name, const std::string& service) override;
-    static asio::awaitable<void> list(std::weak_ptr<Drains> drains, Agents& agents, uint16_t blade,
+    bool list(BladeId blade, uint64_t cursor, uint32_t most) override;
+    std::optional<BladeId> target(BladeId from, const SessionName& name, const std::string& service) override;
+    void move(BladeId from, BladeId to, const SessionName& name, const std::string& service) override;
+    static asio::awaitable<void> list(std::weak_ptr<Drains> drains, Agents& agents, BladeId blade,
                                       uint64_t cursor, uint32_t most);
     void tick();
 

@@ -6,19 +6,19 @@
 
 namespace keyrail {
 
-void Drains::start(uint16_t blade, uint32_t rate, Time now) {
+void Drains::start(BladeId blade, uint32_t rate, Time now) {
     const auto [entry, fresh] = drains_.try_emplace(blade);
     Drain& drain = entry->second;
     drain.progress.rate = std::clamp<uint32_t>(rate, 1, kHighestRate);
     if (fresh) drain.progress.began = drain.next_list = drain.last_tick = now;
 }
 
-const DrainProgress* Drains::progress(uint16_t blade) const {
+const DrainProgress* Drains::progress(BladeId blade) const {
     const auto found = drains_.find(blade);
     return found == drains_.end() ? nullptr : &found->second.progress;
 }
 
-void Drains::listed(uint16_t blade, uint64_t cursor, bool last, std::deque<Listed> sessions) {
+void Drains::listed(BladeId blade, uint64_t cursor, bool last, std::deque<Listed> sessions) {
     const auto found = drains_.find(blade);
     if (found == drains_.end() || !found->second.listing) return;
     Drain& drain = found->second;
@@ -30,7 +30,7 @@ void Drains::listed(uint16_t blade, uint64_t cursor, bool last, std::deque<Liste
     std::ranges::move(sessions, std::back_inserter(drain.waiting));
 }
 
-void Drains::moved(uint16_t blade, MoveResult result) {
+void Drains::moved(BladeId blade, MoveResult result) {
     const auto found = drains_.find(blade);
     if (found == drains_.end()) return;
     Drain& drain = found->second;
@@ -44,7 +44,7 @@ void Drains::tick(Time now) {
     for (auto& [blade, drain] : drains_) tick(blade, drain, now);
 }
 
-void Drains::tick(uint16_t blade, Drain& drain, Time now) {
+void Drains::tick(BladeId blade, Drain& drain, Time now) {
     const double passed = std::chrono::duration<double>(now - std::exchange(drain.last_tick, now)).count();
     const double burst =
         std::max(1.0, drain.progress.rate * 0.05);  // what a pause of 50 ms may leave to catch up
@@ -64,7 +64,7 @@ void Drains::tick(uint16_t blade, Drain& drain, Time now) {
     if (drain.waiting.size() < kBatch / 2) list(blade, drain, now);
 }
 
-void Drains::list(uint16_t blade, Drain& drain, Time now) {
+void Drains::list(BladeId blade, Drain& drain, Time now) {
     if (now < drain.next_list) return;
     if (drain.last) {
         if (drain.waiting.empty() && drain.under_way == 0) end_pass(drain, now);

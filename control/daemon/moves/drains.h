@@ -13,6 +13,7 @@
 #include <string>
 
 #include "control/daemon/moves/orders.h"
+#include "dataplane/common/ids.h"
 
 namespace keyrail {
 
@@ -30,12 +31,12 @@ class DrainHost {
   public:
     virtual ~DrainHost() = default;
     /// Asks the blade's agent for a batch, which comes by listed(); false: it is away.
-    virtual bool list(uint16_t blade, uint64_t cursor, uint32_t most) = 0;
+    virtual bool list(BladeId blade, uint64_t cursor, uint32_t most) = 0;
     /// The blade that shall have this session; nullopt: there is none now.
-    virtual std::optional<uint16_t> target(uint16_t from, const SessionName& name,
-                                           const std::string& service) = 0;
+    virtual std::optional<BladeId> target(BladeId from, const SessionName& name,
+                                          const std::string& service) = 0;
     /// How it ends comes by moved(), perhaps at once.
-    virtual void move(uint16_t from, uint16_t to, const SessionName& name, const std::string& service) = 0;
+    virtual void move(BladeId from, BladeId to, const SessionName& name, const std::string& service) = 0;
 };
 
 class Drains {
@@ -56,16 +57,16 @@ class Drains {
     };
 
     /// Begins, or goes on at another rate.
-    void start(uint16_t blade, uint32_t rate, Time now);
-    void stop(uint16_t blade) { drains_.erase(blade); }
+    void start(BladeId blade, uint32_t rate, Time now);
+    void stop(BladeId blade) { drains_.erase(blade); }
     /// The agent's answer: `last`: there is nothing behind it.
-    void listed(uint16_t blade, uint64_t cursor, bool last, std::deque<Listed> sessions);
-    void moved(uint16_t blade, MoveResult result);
+    void listed(BladeId blade, uint64_t cursor, bool last, std::deque<Listed> sessions);
+    void moved(BladeId blade, MoveResult result);
     /// Every kTick while active().
     void tick(Time now);
     [[nodiscard]] bool active() const { return !drains_.empty(); }
     /// nullptr: this blade is not being drained.
-    [[nodiscard]] const DrainProgress* progress(uint16_t blade) const;
+    [[nodiscard]] const DrainProgress* progress(BladeId blade) const;
 
   private:
     struct Drain {
@@ -77,12 +78,12 @@ class Drains {
         Time next_list, last_tick;
         double allowance = 0;  // moves that the rate allows now
     };
-    void tick(uint16_t blade, Drain& drain, Time now);
-    void list(uint16_t blade, Drain& drain, Time now);
+    void tick(BladeId blade, Drain& drain, Time now);
+    void list(BladeId blade, Drain& drain, Time now);
     static void end_pass(Drain& drain, Time now);
 
     DrainHost& host_;
-    std::map<uint16_t, Drain> drains_;
+    std::map<BladeId, Drain> drains_;
 };
 
 }  // namespace keyrail

@@ -9,9 +9,7 @@ namespace keyrail {
 
 namespace {
 
-constexpr uint16_t kTls13 = 0x0304;
-
-size_t index_of(uint32_t tls_version) { return tls_version == kTls13; }
+size_t index_of(TlsVersion tls_version) { return tls_version == TlsVersion::tls13; }
 
 template <typename Message>
 CostTotals totals_of(const Message& cost) {
@@ -40,7 +38,7 @@ void Economics::configure(const Config& config) {
     services_of_.clear();
     for (const ServiceConfig& service : config.services) {
         kept[service.name] = handshakes_[service.name];
-        for (const uint16_t blade : service.members()) services_of_[blade].push_back(service.name);
+        for (const BladeId blade : service.members()) services_of_[blade].push_back(service.name);
     }
     handshakes_ = std::move(kept);
     std::erase_if(seen_, [&](const auto& entry) {
@@ -62,22 +60,22 @@ CostTotals Economics::fresh(const Source& source, const CostTotals& totals) {
 }
 
 /// For servers that hide from their hooks which service a connection is of.
-std::string Economics::only_service_of(uint16_t blade) const {
+std::string Economics::only_service_of(BladeId blade) const {
     const auto found = services_of_.find(blade);
     return found != services_of_.end() && found->second.size() == 1 ? found->second[0] : "";
 }
 
-bool Economics::serves(uint16_t blade, const std::string& service) const {
+bool Economics::serves(BladeId blade, const std::string& service) const {
     const auto found = services_of_.find(blade);
     return found != services_of_.end() && std::ranges::find(found->second, service) != found->second.end();
 }
 
-void Economics::add_handshakes(uint16_t blade, const chassis::Health& health) {
+void Economics::add_handshakes(BladeId blade, const chassis::Health& health) {
     for (const chassis::HandshakeCost& cost : health.costs()) {
         const std::string service = cost.service().empty() ? only_service_of(blade) : cost.service();
         const auto known = handshakes_.find(service);
         if (known == handshakes_.end() || !serves(blade, service)) continue;
-        const size_t version = index_of(cost.tls_version());
+        const size_t version = index_of(static_cast<TlsVersion>(cost.tls_version()));
         Handshakes& all = known->second[version];
         const CostTotals more = fresh({blade, service, version, cost.resumed()}, totals_of(cost));
         (cost.resumed() ? all.resumed : all.full).add(more);
@@ -102,7 +100,7 @@ Economics::Budget Economics::judge(const Handshakes& costs) const {
     return std::min(budget, kMaxBudget);
 }
 
-bool Economics::health(uint16_t blade, const chassis::Health& health, Time now) {
+bool Economics::health(BladeId blade, const chassis::Health& health, Time now) {
     add_handshakes(blade, health);
     const CostTotals moved = fresh({blade, "", 0, false}, totals_of(health.moves()));
     if (moved.count != 0)
@@ -122,13 +120,13 @@ bool Economics::health(uint16_t blade, const chassis::Health& health, Time now) 
     return news;
 }
 
-Economics::Budget Economics::hold_budget(const ServiceConfig& service, uint16_t tls_version) const {
+Economics::Budget Economics::hold_budget(const ServiceConfig& service, TlsVersion tls_version) const {
     if (service.hold_budget) return *service.hold_budget;
     const auto known = handshakes_.find(service.name);
     const Budget budget =
         known == handshakes_.end() ? kDefaultBudget : known->second[index_of(tls_version)].budget;
     // Early data saves the client a round trip, of which the blades know nothing.
-    return service.early_data && tls_version == kTls13 ? std::max(budget, kDefaultBudget) : budget;
+    return service.early_data && tls_version == TlsVersion::tls13 ? std::max(budget, kDefaultBudget) : budget;
 }
 
 }  // namespace keyrail

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "control/daemon/config/config.h"
+#include "dataplane/common/ids.h"
 
 namespace keyrail {
 
@@ -61,10 +62,10 @@ class Economics {
     /// Services that are new are known from now on, those that are gone are forgotten.
     void configure(const Config& config);
     /// What a blade has measured so far. True: a budget has changed, the dataplane must be told.
-    bool health(uint16_t blade, const chassis::Health& health, Time now);
+    bool health(BladeId blade, const chassis::Health& health, Time now);
 
     /// Longest wait for the move of a session: the service's own, or as its costs say.
-    [[nodiscard]] Budget hold_budget(const ServiceConfig& service, uint16_t tls_version) const;
+    [[nodiscard]] Budget hold_budget(const ServiceConfig& service, TlsVersion tls_version) const;
 
     /// By service; TLS 1.2 (and before), TLS 1.3.
     [[nodiscard]] const auto& handshakes() const { return handshakes_; }
@@ -73,14 +74,14 @@ class Economics {
 
   private:
     /// Whose totals: blade, service ("" = moves), index of the version, resumed.
-    using Source = std::tuple<uint16_t, std::string, size_t, bool>;
+    using Source = std::tuple<BladeId, std::string, size_t, bool>;
     CostTotals fresh(const Source& source, const CostTotals& totals);
-    void add_handshakes(uint16_t blade, const chassis::Health& health);
+    void add_handshakes(BladeId blade, const chassis::Health& health);
     [[nodiscard]] Budget judge(const Handshakes& costs) const;
-    [[nodiscard]] std::string only_service_of(uint16_t blade) const;
-    [[nodiscard]] bool serves(uint16_t blade, const std::string& service) const;
+    [[nodiscard]] std::string only_service_of(BladeId blade) const;
+    [[nodiscard]] bool serves(BladeId blade, const std::string& service) const;
 
-    std::map<uint16_t, std::vector<std::string>> services_of_;  // by blade
+    std::map<BladeId, std::vector<std::string>> services_of_;  // by blade
     std::map<std::string, std::array<Handshakes, 2>> handshakes_;
     std::map<Source, CostTotals> seen_;
     MeanCost move_;

@@ -13,7 +13,7 @@ Latest::Verdict Latest::judge(const SessionName& name, const LatestState& state)
     return state == *known ? Verdict::same : Verdict::stale;
 }
 
-Latest::Told Latest::tell(uint16_t blade, const SessionName& name, const LatestState& state,
+Latest::Told Latest::tell(BladeId blade, const SessionName& name, const LatestState& state,
                           uint64_t expires_ms) {
     Told told{judge(name, state), std::nullopt};
     if (told.verdict != Verdict::fresh) return told;

@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "control/daemon/moves/session_name_hash.h"
+#include "dataplane/common/ids.h"
 
 namespace keyrail {
 
@@ -40,11 +41,11 @@ class Latest {
     /// should it still have it, that is a copy.
     struct Told {
         Verdict verdict = Verdict::fresh;
-        std::optional<std::pair<uint16_t, LatestState>> superseded;
+        std::optional<std::pair<BladeId, LatestState>> superseded;
     };
     /// When the table is full, of the blade that told of most the session that expires first makes room: no
     /// blade that has less than its share can lose anything to another one.
-    Told tell(uint16_t blade, const SessionName& name, const LatestState& state, uint64_t expires_ms);
+    Told tell(BladeId blade, const SessionName& name, const LatestState& state, uint64_t expires_ms);
 
     [[nodiscard]] const LatestState* find(const SessionName& name) const;
     void sweep(uint64_t now_ms);
@@ -53,7 +54,7 @@ class Latest {
   private:
     struct Entry {
         LatestState state;
-        uint16_t blade = 0;  // who said so
+        BladeId blade = 0;  // who said so
         uint64_t expires_ms = 0;
     };
     using ByExpiry = std::set<std::pair<uint64_t, SessionName>>;
@@ -63,7 +64,7 @@ class Latest {
 
     size_t capacity_;
     std::unordered_map<SessionName, Entry, SessionNameHash> sessions_;
-    std::map<uint16_t, ByExpiry> by_expiry_;  // of each blade that told
+    std::map<BladeId, ByExpiry> by_expiry_;  // of each blade that told
 };
 
 }  // namespace keyrail

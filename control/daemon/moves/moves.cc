@@ -40,17 +40,16 @@ uint64_t credible_expiry(uint64_t expires_ms) {
     return std::min(expires_ms, unix_ms() + kLongestMs + kClocksMs);
 }
 
-std::optional<uint16_t> Moves::holder(const SessionName& name) const {
+std::optional<BladeId> Moves::holder(const SessionName& name) const {
     if (const auto moved = directory_.find(name, unix_ms())) return moved->holder;
     return host_.home(name);
 }
 
-// --- wishes
-// --------------------------------------------------------------------------------------------------------
+// --- wishes ---
 
 /// Both blades must be in the service's pools. Which service a session is of its record alone says, and the
 /// holder goes by that; who asks may not know it (""): then there must be one that both serve.
-bool Moves::may_move(uint16_t from, uint16_t to, const std::string& service) const {
+bool Moves::may_move(BladeId from, BladeId to, const std::string& service) const {
     return std::ranges::any_of(config_->services, [&](const ServiceConfig& config) {
         return (service.empty() || config.name == service) && config.has_member(from) &&
                config.has_member(to);
@@ -61,7 +60,7 @@ std::optional<MoveResult> Moves::refusal(const MoveWish& wish, const std::string
     if (wish.from == wish.to || !config_->blades.contains(wish.from) ||
         !may_move(wish.from, wish.to, service) || !host_.uses_sessions(wish.to, service))
         return MoveResult::refused;
-    const ServiceId id = service.empty() ? 0 : service_id(service);
+    const ServiceId id = ServiceId::of(service);
     const bool has_source = host_.dead(wish.from)
                                 ? host_.keeps(service)
                                 : host_.connected(wish.from) && !host_.purging(wish.from, wish.name, id);
@@ -87,14 +86,14 @@ void Moves::ask(MoveWish wish, const std::string& service, Time now) {
 void Moves::request(const link::MoveRequest& request, Time now) {
     const Waiter waiter{Waiter::Kind::dataplane, 0, request.move_id()};
     const auto name = name_from(request.name());
-    if (!name || request.from() > kBladeIdMax || request.to() > kBladeIdMax)
+    if (!name || request.from() > BladeId::kMax || request.to() > BladeId::kMax)
         return answer(waiter, MoveResult::refused, nullptr);
-    ask({waiter, *name, static_cast<uint16_t>(request.from()), static_cast<uint16_t>(request.to()),
+    ask({waiter, *name, BladeId::or_none(request.from()), BladeId::or_none(request.to()),
          microseconds(request.budget_us()), ""},
         request.service(), now);
 }
 
-bool Moves::may_pull(uint16_t from, uint16_t to, const std::string& name) {
+bool Moves::may_pull(BladeId from, BladeId to, const std::string& name) {
     const auto service = std::ranges::find(config_->services, name, &ServiceConfig::name);
     if (service == config_->services.end() || !service->has_member(to)) {
         orders_.count_not_authorised();
@@ -110,7 +109,7 @@ bool Moves::may_pull(uint16_t from, uint16_t to, const std::string& name) {
     return service->content_moves || service->has_content_of(from, to);
 }
 
-void Moves::pull(uint16_t blade, uint64_t request, const chassis::Pull& pull, Time now) {
+void Moves::pull(BladeId blade, uint64_t request, const chassis::Pull& pull, Time now) {
     const Waiter waiter{Waiter::Kind::pull, blade, request};
     const auto name = name_from(pull.name());
     const auto from = name ? holder(*name) : std::nullopt;
@@ -122,7 +121,7 @@ void Moves::pull(uint16_t blade, uint64_t request, const chassis::Pull& pull, Ti
     ask({waiter, *name, *from, blade, microseconds(pull.budget_us()), ""}, pull.service(), now);
 }
 
-void Moves::drain(uint16_t from, uint16_t to, const SessionName& name, const std::string& service, Time now) {
+void Moves::drain(BladeId from, BladeId to, const SessionName& name, const std::string& service, Time now) {
     if (holder(name) != from)
         return host_.drained(from, MoveResult::not_found);  // it left since it was listed
     ask({{Waiter::Kind::drain, from, 0}, name, from, to, kDrainBudget, ""}, service, now);
@@ -159,8 +158,7 @@ void Moves::give_order(const MoveOrder& order, Time now) {
     }
 }
 
-// --- outcomes
-// --------------------------------------------------------------------------------------------------------
+// --- outcomes ---
 
 void Moves::answer(const Waiter& waiter, MoveResult result, const MovedSession* now) {
     if (waiter.kind == Waiter::Kind::drain) return host_.drained(waiter.blade, result);
@@ -183,7 +181,7 @@ void Moves::answer(const Waiter& waiter, MoveResult result, const MovedSession* 
 
 bool Moves::fenced(const MoveOrder& order) const {
     if (fences_.empty()) return false;
-    const ServiceId service = order.service.empty() ? 0 : service_id(order.service);
+    const ServiceId service = ServiceId::of(order.service);
     return std::ranges::any_of(fences_, [&](const Fence& fence) {
         return order.id < fence.number && fence.purged.means(order.name, service);
     });
@@ -201,7 +199,7 @@ void Moves::finished(const FinishedMove& move, uint64_t expires_ms) {
     }
     expires_ms = expires_ms == 0 ? unix_ms() + kDefaultLifetimeMs : credible_expiry(expires_ms);
     const MovedSession now{move.order.name, move.order.to, expires_ms, move.order.id,
-                           move.order.service.empty() ? 0 : service_id(move.order.service)};
+                           ServiceId::of(move.order.service)};
     if (host_.home(now.name) == now.holder)
         directory_.erase(now.name);
     else
@@ -226,11 +224,11 @@ void Moves::not_restored(uint64_t order_id, Time now) {
     if (const auto ended = orders_.done(order_id, order->to, MoveResult::not_found, now)) finished(*ended, 0);
 }
 
-void Moves::done(uint16_t blade, const chassis::MoveDone& done, Time now) {
+void Moves::done(BladeId blade, const chassis::MoveDone& done, Time now) {
     if (!chassis::MoveResult_IsValid(done.result())) return;
     const auto result = static_cast<MoveResult>(done.result());
     const MoveOrder* const order = orders_.find(done.order_id());
-    const NotUsed known{done.fate() == chassis::NOT_USED ? blade : uint16_t{0}, done.epoch()};
+    const NotUsed known{done.fate() == chassis::NOT_USED ? blade : BladeId{}, done.epoch()};
     if (result == MoveResult::not_found && order != nullptr && order->from == blade &&
         done.fate() != chassis::USED_UP && restore(order->id, known))
         return;
@@ -248,26 +246,27 @@ void Moves::done(uint16_t blade, const chassis::MoveDone& done, Time now) {
         host_.restored(ended->order);
 }
 
-void Moves::announce(uint16_t blade, const chassis::Announce& announce) {
+void Moves::announce(BladeId blade, const chassis::Announce& announce) {
     if (announce.reset()) directory_.begin_announcing(blade);
     const uint64_t now = unix_ms();
     for (const auto& held : announce.held()) {
         const auto name = name_from(held.name());
         const auto home = name ? host_.home(*name) : std::nullopt;
         if (home == blade || held.expires_ms() <= now) continue;
-        if (home && host_.purging(blade, *name, held.service_id())) continue;
+        if (home && host_.purging(blade, *name, ServiceId(held.service_id()))) continue;
         const auto order = home ? host_.order_in(held.receipt(), *name, blade) : std::nullopt;
         const auto known = home ? directory_.find(*name, now) : std::nullopt;
         if (!order || (known && known->order > *order))
             orders_.count_announced_in_vain();
         else
-            directory_.set({*name, blade, credible_expiry(held.expires_ms()), *order, held.service_id()});
+            directory_.set(
+                {*name, blade, credible_expiry(held.expires_ms()), *order, ServiceId(held.service_id())});
     }
     if (announce.done()) directory_.end_announcing(blade);
     directory_changed_ = true;
 }
 
-void Moves::refused(uint16_t blade, const chassis::TransfersRefused& refused) {
+void Moves::refused(BladeId blade, const chassis::TransfersRefused& refused) {
     constexpr uint64_t kMaxAtOnce = 1'000'000;  // a blade says it
     orders_.count_transfers_refused(std::min(refused.count(), kMaxAtOnce));
     const std::string reason = refused.reason().substr(0, kMaxReason);
@@ -276,7 +275,7 @@ void Moves::refused(uint16_t blade, const chassis::TransfersRefused& refused) {
                      refused.count(), refused.from(), times_text(*times), reason);
 }
 
-void Moves::agent_lost(uint16_t blade) {
+void Moves::agent_lost(BladeId blade) {
     for (const FinishedMove& move : orders_.holder_gone(blade)) finished(move, 0);
 }
 

@@ -17,6 +17,7 @@
 #include "control/daemon/moves/orders.h"
 #include "control/protocol/purged.h"
 #include "control/protocol/seldom.h"
+#include "dataplane/common/ids.h"
 #include "dataplane/common/result.h"
 
 namespace keyrail {
@@ -36,7 +37,7 @@ class ToDataplane;
 /// Who says that a session was not used up there, if he told of it in this epoch of his
 /// (chassis.SessionState).
 struct NotUsed {
-    uint16_t blade = 0;  // 0: nobody says so
+    BladeId blade = 0;  // 0: nobody says so
     uint64_t epoch = 0;
 };
 
@@ -45,26 +46,26 @@ class MoveHost {
   public:
     virtual ~MoveHost() = default;
     /// The blade that made this name; nullopt for names that are not ours.
-    [[nodiscard]] virtual std::optional<uint16_t> home(const SessionName& name) const = 0;
-    [[nodiscard]] virtual bool connected(uint16_t blade) const = 0;
+    [[nodiscard]] virtual std::optional<BladeId> home(const SessionName& name) const = 0;
+    [[nodiscard]] virtual bool connected(BladeId blade) const = 0;
     /// Could a server of this service ("": of any) there resume a session that is moved to it?
-    [[nodiscard]] virtual bool uses_sessions(uint16_t /*blade*/, const std::string& /*service*/) const {
+    [[nodiscard]] virtual bool uses_sessions(BladeId /*blade*/, const std::string& /*service*/) const {
         return true;
     }
     /// The blade has not answered a purge yet that means this session: what is there is from before.
-    [[nodiscard]] virtual bool purging(uint16_t /*blade*/, const SessionName& /*name*/,
+    [[nodiscard]] virtual bool purging(BladeId /*blade*/, const SessionName& /*name*/,
                                        ServiceId /*service*/) const {
         return false;
     }
-    virtual Result<void> send(uint16_t blade, chassis::Envelope message) = 0;
+    virtual Result<void> send(BladeId blade, chassis::Envelope message) = 0;
     virtual void send(link::ToDataplane message) = 0;
     /// A move of a drain is over.
-    virtual void drained(uint16_t blade, MoveResult result) = 0;
+    virtual void drained(BladeId blade, MoveResult result) = 0;
     /// What is known of the session's use; nullptr: nothing.
     [[nodiscard]] virtual const LatestState* latest(const SessionName& name) const = 0;
 
     // --- where a session may be when its holder is dead, or does not have it any more ---
-    [[nodiscard]] virtual bool dead(uint16_t blade) const = 0;
+    [[nodiscard]] virtual bool dead(BladeId blade) const = 0;
     /// Is there a repository for sessions of this service?
     [[nodiscard]] virtual bool keeps(const std::string& service) const = 0;
     /// Begins to look for the order's session. It is sent to the target, which answers the order by MoveDone;
@@ -74,10 +75,10 @@ class MoveHost {
     virtual void restored(const MoveOrder& order) = 0;
 
     // --- receipts (keys/receipts.h) ---
-    [[nodiscard]] virtual std::string receipt(const SessionName& name, uint16_t blade, uint64_t order) = 0;
+    [[nodiscard]] virtual std::string receipt(const SessionName& name, BladeId blade, uint64_t order) = 0;
     /// The order that brought it there; nullopt: the receipt is none of ours.
     [[nodiscard]] virtual std::optional<uint64_t> order_in(const std::string& receipt,
-                                                           const SessionName& name, uint16_t blade) = 0;
+                                                           const SessionName& name, BladeId blade) = 0;
 };
 
 /// State and decisions only: no sockets, no timers. A copy uses the same configuration and host.
@@ -100,18 +101,18 @@ class Moves {
     [[nodiscard]] bool directory_changed() const { return directory_changed_; }
 
     // --- agents ---
-    void done(uint16_t blade, const chassis::MoveDone& done, Time now);
+    void done(BladeId blade, const chassis::MoveDone& done, Time now);
     /// A blade's servers miss a session: it is moved there from wherever it is.
-    void pull(uint16_t blade, uint64_t request, const chassis::Pull& pull, Time now);
+    void pull(BladeId blade, uint64_t request, const chassis::Pull& pull, Time now);
     /// What no order of ours brought there, counts for nothing.
-    void announce(uint16_t blade, const chassis::Announce& announce);
-    void refused(uint16_t blade, const chassis::TransfersRefused& refused);
-    void agent_lost(uint16_t blade);
+    void announce(BladeId blade, const chassis::Announce& announce);
+    void refused(BladeId blade, const chassis::TransfersRefused& refused);
+    void agent_lost(BladeId blade);
     /// The repository does not have it (for that blade).
     void not_restored(uint64_t order_id, Time now);
 
     /// A blade is being drained: this session of it is moved to `to`.
-    void drain(uint16_t from, uint16_t to, const SessionName& name, const std::string& service, Time now);
+    void drain(BladeId from, BladeId to, const SessionName& name, const std::string& service, Time now);
     [[nodiscard]] bool full() const { return orders_.full(); }
 
     /// Every kTick: overdue orders, expired entries, moves that the dataplane did not ask for.
@@ -121,8 +122,8 @@ class Moves {
     /// Forgets blades that are configured no more.
     void configure(ConfigPtr config);
 
-    [[nodiscard]] bool may_move(uint16_t from, uint16_t to, const std::string& service) const;
-    [[nodiscard]] std::optional<uint16_t> holder(const SessionName& name) const;
+    [[nodiscard]] bool may_move(BladeId from, BladeId to, const std::string& service) const;
+    [[nodiscard]] std::optional<BladeId> holder(const SessionName& name) const;
     [[nodiscard]] const Orders& orders() const { return orders_; }
     [[nodiscard]] const Directory& directory() const { return directory_; }
 
@@ -133,7 +134,7 @@ class Moves {
     /// nullopt: order it.
     [[nodiscard]] std::optional<MoveResult> refusal(const MoveWish& wish, const std::string& service) const;
     void give_order(const MoveOrder& order, Time now);
-    bool may_pull(uint16_t from, uint16_t to, const std::string& name);
+    bool may_pull(BladeId from, BladeId to, const std::string& name);
     bool restore(uint64_t order_id, const NotUsed& known);
     [[nodiscard]] bool fenced(const MoveOrder& order) const;
     void finished(const FinishedMove& move, uint64_t expires_ms);

@@ -9,12 +9,6 @@ namespace keyrail {
 using std::chrono::duration_cast;
 using std::chrono::microseconds;
 
-const char* text_of(MoveResult result) {
-    constexpr std::array<const char*, kMoveResults> kTexts = {"moved", "not_found", "refused", "lost",
-                                                              "unreachable"};
-    return kTexts[static_cast<size_t>(result)];
-}
-
 std::optional<MoveOrder> Orders::ask(const MoveWish& wish, Time now) {
     counters_.asked++;
     if (const auto running = by_name_.find(wish.name); running != by_name_.end()) {
@@ -45,7 +39,7 @@ FinishedMove Orders::finish(Pending& pending, MoveResult result) {
     return {pending.order, result, std::exchange(pending.waiters, {})};
 }
 
-std::optional<FinishedMove> Orders::done(uint64_t order_id, uint16_t by, MoveResult result, Time now) {
+std::optional<FinishedMove> Orders::done(uint64_t order_id, BladeId by, MoveResult result, Time now) {
     const auto found = orders_.find(order_id);
     if (found == orders_.end()) return std::nullopt;
     Pending& pending = found->second;
@@ -71,7 +65,7 @@ void Orders::from_repository(uint64_t order_id) {
         found->second.order.source = MoveSource::repository;
 }
 
-std::vector<FinishedMove> Orders::holder_gone(uint16_t blade) {
+std::vector<FinishedMove> Orders::holder_gone(BladeId blade) {
     std::vector<FinishedMove> finished;
     for (auto& [id, pending] : orders_)
         if (pending.order.answers_for() == blade && !pending.told)

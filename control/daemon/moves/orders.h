@@ -10,11 +10,14 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <unordered_map>
 #include <vector>
 
 #include "control/daemon/moves/histogram.h"
 #include "control/daemon/moves/session_name_hash.h"
+#include "dataplane/common/counters.h"
+#include "dataplane/common/ids.h"
 
 namespace keyrail {
 
@@ -25,21 +28,32 @@ struct Inspect;
 /// As chassis.MoveResult and link.MoveResult number them.
 enum class MoveResult : uint8_t { moved, not_found, refused, lost, unreachable };
 inline constexpr size_t kMoveResults = 5;
-const char* text_of(MoveResult result);
+/// How moves end, by MoveResult.
+inline constexpr std::array<CounterText, kMoveResults> kMoveResultTexts = {{
+    {"moved", CounterKind::total, "moves", "that came to their end: the session is at its target"},
+    {"not_found", CounterKind::total, "moves", "of sessions that their holder did not have"},
+    {"refused", CounterKind::total, "moves", "that the target, or keyraild, refused: nothing changed"},
+    {"lost", CounterKind::total, "moves", "with a doubtful end: the session was destroyed"},
+    {"unreachable", CounterKind::total, "moves", "that could not begin: an agent was away"},
+}};
+
+constexpr std::string_view text_of(MoveResult result) {
+    return kMoveResultTexts[static_cast<size_t>(result)].name;
+}
 
 /// Who wants to know how a move ends.
 struct Waiter {
     enum class Kind : uint8_t { dataplane, pull, drain };
     Kind kind = Kind::dataplane;
-    uint16_t blade = 0;  // that pulls, or that is drained
-    uint64_t id = 0;     // the dataplane's move id, or the agent's request number
+    BladeId blade = 0;  // that pulls, or that is drained
+    uint64_t id = 0;    // the dataplane's move id, or the agent's request number
     auto operator<=>(const Waiter&) const = default;
 };
 
 struct MoveWish {
     Waiter waiter;
     SessionName name{};
-    uint16_t from = 0, to = 0;
+    BladeId from = 0, to = 0;
     std::chrono::microseconds budget{};
     std::string service;  // "": not known
 };
@@ -50,13 +64,13 @@ enum class MoveSource : uint8_t { holder, repository };
 struct MoveOrder {
     uint64_t id = 0;
     SessionName name{};
-    uint16_t from = 0, to = 0;
+    BladeId from = 0, to = 0;
     std::chrono::microseconds budget{};
     std::string service;
     MoveSource source = MoveSource::holder;
 
     /// Who says that it failed; that it succeeded, always the target says.
-    [[nodiscard]] uint16_t answers_for() const { return source == MoveSource::holder ? from : to; }
+    [[nodiscard]] BladeId answers_for() const { return source == MoveSource::holder ? from : to; }
 };
 
 /// An order that came to its end: tell `waiters`.
@@ -104,7 +118,7 @@ class Orders {
     /// An agent says how an order ended. `by` must be the one who may say so: the target says MOVED, the
     /// holder all else (of a session from a repository, the target); nullopt for anybody else, and for
     /// unknown orders. After holder_gone() a late MOVED is still taken.
-    std::optional<FinishedMove> done(uint64_t order_id, uint16_t by, MoveResult result, Time now);
+    std::optional<FinishedMove> done(uint64_t order_id, BladeId by, MoveResult result, Time now);
 
     /// The order as it stands; nullptr when it is over, or nobody waits for it any more.
     [[nodiscard]] const MoveOrder* find(uint64_t order_id) const;
@@ -113,7 +127,7 @@ class Orders {
 
     /// The holder's agent is gone: nobody knows how its orders will end. Their waiters get UNREACHABLE; the
     /// orders stay in the table until kTimeout, since the target may still report MOVED.
-    std::vector<FinishedMove> holder_gone(uint16_t blade);
+    std::vector<FinishedMove> holder_gone(BladeId blade);
 
     /// Orders that are older than kTimeout.
     std::vector<FinishedMove> expire(Time now);

@@ -11,7 +11,7 @@ void Purges::drop_answered() {
 
 /// Too many to tell a blade that is away one by one: of the two oldest becomes one of everything. It destroys
 /// more than was asked for, and never less.
-void Purges::add(const chassis::Purge& message, std::set<uint16_t> blades) {
+void Purges::add(const chassis::Purge& message, std::set<BladeId> blades) {
     const auto what = Purged::from(message);
     if (!what || blades.empty()) return;
     if (purges_.size() >= kMax) {
@@ -27,20 +27,20 @@ void Purges::add(const chassis::Purge& message, std::set<uint16_t> blades) {
     purges_.push_back({message, *what, std::move(blades)});
 }
 
-void Purges::answered(uint16_t blade, uint64_t number) {
+void Purges::answered(BladeId blade, uint64_t number) {
     for (Purge& purge : purges_)
         if (purge.message.number() == number) purge.blades.erase(blade);
     drop_answered();
 }
 
-std::vector<chassis::Purge> Purges::of(uint16_t blade) const {
+std::vector<chassis::Purge> Purges::of(BladeId blade) const {
     std::vector<chassis::Purge> found;
     for (const Purge& purge : purges_)
         if (purge.blades.contains(blade)) found.push_back(purge.message);
     return found;
 }
 
-bool Purges::purging(uint16_t blade, const SessionName& name, ServiceId service) const {
+bool Purges::purging(BladeId blade, const SessionName& name, ServiceId service) const {
     return std::ranges::any_of(purges_, [&](const Purge& purge) {
         return purge.blades.contains(blade) && purge.what.means(name, service);
     });

@@ -10,6 +10,7 @@
 
 #include "chassis.pb.h"
 #include "control/protocol/purged.h"
+#include "dataplane/common/ids.h"
 
 namespace keyrail {
 
@@ -18,16 +19,16 @@ class Purges {
     static constexpr size_t kMax = 256;  // of single sessions or services; of more, one of all is made
 
     /// `message` with its number; `blades` have to answer.
-    void add(const chassis::Purge& message, std::set<uint16_t> blades);
-    void answered(uint16_t blade, uint64_t number);
+    void add(const chassis::Purge& message, std::set<BladeId> blades);
+    void answered(BladeId blade, uint64_t number);
     /// What this blade has not answered, in order.
-    [[nodiscard]] std::vector<chassis::Purge> of(uint16_t blade) const;
-    [[nodiscard]] bool purging(uint16_t blade, const SessionName& name, ServiceId service) const;
+    [[nodiscard]] std::vector<chassis::Purge> of(BladeId blade) const;
+    [[nodiscard]] bool purging(BladeId blade, const SessionName& name, ServiceId service) const;
     /// Blades that are no more need not answer.
     template <typename Known>
     void keep_blades(const Known& known) {
         for (Purge& purge : purges_)
-            std::erase_if(purge.blades, [&](uint16_t blade) { return !known(blade); });
+            std::erase_if(purge.blades, [&](BladeId blade) { return !known(blade); });
         drop_answered();
     }
     [[nodiscard]] bool empty() const { return purges_.empty(); }
@@ -36,7 +37,7 @@ class Purges {
     struct Purge {
         chassis::Purge message;
         Purged what;
-        std::set<uint16_t> blades;
+        std::set<BladeId> blades;
     };
     void drop_answered();
     std::vector<Purge> purges_;  // oldest first

@@ -3,26 +3,10 @@
 
 #include <algorithm>
 #include <array>
-#include <nlohmann/json.hpp>
 
 #include "control/repository/lmdb_repository.h"
 
 namespace keyrail {
-
-namespace {
-
-const char* text_of(RepositoryKind kind) {
-    constexpr std::array<const char*, 3> kTexts = {"none", "lmdb", "redis"};
-    return kTexts[static_cast<size_t>(kind)];
-}
-
-nlohmann::json report_of(const RepositoryStats& stats) {
-    return {{"up", stats.up},         {"problem", stats.problem}, {"waiting", stats.waiting},
-            {"stored", stats.stored}, {"removed", stats.removed}, {"taken", stats.taken},
-            {"missed", stats.missed}, {"lost", stats.lost},       {"failures", stats.failures}};
-}
-
-}  // namespace
 
 Result<Repositories::Prepared> Repositories::prepare(const Config& next) const {
     Prepared prepared{{}, {}, next.redis};
@@ -56,12 +40,6 @@ void Repositories::commit(Prepared prepared) {
 RepositoryQueue* Repositories::find(RepositoryKind kind) const {
     const auto found = queues_.find(kind);
     return found == queues_.end() ? nullptr : found->second.get();
-}
-
-nlohmann::json Repositories::report() const {
-    nlohmann::json report = nlohmann::json::object();
-    for (const auto& [kind, queue] : queues_) report[text_of(kind)] = report_of(queue->stats());
-    return report;
 }
 
 }  // namespace keyrail

@@ -5,7 +5,6 @@
 #include <asio/any_io_executor.hpp>
 #include <map>
 #include <memory>
-#include <nlohmann/json_fwd.hpp>
 #include <set>
 
 #include "control/daemon/config/config.h"
@@ -33,8 +32,6 @@ class Repositories {
     /// nullptr: none of this kind.
     [[nodiscard]] RepositoryQueue* find(RepositoryKind kind) const;
     [[nodiscard]] const Queues& all() const { return queues_; }
-    /// By kind: {up, problem, waiting, stored, …}
-    [[nodiscard]] nlohmann::json report() const;
 
   private:
     asio::any_io_executor executor_;

@@ -29,8 +29,7 @@ RepositoryQueue* RepositoryKeeper::repository_of(const std::string& service) con
     return all.empty() || !service.empty() ? nullptr : all.begin()->second.get();
 }
 
-// --- sessions
-// --------------------------------------------------------------------------------------------------------
+// --- sessions ---
 
 void RepositoryKeeper::keep(const std::string& service, RepositoryChange change) {
     if (RepositoryQueue* const queue = repository_of(service)) queue->change(std::move(change));
@@ -67,7 +66,7 @@ void RepositoryKeeper::purge(const Purged& purged,
             const auto name = state.ParseFromArray(sealed.data(), static_cast<int>(sealed.size()))
                                   ? name_from(state.name())
                                   : std::nullopt;
-            return !name || purged.means(*name, service_id(state.service()));
+            return !name || purged.means(*name, ServiceId::of(state.service()));
         };
     struct Round {
         size_t left;
@@ -84,10 +83,9 @@ void RepositoryKeeper::purge(const Purged& purged,
 
 nlohmann::json RepositoryKeeper::report() const { return repositories_.report(); }
 
-// --- pool keys
-// --------------------------------------------------------------------------------------------------------
+// --- pool keys ---
 
-void RepositoryKeeper::pool_keys(uint16_t blade, const chassis::PoolKeys& answer,
+void RepositoryKeeper::pool_keys(BladeId blade, const chassis::PoolKeys& answer,
                                  const PoolKeyKeeper::Members& members) {
     if (!keeper_.add(blade, answer, unix_ms()))
         spdlog::warn("pool keys: blade {} sent some that it was not asked for; they are dropped", blade);
@@ -113,7 +111,7 @@ void RepositoryKeeper::tick(uint64_t now_ms, const PoolKeyKeeper::Members& membe
             sealed.push_back({service.name, static_cast<uint64_t>(service.session_lifetime.count()) * 1000,
                               service.members()});
     if (sealed.empty()) return;
-    keeper_.poll(sealed, members, now_ms, [this](uint16_t blade, chassis::Envelope message) {
+    keeper_.poll(sealed, members, now_ms, [this](BladeId blade, chassis::Envelope message) {
         (void)send_(blade, std::move(message));
     });
     hand_out_keys(members);

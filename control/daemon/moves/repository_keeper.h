@@ -12,12 +12,13 @@
 #include "control/daemon/moves/repositories.h"
 #include "control/protocol/purged.h"
 #include "control/repository/pool_key_keeper.h"
+#include "dataplane/common/ids.h"
 
 namespace keyrail {
 
 class RepositoryKeeper : public SealedSessions {
   public:
-    using Send = std::function<Result<void>(uint16_t blade, chassis::Envelope message)>;
+    using Send = std::function<Result<void>(BladeId blade, chassis::Envelope message)>;
     /// `checkpoints` outlives this.
     RepositoryKeeper(asio::any_io_executor executor, ConfigPtr config, Checkpoints& checkpoints, Send send);
 
@@ -30,7 +31,7 @@ class RepositoryKeeper : public SealedSessions {
     /// Reads the pool keys.
     Result<void> load() { return keeper_.load(); }
 
-    void pool_keys(uint16_t blade, const chassis::PoolKeys& answer, const PoolKeyKeeper::Members& members);
+    void pool_keys(BladeId blade, const chassis::PoolKeys& answer, const PoolKeyKeeper::Members& members);
     /// Every 100 ms or so. `members`: of the blades whose agents are connected.
     void tick(uint64_t now_ms, const PoolKeyKeeper::Members& members);
     /// A blade that was revoked, by recipient_of() its certificate: it never gets another pool key.
@@ -62,8 +63,8 @@ class RepositoryKeeper : public SealedSessions {
     Checkpoints& checkpoints_;
     Send send_;
     PoolKeyKeeper keeper_;
-    std::map<uint16_t, std::string> handed_out_;  // recipient and version of the keys that a blade has
-    Repositories repositories_;                   // ended first: their answers come here
+    std::map<BladeId, std::string> handed_out_;  // recipient and version of the keys that a blade has
+    Repositories repositories_;                  // ended first: their answers come here
 };
 
 }  // namespace keyrail

@@ -151,7 +151,7 @@ Result<void> complete(Arguments& a) {
         return fail("{} clients have too few ports for {} connections; raise --clients", o.clients,
                     o.connections);
     if (!a.rate.empty()) o.rate = a.rate.front(), o.to_rate = a.rate.back();
-    a.script.tls_version = a.tls == "1.3" ? 0x0304 : 0x0303;
+    a.script.tls_version = a.tls == "1.3" ? TlsVersion::tls13 : TlsVersion::tls12;
     a.script.post_quantum = a.key_share == "X25519MLKEM768";
     a.script.blades = o.blades;
     a.script.name_generation = static_cast<uint8_t>(a.name_generation);

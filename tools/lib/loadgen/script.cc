@@ -43,7 +43,7 @@ Bytes server_share(bool post_quantum) {
 
 /// RFC 8446 section 4.1.3; the session id is the client's, by which HAProxy learns where a session is.
 Bytes server_hello(const ScriptOptions& options, const Bytes& client_hello) {
-    const bool tls13 = options.tls_version == 0x0304;
+    const bool tls13 = options.tls_version == TlsVersion::tls13;
     Bytes extensions;
     if (tls13) {
         add_extension(extensions, 43, {3, 4});
@@ -69,7 +69,7 @@ Bytes server_hello(const ScriptOptions& options, const Bytes& client_hello) {
 
 /// ServerHello to Finished of a resumption, with ciphers of AES-128-GCM and SHA-256.
 Bytes flight(const ScriptOptions& options, const Bytes& client_hello) {
-    const bool tls13 = options.tls_version == 0x0304;
+    const bool tls13 = options.tls_version == TlsVersion::tls13;
     Bytes out = server_hello(options, client_hello);
     add_change_cipher_spec(out);
     if (tls13) add_record(out, application_data, 2 + 4 + 17);                // EncryptedExtensions
@@ -126,7 +126,7 @@ Result<void> Script::keep_hello(Bytes hello) {
 Result<Script> Script::create(const ScriptOptions& options) try {
     Script script;
     script.blades_ = options.blades;
-    const bool tls13 = options.tls_version == 0x0304;
+    const bool tls13 = options.tls_version == TlsVersion::tls13;
     for (uint32_t i = 0; i < options.hellos; i++) {
         Bytes hello = client_hello(options, i, script.home(i));
         script.flights_.push_back(script.keep(flight(options, hello)));

@@ -18,7 +18,7 @@
 namespace keyrail::loadgen {
 
 struct ScriptOptions {
-    uint16_t tls_version = 0x0304;  // or 0x0303
+    TlsVersion tls_version = TlsVersion::tls13;  // or TLS 1.2
     /// TLS 1.3: the X25519MLKEM768 share that clients send today. A hello takes two segments with it, one
     /// without.
     bool post_quantum = true;

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+// Daemon: a configuration, or another enrolment, is put in force: whole, or not at all.
+#include <fmt/ranges.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+
+#include "control/daemon/core/daemon.h"
+
+namespace keyrail {
+
+namespace {
+
+/// What is made once, at the start.
+Result<void> check_fixed(const Config& now, const Config& next) {
+    const auto same = [&](bool equal, const char* key) -> Result<void> {
+        if (equal) return {};
+        return fail("{}: {} cannot change while keyraild runs; restart it", now.file.string(), key);
+    };
+    auto checked = same(next.run_dir == now.run_dir, "run_dir");
+    if (checked) checked = same(next.state_dir == now.state_dir, "state_dir");
+    if (checked) checked = same(next.dataplane == now.dataplane, "dataplane");
+    if (checked) checked = same(next.metrics == now.metrics, "metrics");
+    if (checked) checked = same(next.busy_poll == now.busy_poll, "busy_poll");
+    const bool has_lmdb =
+        std::ranges::count(now.services, RepositoryKind::lmdb, &ServiceConfig::repository) != 0;
+    if (checked) checked = same(!has_lmdb || next.lmdb_bytes == now.lmdb_bytes, "size_mb of [lmdb]");
+    return checked;
+}
+
+}  // namespace
+
+Result<void> Daemon::reload() {
+    auto next = check_config(config_->file);
+    if (!next) return fail("{}", fmt::join(next.error(), "\n"));
+    if (auto fixed = check_fixed(*config_, *next); !fixed) return fixed;
+    auto prepared = prepare(std::make_shared<const Config>(std::move(*next)), Certificates::read_again);
+    if (!prepared) return tl::make_unexpected(prepared.error());
+    commit(std::move(*prepared));
+    spdlog::info("configuration {} applied", config_->file.string());
+    return {};
+}
+
+Result<void> Daemon::enrolment_changed() {
+    auto prepared = prepare(file_, Certificates::kept);
+    if (!prepared) return tl::make_unexpected(prepared.error());
+    commit(std::move(*prepared));
+    return {};
+}
+
+/// The repositories come last: to open one makes files.
+Result<Daemon::Prepared> Daemon::prepare(ConfigPtr file, Certificates certificates) const {
+    Prepared prepared;
+    Config merged = *file;
+    prepared.problems = enrolment_.merge(merged);
+    prepared.file = std::move(file);
+    prepared.config = std::make_shared<const Config>(std::move(merged));
+    if (certificates == Certificates::read_again) {
+        auto loaded = tls_.prepare(prepared.config->tls);
+        if (!loaded) return tl::make_unexpected(loaded.error());
+        prepared.tls = std::move(*loaded);
+    }
+    auto listener = agents_.prepare(*prepared.config, tls_);
+    if (!listener) return tl::make_unexpected(listener.error());
+    prepared.listener = std::move(*listener);
+    auto repositories = repositories_.prepare(*prepared.config);
+    if (!repositories) return tl::make_unexpected(repositories.error());
+    prepared.repositories = std::move(*repositories);
+    return prepared;
+}
+
+/// What the file says and who was enrolled or revoked, together, and who must hear of it.
+void Daemon::commit(Prepared prepared) {
+    for (const std::string& problem : prepared.problems) spdlog::warn("enrolment: {}", problem);
+    file_ = std::move(prepared.file);
+    config_ = std::move(prepared.config);  // refusal() goes by it
+    if (prepared.tls) tls_.use(std::move(*prepared.tls));
+    certifier_.configure(config_);
+    checkpoints_.configure(config_);
+    repositories_.commit(config_, std::move(prepared.repositories));
+    purging_.configure(config_);
+    publisher_.configure(config_);
+    blades_.configure(*config_, unix_ms());
+    watch_blades(std::move(prepared.listener));
+    economics_.configure(*config_);
+    wakefulness_.configure(config_->stay_awake);
+    moves_.configure(config_);
+    draining_.sync();
+    tell_keys();
+}
+
+/// Also those that have left: their flows are theirs until they are gone.
+void Daemon::watch_blades(Agents::Prepared listener) {
+    std::map<BladeId, HostPort> left;
+    for (const auto& [id, blade] : blades_.left()) left.emplace(id, blade.agent);
+    agents_.commit(*config_, left, std::move(listener));
+    for (const auto& [id, blade] : config_->blades) {  // that have come back
+        blades_.silent(id, agents_.silent(id));
+        blades_.gone(id, agents_.gone(id));
+    }
+}
+
+/// Everybody who goes by keys, addresses and peers hears of them anew.
+void Daemon::tell_keys() {
+    keys_version_++;
+    for (const auto& [id, blade] : config_->blades)
+        if (agents_.connected(id)) send_keys(id);
+    changed();
+}
+
+}  // namespace keyrail

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+// The journal of the session store: what happened to sessions, for the agent.
+#include "control/store/store.h"
+
+#include <fcntl.h>
+#include <grp.h>
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <sys/shm.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <functional>
+#include <initializer_list>
+#include <random>
+#include <set>
+#include <string_view>
+#include <thread>
+
+#include "control/store/store_shard.h"
+#include "tests/support/put_session.h"
+#include "tests/support/store_memory.h"
+#include "tests/support/temp_store.h"
+
+namespace keyrail {
+namespace {
+
+using testing::fill;
+using testing::name_of;
+using testing::put;
+using testing::StoreMemory;
+using testing::TempStore;
+using testing::whole;
+
+std::vector<std::pair<SessionName, bool>> changes(Store& store, Store::JournalCursor& cursor,
+                                                  uint64_t lost = 0) {
+    std::vector<Store::Change> read;
+    EXPECT_EQ(store.changes(cursor, read), lost);
+    std::vector<std::pair<SessionName, bool>> found;
+    for (const Store::Change& change : read) found.emplace_back(change.name, change.gone);
+    return found;
+}
+
+TEST(Journal, TellsWhatHappenedToSessions) {
+    TempStore store;
+    Store::JournalCursor cursor;
+    SessionRecord record, out;
+    const auto one = [&](bool gone) { return std::vector{std::pair(record.name, gone)}; };
+    EXPECT_TRUE(changes(*store, cursor).empty());
+    fill(record, 13, 100);
+    store->put(record);
+    EXPECT_EQ(changes(*store, cursor), one(false));
+    EXPECT_TRUE(changes(*store, cursor).empty()) << "once";
+    store->advance(record.name, record.uses, record.digest);
+    EXPECT_EQ(changes(*store, cursor), one(false));
+    ASSERT_TRUE(store->resume(record.name, record.tls_version, 0, out)) << "single use";
+    EXPECT_EQ(changes(*store, cursor), one(true));
+    store->put(record);
+    store->erase(record.name);
+    EXPECT_EQ(changes(*store, cursor).size(), 2U);
+    store->put(record);
+    changes(*store, cursor);
+    ASSERT_TRUE(store->take(record.name, out));
+    EXPECT_TRUE(changes(*store, cursor).empty()) << "it moved away";
+    store->put(record);
+    for (int i = 0; i < 64; i++) store->sweep(record.expires_ms);
+    EXPECT_EQ(changes(*store, cursor), one(false)) << "that it expired is known without being told";
+}
+
+TEST(Journal, ANewReaderGetsWhatIsStillKnown) {
+    TempStore store;
+    SessionRecord record;
+    fill(record, 13, 100);
+    store->put(record);
+    store->erase(record.name);
+    Store::JournalCursor cursor;
+    EXPECT_EQ(changes(*store, cursor).size(), 2U) << "what happened while no agent was there";
+}
+
+TEST(Journal, CountsWhatWasForgotten) {
+    TempStore store;
+    Store::JournalCursor cursor;
+    SessionRecord record;
+    fill(record, 13, 100);
+    store->put(record);
+    changes(*store, cursor);
+    constexpr uint64_t kMany = 100'000;
+    for (uint64_t i = 0; i < kMany; i++) store->put(record);
+    std::vector<Store::Change> read;
+    const uint64_t lost = store->changes(cursor, read);
+    EXPECT_EQ(lost + read.size(), kMany);
+    EXPECT_GT(lost, 0U);
+    EXPECT_GT(read.size(), 10U);
+}
+
+}  // namespace
+}  // namespace keyrail
