@@ -152,7 +152,7 @@ void settle(SSL* ssl, Connection& connection) {
     if (calls.SSL_session_reused(ssl) != 1) {
         SessionRecord record;
         static_cast<SessionInfo&>(record) = connection.taken_info;
-        if (write_der(connection.taken, record)) store_of(connection).put(record);
+        if (write_der(connection.taken, record)) store_of(connection).put(record, connection.purges);
     }
     calls.SSL_SESSION_free(connection.taken);
     connection.taken = nullptr;

@@ -37,6 +37,7 @@ struct Connection {
     SessionName name{};
     Lineage lineage;
     bool stays = false;            // in the store: it is reusable
+    uint32_t purges = 0;           // Store::purges() before it came out of the store
     SSL_SESSION* taken = nullptr;  // single use, ours until the handshake is done: see on_get
     SessionInfo taken_info;
     bool pulled = false;
