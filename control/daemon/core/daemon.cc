@@ -41,6 +41,7 @@ Daemon::Daemon(asio::io_context& io, Config config, TlsContext tls, Secrets secr
                   [this](const link::FlowAsk& ask) { find_flow(ask); }}),
       moves_(config_, *this, unix_ms() * 1000),
       draining_(io.get_executor(), blades_, agents_, moves_),
+      purges_(config_->state_dir / "purges.json"),
       flows_({[this](uint16_t blade, chassis::Envelope message) {
                   return agents_.send(blade, std::move(message)).has_value();
               },
@@ -63,12 +64,14 @@ Result<void> Daemon::start() {
     if (auto loaded = blades_.load(); !loaded) return loaded;
     if (auto loaded = enrolment_.load(); !loaded) return loaded;
     if (auto loaded = repositories_.load(); !loaded) return loaded;
+    if (auto loaded = load_purges(); !loaded) return loaded;
     auto receipts = Receipts::load_or_create(config_->state_dir);
     if (!receipts) return tl::make_unexpected(receipts.error());
     receipts_.emplace(std::move(*receipts));
     auto prepared = prepare(file_, Certificates::kept);
     if (!prepared) return tl::make_unexpected(prepared.error());
     commit(std::move(*prepared));
+    for (const chassis::Purge& purge : purges_.of(Purges::kRepositories)) purge_repositories(purge, nullptr);
     dataplane_.start();
     settle_timer_.after(kSettle, [this] { settle(); });
     tick();
@@ -382,7 +385,6 @@ void Daemon::commit(Prepared prepared) {
     certifier_.configure(config_);
     checkpoints_.configure(config_);
     repositories_.commit(config_, std::move(prepared.repositories));
-    purges_.keep_blades([this](uint16_t blade) { return config_->blades.contains(blade); });
     blades_.configure(*config_, unix_ms());
     watch_blades(std::move(prepared.listener));
     economics_.configure(*config_);

@@ -156,6 +156,10 @@ class Daemon : private CheckpointHost, private MoveHost {
     }
     struct PurgeRound;
     asio::awaitable<void> purge_at(uint16_t blade, chassis::Purge what, std::shared_ptr<PurgeRound> round);
+    void purge_repositories(const chassis::Purge& what, const std::shared_ptr<PurgeRound>& round);
+    /// What a keyraild that ran before did not come to.
+    Result<void> load_purges();
+    void keep_purges();
     void purge_again();
 
     asio::io_context& io_;
@@ -175,6 +179,7 @@ class Daemon : private CheckpointHost, private MoveHost {
     Continuance continuance_;
     std::optional<Receipts> receipts_;  // from start() on
     Purges purges_;
+    Seldom purge_log_;
     std::set<uint16_t> purging_at_;  // blades that are being told again
     FlowFinder flows_;
     Checkpoints checkpoints_;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Daemon: purges. Every blade is told at once; orders are numbered, and so is a purge: what comes to a blade
 // by an order from before it is stopped there (control/agent/fences.h).
+#include <spdlog/spdlog.h>
 #include <asio/co_spawn.hpp>
 #include <asio/detached.hpp>
 #include <asio/redirect_error.hpp>
@@ -43,35 +44,68 @@ asio::awaitable<void> Daemon::purge_at(uint16_t blade, chassis::Purge what,
     round->one_less();
 }
 
+/// `round`: who waits for the answer; nullptr: nobody any more.
+void Daemon::purge_repositories(const chassis::Purge& what, const std::shared_ptr<PurgeRound>& round) {
+    const auto purged = Purged::from(what);
+    const auto done = [this, number = what.number()] { purges_.answered(Purges::kRepositories, number); };
+    if (purged->name) {
+        checkpoints_.purge(*purged->name);
+        return repositories_.forget(*purged->name, [round, done] {
+            done();
+            if (round) round->one_less();
+        });
+    }
+    const auto answered = [round](const std::vector<std::string>& problems) {
+        if (!round) return;
+        for (const std::string& problem : problems)
+            round->answer.failed.emplace_back(0, "a repository is not purged yet: " + problem);
+        round->one_less();
+    };
+    repositories_.purge(*purged, answered, done);
+}
+
 asio::awaitable<Daemon::PurgeAnswer> Daemon::purge(chassis::Purge what) {
     const auto purged = Purged::from(what);
     if (!purged) co_return PurgeAnswer{};
     what.set_number(moves_.purge(*purged, std::chrono::steady_clock::now()));
     std::set<uint16_t> blades;
     for (const auto& [id, blade] : config_->blades) blades.insert(id);
-    purges_.add(what, blades);
+    std::set<uint16_t> all = blades;
+    all.insert(Purges::kRepositories);
+    const auto kept = purges_.add(what, std::move(all), unix_ms());
     if (settled_) moves_.send_directory();
     const auto round = std::make_shared<PurgeRound>(io_);
     round->left = blades.size() + 1;
     for (const uint16_t blade : blades) asio::co_spawn(io_, purge_at(blade, what, round), asio::detached);
-    if (purged->name) {
-        checkpoints_.purge(*purged->name);
-        repositories_.forget(*purged->name, [round] { round->one_less(); });
-    } else {
-        repositories_.purge(*purged, [round](const std::vector<std::string>& problems) {
-            for (const std::string& problem : problems)
-                round->answer.failed.emplace_back(0, "a repository is not purged yet: " + problem);
-            round->one_less();
-        });
-    }
+    purge_repositories(what, round);
     asio::error_code ignored;
     if (round->left > 0) co_await round->over.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
     if (round->left > 0) round->answer.failed.emplace_back(0, "a repository does not answer");
+    if (!kept && !round->answer.failed.empty())
+        round->answer.failed.emplace_back(
+            0, "after a restart of keyraild nobody is told any more: " + kept.error().message);
+    keep_purges();
     co_return round->answer;
+}
+
+Result<void> Daemon::load_purges() {
+    if (auto loaded = purges_.load(); !loaded) return loaded;
+    moves_.numbers_above(purges_.last_number());
+    return {};
+}
+
+/// What has been answered need not be told after a restart.
+void Daemon::keep_purges() {
+    purges_.drop_old(unix_ms());
+    if (const auto saved = purges_.save(); !saved)
+        if (const auto times = purge_log_.happened(saved.error().message))
+            spdlog::warn("purges: {}{}; after a restart some are told again, and some to nobody",
+                         saved.error().message, times_text(*times));
 }
 
 /// Those that did not answer, or were away.
 void Daemon::purge_again() {
+    keep_purges();
     if (purges_.empty()) return;
     for (const auto& [blade, config] : config_->blades) {
         const auto missed = purges_.of(blade);
