@@ -409,7 +409,8 @@ TEST_F(Keyraild, APurgeOutlivesARestart) {
     start();
     for (const uint16_t blade : {uint16_t{1}, uint16_t{2}}) connect_agent(blade);
     until([] { return false; }, 1500);
-    for (const uint16_t blade : {uint16_t{1}, uint16_t{2}}) EXPECT_TRUE(agents[blade]->of(Envelope::kPurge).empty()) << blade;
+    for (const uint16_t blade : {uint16_t{1}, uint16_t{2}})
+        EXPECT_TRUE(agents[blade]->of(Envelope::kPurge).empty()) << blade;
 }
 
 /// A blade that is out of the configuration for a while has its sessions still.
