@@ -37,18 +37,17 @@ void list(const Store& store, const ServedServices& served, const chassis::List&
     reply.set_done(cursor.done());
 }
 
-/// A session that a server makes while many are purged may stay: it is newer than the purge. What another
-/// blade sends meanwhile is older, and stopped by the fence.
-uint64_t purge(Store& store, Fences& fences, const chassis::Purge& question) {
+/// A session that a server makes by a full handshake while many are purged may stay: it is newer than the
+/// purge. What another blade sends meanwhile is older, and stopped by the fence.
+void purge(Store& store, Fences& fences, const chassis::Purge& question, chassis::PurgeReply& reply) {
     const auto what = Purged::from(question);
-    if (!what) return 0;
+    if (!what) return;
     fences.add(*what, question.number(), std::chrono::steady_clock::now(), wall_clock_ms());
-    if (what->name) return store.erase(*what->name) ? 1 : 0;
-    uint64_t purged = 0;
-    for (Store::Cursor cursor; !cursor.done();)
-        for (const SessionInfo& info : store.list(cursor, Store::Which::kAll, kMaxListed))
-            if (what->means(info.name, info.service)) purged += store.erase(info.name) ? 1 : 0;
-    return purged;
+    const auto done = what->name ? store.purge(*what->name) : store.purge([&](const SessionInfo& info) {
+        return what->means(info.name, info.service);
+    });
+    reply.set_purged(done.purged);
+    reply.set_held(done.held);
 }
 
 }  // namespace
@@ -59,10 +58,7 @@ chassis::Envelope answer_question(Store& store, const ServedServices& served, Fe
     answer.set_request(question.request());
     if (question.has_query()) query(store, question.query(), *answer.mutable_query_reply());
     if (question.has_list()) list(store, served, question.list(), *answer.mutable_list_reply());
-    if (question.has_purge()) {
-        answer.mutable_purge_reply()->set_purged(purge(store, fences, question.purge()));
-        answer.mutable_purge_reply()->set_held(store.shards_held());
-    }
+    if (question.has_purge()) purge(store, fences, question.purge(), *answer.mutable_purge_reply());
     return answer;
 }
 

@@ -10,6 +10,7 @@
 #include <cstring>
 #include <new>
 #include <optional>
+#include <utility>
 
 #include "control/hooks/current_store.h"
 #include "control/hooks/digest.h"
@@ -111,11 +112,10 @@ bool ready() {
     return ex_index >= 0;
 }
 
-/// Where the client connected to, if the server lets OpenSSL see the socket.
-std::optional<ServiceEndpoint> local_endpoint(const SSL* ssl) {
+/// The address of our end; nullopt: it is no TCP socket.
+std::optional<ServiceEndpoint> local_endpoint(int fd) {
     sockaddr_storage address{};
     socklen_t size = sizeof address;
-    const int fd = openssl().SSL_get_fd(ssl);
     if (fd < 0 || getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size) != 0) return std::nullopt;
     ServiceEndpoint place;
     if (address.ss_family == AF_INET) {
@@ -152,7 +152,7 @@ void settle(SSL* ssl, Connection& connection) {
     if (calls.SSL_session_reused(ssl) != 1) {
         SessionRecord record;
         static_cast<SessionInfo&>(record) = connection.taken_info;
-        if (write_der(connection.taken, record)) store_of(connection).put(record);
+        if (write_der(connection.taken, record)) store_of(connection).put(record, connection.purges);
     }
     calls.SSL_SESSION_free(connection.taken);
     connection.taken = nullptr;
@@ -198,28 +198,41 @@ void become_server(SSL* ssl) {
 
 uint64_t kept_options(const SSL* ssl) { return connection_of(ssl) != nullptr ? kServerOptions : 0; }
 
-void begin(SSL* ssl, Connection& connection) {
-    if (connection.begun) return;
-    connection.begun = true;
-    const Store& store = store_of(connection);
-    const auto place = local_endpoint(ssl);
-    connection.port = place ? place->port : 0;
-    store.control().read([&](const StoreControl& control) {
+namespace {
+
+/// Service and policy, by the address that the client connected to. A socket that only we saw, at an address
+/// that is none of the services' (behind another listener of the same server, say), tells nothing: slot 0.
+void find_place(SSL* ssl, Connection& connection) {
+    const int shown = openssl().SSL_get_fd(ssl);
+    auto place = local_endpoint(shown >= 0 ? shown : connection.socket);
+    connection.place_known = shown >= 0 || place;
+    store_of(connection).control().read([&](const StoreControl& control) {
         connection.slot = place ? control.slot_of(*place) : 0;
         connection.policy = control.services[connection.slot];
     });
+    if (shown < 0) connection.socket = -1;
+    if (shown < 0 && connection.slot == 0) place.reset();
+    connection.port = place ? place->port : 0;
     connection.service_seen = place && connection.slot != 0;
     if (place && connection.slot == 0) {  // seen, and none of the services: the strictest policy, but no name
         connection.slot = Connection::kNoSlot;
         connection.policy.service = {};
     }
-    // A session that stays opens recordings of none of its connections: each has its own key exchange
-    // (psk_dhe_ke).
-    openssl().SSL_clear_options(ssl, SSL_OP_ALLOW_NO_DHE_KEX);
     if (connection.policy.has_id_context)
         openssl().SSL_set_session_id_context(ssl, connection.policy.id_context.data(),
                                              static_cast<unsigned int>(connection.policy.id_context.size()));
-    connection.measured = worth_measuring(store);
+}
+
+}  // namespace
+
+void begin(SSL* ssl, Connection& connection) {
+    if (connection.begun && (connection.place_known || connection.socket < 0)) return;
+    find_place(ssl, connection);
+    if (std::exchange(connection.begun, true)) return;
+    // A session that stays opens recordings of none of its connections: each has its own key exchange
+    // (psk_dhe_ke).
+    openssl().SSL_clear_options(ssl, SSL_OP_ALLOW_NO_DHE_KEX);
+    connection.measured = worth_measuring(store_of(connection));
     if (connection.measured) connection.began_ns = now_ns(CLOCK_MONOTONIC);
 }
 
@@ -239,11 +252,28 @@ Lineage lineage_from(SSL* ssl, const Connection& connection) {
     return lineage;
 }
 
-HandshakeStep::HandshakeStep(SSL* ssl) : ssl_(ssl), connection_(connection_of(ssl)) {
-    if (connection_ != nullptr && ((connection_->done && !connection_->unwelcome) || connection_->in_step))
-        connection_ = nullptr;
+namespace {
+
+/// The connection of a step that there is something to do for.
+Connection* in_handshake(const SSL* ssl) {
+    Connection* const connection = connection_of(ssl);
+    const bool over =
+        connection != nullptr && ((connection->done && !connection->unwelcome) || connection->in_step);
+    return over ? nullptr : connection;
+}
+
+/// Where its socket is to be noted: see SocketWatch.
+int* unknown_socket(SSL* ssl, Connection* connection) {
+    if (connection == nullptr) return nullptr;
+    begin(ssl, *connection);
+    return connection->place_known ? nullptr : &connection->socket;
+}
+
+}  // namespace
+
+HandshakeStep::HandshakeStep(SSL* ssl)
+    : ssl_(ssl), connection_(in_handshake(ssl)), watch_(unknown_socket(ssl, connection_)) {
     if (connection_ == nullptr) return;
-    begin(ssl, *connection_);
     connection_->in_step = true;
     if (connection_->measured) cpu_began_ns_ = now_ns(CLOCK_THREAD_CPUTIME_ID);
 }

@@ -9,6 +9,7 @@
 
 #include "control/hooks/session_codec.h"
 #include "control/hooks/site.h"
+#include "control/hooks/socket_watch.h"
 #include "control/hooks/ssl_ctx.h"
 #include "control/store/store.h"
 
@@ -23,8 +24,10 @@ struct Connection {
 
     // From its first step on.
     bool begun = false;
-    uint16_t slot = 0;  // of StoreControl::services
-    uint16_t port = 0;  // 0: the server reads and writes the socket itself (HAProxy, Apache)
+    uint16_t slot = 0;         // of StoreControl::services
+    int socket = -1;           // that the server reads itself (HAProxy, Apache): see socket_watch.h
+    bool place_known = false;  // else nothing is read yet, of a socket that OpenSSL does not know
+    uint16_t port = 0;         // 0: none of a service, as far as we see
     bool service_seen = false;
     SessionPolicy policy;
     int verify_mode = -1;  // as the site wants it at the handshake; a server may demand more later
@@ -37,6 +40,7 @@ struct Connection {
     SessionName name{};
     Lineage lineage;
     bool stays = false;            // in the store: it is reusable
+    uint32_t purges = 0;           // Store::purges() before it came out of the store
     SSL_SESSION* taken = nullptr;  // single use, ours until the handshake is done: see on_get
     SessionInfo taken_info;
     bool pulled = false;
@@ -60,7 +64,8 @@ Connection* connection_of(const SSL* ssl);
 /// Options that a hooked server's connection keeps, whatever the application clears.
 uint64_t kept_options(const SSL* ssl);
 
-/// Finds service and policy, once, as soon as there is a socket.
+/// Finds service and policy, once, as soon as there is a socket; where the server reads that itself, as soon
+/// as it has read the ClientHello.
 void begin(SSL* ssl, Connection& connection);
 /// The lineage of sessions that come out of this connection's handshake.
 Lineage lineage_from(SSL* ssl, const Connection& connection);
@@ -87,6 +92,7 @@ class HandshakeStep {
   private:
     SSL* ssl_;
     Connection* connection_;  // nullptr: nothing to do, or within another step
+    SocketWatch watch_;
     uint64_t cpu_began_ns_ = 0;
 };
 

@@ -52,7 +52,16 @@ Kept store_session(SSL* ssl, SSL_SESSION* session, Connection& connection) {
                 standing == Standing::kCertified ? site.certified : site.plain, wall_clock_ms(), record))
         return Kept::kTooLarge;
     record.port = connection.port;
-    return store_of(connection).put(record) == Store::Put::kStored ? Kept::kYes : Kept::kTooLarge;
+    // What a session became in a handshake is no newer than it was.
+    const bool renewed = connection.ours && openssl().SSL_session_reused(ssl) == 1;
+    switch (store_of(connection).put(record, renewed ? std::optional(connection.purges) : std::nullopt)) {
+        case Store::Put::kStored:
+            return Kept::kYes;
+        case Store::Put::kPurged:
+            return Kept::kNever;
+        default:
+            return Kept::kTooLarge;
+    }
 }
 
 /// OpenSSL asks this when nothing else speaks against early data. A session that was taken out of the store
@@ -112,6 +121,7 @@ SSL_SESSION* fetch(SSL* ssl, const SessionName& name, Connection& connection) {
     if (!who) return nullptr;
     settle(ssl, connection);  // of a name before: OpenSSL did not like it
     const uint64_t now = wall_clock_ms();
+    connection.purges = store.purges();
     SessionRecord record;
     if (!store.resume(name, *who, now, record)) {
         // One question for each connection, however many names its hello has.
@@ -130,7 +140,7 @@ SSL_SESSION* fetch(SSL* ssl, const SessionName& name, Connection& connection) {
         return nullptr;
     }
     if (!fits(ssl, session, connection)) {
-        if (record.single_use && still_valid(session)) store.put(record);
+        if (record.single_use && still_valid(session)) store.put(record, connection.purges);
         calls.SSL_SESSION_free(session);
         return nullptr;
     }

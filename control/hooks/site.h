@@ -62,7 +62,7 @@ struct Site {
 };
 
 /// The site that the connection is at now, with `verify_mode` of SSL_set_verify(). What tells sites apart is
-/// the service (or its group), where the server lets us see its socket, else the certificate; whether
+/// the service (or its group), where it is known, else the certificate; whether
 /// certificates are asked for and demanded; and whose are accepted.
 Site site_of(SSL* ssl, const Connection& connection, int verify_mode);
 

@@ -136,6 +136,7 @@ void choose_tickets(SSL* ssl) {
 int on_client_hello(SSL* ssl, int* alert, void*) {
     {
         const OwnErrors quiet;
+        if (Connection* connection = connection_of(ssl)) begin(ssl, *connection);
         choose_tickets(ssl);
     }
     const ContextHooks* hooks = hooks_of(openssl().SSL_get_SSL_CTX(ssl));

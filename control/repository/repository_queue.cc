@@ -50,6 +50,7 @@ struct RepositoryQueue::Impl : std::enable_shared_from_this<RepositoryQueue::Imp
     struct Purge {
         Repository::Which which;
         Purged purged;  // nullptr: it has been told
+        Done done;
     };
 
     asio::any_io_executor executor;
@@ -136,6 +137,7 @@ void RepositoryQueue::Impl::purge() {
             if (const auto tell = std::exchange(made.purged, nullptr)) tell(result);
             self.works(result);
             if (!result) return;
+            if (made.done) made.done();
             self.purges.pop_front();
             self.purge();
             self.write();
@@ -256,7 +258,7 @@ void RepositoryQueue::take(const SessionName& name, Taken taken) {
 }
 
 /// What waits and is meant becomes a removal: an older state of it may be in the repository.
-void RepositoryQueue::purge(Repository::Which which, Purged purged) {
+void RepositoryQueue::purge(Repository::Which which, Purged purged, Done done) {
     Impl& self = *impl_;
     self.purges_asked++;
     for (Impl::Waiting& waits : self.waiting) {
@@ -264,7 +266,7 @@ void RepositoryQueue::purge(Repository::Which which, Purged purged) {
         self.bytes -= waits.change.sealed.size();
         waits.change.sealed.clear();
     }
-    self.purges.push_back({std::move(which), std::move(purged)});
+    self.purges.push_back({std::move(which), std::move(purged), std::move(done)});
     self.purge();
 }
 

@@ -52,8 +52,8 @@ class RepositoryQueue {
     void take(const SessionName& name, Taken taken);
     /// Destroys what is there now of those that `which` means (nullptr: all). Nothing of it is taken from now
     /// on. `purged` is called once, with an error when the repository is down; it is then done as soon as it
-    /// is up, before anything else.
-    void purge(Repository::Which which, Purged purged);
+    /// is up, before anything else, and `done` is called.
+    void purge(Repository::Which which, Purged purged, Done done = nullptr);
     [[nodiscard]] RepositoryStats stats() const;
 
   private:

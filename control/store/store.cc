@@ -60,11 +60,13 @@ class ShardGuard {
     bool open_;
 };
 
-Store::Put Store::put(const SessionRecord& record) {
+Store::Put Store::put(const SessionRecord& record, std::optional<uint32_t> since) {
     if (record.der_size == 0 || record.der_size > kMaxSessionDer) return Put::kRefused;
     const uint64_t hash = name_hash(record.name);
     ShardGuard shard(*this, static_cast<uint32_t>(hash) & (geometry_.shards - 1));
     if (!shard) return Put::kUnavailable;
+    // Under the lock: a purge counts itself before it looks at the shard.
+    if (since && *since != purges()) return Put::kPurged;
     const uint32_t bucket = shard.bucket(hash);
     if (const uint32_t old = shard->find(record.name, bucket); old != kNone) shard->remove(old);
     shard->note(record.name);
@@ -144,6 +146,44 @@ bool Store::erase(const SessionName& name) {
     shard->note_end(index);
     shard->remove(index);
     return true;
+}
+
+uint32_t Store::purges() const { return header_of(base_).purges.load(); }
+
+Store::Purge Store::purge(const SessionName& name) {
+    header_of(base_).purges.fetch_add(1);
+    const uint64_t hash = name_hash(name);
+    ShardGuard shard(*this, static_cast<uint32_t>(hash) & (geometry_.shards - 1));
+    if (!shard) return {0, 1};
+    const uint32_t index = shard->find(name, shard.bucket(hash));
+    if (index == kNone) return {};
+    shard->note_end(index);
+    shard->remove(index);
+    return {1, 0};
+}
+
+Store::Purge Store::purge(const std::function<bool(const SessionInfo&)>& meant) {
+    constexpr uint32_t kStride = 512;  // chunks looked at under one lock
+    header_of(base_).purges.fetch_add(1);
+    Purge done;
+    for (uint32_t i = 0; i < geometry_.shards; i++)
+        for (uint32_t chunk = 0; chunk < geometry_.chunks;) {
+            ShardGuard shard(*this, i);
+            if (!shard) {
+                done.held++;
+                break;
+            }
+            for (const uint32_t end = std::min(chunk + kStride, geometry_.chunks); chunk < end; chunk++) {
+                if (!shard->is_head(chunk)) continue;
+                SessionInfo info;
+                shard->info(chunk, info);
+                if (!meant(info)) continue;
+                shard->note_end(chunk);
+                shard->remove(chunk);
+                done.purged++;
+            }
+        }
+    return done;
 }
 
 bool Store::spend_early_data(const SessionName& name) {
@@ -247,6 +287,7 @@ bool Store::retired() const { return header_of(base_).retired.load(std::memory_o
 /// Who waits for a shard, or comes later, finds it closed: nobody uses a session here that is there, too. The
 /// oldest goes first of all that share a shard there, for that is the order in which they make room.
 void Store::hand_over(Store& to, Replaced& news) {
+    header_of(to.base_).purges.store(purges());
     const uint32_t groups = std::min(geometry_.shards, to.geometry_.shards);
     for (uint32_t group = 0; group < groups; group++) {
         std::deque<ShardGuard> shards;

@@ -13,6 +13,7 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <span>
 #include <string>
@@ -115,7 +116,7 @@ struct StoreGeometry {
 
 class Store {
   public:
-    enum class Put { kStored, kRefused, kUnavailable };
+    enum class Put { kStored, kRefused, kUnavailable, kPurged };
 
     /// Position of a walk over all names. Starts at the default value; done() after the last batch.
     struct Cursor {
@@ -158,7 +159,9 @@ class Store {
     ~Store();
 
     /// Stores a copy of the record in place of one with the same name. kRefused: sizes out of bounds.
-    Put put(const SessionRecord& record);
+    /// `since`: purges() before the session was taken out, or that which it was made of; kPurged: there has
+    /// been one.
+    Put put(const SessionRecord& record, std::optional<uint32_t> since = std::nullopt);
     /// Takes the record out: of any number of callers exactly one gets it.
     bool take(const SessionName& name, SessionRecord& out);
     bool copy(const SessionName& name, SessionRecord& out);
@@ -172,6 +175,16 @@ class Store {
     /// nullopt: nobody can say, for a process holds its shard.
     [[nodiscard]] std::optional<bool> is_here(const SessionName& name) const;
     bool erase(const SessionName& name);
+    /// Destroys what is here of those that are meant. What a server has of them in a handshake, and what
+    /// comes out of it, is not stored any more, however long it takes.
+    struct Purge {
+        uint64_t purged = 0;
+        uint32_t held = 0;  // shards that were not looked at, because a process holds them: not done yet
+    };
+    Purge purge(const std::function<bool(const SessionInfo&)>& meant);
+    Purge purge(const SessionName& name);
+    /// A number that every purge changes.
+    [[nodiscard]] uint32_t purges() const;
     /// Early data of this session may be accepted: true once, wherever it goes. From then on the record says
     /// so.
     bool spend_early_data(const SessionName& name);

@@ -72,7 +72,7 @@ struct StoreControl {
     /// Names are made with the first; the others still open names. None: names are random.
     uint16_t name_key_count = 0;
     std::array<StoreNameKey, kMaxNameKeys> name_keys{};
-    /// By slot. Slot 0 is for connections whose service is not known (HAProxy and Apache hide their socket).
+    /// By slot. Slot 0 is for connections whose service is not known (by a socket that is not seen).
     uint16_t service_count = 1;
     std::array<SessionPolicy, kMaxServices> services{};
     uint16_t endpoint_count = 0;

@@ -207,6 +207,8 @@ Result<void> StoreMaker::format(const std::string& path) {
     fresh.size = size_;
     if (getrandom(fresh.token.data(), fresh.token.size(), 0) != static_cast<ssize_t>(fresh.token.size()))
         return broken(path, "getrandom", errno);
+    // Another number than a store had that it does not take over from.
+    fresh.purges.store(uint32_t{fresh.token[0]} << 24 | uint32_t{fresh.token[1]} << 16);
     fresh.magic = layout::kMagic;
     return {};
 }

@@ -24,7 +24,7 @@
 namespace keyrail::layout {
 
 inline constexpr uint64_t kMagic = 0x315453'4c52594bULL;  // "KYRLST1"
-inline constexpr uint32_t kVersion = 7;
+inline constexpr uint32_t kVersion = 8;
 inline constexpr uint32_t kNone = UINT32_MAX;
 // Whole cache lines; a session without client certificate (126 to 172 B) fits one chunk.
 inline constexpr size_t kChunkSize = 384;
@@ -100,7 +100,8 @@ struct StoreHeader {
     std::atomic<uint32_t> retired;   // 0: the agent uses it; 1: it has a successor
     std::atomic<int32_t> successor;  // its shmid
     StoreToken successor_token;
-    alignas(64) LockWord stuck;  // see LockHold
+    alignas(64) LockWord stuck;                // see LockHold
+    alignas(64) std::atomic<uint32_t> purges;  // goes up with each, before anything is destroyed
     alignas(64) Published<StoreControl> control;
     std::array<CostCells, StoreControl::kMaxServices> costs;
     struct alignas(64) {

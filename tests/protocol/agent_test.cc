@@ -198,6 +198,21 @@ TEST_F(AgentTest, HeldLocksHoldUpNobodyAndMakeANewStore) {
     EXPECT_TRUE(control->of(1, Envelope::kQueryReply).back().query_reply().held());
 }
 
+TEST_F(AgentTest, APurgeOfAStoreWithHeldLocksIsNotDone) {
+    start(1);
+    ready({1});
+    put(1, name_at(1, 1));
+    const testing::StoreMemory hostile(store_path(1));
+    for (const uint32_t holder : {1, 0}) {
+        hostile.set_locks(holder);
+        purge_all(1, 7);
+        const auto reply = control->of(1, Envelope::kPurgeReply).back().purge_reply();
+        EXPECT_EQ(reply.held(), holder == 0 ? 0 : hostile.geometry().shards);
+        EXPECT_EQ(reply.purged(), holder == 0 ? 1U : 0U);
+    }
+    EXPECT_FALSE(stores[1]->contains(name_at(1, 1)));
+}
+
 TEST_F(AgentTest, AnswersQueries) {
     start(1);
     ready({1});

@@ -3,6 +3,7 @@
 // keys.
 #include <gmock/gmock.h>
 
+#include "dataplane/common/hex.h"
 #include "tests/support/blade_ids.h"
 #include "tests/support/keyraild_bench.h"
 
@@ -17,6 +18,7 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using testing::KeyraildBench;
 using testing::Process;
+using testing::TestChassis;
 
 class KeyraildEnrolment : public KeyraildBench {
   protected:
@@ -164,6 +166,59 @@ TEST_F(KeyraildEnrolment, TokensThatAreNoneAndOtherChassis) {
     EXPECT_EQ(join(text).status, 0);  // failed attempts have not used it up
 }
 
+/// Who finds it and writes another number into it gets a certificate of the blade it was made for, and no
+/// other.
+TEST_F(KeyraildEnrolment, ATokenIsOfOneBlade) {
+    start_whole();
+    std::string text = token({"7", "--pools", "web", "--address", "127.0.1.7"});
+    text.replace(text.find("/7/"), 3, "/1/");
+    const Joined joined = join(text);
+    EXPECT_EQ(joined.status, 1);
+    EXPECT_THAT(joined.text, HasSubstr("the certificate is of blade 7, not of blade 1"));
+    EXPECT_FALSE(fs::exists(machine() / "blade-1.key"));
+    EXPECT_TRUE(agents[1]->ended().empty());
+
+    FakeAgent stranger(io, *TlsContext::pinned(*pki::fingerprint_of_file(chassis.files("control").ca)), port);
+    ASSERT_TRUE(until([&] { return stranger.connected(); }));
+    std::string fresh = token({"7", "--pools", "web", "--address", "127.0.1.7"});
+    Envelope request;
+    request.mutable_certificate_request()->set_token_secret(*from_hex(fresh.substr(fresh.rfind('/') + 1)));
+    // A request of blade 1's own key, for all that is in it.
+    request.mutable_certificate_request()->set_request(*pki::make_request(chassis.files("blade-1").key));
+    stranger.send(request);
+    ASSERT_TRUE(until([&] { return !stranger.of(Envelope::kCertificateReply).empty(); }));
+    const auto reply = stranger.of(Envelope::kCertificateReply)[0].certificate_reply();
+    EXPECT_EQ(reply.blade_id(), 7u) << reply.refused();
+}
+
+/// The token says whose CA keyraild's is; who cannot show it never sees the secret.
+TEST_F(KeyraildEnrolment, WhoAnswersInKeyraildsPlaceLearnsNoSecret) {
+    start_whole();
+    std::string text = token({"7", "--pools", "web", "--address", "127.0.1.7"});
+    const TestChassis other(1);  // with a CA of its own
+    for (const TlsContext& tls : {other.tls("control"), chassis.tls("blade-1"), chassis.tls("control")}) {
+        const bool real = tls.self() == Identity::control() &&
+                          tls.certificate().serial == chassis.tls("control").certificate().serial;
+        size_t heard = 0;
+        const auto impostor = *Listener::open(
+            io.get_executor(), tls, {*parse_ip("127.0.0.1"), 0},
+            [&heard](ChannelPtr channel) -> asio::awaitable<void> {
+                const auto message = co_await channel->receive();
+                heard += message ? 1 : 0;
+            },
+            [](const Error&) {}, Strangers::admitted);
+        const size_t at = text.find('/', text.find('/') + 1) + 1;
+        std::string there = text;
+        there.replace(at, there.find('/', at) - at, fmt::format("127.0.0.1:{}", impostor->port()));
+        const Joined joined = join(there);
+        EXPECT_EQ(joined.status, 1) << joined.text;
+        EXPECT_FALSE(fs::exists(machine() / "blade-7.key"));
+        EXPECT_EQ(heard, real ? 1u : 0u);
+        impostor->close();
+    }
+    EXPECT_EQ(join(text).status, 0);
+}
+
 TEST_F(KeyraildEnrolment, WithoutTheCasKeyNobodyJoins) {
     start_whole();
     const auto key = chassis.directory() / "pki/ca.key", away = chassis.directory() / "away";
@@ -189,6 +244,12 @@ TEST_F(KeyraildEnrolment, ARevokedBladeIsCutOffForGood) {
     EXPECT_EQ(keys.name_keys_size(), static_cast<int>(before + 1));  // what it knew is being replaced
     EXPECT_EQ(keyrail({"blade", "list"}).json.size(), 1u);
     EXPECT_TRUE(refused(chassis.tls("blade-2"), "is not let in: it was revoked"));
+    restart();
+    EXPECT_TRUE(refused(chassis.tls("blade-2"), "is not let in: it was revoked"));
+    // With one that nobody knew of: whoever had the CA's key for a moment may have made it.
+    const auto now = pki::Clock::now();
+    ASSERT_TRUE(pki::certify(chassis.directory() / "pki", Identity::of_blade(2),
+                             {now - std::chrono::hours(1), now + std::chrono::hours(20)}));
     restart();
     EXPECT_TRUE(refused(chassis.tls("blade-2"), "is not let in: it was revoked"));
 

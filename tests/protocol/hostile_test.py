@@ -5,6 +5,7 @@ be read, names that were only seen, hellos full of names."""
 import os
 import re
 import socket
+import ssl
 import struct
 import subprocess
 import time
@@ -12,13 +13,14 @@ from pathlib import Path
 
 import pytest
 from crafted import hello, session_id_of
-from policy_test import agent
+from policy_test import agent, keep_back
 from sites import KINDS, Site, start, visit
 from tls_server import VERSIONS, Bench, Server, Store, connect, eventually, store_tool
 
 BOTH = pytest.mark.parametrize("version", VERSIONS)
 ALL = pytest.mark.parametrize("kind", KINDS)
 HERE = Path(__file__).parent
+REQUEST = b"GET / HTTP/1.0\r\nHost: a.test\r\n\r\n"
 
 
 @ALL
@@ -44,16 +46,16 @@ def test_a_record_that_cannot_be_read(bench: Bench, session: Path, version: str,
 
 @BOTH
 def test_a_record_of_another_openssl(bench: Bench, session: Path, version: str) -> None:
-    """One that OpenSSL 3.5 wrote, with all its own fields (recorded): read or not, the client is served."""
+    """One that OpenSSL 3.5 wrote, of another name (recorded: `SessionsOfOtherVersionsOfOpenssl` reads them): a full handshake."""
     store, site = bench.store("s"), Site()
     start(bench, "nginx", store, [site])
-    visit(site, version, session, save=True)
-    recorded = (HERE / "sessions-openssl-3.5.txt").read_text().split()
-    der = dict(zip(recorded[::2], recorded[1::2], strict=True))[version.split()[0]]
-    for entry in store.sessions():
-        store_tool("damage", store.path, entry["name"], der)
-    again = visit(site, version, session)
-    assert again.answer and not again.reused, again.output
+    recorded = [line.split() for line in (HERE / "sessions-openssl.txt").read_text().splitlines()]
+    for _, _, _, der in (one for one in recorded if one[:2] == ["3.5", version.split()[0]]):
+        visit(site, version, session, offer=False, save=True)
+        for entry in store.sessions():
+            store_tool("damage", store.path, entry["name"], der)
+        again = visit(site, version, session)
+        assert again.answer and not again.reused, again.output
 
 
 def end_with(server_port: int, flight: bytes, last: bytes) -> bytes:
@@ -137,6 +139,68 @@ def test_a_client_that_goes_away_early(bench: Bench, session: Path, groups: tupl
     fresh = session.with_name("fresh")
     visit(site, "1.3", fresh, *groups, save=True)
     assert visit(site, "1.3", fresh, *groups).reused
+
+
+def resume_without_finished(site: Site, tcp: socket.socket) -> bytes:
+    """With a session of a connection before, which the server has taken: the Finished that it waits for, and a request."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    with (socket.create_connection(("127.0.0.1", site.port)) as first,
+          context.wrap_socket(first, server_hostname=site.name) as before):
+        before.sendall(REQUEST)
+        while before.recv(65536):
+            pass
+        session = before.session
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = context.wrap_bio(incoming, outgoing, server_hostname=site.name, session=session)
+    while True:
+        try:
+            tls.do_handshake()
+        except ssl.SSLWantReadError:
+            tcp.sendall(outgoing.read())
+            incoming.write(tcp.recv(65536))
+        else:
+            break
+    assert tls.session_reused
+    tls.write(REQUEST)
+    return outgoing.read()
+
+
+@ALL
+def test_a_purge_reaches_what_comes_out_of_a_handshake(bench: Bench, kind: str) -> None:
+    """However long its client takes: the tickets that it gets with its Finished are no newer than its session."""
+    store, site = bench.store("s"), Site()
+    start(bench, kind, store, [site])
+    with socket.create_connection(("127.0.0.1", site.port), 10) as tcp:
+        finished = resume_without_finished(site, tcp)
+        store_tool("purge", store.path)
+        tcp.sendall(finished)
+        eventually(lambda: not tcp.recv(65536), "answered")
+    time.sleep(0.3)
+    assert store.sessions() == []
+    after = bench.directory / "after"
+    assert visit(site, "1.3", after, save=True).answer
+    assert visit(site, "1.3", after).reused, "what is made after it"
+
+
+def test_a_purge_reaches_what_is_put_back_after_a_handshake(bench: Bench, session: Path) -> None:
+    """It was taken out for a hello, and not used, since the client does not come back after the HelloRetryRequest."""
+    store, site = bench.store("s"), Site()
+    start(bench, "nginx", store, [site], "ssl_ecdh_curve X25519;")
+    assert visit(site, "1.3", session, save=True).answer
+    flight = keep_back(["openssl", "s_client", "-connect", "127.0.0.1:@PORT@", "-tls1_3", "-servername", "a.test",
+                        "-sess_in", session, "-groups", "P-256:X25519"])
+    for purged in (False, True):
+        there = len(store.sessions())
+        with socket.create_connection(("127.0.0.1", site.port), 10) as tcp:
+            tcp.sendall(flight)
+            assert tcp.recv(65536)
+            assert len(store.sessions()) == there - 1, "it is taken out"
+            if purged:
+                store_tool("purge", store.path)
+        time.sleep(0.3)
+        assert len(store.sessions()) == (0 if purged else there)
 
 
 def first_answer_s(port: int, flight: bytes) -> float:

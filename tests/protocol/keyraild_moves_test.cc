@@ -199,6 +199,47 @@ TEST_F(KeyraildMoves, APurgeIsAnsweredWhenItIsTrueOrSaysWhereItIsNot) {
     EXPECT_EQ(agents[1]->of(Envelope::kPurge).size(), 1u) << "it has answered";
 }
 
+/// Who has not answered is told by the next keyraild, and by the same number: what orders from before brought
+/// is stopped by it.
+TEST_F(KeyraildMoves, APurgeOutlivesARestart) {
+    start_whole();
+    agents.erase(1);
+    ASSERT_TRUE(until([&] { return keyrail({"status"}).json["agents"] == 1; }));
+    EXPECT_EQ(keyrail({"session", "purge", "--service", "www"}).status, 1);
+    ASSERT_EQ(agents[2]->of(Envelope::kPurge).size(), 1u);
+    const uint64_t number = agents[2]->of(Envelope::kPurge)[0].purge().number();
+    agents.clear();
+    kill_daemon();
+    start();
+    connect_agent(2);
+    connect_agent(1);
+    ASSERT_TRUE(until([&] { return !agents[1]->of(Envelope::kPurge).empty(); }));
+    EXPECT_EQ(agents[1]->of(Envelope::kPurge)[0].purge().service(), "www");
+    EXPECT_EQ(agents[1]->of(Envelope::kPurge)[0].purge().number(), number);
+    until([] { return false; }, 1500);  // and with its answer it is over
+    agents.clear();
+    kill_daemon();
+    start();
+    for (const BladeId blade : testing::blade_ids(2)) connect_agent(blade);
+    until([] { return false; }, 1500);
+    for (const BladeId blade : testing::blade_ids(2))
+        EXPECT_TRUE(agents[blade]->of(Envelope::kPurge).empty()) << blade;
+}
+
+/// A blade that is out of the configuration for a while has its sessions still.
+TEST_F(KeyraildMoves, APurgeWaitsForABladeThatIsNotConfiguredNow) {
+    start_whole();
+    agents.erase(2);
+    ASSERT_TRUE(until([&] { return keyrail({"status"}).json["agents"] == 1; }));
+    EXPECT_EQ(keyrail({"session", "purge", "--all"}).status, 1);
+    write_config(good_config(1));
+    EXPECT_EQ(keyrail({"config", "reload"}).status, 0);
+    write_config(good_config());
+    EXPECT_EQ(keyrail({"config", "reload"}).status, 0);
+    connect_agent(2);
+    EXPECT_TRUE(until([&] { return !agents[2]->of(Envelope::kPurge).empty(); }));
+}
+
 TEST_F(KeyraildMoves, WhereASessionIs) {
     start_whole();
     const std::string name = name_of(1);

@@ -123,6 +123,31 @@ TEST_F(Membership, ARevokedBladeIsCutOffInBothDirections) {
     EXPECT_TRUE(store->contains(of_three));
 }
 
+/// Not by its certificate, nor by one of the CA that nobody knew of; and no order leads there.
+TEST_F(Membership, ARevokedBladeGivesAndTakesNothing) {
+    start();
+    const SessionName name = name_at(1, 1);
+    ASSERT_TRUE(put(name));
+    const auto now = pki::Clock::now();
+    for (uint64_t order_id = 1; order_id <= 2; order_id++) {
+        assign([](chassis::Keys& keys) { keys.add_revoked(2); });
+        connect();
+        EXPECT_TRUE(run_until(io, [&] { return !ended.empty(); }));
+        EXPECT_NE(ended, "a message");
+        Envelope order;
+        order.mutable_order()->set_order_id(order_id);
+        order.mutable_order()->set_name(name.data(), name.size());
+        order.mutable_order()->set_to(2);
+        order.mutable_order()->set_budget_us(200'000);
+        ASSERT_TRUE(control.channels[1]->send(std::move(order)));
+        ASSERT_TRUE(run_until(io, [&] { return control.of(1, Envelope::kMoveDone).size() == order_id; }));
+        EXPECT_NE(control.of(1, Envelope::kMoveDone).back().move_done().result(), chassis::MOVED);
+        EXPECT_TRUE(store->contains(name));
+        EXPECT_FALSE(blade_2.channels.contains(1));
+        ASSERT_TRUE(pki::certify(chassis.directory() / "pki", Identity::of_blade(2), {now - 1h, now + 20h}));
+    }
+}
+
 TEST_F(Membership, OnlyTheCertificatesThatAreGoodCount) {
     start();
     const std::string serial = chassis.tls("blade-2").certificate().serial;

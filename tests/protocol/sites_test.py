@@ -14,6 +14,14 @@ ALL = pytest.mark.parametrize("kind", KINDS)
 WHERE = pytest.mark.parametrize("where", ["one process", "two processes", "two blades"])
 
 
+def service_id(name: str) -> str:
+    """As the store lists it (dataplane/common/ids.h)."""
+    number = 0xCBF29CE484222325
+    for byte in name.encode():
+        number = (number ^ byte) * 0x100000001B3 % 2**64
+    return f"{number:x}"
+
+
 class Sites:
     """A site that makes sessions, and one that they are offered to."""
 
@@ -139,19 +147,38 @@ def test_a_group_of_sites_shares_no_certificates(bench: Bench, ca: Authority, se
     assert "ann" in visit(sites[0], version, session).answer
 
 
+@ALL
 @BOTH
-def test_services_stay_apart(bench: Bench, session: Path, version: str) -> None:
-    """The same site at two services' addresses: they share sessions only as a group."""
+def test_services_stay_apart(bench: Bench, session: Path, version: str, kind: str) -> None:
+    """The same site at two services' addresses: they share sessions only as a group. HAProxy and Apache show their sockets
+    to nobody; we see what they read."""
     store = bench.store("s")
     one, other = Site(), Site()
-    start(bench, "nginx", store, [one, other])
+    start(bench, kind, store, [one, other])
     store.control("blade=1", f"port={one.port}", f"port={other.port}")
     visit(one, version, session, save=True)
     assert not visit(other, version, session).reused
     assert visit(one, version, session).reused
+    assert {(made["port"], made["service"]) for made in store.sessions()} == {
+        (str(site.port), service_id(str(site.port))) for site in (one, other)}
     store.control("blade=1", "group=7", f"port={one.port}", f"port={other.port}")
     visit(one, version, session, offer=False, save=True)
     assert visit(other, version, session).reused
+
+
+@pytest.mark.parametrize("kind", ["haproxy", "apache"])
+@BOTH
+def test_an_address_of_no_service_is_the_blades_only_service(bench: Bench, session: Path, version: str, kind: str) -> None:
+    """Behind another listener of the same server, where nothing tells which service it is; of several none is meant."""
+    store = bench.store("s")
+    one, other = Site(), Site()
+    start(bench, kind, store, [one, other])
+    store.control("blade=1", "service=only", f"port={one.port}")
+    visit(other, version, session, save=True)
+    assert {made["service"] for made in store.sessions()} == {service_id("only")}
+    assert {made["port"] for made in store.sessions()} == {"0"}
+    assert visit(other, version, session).reused
+    assert not visit(one, version, session).reused, "what is at a service's address, is that one's"
 
 
 @WHERE

@@ -2,7 +2,7 @@
 // A session store by hand, for tests that are not C++:
 //   create PATH MB [GROUP] (again: as an agent that starts again) | hold PATH (its locks, until stdin ends) |
 //   fill PATH COUNT PORT SERVICE | control PATH WORD[=VALUE]... | list PATH | stats PATH |
-//   costs PATH | move FROM TO NAME [spent]
+//   costs PATH | move FROM TO NAME [spent] | purge PATH
 #include <fmt/format.h>
 #include <unistd.h>
 
@@ -146,6 +146,8 @@ int control(Store& store, const std::vector<std::string>& words) {
             if (bytes.size() != 1 + key.key.size()) return fail_with("a name key is 2 + 32 hex digits");
             key.generation = bytes[0];
             std::memcpy(key.key.data(), &bytes[1], key.key.size());
+        } else if (name == "service") {  // what connections at no service's address are of
+            policy.service = service_id(value);
         } else if (name == "lifetime_s") {
             policy.lifetime_s = static_cast<uint32_t>(std::stoul(value));
         } else if (name == "reusable") {
@@ -219,6 +221,10 @@ int main(int argc, char** argv) {
     auto store = Store::open(words[1]);
     if (!store) return fail_with(store.error().message);
     if (words[0] == "list") return list(*store);
+    if (words[0] == "purge") {
+        fmt::print("{}\n", store->purge([](const SessionInfo&) { return true; }).purged);
+        return 0;
+    }
     if (words[0] == "move") return move(*store, words.at(2), words.at(3), words.size() > 4);
     if (words[0] == "fill")
         return fill(*store, std::stoull(words.at(2)), static_cast<uint16_t>(std::stoul(words.at(3))),

@@ -146,6 +146,8 @@ class Environment : public MoveHost, public CheckpointHost, public SealedSession
         else
             now->kept.reset();
         if (task.kind == RepositoryTask::Kind::forget) now->checkpoints->forgotten(task.ticket);
+        if (task.kind == RepositoryTask::Kind::clear)
+            now->purges->answered(Purges::kRepositories, task.ticket);
         if (task.kind == RepositoryTask::Kind::retrieve)
             now->checkpoints->retrieved(task.retrieval, before.value_or(""));
     }
@@ -220,9 +222,12 @@ class Environment : public MoveHost, public CheckpointHost, public SealedSession
     void start_keyraild(World& world) {
         world.moves.emplace(config, *this, world.era++ * kOrdersPerEra);
         world.checkpoints.emplace(config, *this, *this);
-        world.purges.emplace();
         world.tasks.clear();
-        world.purge_asked = false;
+        // Purges lie on the disk.
+        if (!world.purges || mistake == Mistake::a_restart_forgets_purges) world.purges.emplace();
+        world.moves->numbers_above(world.purges->last_number());
+        for (const chassis::Purge& purge : world.purges->of(Purges::kRepositories))
+            world.tasks.push_back({RepositoryTask::Kind::clear, "", purge.number(), {}});
     }
     void read_journal(World& world, size_t self);
 
@@ -556,10 +561,13 @@ void Explorer::Impl::purge(World& world) {
     chassis::Purge message;
     message.set_all(true);
     message.set_number(world.moves->purge(Purged{}, kNow));
-    world.purges->add(message, {1, 2});
+    std::set<BladeId> asked{1, 2};
     world.purge_asked = true;
-    if (environment.repository && environment.mistake != Mistake::a_purge_spares_the_repository)
-        world.tasks.push_back({RepositoryTask::Kind::clear, "", 0, {}});
+    if (environment.repository && environment.mistake != Mistake::a_purge_spares_the_repository) {
+        asked.insert(Purges::kRepositories);
+        world.tasks.push_back({RepositoryTask::Kind::clear, "", message.number(), {}});
+    }
+    (void)world.purges->add(message, asked, 0);
     for (const BladeId blade : testing::blade_ids(2)) {
         chassis::Envelope envelope;
         envelope.set_request(message.number());
@@ -799,9 +807,7 @@ std::string Explorer::Impl::wrong(const World& world) const {
     if (single && world.used + holders > 1) return "the session was used, and can be used again";
     for (const auto& [move, count] : world.answers)
         if (count > 1) return fmt::format("move {} was answered {} times", move, count);
-    const auto clears = [](const RepositoryTask& task) { return task.kind == RepositoryTask::Kind::clear; };
-    const bool purged =
-        world.purge_asked && world.purges->empty() && std::ranges::none_of(world.tasks, clears);
+    const bool purged = world.purge_asked && world.purges->empty();
     if (purged && holders > 0) return "it was purged everywhere, and is still there";
     if (purged && world.kept) return "it was purged everywhere, and is still in the repository";
     return quiet(world) ? wrong_at_rest(world) : "";

@@ -56,6 +56,7 @@ enum class Mistake : uint8_t {
                             // used
     a_purge_has_no_fence,   // what is under way during a purge is let in
     a_purge_spares_the_repository,
+    a_restart_forgets_purges,  // keyraild's next one tells nobody
 };
 
 using Queue = std::deque<chassis::Envelope>;
@@ -98,9 +99,9 @@ struct World {
     uint64_t transfers = 0, era = 1, epochs = 0;
     size_t asked = 0, pulled = 0;
     bool troubled = false, forgetful = false;  // something went wrong; keyraild died
-    bool purge_asked = false;                  // and keyraild has not died since
-    int used = 0;                              // times that the client resumed it
-    std::map<uint64_t, int> answers;           // move id -> how often
+    bool purge_asked = false;
+    int used = 0;                     // times that the client resumed it
+    std::map<uint64_t, int> answers;  // move id -> how often
 };
 
 class Explorer {

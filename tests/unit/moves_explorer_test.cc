@@ -58,7 +58,9 @@ INSTANTIATE_TEST_SUITE_P(
     Purges, MovesExplorerTest,
     ::testing::Values(Troubles{.purges = 1, .moves = 1},
                       Troubles{.breaks = 1, .resumes = 0, .purges = 1, .moves = 1},
-                      Troubles{.resumes = 0, .pulls = 1, .purges = 1, .repository = true, .moves = 0}));
+                      Troubles{.resumes = 0, .pulls = 1, .purges = 1, .repository = true, .moves = 0},
+                      Troubles{.restarts = 1, .resumes = 0, .purges = 1, .moves = 1},
+                      Troubles{.restarts = 1, .resumes = 0, .purges = 1, .repository = true, .moves = 0}));
 INSTANTIATE_TEST_SUITE_P(
     Repository, MovesExplorerTest,
     ::testing::Values(Troubles{.resumes = 2, .repository = true, .moves = 1},
@@ -125,7 +127,10 @@ INSTANTIATE_TEST_SUITE_P(
         Seed{Mistake::a_purge_has_no_fence,
              {.resumes = 0, .purges = 1, .moves = 1},
              "it was purged everywhere, and is still there"},
-        Seed{Mistake::a_purge_spares_the_repository, {.purges = 1, .repository = true, .moves = 1}, ""}));
+        Seed{Mistake::a_purge_spares_the_repository, {.purges = 1, .repository = true, .moves = 1}, ""},
+        Seed{Mistake::a_restart_forgets_purges,
+             {.restarts = 1, .resumes = 0, .purges = 1, .moves = 0},
+             "it was purged everywhere, and is still there"}));
 
 }  // namespace
 }  // namespace keyrail::testing

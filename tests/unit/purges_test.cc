@@ -4,9 +4,14 @@
 
 #include <gtest/gtest.h>
 
+#include <fstream>
+
+#include "tests/support/temp_directory.h"
+
 namespace keyrail {
 namespace {
 
+constexpr uint64_t kNowMs = 1'700'000'000'000;
 constexpr SessionName kFirst{1}, kSecond{2};
 constexpr ServiceId kMail = ServiceId::of("mail"), kWeb = ServiceId::of("web");
 
@@ -31,26 +36,75 @@ TEST(Purged, MeansWhatItSays) {
 
 TEST(Purges, ABladeIsToldUntilItAnswers) {
     Purges purges;
-    purges.add(purge_of(3, "mail"), {1, 2});
-    purges.add(purge_of(4, "", bytes_of(kFirst)), {1, 2});
+    ASSERT_TRUE(purges.add(purge_of(3, "mail"), {1, 2}, kNowMs));
+    ASSERT_TRUE(purges.add(purge_of(4, "", bytes_of(kFirst)), {1, 2}, kNowMs + 1));
     purges.answered(1, 3);
     ASSERT_EQ(purges.of(1).size(), 1u);
     EXPECT_EQ(purges.of(1)[0].number(), 4u);
     EXPECT_EQ(purges.of(2).size(), 2u);
     EXPECT_FALSE(purges.purging(1, kSecond, kMail));
     EXPECT_TRUE(purges.purging(2, kSecond, kMail));
-    purges.keep_blades([](BladeId blade) { return blade == 1; });
-    EXPECT_TRUE(purges.of(2).empty());
+    EXPECT_EQ(purges.last_number(), 4u);
     purges.answered(1, 4);
+    purges.drop_old(kNowMs + Purges::kForMs);
+    EXPECT_EQ(purges.of(2).size(), 2u) << "sessions from before may still be there";
+    purges.drop_old(kNowMs + Purges::kForMs + 1);
+    EXPECT_EQ(purges.of(2).size(), 1u);
+    purges.answered(2, 4);
     EXPECT_TRUE(purges.empty());
+}
+
+TEST(Purges, OutliveKeyraild) {
+    const testing::TempDirectory directory;
+    const auto file = directory.path() / "purges.json";
+    {
+        Purges purges(file);
+        ASSERT_TRUE(purges.load()) << "the first start";
+        ASSERT_TRUE(purges.add(purge_of(3, "mail"), {Purges::kRepositories, 1, 2}, kNowMs));
+        ASSERT_TRUE(purges.add(purge_of(4, "", bytes_of(kFirst)), {1}, kNowMs));
+        ASSERT_TRUE(purges.add(purge_of(5), {2, 4095}, kNowMs));
+        purges.answered(1, 3);
+        ASSERT_TRUE(purges.save());
+        purges.answered(2, 3);  // killed before this is written: told once more
+    }
+    Purges purges(file);
+    ASSERT_TRUE(purges.load());
+    EXPECT_EQ(purges.last_number(), 5u);
+    ASSERT_EQ(purges.of(1).size(), 1u);
+    EXPECT_EQ(purges.of(1)[0].name(), bytes_of(kFirst));
+    ASSERT_EQ(purges.of(2).size(), 2u);
+    EXPECT_EQ(purges.of(2)[0].service(), "mail");
+    EXPECT_TRUE(purges.of(2)[1].all());
+    EXPECT_TRUE(purges.purging(2, kSecond, kWeb));
+    EXPECT_FALSE(purges.purging(1, kSecond, kWeb));
+    ASSERT_EQ(purges.of(Purges::kRepositories).size(), 1u);
+    purges.drop_old(kNowMs + Purges::kForMs + 1);
+    EXPECT_TRUE(purges.empty()) << "their age is known";
+}
+
+TEST(Purges, ADamagedFileIsAnError) {
+    const testing::TempDirectory directory;
+    const auto file = directory.path() / "purges.json";
+    for (const char* text : {"", "[]", "{}", R"({"purges":[{"number":1,"made_ms":1,"blades":[1]}]})",
+                             R"({"purges":[{"number":1,"made_ms":1,"blades":[],"all":true}]})",
+                             R"({"purges":[{"number":1,"made_ms":1,"blades":[4096],"all":true}]})",
+                             R"({"purges":[{"number":1,"made_ms":1,"blades":[1],"name":"00"}]})",
+                             R"({"purges":[{"number":1,"made_ms":1,"blades":[1],"service":""}]})",
+                             R"({"purges":[{"number":"1","made_ms":1,"blades":[1],"all":true}]})"}) {
+        std::ofstream(file) << text;
+        Purges purges(file);
+        const auto loaded = purges.load();
+        ASSERT_FALSE(loaded) << text;
+        EXPECT_NE(loaded.error().message.find(file.string() + ": damaged; remove it"), std::string::npos);
+    }
 }
 
 TEST(Purges, ManyBecomeOneOfEverything) {
     Purges purges;
     for (uint64_t i = 0; i < 2 * Purges::kMax; i++)
-        purges.add(
+        ASSERT_TRUE(purges.add(
             purge_of(i, "", bytes_of(SessionName{static_cast<uint8_t>(i), static_cast<uint8_t>(i >> 8)})),
-            {1});
+            {1}, kNowMs));
     EXPECT_LE(purges.of(1).size(), Purges::kMax);
     for (uint64_t i = 0; i < 2 * Purges::kMax; i++)
         EXPECT_TRUE(

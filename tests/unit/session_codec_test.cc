@@ -3,9 +3,11 @@
 #include "control/hooks/session_codec.h"
 
 #include <gtest/gtest.h>
+#include <openssl/err.h>
 
 #include <algorithm>
 #include <cstring>
+#include <fstream>
 #include <memory>
 #include <random>
 #include <set>
@@ -14,6 +16,7 @@
 
 #include "control/agent/name_keys.h"
 #include "control/hooks/session_names.h"
+#include "dataplane/common/hex.h"
 #include "tests/support/temp_store.h"
 
 namespace keyrail::hooks {
@@ -127,6 +130,33 @@ TEST(SessionCodec, TooLargeIsNotStored) {
     ASSERT_EQ(SSL_SESSION_set1_ticket_appdata(session.get(), data.data(), data.size()), 1);
     SessionRecord record;
     EXPECT_FALSE(encode(session.get(), {}, {}, {}, kNow, record));
+}
+
+/// What nginx made with OpenSSL 3.0.22 (Debian 12) and 3.5.9 (Debian 13), with a client certificate and
+/// without: each of them reads it all, so that blades of both share sessions.
+TEST(SessionCodec, SessionsOfOtherVersionsOfOpenssl) {
+    std::ifstream recorded(std::string(KEYRAIL_SOURCE) + "/tests/protocol/sessions-openssl.txt");
+    size_t count = 0;
+    for (std::string openssl, version, certificate, hex; recorded >> openssl >> version >> certificate >> hex;
+         count++) {
+        SCOPED_TRACE(fmt::format("OpenSSL {}, TLS {}, certificate {}", openssl, version, certificate));
+        const std::string der = *from_hex(hex);
+        const size_t name = der.find("\x04\x20") + 2;  // the first OCTET STRING of 32 bytes
+        SessionRecord record;
+        std::copy_n(der.begin() + static_cast<ptrdiff_t>(name), record.name.size(), record.name.begin());
+        std::ranges::copy(der, record.der.begin());
+        record.der_size = static_cast<uint16_t>(der.size());
+        record.tls_version = version == "1.3" ? TLS1_3_VERSION : TLS1_2_VERSION;
+        const Session session(decode(record, kNow));
+        ASSERT_TRUE(session);
+        EXPECT_EQ(SSL_SESSION_get0_peer(session.get()) != nullptr, certificate == "ann");
+        EXPECT_STREQ(SSL_SESSION_get0_hostname(session.get()), "a.test");
+        SessionRecord again;
+        ASSERT_TRUE(write_der(session.get(), again));
+        EXPECT_EQ(again.der_size, record.der_size) << "it can move back";
+        EXPECT_EQ(ERR_peek_error(), 0U);
+    }
+    EXPECT_EQ(count, 8U);
 }
 
 TEST(SessionCodec, ClockOfAnotherBladeThatIsAhead) {

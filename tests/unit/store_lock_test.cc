@@ -181,6 +181,39 @@ TEST(StoreLocks, HeldByAHostileProcess) {
     EXPECT_TRUE(store->resume(name_of(2), TlsVersion::tls12, 5000, out));
 }
 
+/// Also when the lock is given back a moment later.
+TEST(StoreLocks, APurgeSaysWhatItCouldNotLookAt) {
+    TempStore store(4 << 20);
+    SessionRecord record;
+    for (uint64_t i = 0; i < 1000; i++) {
+        fill(record, i, 150);
+        ASSERT_EQ(store->put(record), Store::Put::kStored);
+    }
+    const StoreMemory memory(store.path());
+    memory.lock(0).store(1);
+    uint64_t left = 0;
+    const auto first = store->purge([&](const SessionInfo&) {
+        memory.lock(0).store(0);
+        return true;
+    });
+    EXPECT_EQ(first.held, 1U);
+    left = store->stats().sessions;
+    EXPECT_EQ(first.purged, 1000 - left);
+    ASSERT_GT(left, 0U);
+    Store::Cursor cursor;
+    const SessionName name = store->list(cursor, Store::Which::kAll, 1).at(0).name;
+    memory.lock(0).store(1);
+    EXPECT_EQ(store->purge(name).held, 1U);
+    memory.lock(0).store(0);
+    const auto one = store->purge(name);
+    EXPECT_EQ(one.purged, 1U);
+    EXPECT_EQ(one.held, 0U);
+    EXPECT_EQ(store->purge(name).purged, 0U);
+    const auto rest = store->purge([](const SessionInfo&) { return true; });
+    EXPECT_EQ(rest.held, 0U);
+    EXPECT_EQ(rest.purged, left - 1);
+}
+
 TEST(StoreLocks, AStoreWithHeldLocksMakesRoomForANewOne) {
     TempStore store(4 << 20);
     SessionRecord record, out;

@@ -104,6 +104,29 @@ TEST(Store, ResumeTakesSingleUseAndCopiesReusable) {
     EXPECT_EQ(store->stats().misses, 3U);
 }
 
+/// A server has it in a handshake when all is purged; neither it nor what comes out of it is stored again.
+TEST(Store, APurgeReachesWhatIsTakenOut) {
+    TempStore store(1 << 20);
+    SessionRecord record, taken;
+    fill(record, 1, 150);
+    record.single_use = true;
+    ASSERT_EQ(store->put(record), Store::Put::kStored);
+    const uint32_t since = store->purges();
+    ASSERT_TRUE(store->resume(record.name, record.tls_version, 5000, taken));
+    EXPECT_EQ(store->put(taken, since), Store::Put::kStored) << "nothing was purged";
+    ASSERT_TRUE(store->resume(record.name, record.tls_version, 5000, taken));
+    EXPECT_EQ(store->purge([](const SessionInfo&) { return true; }).purged, 0U);
+    EXPECT_EQ(store->put(taken, since), Store::Put::kPurged);
+    EXPECT_FALSE(store->contains(record.name));
+    EXPECT_EQ(store->put(taken, store->purges()), Store::Put::kStored);
+    EXPECT_EQ(store->put(taken), Store::Put::kStored) << "from a full handshake";
+    EXPECT_EQ(store->purge(record.name).purged, 1U);
+    EXPECT_NE(store->purges(), since + 1);
+    ASSERT_TRUE(store->renew(store.path(), ""));
+    EXPECT_EQ(store->purges(), since + 2) << "a store's successor knows of its purges";
+    EXPECT_EQ(store->put(taken, since), Store::Put::kPurged);
+}
+
 TEST(Store, ExpiredIsDestroyed) {
     TempStore store;
     SessionRecord record;

@@ -61,12 +61,14 @@ Result<void> Daemon::start() {
     if (auto loaded = blades_.load(); !loaded) return loaded;
     if (auto loaded = enrolment_.load(); !loaded) return loaded;
     if (auto loaded = repositories_.load(); !loaded) return loaded;
+    if (auto loaded = purging_.load(); !loaded) return loaded;
     auto receipts = Receipts::load_or_create(config_->state_dir);
     if (!receipts) return tl::make_unexpected(receipts.error());
     receipts_.emplace(std::move(*receipts));
     auto prepared = prepare(file_, Certificates::kept);
     if (!prepared) return tl::make_unexpected(prepared.error());
     commit(std::move(*prepared));
+    purging_.go_on();
     dataplane_.start();
     publisher_.start();
     tick();

@@ -18,6 +18,7 @@
 #include "control/daemon/moves/moves.h"
 #include "control/daemon/moves/purges.h"
 #include "control/daemon/moves/repository_keeper.h"
+#include "control/protocol/seldom.h"
 
 namespace keyrail {
 
@@ -36,7 +37,15 @@ class Purging {
         std::function<void()> moves_purged;  // the moved directory has changed: tell the dataplane
     };
     Purging(asio::io_context& io, ConfigPtr config, Places places)
-        : io_(io), config_(std::move(config)), at_(std::move(places)) {}
+        : io_(io),
+          config_(std::move(config)),
+          at_(std::move(places)),
+          purges_(config_->state_dir / "purges.json") {}
+
+    /// What a keyraild that ran before has left to do. Nothing is told yet.
+    Result<void> load();
+    /// Has the repositories do theirs of it; agents are told by again().
+    void go_on();
 
     /// The answer comes when the sessions are gone everywhere, or says where they are not; there it is done
     /// as soon as that blade or repository is back.
@@ -45,8 +54,8 @@ class Purging {
     void again();
     /// Its agent is away.
     void lost(BladeId blade) { told_again_.erase(blade); }
-    /// Blades that are configured no more need not answer.
-    void configure(ConfigPtr config);
+    /// Blades that are configured no more still have to answer: they may come back with what they had.
+    void configure(ConfigPtr config) { config_ = std::move(config); }
     [[nodiscard]] bool purging(BladeId blade, const SessionName& name, ServiceId service) const {
         return purges_.purging(blade, name, service);
     }
@@ -54,11 +63,14 @@ class Purging {
   private:
     struct Round;
     asio::awaitable<void> tell(BladeId blade, chassis::Purge what, std::shared_ptr<Round> round);
+    void repositories(const chassis::Purge& what, const std::shared_ptr<Round>& round);
+    void keep();
 
     asio::io_context& io_;
     ConfigPtr config_;
     Places at_;
     Purges purges_;
+    Seldom log_;
     std::set<BladeId> told_again_;  // blades that are being told again
 };
 

@@ -95,6 +95,8 @@ class Moves {
     /// These sessions are no more, and what is under way of them arrives nowhere. The number of the purge:
     /// orders with lower ones are from before it.
     uint64_t purge(const Purged& purged, Time now);
+    /// The number of a purge that a keyraild before has left to do.
+    void numbers_above(uint64_t last) { orders_.numbers_above(last); }
     /// The whole directory, replacing what the dataplane has. To be done when it has changed, once all agents
     /// have said what they hold.
     void send_directory();

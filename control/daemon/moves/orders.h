@@ -4,6 +4,7 @@
 // for a session that is already under way joins that order and gets its outcome.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <cstdint>
@@ -114,6 +115,8 @@ class Orders {
     void count_announced_in_vain() { counters_.announced_in_vain++; }
     /// A number between the orders given so far and those to come.
     uint64_t take_number() { return next_id_++; }
+    /// This one and all below it are given away.
+    void numbers_above(uint64_t last) { next_id_ = std::max(next_id_, last + 1); }
 
     /// An agent says how an order ended. `by` must be the one who may say so: the target says MOVED, the
     /// holder all else (of a session from a repository, the target); nullopt for anybody else, and for

@@ -3,7 +3,33 @@
 
 #include <algorithm>
 
+#include "control/protocol/file.h"
+
 namespace keyrail {
+
+namespace {
+constexpr size_t kMaxFile = size_t{4} << 20;
+}
+
+Result<void> Purges::load() {
+    std::error_code error;
+    if (!std::filesystem::exists(file_, error)) return {};
+    const auto text = read_file(file_, kMaxFile);
+    if (!text) return tl::make_unexpected(text.error());
+    auto found = read(*text);
+    if (!found)
+        return fail("{}: damaged; remove it, then purge again what was purged while a blade was away",
+                    file_.string());
+    purges_ = std::move(*found);
+    return {};
+}
+
+Result<void> Purges::save() {
+    if (!changed_ || file_.empty()) return {};
+    auto saved = replace_file(file_, written(), 0600);
+    if (saved) changed_ = false;
+    return saved;
+}
 
 void Purges::drop_answered() {
     std::erase_if(purges_, [](const Purge& purge) { return purge.blades.empty(); });
@@ -11,9 +37,9 @@ void Purges::drop_answered() {
 
 /// Too many to tell a blade that is away one by one: of the two oldest becomes one of everything. It destroys
 /// more than was asked for, and never less.
-void Purges::add(const chassis::Purge& message, std::set<BladeId> blades) {
+Result<void> Purges::add(const chassis::Purge& message, std::set<BladeId> blades, uint64_t now_ms) {
     const auto what = Purged::from(message);
-    if (!what || blades.empty()) return;
+    if (!what || blades.empty()) return {};
     if (purges_.size() >= kMax) {
         Purge& next = purges_[1];
         next.blades.merge(purges_[0].blades);
@@ -24,13 +50,20 @@ void Purges::add(const chassis::Purge& message, std::set<BladeId> blades) {
         next.message.set_all(true);
         purges_.erase(purges_.begin());
     }
-    purges_.push_back({message, *what, std::move(blades)});
+    purges_.push_back({message, *what, std::move(blades), now_ms});
+    changed_ = true;
+    return save();
 }
 
 void Purges::answered(BladeId blade, uint64_t number) {
     for (Purge& purge : purges_)
-        if (purge.message.number() == number) purge.blades.erase(blade);
+        if (purge.message.number() == number && purge.blades.erase(blade) != 0) changed_ = true;
     drop_answered();
+}
+
+void Purges::drop_old(uint64_t now_ms) {
+    const auto old = [&](const Purge& purge) { return now_ms > purge.made_ms + kForMs; };
+    if (std::erase_if(purges_, old) != 0) changed_ = true;
 }
 
 std::vector<chassis::Purge> Purges::of(BladeId blade) const {
@@ -44,6 +77,12 @@ bool Purges::purging(BladeId blade, const SessionName& name, ServiceId service) 
     return std::ranges::any_of(purges_, [&](const Purge& purge) {
         return purge.blades.contains(blade) && purge.what.means(name, service);
     });
+}
+
+uint64_t Purges::last_number() const {
+    uint64_t last = 0;
+    for (const Purge& purge : purges_) last = std::max(last, purge.message.number());
+    return last;
 }
 
 }  // namespace keyrail

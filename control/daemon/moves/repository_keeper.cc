@@ -58,7 +58,8 @@ bool RepositoryKeeper::retrieve(const Retrieval& retrieval) {
 }
 
 void RepositoryKeeper::purge(const Purged& purged,
-                             std::function<void(const std::vector<std::string>& problems)> then) {
+                             std::function<void(const std::vector<std::string>& problems)> then,
+                             std::function<void()> done) {
     Repository::Which which;
     if (!purged.everything())
         which = [purged](std::string_view sealed) {
@@ -69,16 +70,25 @@ void RepositoryKeeper::purge(const Purged& purged,
             return !name || purged.means(*name, ServiceId::of(state.service()));
         };
     struct Round {
-        size_t left;
+        size_t left, not_done;
         std::vector<std::string> problems;
     };
-    const auto round = std::make_shared<Round>(Round{repositories_.all().size(), {}});
-    if (round->left == 0) return then({});
+    const size_t all = repositories_.all().size();
+    const auto round = std::make_shared<Round>(Round{all, all, {}});
+    if (all == 0) {
+        then({});
+        return done();
+    }
     for (const auto& [kind, queue] : repositories_.all())
-        queue->purge(which, [round, then](const Result<void>& result) {
-            if (!result) round->problems.push_back(result.error().message);
-            if (--round->left == 0) then(round->problems);
-        });
+        queue->purge(
+            which,
+            [round, then](const Result<void>& result) {
+                if (!result) round->problems.push_back(result.error().message);
+                if (--round->left == 0) then(round->problems);
+            },
+            [round, done] {
+                if (--round->not_done == 0) done();
+            });
 }
 
 nlohmann::json RepositoryKeeper::report() const { return repositories_.report(); }

@@ -41,8 +41,9 @@ class RepositoryKeeper : public SealedSessions {
     /// room to remember it for one that is down.
     void forget(const SessionName& name, std::function<void()> then);
     /// Not a single session, but those of a service, or all. Calls back once, later, with what went wrong
-    /// where; it is done then as soon as that repository is up.
-    void purge(const Purged& purged, std::function<void(const std::vector<std::string>& problems)> then);
+    /// where; it is done then as soon as that repository is up. `done` is called when it is done everywhere.
+    void purge(const Purged& purged, std::function<void(const std::vector<std::string>& problems)> then,
+               std::function<void()> done);
 
     // --- of the checkpoints ---
     [[nodiscard]] bool keeps(const std::string& service) const override {
