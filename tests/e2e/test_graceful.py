@@ -3,7 +3,6 @@
 configuration has it no more. Connections live as long as the server lets them, over both families, bound late and early."""
 
 import os
-import signal
 import subprocess
 from collections import Counter
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ import pytest
 from clients import curl
 from lab.namespaces import enter
 from lab.plan import CLIENT, DISPATCH, PORT, SERVER_NAME, VIP4, VIP6, WEB_CA, Options
+from lab.servers import STOP_GRACEFULLY
 from support.chassis import Chassis, eventually, lab
 from support.haproxy import haproxy_with
 
@@ -22,8 +22,6 @@ LONG_CLIENT = Path(__file__).resolve().parents[1] / "support/long_client.py"
 ECHO = Path(__file__).resolve().parents[2] / "tools/lib/soak/echo.py"
 SECONDS = 10
 ECHO_PORT = 8082
-# Finish what you have, take nothing new.
-STOP = {"nginx": signal.SIGQUIT, "apache": signal.SIGWINCH, "haproxy": signal.SIGUSR1}
 
 
 class LongClient:
@@ -105,7 +103,7 @@ def echoes(chassis: Chassis) -> Iterator[None]:
 @contextmanager
 def told_to_stop(chassis: Chassis, blade: str) -> Iterator[None]:
     server = chassis.options.server
-    os.kill(chassis.pid(blade, server), STOP[server])
+    os.kill(chassis.pid(blade, server), STOP_GRACEFULLY[server])
     try:
         eventually(lambda: chassis.blade_states()[blade] == "down", 5, f"{blade} takes nothing new")
         yield
