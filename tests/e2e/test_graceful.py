@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """A blade that takes nothing new keeps what it has: its server stops gracefully, it drains, its agent is away, the
-configuration has it no more. Connections live as long as the server lets them, over both families, bound late and early."""
+configuration has it no more. So does one whose server reads its configuration again or is upgraded. Connections live as
+long as the server lets them, over both families, bound late and early."""
 
 import os
+import signal
 import subprocess
 from collections import Counter
 from collections.abc import Iterator
@@ -12,9 +14,10 @@ from pathlib import Path
 import pytest
 
 from clients import curl
+from lab import lifecycle
 from lab.namespaces import enter
-from lab.plan import CLIENT, DISPATCH, PORT, SERVER_NAME, VIP4, VIP6, WEB_CA, Options
-from lab.servers import STOP_GRACEFULLY
+from lab.plan import CLIENT, DISPATCH, PORT, SERVER_NAME, VIP4, VIP6, WEB_CA, Options, directory
+from lab.servers import RELOAD, STOP_GRACEFULLY
 from support.chassis import Chassis, eventually, lab
 from support.haproxy import haproxy_with
 
@@ -130,6 +133,63 @@ def test_a_server_that_stops_gracefully(chassis: Chassis, options: Options) -> N
         report = next(entry for entry in chassis.keyrail("blade", "list") if f"blade{entry['id']}" == blade)
         assert not report["takes_new"] and report["flows_live"] and not report["gone"], report
         clients.expect_whole()
+    chassis.wait_for_states("up")
+
+
+def reloaded(chassis: Chassis, blade: str) -> None:
+    """nginx -s reload, apachectl graceful, haproxy -sf."""
+    server = chassis.options.server
+    if server in RELOAD:
+        os.kill(chassis.pid(blade, server), RELOAD[server])
+    else:
+        lifecycle.succeed(blade, server, "-sf")
+
+
+def everybody_is_served() -> None:
+    for vip in (VIP4, VIP6):
+        outcomes = curl.connect("1.3", 10, vip)
+        assert all(outcome.ok for outcome in outcomes), outcomes
+
+
+@pytest.mark.parametrize("options", [Options(), Options(bind="early"), Options(server="apache"), Options(server="haproxy")],
+                         ids=str)
+def test_a_server_that_reads_its_configuration_again(chassis: Chassis, options: Options) -> None:
+    """New processes take what is new, old ones finish what they have."""
+    behind = haproxy_with(chassis, "/echo", ECHO_PORT) if options.server == "haproxy" else nullcontext()
+    kinds = {**KINDS, "nginx": ("download", "upload", "echo")}[options.server]
+    with echoes(chassis), behind, long_clients(chassis, kinds) as (clients, blade):
+        for _ in range(4):
+            reloaded(chassis, blade)
+            everybody_is_served()
+        clients.expect_whole()
+        if options.server == "haproxy":
+            lab("restart", blade, "haproxy")
+    chassis.wait_for_states("up")
+
+
+def sent(pid: int, signal_: signal.Signals, gone: bool = False) -> None:
+    os.kill(pid, signal_)
+    if gone:
+        eventually(lambda: not Path(f"/proc/{pid}").exists(), 30, f"{pid} ends")
+
+
+@pytest.mark.parametrize("options", [Options(), Options(bind="early")], ids=str)
+def test_nginx_is_upgraded_while_it_runs(chassis: Chassis, options: Options) -> None:
+    """As its documentation says: USR2 starts the new one, WINCH has the old one's workers finish, QUIT ends it."""
+    with echoes(chassis), long_clients(chassis, ("download", "upload", "echo")) as (clients, blade):
+        old, file = chassis.pid(blade, "nginx"), directory(blade) / "nginx.pid"
+        sent(old, signal.SIGUSR2)
+        new = eventually(lambda: file.exists() and int(file.read_text() or old) != old and int(file.read_text()), 10, "a new one")
+        try:
+            everybody_is_served()
+            sent(old, signal.SIGWINCH)
+            everybody_is_served()
+            clients.expect_whole()
+            sent(old, signal.SIGQUIT, gone=True)
+            everybody_is_served()
+        finally:
+            sent(new, signal.SIGTERM, gone=True)
+            lab("restart", blade, "nginx")
     chassis.wait_for_states("up")
 
 

@@ -58,7 +58,8 @@ def process(blade: Blade, options: Options, hooks: Path | None) -> Process:
     """`hooks`: libkeyrail-tls.so, or None for a server left alone."""
     server = options.server_of(blade)
     config = str(directory(blade.host) / FILES[server])
-    command = {"nginx": ["nginx", "-c", config, "-e", "stderr"],
+    nginx = shutil.which("nginx") or "nginx"  # by its path, so that it can start itself anew
+    command = {"nginx": [nginx, "-c", config, "-e", "stderr"],
                "haproxy": ["haproxy", "-db", "-f", config],
                "apache": ["apache2", "-DFOREGROUND", "-f", config]}[server]
     if hooks:  # by env, after nsenter: only the server itself is preloaded
