@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A blade that takes nothing new keeps what it has: its server stops gracefully, it drains, its agent is away, the
-configuration has it no more. Connections live as long as the server lets them, over both families, bound late and early."""
+configuration has it no more. So does one whose server reads its configuration again or is upgraded. Connections live as
+long as the server lets them, over both families, bound late and early."""
 
 import os
 import signal
@@ -13,8 +14,10 @@ from pathlib import Path
 import pytest
 
 from clients import curl
+from lab import lifecycle
 from lab.namespaces import enter
-from lab.plan import CLIENT, DISPATCH, PORT, SERVER_NAME, VIP4, VIP6, WEB_CA, Options
+from lab.plan import CLIENT, DISPATCH, PORT, SERVER_NAME, VIP4, VIP6, WEB_CA, Options, directory
+from lab.servers import RELOAD, STOP_GRACEFULLY
 from support.chassis import Chassis, eventually, lab
 from support.haproxy import haproxy_with
 
@@ -22,8 +25,6 @@ LONG_CLIENT = Path(__file__).resolve().parents[1] / "support/long_client.py"
 ECHO = Path(__file__).resolve().parents[2] / "tools/lib/soak/echo.py"
 SECONDS = 10
 ECHO_PORT = 8082
-# Finish what you have, take nothing new.
-STOP = {"nginx": signal.SIGQUIT, "apache": signal.SIGWINCH, "haproxy": signal.SIGUSR1}
 
 
 class LongClient:
@@ -105,7 +106,7 @@ def echoes(chassis: Chassis) -> Iterator[None]:
 @contextmanager
 def told_to_stop(chassis: Chassis, blade: str) -> Iterator[None]:
     server = chassis.options.server
-    os.kill(chassis.pid(blade, server), STOP[server])
+    os.kill(chassis.pid(blade, server), STOP_GRACEFULLY[server])
     try:
         eventually(lambda: chassis.blade_states()[blade] == "down", 5, f"{blade} takes nothing new")
         yield
@@ -132,6 +133,63 @@ def test_a_server_that_stops_gracefully(chassis: Chassis, options: Options) -> N
         report = next(entry for entry in chassis.keyrail("blade", "list") if f"blade{entry['id']}" == blade)
         assert not report["takes_new"] and report["flows_live"] and not report["gone"], report
         clients.expect_whole()
+    chassis.wait_for_states("up")
+
+
+def reloaded(chassis: Chassis, blade: str) -> None:
+    """nginx -s reload, apachectl graceful, haproxy -sf."""
+    server = chassis.options.server
+    if server in RELOAD:
+        os.kill(chassis.pid(blade, server), RELOAD[server])
+    else:
+        lifecycle.succeed(blade, server, "-sf")
+
+
+def everybody_is_served() -> None:
+    for vip in (VIP4, VIP6):
+        outcomes = curl.connect("1.3", 10, vip)
+        assert all(outcome.ok for outcome in outcomes), outcomes
+
+
+@pytest.mark.parametrize("options", [Options(), Options(bind="early"), Options(server="apache"), Options(server="haproxy")],
+                         ids=str)
+def test_a_server_that_reads_its_configuration_again(chassis: Chassis, options: Options) -> None:
+    """New processes take what is new, old ones finish what they have."""
+    behind = haproxy_with(chassis, "/echo", ECHO_PORT) if options.server == "haproxy" else nullcontext()
+    kinds = {**KINDS, "nginx": ("download", "upload", "echo")}[options.server]
+    with echoes(chassis), behind, long_clients(chassis, kinds) as (clients, blade):
+        for _ in range(4):
+            reloaded(chassis, blade)
+            everybody_is_served()
+        clients.expect_whole()
+        if options.server == "haproxy":
+            lab("restart", blade, "haproxy")
+    chassis.wait_for_states("up")
+
+
+def sent(pid: int, signal_: signal.Signals, gone: bool = False) -> None:
+    os.kill(pid, signal_)
+    if gone:
+        eventually(lambda: not Path(f"/proc/{pid}").exists(), 30, f"{pid} ends")
+
+
+@pytest.mark.parametrize("options", [Options(), Options(bind="early")], ids=str)
+def test_nginx_is_upgraded_while_it_runs(chassis: Chassis, options: Options) -> None:
+    """As its documentation says: USR2 starts the new one, WINCH has the old one's workers finish, QUIT ends it."""
+    with echoes(chassis), long_clients(chassis, ("download", "upload", "echo")) as (clients, blade):
+        old, file = chassis.pid(blade, "nginx"), directory(blade) / "nginx.pid"
+        sent(old, signal.SIGUSR2)
+        new = eventually(lambda: file.exists() and int(file.read_text() or old) != old and int(file.read_text()), 10, "a new one")
+        try:
+            everybody_is_served()
+            sent(old, signal.SIGWINCH)
+            everybody_is_served()
+            clients.expect_whole()
+            sent(old, signal.SIGQUIT, gone=True)
+            everybody_is_served()
+        finally:
+            sent(new, signal.SIGTERM, gone=True)
+            lab("restart", blade, "nginx")
     chassis.wait_for_states("up")
 
 

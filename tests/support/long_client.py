@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A connection that lasts: a client of one session returns and downloads slowly, or talks over a WebSocket. It prints who
-answers, then, at the end, `whole` or what went wrong.
+"""A connection that lasts: a client of one session returns and downloads or uploads slowly, or talks over a WebSocket. It
+prints who answers, then, at the end, `whole` or what went wrong.
 
-    long_client.py CA ADDRESS PORT NAME 1.2|1.3 download|echo SECONDS"""
+    long_client.py CA ADDRESS PORT NAME 1.2|1.3 download|upload|echo SECONDS"""
 
+import os
 import socket
 import ssl
 import sys
@@ -47,6 +48,23 @@ def download(tls: ssl.SSLSocket, name: str, seconds: float) -> None:
         time.sleep(max(0, got / PACE - (time.monotonic() - begin)))
 
 
+def upload(tls: ssl.SSLSocket, name: str, seconds: float) -> None:
+    tls.sendall(f"GET / HTTP/1.1\r\nHost: {name}\r\n\r\n".encode())
+    head_of(tls)  # who it is
+    size, begin, sent = int(PACE * seconds), time.monotonic(), 0
+    tls.sendall(f"PUT /upload/long-{os.getpid()} HTTP/1.1\r\nHost: {name}\r\nContent-Length: {size}\r\n"
+                "Connection: close\r\n\r\n".encode())
+    while sent < size:
+        piece = bytes(min(BUFFER, size - sent))
+        tls.sendall(piece)
+        sent += len(piece)
+        time.sleep(max(0, sent / PACE - (time.monotonic() - begin)))
+    answer = b""
+    while more := tls.recv(BUFFER):
+        answer += more
+    assert answer.split(b" ")[1:2] in ([b"201"], [b"204"]), answer[:60]
+
+
 def echo(tls: ssl.SSLSocket, name: str, seconds: float) -> None:
     tls.sendall((f"GET /echo HTTP/1.1\r\nHost: {name}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
                  f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n\r\n").encode())
@@ -77,7 +95,7 @@ def main() -> None:
         session = first.session
     try:
         with context.wrap_socket(tcp(address, int(port)), server_hostname=name, session=session) as tls:
-            {"download": download, "echo": echo}[kind](tls, name, float(seconds))
+            {"download": download, "upload": upload, "echo": echo}[kind](tls, name, float(seconds))
         print("whole", flush=True)
     except (OSError, AssertionError) as error:
         print(f"{type(error).__name__}: {error}", flush=True)

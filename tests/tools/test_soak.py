@@ -4,8 +4,9 @@
 from soak.judge import Outcome, failures
 
 
-def outcome(begin: float, end: float, blade: str = "blade1", error: str = "", answers: int = 1) -> Outcome:
-    return Outcome("download", "198.51.100.1", "1.3", begin, end, blade, answers, error)
+def outcome(begin: float, end: float, blade: str = "blade1", error: str = "", answers: int = 1,
+            connected: bool = True) -> Outcome:
+    return Outcome("download", "198.51.100.1", "1.3", begin, end, 40000, connected, blade, answers, error)
 
 
 def test_what_breaks_with_its_server_breaks_natively_too() -> None:
@@ -18,11 +19,14 @@ def test_all_else_is_ours() -> None:
     for native in ([], [outcome(0, 30)],  # nothing broke
                    [outcome(15, 20, "blade2", "reset")],  # another blade
                    [outcome(15, 40, error="reset")], [outcome(0, 5, error="reset")],  # another time
-                   [outcome(19, 20, error="refused", answers=0)]):  # new ones were refused: there are other blades
+                   [outcome(19, 20, error="reset", answers=0)],  # only one that was not yet established
+                   [outcome(19, 20, error="refused", answers=0, connected=False)]):  # there are other blades
         assert failures([broken], list(native)) == ([broken], 0), native
 
 
 def test_a_handshake_that_breaks_may_have_been_with_any_blade() -> None:
     broken = outcome(10, 20, blade="", error="closed", answers=0)
     assert failures([broken], [outcome(15, 20, "blade2", "reset")]) == ([], 1)
+    assert failures([broken], [outcome(19, 20, error="reset", answers=0)]) == ([], 1)  # as early
+    assert failures([broken], [outcome(19, 20, error="refused", answers=0, connected=False)]) == ([broken], 0)
     assert failures([broken], []) == ([broken], 0)

@@ -132,6 +132,20 @@ def restart(host: str, name: str) -> None:
         _wait_for_socket(process)
 
 
+def succeed(host: str, name: str, option: str) -> None:
+    """Starts the process once more and tells it, by this option, the pid of the one whose place it takes."""
+    with locked():
+        state = load()
+        if state is None:
+            raise ToolError("the lab is not up")
+        process = state.process(host, name)
+        words = process.command
+        process.command = [*words, option, str(process.pid)]
+        start(process)
+        process.command = words  # when it is started again there is nobody before it
+        state.save()
+
+
 def take_down() -> None:
     """Everything the lab ever makes; whatever is not there is no error. Nothing stops it halfway."""
     state = load()

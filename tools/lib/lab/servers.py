@@ -2,7 +2,9 @@
 """The TLS server of a blade: nginx, HAProxy or Apache, each unmodified and with an ordinary configuration."""
 
 import os
+import re
 import shutil
+import signal
 from pathlib import Path
 
 from lab.plan import (RUN, SERVER_NAME, WEB_CERTIFICATE, WEB_COMBINED, WEB_KEY, Blade, Options, directory,
@@ -11,6 +13,10 @@ from lab.processes import Process
 
 TEMPLATES = Path(__file__).parent / "templates"
 FILES = {"nginx": "nginx.conf", "haproxy": "haproxy.cfg", "apache": "apache.conf"}
+# Finish what you have, take nothing new.
+STOP_GRACEFULLY = {"nginx": signal.SIGQUIT, "apache": signal.SIGWINCH, "haproxy": signal.SIGUSR1}
+# Read your configuration again: new workers take what is new, the old ones finish. HAProxy: a new process with -sf.
+RELOAD = {"nginx": signal.SIGHUP, "apache": signal.SIGUSR1}
 BIG_FILE = RUN / "50MB.bin"
 BIG_FILE_SIZE = 50_000_000
 USER = "www-data"
@@ -52,9 +58,19 @@ def process(blade: Blade, options: Options, hooks: Path | None) -> Process:
     """`hooks`: libkeyrail-tls.so, or None for a server left alone."""
     server = options.server_of(blade)
     config = str(directory(blade.host) / FILES[server])
-    command = {"nginx": ["nginx", "-c", config, "-e", "stderr"],
+    nginx = shutil.which("nginx") or "nginx"  # by its path, so that it can start itself anew
+    command = {"nginx": [nginx, "-c", config, "-e", "stderr"],
                "haproxy": ["haproxy", "-db", "-f", config],
                "apache": ["apache2", "-DFOREGROUND", "-f", config]}[server]
     if hooks:  # by env, after nsenter: only the server itself is preloaded
         command = ["env", f"LD_PRELOAD={hooks}", f"KEYRAIL_STORE={blade.store}", *command]
     return Process(blade.host, server, command)
+
+
+def haproxy_with_backend(text: str, blade: str, path: str, port: int) -> str:
+    """The lab's configuration with the patience that this needs; what is asked for at `path` comes from this port."""
+    text = re.sub(r"timeout (client|server) 30s", r"timeout \1 300s", text)
+    text = re.sub(r"( +http-request return .*?)( if \{ ssl_fc_is_resumed \})?$",
+                  lambda found: f"{found[1]}{found[2] or ' if'} !{{ path {path} }}", text, flags=re.MULTILINE)
+    return (f"{text}    use_backend behind if {{ path {path} }}\n\nbackend behind\n    timeout tunnel 300s\n"
+            f"    http-response set-header X-Blade {blade}\n    server behind 127.0.0.1:{port}\n")

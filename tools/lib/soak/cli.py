@@ -13,29 +13,31 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from common.say import say
-from common.shell import ToolError
+from common.shell import ToolError, run
 from lab import lifecycle
 from lab.namespaces import enter
-from lab.plan import BINDINGS, CLIENT, PORT, SERVER_NAME, VIP4, VIP6, WEB_CA, Options, blades
+from lab.plan import (BINDINGS, CLIENT, PORT, SERVER_NAME, SERVERS, SWITCH, VIP4, VIP6, WEB_CA, Options, blades, namespace)
 from lab.servers import BIG_FILE
 from soak.judge import Outcome, failures
 from soak.operations import OPERATIONS, wait_until_whole
+from soak.sites import ECHO_PORT, FILES_FROM, FILES_TO_HALF_CLOSED, KINDS, NATIVE_KINDS, prepared
 
 HERE = Path(__file__).parent
 PYTHON = ["/usr/bin/python3", "-B", "-u"]
-ECHO_PORT = "8082"
+BESIDE_BLADES = "10.77.0.250"
 END = 120  # seconds that the last connections get
 SHOWN = 20
 
 
 class Load:
-    """A load process in the client's network, and what it has told."""
+    """A load process in a host's network, and what it has told."""
 
-    def __init__(self, addresses: list[str], clients: int, seed: int, kinds: list[str] | None = None) -> None:
+    def __init__(self, host: str, addresses: list[str], clients: int, seed: int, kinds: list[str], server: str) -> None:
         given = {"addresses": addresses, "clients": clients, "seed": seed, "port": PORT, "name": SERVER_NAME,
-                 "ca": str(WEB_CA), "file": str(BIG_FILE), **({"kinds": kinds} if kinds else {})}
+                 "ca": str(WEB_CA), "file": str(BIG_FILE), "kinds": kinds, "files": server in FILES_FROM,
+                 "half_closed_files": server in FILES_TO_HALF_CLOSED}
         self.outcomes: list[Outcome] = []
-        self._process = subprocess.Popen([*enter(CLIENT), *PYTHON, str(HERE / "load.py"), json.dumps(given)],
+        self._process = subprocess.Popen([*enter(host), *PYTHON, str(HERE / "load.py"), json.dumps(given)],
                                          stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
@@ -61,9 +63,20 @@ class Load:
 
 
 @contextlib.contextmanager
+def beside_the_blades() -> Iterator[None]:
+    """A place for clients from which nothing of ours is on the way to a blade."""
+    ip = ["ip", "-n", namespace(SWITCH), "address"]
+    run([*ip, "replace", f"{BESIDE_BLADES}/24", "dev", "br0"])
+    try:
+        yield
+    finally:
+        run([*ip, "delete", f"{BESIDE_BLADES}/24", "dev", "br0"], check=False)
+
+
+@contextlib.contextmanager
 def echoes(options: Options) -> Iterator[None]:
     """What answers WebSockets behind each blade's server."""
-    servers = [subprocess.Popen([*enter(blade.host), *PYTHON, str(HERE / "echo.py"), ECHO_PORT],
+    servers = [subprocess.Popen([*enter(blade.host), *PYTHON, str(HERE / "echo.py"), str(ECHO_PORT)],
                                 stdout=subprocess.PIPE, text=True) for blade in blades(options)]
     try:
         for server in servers:
@@ -74,6 +87,20 @@ def echoes(options: Options) -> Iterator[None]:
         for server in servers:
             server.kill()
             server.wait()
+
+
+@contextlib.contextmanager
+def captured(prefix: str | None) -> Iterator[None]:
+    """The heads of all packets, before and behind the dispatcher."""
+    places = (("client", CLIENT, "c0"), ("blades", SWITCH, "dispatch")) if prefix else ()
+    recorders = [subprocess.Popen([*enter(host), "tcpdump", "-i", device, "-s", "128", "-B", "65536", "-w",
+                                   f"{prefix}-{name}.pcap"], stderr=subprocess.DEVNULL) for name, host, device in places]
+    try:
+        yield
+    finally:
+        for recorder in recorders:
+            recorder.terminate()
+            recorder.wait()
 
 
 def operate(seconds: float, seed: int, options: Options, names: list[str]) -> list[tuple[float, str]]:
@@ -99,9 +126,10 @@ def report(outcomes: list[Outcome], native: list[Outcome], log: list[tuple[float
     print(f"{len(outcomes)} connections, {len(ours)} failed; {natural} broke with their server, as they do without "
           f"Keyrail; {len(native)} straight to a blade; {len(log)} operations")
     for outcome in ours[:SHOWN]:
-        before = [what for when, what in log if when < outcome.end][-1:] or ["nothing yet"]
-        print(f"  {outcome.kind} to {outcome.address} (TLS {outcome.version}), {outcome.end - outcome.begin:.1f} s, "
-              f"{outcome.answers} answers of {outcome.blade or 'nobody'}: {outcome.error}; after: {before[0]}")
+        before = [f"{what}, {outcome.end - when:.1f} s before" for when, what in log if when < outcome.end][-1:]
+        print(f"  {time.strftime('%H:%M:%S', time.localtime(outcome.end))} {outcome.kind} to {outcome.address} (TLS "
+              f"{outcome.version}) from port {outcome.port}, {outcome.end - outcome.begin:.1f} s, {outcome.answers} answers of "
+              f"{outcome.blade or 'nobody'}: {outcome.error}; after: {before[0] if before else 'nothing yet'}")
     if len(ours) > SHOWN:
         print(f"  and {len(ours) - SHOWN} more")
     return 1 if ours or not outcomes else 0
@@ -112,26 +140,40 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--minutes", type=float, default=30, help="how long (default 30)")
     top.add_argument("--seed", type=int, help="of everything that is chosen by chance (default: a new one, which is said)")
     top.add_argument("--clients", type=int, default=24, help="at once (default 24)")
+    top.add_argument("--server", choices=SERVERS, default=SERVERS[0], help="of the blades (default nginx)")
     top.add_argument("--bind", choices=BINDINGS, default=BINDINGS[0], help="as tools/lab up")
     top.add_argument("--only", choices=tuple(OPERATIONS), action="append", metavar="OPERATION",
                      help=f"only this; may be given again. One of: {'; '.join(OPERATIONS)}")
+    top.add_argument("--capture", metavar="PREFIX", help="the heads of all packets, in PREFIX-client.pcap and PREFIX-blades.pcap")
+    top.add_argument("--keep", action="store_true", help="leave the lab up at the end")
     top.add_argument("--no-build", action="store_true", help="take what is built as it is")
     return top
 
 
-def main(words: Sequence[str]) -> int:
-    arguments = parser().parse_args(words)
-    seed = arguments.seed if arguments.seed is not None else random.SystemRandom().randrange(1 << 31)
-    options = Options(bind=arguments.bind)
-    lifecycle.up(options, fresh=not arguments.no_build)
-    wait_until_whole()
-    say(f"seed {seed}; the same again: tools/soak --minutes {arguments.minutes:g} --seed {seed}")
-    with echoes(options):
-        load = Load([VIP4, VIP6], arguments.clients, seed)
-        native = Load([blade.address4 for blade in blades(options)], 3 * options.blades, seed, ["websocket"])
+def soak(arguments: argparse.Namespace, options: Options, seed: int) -> int:
+    kinds = list(KINDS[options.server])
+    with beside_the_blades(), echoes(options), prepared(options), captured(arguments.capture):
+        wait_until_whole()
+        load = Load(CLIENT, [VIP4, VIP6], arguments.clients, seed, kinds, options.server)
+        native = Load(SWITCH, [blade.address4 for blade in blades(options)], 3 * options.blades, seed,
+                      [kind for kind in NATIVE_KINDS if kind in kinds], options.server)
         try:
             log = operate(arguments.minutes * 60, seed, options, arguments.only or list(OPERATIONS))
         finally:
             for one in (load, native):
                 one.end()
     return report(load.outcomes, native.outcomes, log)
+
+
+def main(words: Sequence[str]) -> int:
+    arguments = parser().parse_args(words)
+    seed = arguments.seed if arguments.seed is not None else random.SystemRandom().randrange(1 << 31)
+    options = Options(bind=arguments.bind, server=arguments.server)
+    lifecycle.up(options, fresh=not arguments.no_build)
+    say(f"seed {seed}; the same again: tools/soak --minutes {arguments.minutes:g} --seed {seed} --server {options.server} "
+        f"--bind {options.bind}")
+    try:
+        return soak(arguments, options, seed)
+    finally:
+        if not arguments.keep:
+            lifecycle.down()

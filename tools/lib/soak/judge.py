@@ -15,6 +15,8 @@ class Outcome:
     version: str
     begin: float
     end: float
+    port: int  # the client's; 0: not known
+    connected: bool  # the TCP handshake was completed
     blade: str
     answers: int
     error: str
@@ -25,9 +27,13 @@ class Outcome:
 
 
 def excused(failure: Outcome, native: list[Outcome]) -> bool:
-    """A connection that its server broke breaks natively, too: one that was established there. That a server which
-    stops takes nothing new excuses nobody: there are other blades."""
-    return any(other.error and other.established and failure.blade in ("", other.blade)
+    """A connection that its server broke breaks natively, too: one that was established there, or, for a connection that
+    never was, one that was broken as early. That a server which stops takes nothing new excuses nobody: there are other
+    blades."""
+    def alike(other: Outcome) -> bool:
+        return other.established or (other.connected and not failure.established)
+
+    return any(other.error and alike(other) and failure.blade in ("", other.blade)
                and failure.begin - SLACK <= other.end <= failure.end + SLACK for other in native)
 
 

@@ -24,7 +24,7 @@ def visit_once(world: World, chance: random.Random, number: int, kinds: list[str
     except Exception as caught:  # noqa: BLE001 - whatever it is, the connection failed
         error = f"{type(caught).__name__}: {caught}"
     return {"kind": kind, "address": visit.address, "version": visit.version, "begin": begin, "end": time.time(),
-            "blade": visit.blade, "answers": visit.answers, "error": error}
+            "port": visit.port, "connected": visit.connected, "blade": visit.blade, "answers": visit.answers, "error": error}
 
 
 def client(world: World, number: int, kinds: list[str]) -> None:
@@ -39,7 +39,8 @@ def client(world: World, number: int, kinds: list[str]) -> None:
 
 def main() -> None:
     given = json.loads(sys.argv[1])
-    world = World(given["addresses"], given["port"], given["name"], given["ca"], Path(given["file"]), given["seed"])
+    world = World(given["addresses"], given["port"], given["name"], given["ca"], Path(given["file"]), given["seed"],
+                  given["files"], given["half_closed_files"])
     weighted = [kind for kind, (weight, _) in KINDS.items() for _ in range(weight)]
     kinds = [kind for kind in weighted if kind in given.get("kinds", KINDS)]
     clients = [threading.Thread(target=client, args=(world, number, kinds)) for number in range(given["clients"])]

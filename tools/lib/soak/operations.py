@@ -3,7 +3,6 @@
 
 import os
 import random
-import signal
 import time
 from collections.abc import Callable
 
@@ -11,16 +10,18 @@ from common.shell import ToolError
 from lab import lifecycle, readiness
 from lab.namespaces import wait_until
 from lab.plan import CONFIG, DISPATCH
-from lab.state import load
+from lab.servers import RELOAD, STOP_GRACEFULLY
+from lab.state import State, load
 
 WHOLE = 30.0  # seconds until everything is up again
+STOPPED = 60.0  # seconds until the last of the load's connections has ended
 
 
-def pid(host: str, name: str) -> int:
+def lab() -> State:
     state = load()
     if state is None:
         raise ToolError("the lab is not up any more")
-    return state.process(host, name).pid
+    return state
 
 
 def whole() -> bool:
@@ -59,16 +60,26 @@ def reload_configuration(_chance: random.Random, blade: str) -> None:
         readiness.keyrail("config", "reload")
 
 
-def graceful_stop(chance: random.Random, blade: str) -> None:
-    """nginx -s quit: it takes nothing new, and ends with its last connection, or when we are tired of waiting."""
-    server = pid(blade, "nginx")
-    os.kill(server, signal.SIGQUIT)
-    wait_until(lambda: not os.path.exists(f"/proc/{server}"), chance.uniform(5, 40), every=0.2)
-    lifecycle.restart(blade, "nginx")
+def graceful_stop(_chance: random.Random, blade: str) -> None:
+    """The server takes nothing new, and ends with its last connection."""
+    name = lab().options.server
+    server = lab().process(blade, name)
+    os.kill(server.pid, STOP_GRACEFULLY[name])
+    if not wait_until(lambda: not server.alive, STOPPED, every=0.2):
+        raise ToolError(f"{name} on {blade} still has connections {STOPPED:.0f} s after it was told to stop: somebody hangs")
+    lifecycle.restart(blade, name)
+
+
+def reload_server(_chance: random.Random, blade: str) -> None:
+    name = lab().options.server
+    if name in RELOAD:
+        os.kill(lab().process(blade, name).pid, RELOAD[name])
+    else:
+        lifecycle.succeed(blade, name, "-sf")
 
 
 def restart_server(_chance: random.Random, blade: str) -> None:
-    lifecycle.restart(blade, "nginx")
+    lifecycle.restart(blade, lab().options.server)
 
 
 def restart_agent(_chance: random.Random, blade: str) -> None:
@@ -85,5 +96,5 @@ def restart_dataplane(_chance: random.Random, _blade: str) -> None:
 
 OPERATIONS: dict[str, Callable[[random.Random, str], None]] = {
     "drain, resume": drain_and_resume, "reload": reload_configuration, "graceful stop": graceful_stop,
-    "restart of the server": restart_server, "restart of the agent": restart_agent,
+    "reload of the server": reload_server, "restart of the server": restart_server, "restart of the agent": restart_agent,
     "restart of keyraild": restart_keyraild, "restart of keyrail-dp": restart_dataplane}

@@ -9,7 +9,11 @@ CHUNK = 65536
 
 
 class Closed(Exception):
-    """The other end has closed, or reset, the connection."""
+    """The other end has closed the connection: in an orderly way, or by a reset."""
+
+    def __init__(self, what: object, orderly: bool = True) -> None:
+        super().__init__(str(what))
+        self.orderly = orderly
 
 
 class Tls:
@@ -21,6 +25,7 @@ class Tls:
         self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
         self.tls = context.wrap_bio(self._in, self._out, server_hostname=name, session=session)
         self._half_hello = half_hello
+        self._refused: OSError | None = None
         while not self._step(self.tls.do_handshake)[0]:
             pass
 
@@ -33,7 +38,7 @@ class Tls:
             self._read()
             return False, None
         except (ssl.SSLZeroReturnError, ssl.SSLEOFError) as error:
-            raise Closed(str(error)) from error
+            raise Closed(error) from error
         self._flush()
         return True, result
 
@@ -49,15 +54,15 @@ class Tls:
                 data = data[middle:]
             self.sock.sendall(data)
         except (ConnectionResetError, BrokenPipeError) as error:
-            raise Closed(str(error)) from error
+            self._refused = error  # what came before is still to be read: mostly that the other end closes
 
     def _read(self) -> None:
         try:
             data = self.sock.recv(CHUNK)
         except ConnectionResetError as error:
-            raise Closed(str(error)) from error
+            raise Closed(error, orderly=False) from error
         if not data:
-            raise Closed("closed")
+            raise Closed(self._refused or "closed", orderly=self._refused is None)
         self._in.write(data)
 
     def send(self, data: bytes) -> None:

@@ -33,6 +33,7 @@ PARTS = (
     Part("differential", "tools/replay against tshark: captures and generated hellos", end_to_end.differential, True),
     Part("bench", "benches: do they run, are their counters conserved", end_to_end.bench, True),
     Part("e2e", "real clients, servers and faults in the lab", end_to_end.lab, True),
+    Part("soak", "two minutes of mixed load and a random operator in the lab (three in all)", end_to_end.soak, True),
     Part("sanitize", "unit, pipeline and replay tests under address and undefined-behaviour sanitizers", builds.sanitizers),
     Part("fuzz", f"every parser, {builds.FUZZ_SECONDS} s each", builds.fuzz),
     Part("tidy", "clang-tidy over our own sources", sources.clang_tidy, True),

@@ -19,6 +19,16 @@ def lab() -> Report:
     return _pytest(ROOT / "tests/e2e", *(["-k", chosen] if chosen else []))
 
 
+def soak() -> Report:
+    """Two minutes of it, with a new seed each time: it says which."""
+    report = Report()
+    if subprocess.run([ROOT / "tools/soak", "--minutes", "2", "--no-build"], check=False).returncode == 0:
+        report.passes()
+    else:
+        report.fails("tools/soak --minutes 2: connections failed, see above; its seed is there, too")
+    return report
+
+
 def differential() -> Report:
     return _pytest(ROOT / "tests/differential")
 
