@@ -11,10 +11,12 @@ from clients import openssl
 from clients.outcome import REQUEST, header, run_client
 from lab.plan import AWAY4, PORT, SERVER_NAME, VIP4, WEB_CA, Options
 from support.chassis import Chassis
+from support.releases import ONE_AND_TWO, needs_both
 
 FIRST_FLIGHT = Path(__file__).parents[1] / "support/first_flight.py"
 EARLY_REQUEST = f"GET / HTTP/1.1\r\nHost: {SERVER_NAME}\r\n\r\n"
-servers = pytest.mark.parametrize("options", [Options(), Options(server="haproxy", cert="p256")], ids=str)
+servers = pytest.mark.parametrize("options", [
+    Options(), Options(server="haproxy", cert="p256"), pytest.param(Options(releases=ONE_AND_TWO), marks=needs_both)], ids=str)
 
 
 def first_flight(what: str, flight: Path, *command: str | Path) -> str:

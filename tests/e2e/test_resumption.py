@@ -7,10 +7,10 @@ import pytest
 
 from clients import curl, gnutls, openssl
 from clients.outcome import VERSIONS, endpoint, resumed, run_client, where
+from common.debian import has_program
 from lab.plan import AWAY4, AWAY6, CLIENT4_SECOND, VIP4, VIP6
 from support import nginx
 from support.chassis import Chassis
-from testing.releases import has_program
 
 HUNDRED = 100
 TODAYS = "trixie"  # Debian 13: the release whose clients have today's defaults

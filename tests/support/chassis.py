@@ -55,7 +55,7 @@ class Chassis:
     def up(options: Options) -> "Chassis":
         words = ["up", "--no-build", "--blades", str(options.blades), "--server", options.server, "--cert",
                  options.cert, "--bind", options.bind, "--no-accept", str(options.no_accept), "--store", str(options.store_mb),
-                 *(["--plain"] if options.plain else []), *(["--no-hooks"] if options.no_hooks else [])]
+                 "--releases", options.releases, *(["--plain"] if options.plain else []), *(["--no-hooks"] if options.no_hooks else [])]
         lab(*words)
         return Chassis(options)
 

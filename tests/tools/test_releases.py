@@ -5,6 +5,7 @@ import subprocess
 
 import pytest
 
+from common.debian import own_release
 from common.paths import ROOT
 from common.shell import ToolError
 from testing import releases
@@ -12,7 +13,7 @@ from testing import releases
 
 def test_this_machines_own_release_needs_no_root() -> None:
     with pytest.raises(ToolError, match="this machine is Debian"):
-        releases.run_on(releases.own_release(), ["unit"])
+        releases.run_on(own_release(), ["unit"])
 
 
 def test_an_unknown_release_is_refused_with_those_there_are() -> None:

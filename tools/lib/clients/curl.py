@@ -2,8 +2,8 @@
 """curl: one process that connects again and again, each time from a new port."""
 
 from clients.outcome import Outcome, bracketed, run_client
-from lab.plan import PORT, SERVER_NAME, VIP4, WEB_CA
-from testing.releases import program_of
+from common.debian import within
+from lab.plan import PKI, PORT, SERVER_NAME, VIP4, WEB_CA
 
 REPORT = ("%{exitcode} %{local_port} %{http_code} %header{x-blade} %header{x-tls-resumed} "
           "%header{x-tls-version} %{errormsg}\\n")
@@ -12,9 +12,8 @@ REPORT = ("%{exitcode} %{local_port} %{http_code} %header{x-blade} %header{x-tls
 def connect(version: str, times: int, vip: str = VIP4, source: str = "", release: str = "") -> list[Outcome]:
     """As many connections, one after the other; the first one has no session to offer. `release`: the curl of that Debian
     release, whose OpenSSL has other defaults."""
-    before, pki = program_of(release, WEB_CA.parent) if release else ([], WEB_CA.parent)
-    command = [*before, "curl", "--silent", "--http1.1", "--header", "Connection: close", "--max-time", "10",
-               f"--tlsv{version}", "--tls-max", version, "--cacert", str(pki / WEB_CA.name),
+    command = [*(within(release, PKI) if release else []), "curl", "--silent", "--http1.1", "--header", "Connection: close", "--max-time", "10",
+               f"--tlsv{version}", "--tls-max", version, "--cacert", str(WEB_CA),
                "--resolve", f"{SERVER_NAME}:{PORT}:{bracketed(vip)}", "--output", "/dev/null",
                "--write-out", REPORT, f"https://{SERVER_NAME}/?[1-{times}]"]
     if source:

@@ -32,7 +32,8 @@ def connect(version: str, session: Path, vip: str = VIP4, source: str = "", opti
         lines = [line for line in text.splitlines() if "error" in line.lower()]
         return Outcome(False, error="; ".join(lines) or text[-200:])
     both = "Reused, TLSv" in text and header(text, "X-TLS-Resumed") == "r"
-    return Outcome(True, both, header(text, "X-Blade"), header(text, "X-TLS-Version").removeprefix("TLSv"))
+    return Outcome(True, both, header(text, "X-Blade"), header(text, "X-TLS-Version").removeprefix("TLSv"),
+                   certificate=header(text, "X-Client"))
 
 
 def session_name(session: Path) -> str:

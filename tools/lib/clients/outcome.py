@@ -24,6 +24,7 @@ class Outcome:
     version: str = ""  # "1.2" or "1.3"
     local_port: int = 0
     error: str = ""
+    certificate: str = ""  # of the client, as the server knows it: header X-Client, where its configuration says so
 
 
 def bracketed(address: str) -> str:

@@ -2,27 +2,24 @@
 """Keyrail's own processes in the lab: their configuration files, and how each is started."""
 
 import json
+import shutil
 import tomllib
 from pathlib import Path
 
 from common.build import built_file
-from common.paths import ROOT
+from common.debian import BUILD, RELEASES, has_program, own_release, root_of, within
+from common.paths import ROOT, build_dir
 from common.say import say
 from common.shell import ToolError, run
 from lab.plan import (AWAY4_PREFIX, AWAY6_PREFIX, BACK4, BACK6, BINARIES, CHASSIS_PKI, CLIENT4, CLIENT6, CONFIG,
-                      DATAPLANE_SOCKET, DISPATCH, FRONT4, FRONT6, METRICS, PORT, PROFILE, VIP4, VIP6, Blade, Options,
+                      DATAPLANE_SOCKET, DISPATCH, FRONT4, FRONT6, HOOKS, METRICS, PORT, PROFILE, RUN, VIP4, VIP6, Blade, Options,
                       blades, directory)
 from lab.processes import Process
 
 PROGRAMS = ("keyrail-dp", "keyraild", "keyrail-agent", "keyrail")
 NO_LATE_BINDING = 3  # exit status of keyrail-agent --check on a kernel without bpf_sk_assign_tcp_reqsk
 MODEL_PROFILE = ROOT / "hw/profiles/lab.toml"
-HOOKS = "libkeyrail-tls.so"
 HOLD_BUDGET = "200ms"  # ten times the default: two cores run the whole chassis, and its clients
-
-
-def hooks_library(build: Path) -> Path:
-    return built_file(build, HOOKS)
 
 
 def programs(build: Path) -> list[str]:
@@ -31,10 +28,29 @@ def programs(build: Path) -> list[str]:
 
 
 def link_binaries(build: Path) -> None:
-    """One directory to put on PATH, whatever the build directory looks like inside."""
+    """One directory to put on PATH, whatever the build directory looks like inside. The hook library is a copy, which servers
+    in another release's root see, too."""
     BINARIES.mkdir(parents=True, exist_ok=True)
     for name in PROGRAMS:
         (BINARIES / name).symlink_to(built_file(build, name))
+    shutil.copy(built_file(build, HOOKS), BINARIES / HOOKS)
+
+
+def check_release(release: str) -> None:
+    """Can blades be of it?"""
+    if release not in RELEASES:
+        raise ToolError(f"--releases: {release!r} is none of {', '.join(RELEASES)}")
+    if not has_program(release, "nginx"):
+        raise ToolError(f"--releases: there is no root of Debian {release}: 'tools/test --on {release} --only build' makes it")
+
+
+def agent_of(release: str) -> tuple[list[str], Path]:
+    """The agent of that release's build, and what to put before it. Where its root has none the agent is this machine's: it is
+    the server's OpenSSL that makes and reads sessions."""
+    there = BUILD / built_file(build_dir(), "keyrail-agent").relative_to(build_dir())
+    if release != own_release() and Path(f"{root_of(release)}{there}").exists():
+        return within(release, RUN), there
+    return [], BINARIES / "keyrail-agent"
 
 
 def check_kernel(build: Path, options: Options) -> None:
@@ -132,6 +148,6 @@ def control_process() -> Process:
     return Process(DISPATCH, "keyraild", [str(BINARIES / "keyraild"), "--config", str(CONFIG)])
 
 
-def agent_process(blade: Blade) -> Process:
-    return Process(blade.host, "keyrail-agent", [str(BINARIES / "keyrail-agent"), "--config",
-                                                 str(directory(blade.host) / "agent.toml")])
+def agent_process(blade: Blade, options: Options) -> Process:
+    before, agent = agent_of(options.release_of(blade))
+    return Process(blade.host, "keyrail-agent", [*before, str(agent), "--config", str(directory(blade.host) / "agent.toml")])

@@ -8,9 +8,10 @@ import shlex
 import signal
 from collections.abc import Sequence
 
+from common.debian import RELEASES
 from common.paths import build_dir
 from common.shell import ToolError
-from lab import lifecycle, namespaces, readiness, state
+from lab import chassis, lifecycle, namespaces, readiness, state
 from lab.plan import (AWAY4, AWAY6, BINARIES, BINDINGS, CERTIFICATES, CLIENT, CONFIG, CONTROL_SOCKET, DISPATCH, MAX_BLADES,
                       MIXED, PORT, PREFIX, SERVER_NAME, SERVERS, VIP4, VIP6, WEB_CA, Options, log_directory, namespace)
 
@@ -50,6 +51,9 @@ def parser() -> argparse.ArgumentParser:
                     help="nginx without our hooks: its own tickets, each blade's with a key of its own")
     up.add_argument("--store", type=int, default=Options.store_mb, metavar="MB",
                     help=f"room for sessions on each blade, default {Options.store_mb}; 1 MB for about 2500")
+    up.add_argument("--releases", default="", metavar="RELEASE[,RELEASE...]",
+                    help=f"the blades' servers are those of these Debian releases in turn ({', '.join(RELEASES)}): this machine's "
+                         "own, or of a root that tools/test --on made; so are their agents if they were built there")
     up.add_argument("--no-build", action="store_true", help="take what is built as it is")
     commands.add_parser("down", help="take it away; nothing is left behind")
     status = commands.add_parser("status", help="what runs; exit status 1 if the lab is not up and whole")
@@ -66,9 +70,11 @@ def parser() -> argparse.ArgumentParser:
 
 def chosen(arguments: argparse.Namespace) -> Options:
     options = Options(arguments.blades, arguments.server, arguments.cert, arguments.plain, arguments.bind,
-                      arguments.no_accept, arguments.no_hooks, arguments.store)
+                      arguments.no_accept, arguments.no_hooks, arguments.store, arguments.releases)
     if not 0 <= options.no_accept <= options.blades:
         raise ToolError(f"--no-accept {options.no_accept}: there are {options.blades} blades")
+    for release in options.releases.split(",") if options.releases else ():
+        chassis.check_release(release)
     if not 1 <= options.store_mb <= 4096:
         raise ToolError(f"--store {options.store_mb}: 1 to 4096 MB")
     if options.plain and (options.bind != "auto" or options.no_accept or options.no_hooks):

@@ -89,14 +89,14 @@ def start_everything(state: State) -> None:
     options = state.options
     _start(state, chassis.dataplane_process())
     _start(state, chassis.control_process())
-    hooks = None if options.plain or options.no_hooks else chassis.hooks_library(Path(state.build))
+    hooked = not options.plain and not options.no_hooks
     for blade in blades(options):
         servers.prepare(blade, options)
-        _start(state, chassis.agent_process(blade))
+        _start(state, chassis.agent_process(blade, options))
     for blade in blades(options):
-        if hooks:
+        if hooked:
             _wait_for_store(state.process(blade.host, "keyrail-agent"), blade.store)
-        _start(state, servers.process(blade, options, hooks))
+        _start(state, servers.process(blade, options, hooked))
 
 
 def _start(state: State, process: Process) -> None:

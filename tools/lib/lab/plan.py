@@ -4,6 +4,8 @@
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from common.debian import own_release
+
 RUN = Path("/run/keyrail-lab")
 SHM = Path("/dev/shm/keyrail-lab")  # tmpfs: sessions must never reach a disk
 NETNS = Path("/run/netns")
@@ -41,6 +43,7 @@ class Options:
     no_accept: int = 0  # so many blades, from the first, have no accept program, as on a kernel before 6.9
     no_hooks: bool = False  # servers make their own tickets, each blade with a key of its own
     store_mb: int = 64  # for sessions, on each blade
+    releases: str = ""  # Debian's, of the first blade, the second ..., by commas; "": this machine's
 
     def __str__(self) -> str:
         parts = [f"{self.blades} {self.server} blades", f"{self.cert} certificate",
@@ -53,6 +56,8 @@ class Options:
             parts.append("no hooks")
         if self.store_mb != Options.store_mb:
             parts.append(f"stores of {self.store_mb} MB")
+        if self.releases:
+            parts.append(f"Debian {self.releases}")
         return ", ".join(parts)
 
     def as_json(self) -> dict[str, int | str | bool]:
@@ -60,6 +65,11 @@ class Options:
 
     def server_of(self, blade: "Blade") -> str:
         return SERVERS[(blade.id - 1) % len(SERVERS)] if self.server == MIXED else self.server
+
+    def release_of(self, blade: "Blade") -> str:
+        """Its programs are those of this release."""
+        listed = self.releases.split(",") if self.releases else [own_release()]
+        return listed[(blade.id - 1) % len(listed)]
 
 
 @dataclass(frozen=True)
@@ -128,3 +138,4 @@ PROFILE = directory(DISPATCH) / "profile.toml"
 CONTROL_SOCKET = directory(DISPATCH) / "keyraild.sock"
 DATAPLANE_SOCKET = directory(DISPATCH) / "dp.sock"
 BINARIES = RUN / "bin"
+HOOKS = "libkeyrail-tls.so"

@@ -7,7 +7,8 @@ import shutil
 import signal
 from pathlib import Path
 
-from lab.plan import (RUN, SERVER_NAME, WEB_CERTIFICATE, WEB_COMBINED, WEB_KEY, Blade, Options, directory,
+from common.debian import within
+from lab.plan import (BINARIES, HOOKS, RUN, SERVER_NAME, WEB_CERTIFICATE, WEB_COMBINED, WEB_KEY, Blade, Options, directory,
                       log_directory)
 from lab.processes import Process
 
@@ -54,17 +55,16 @@ def prepare(blade: Blade, options: Options) -> None:
         "SERVER_NAME": SERVER_NAME, "CERTIFICATE": WEB_CERTIFICATE, "KEY": WEB_KEY, "COMBINED": WEB_COMBINED}))
 
 
-def process(blade: Blade, options: Options, hooks: Path | None) -> Process:
-    """`hooks`: libkeyrail-tls.so, or None for a server left alone."""
+def process(blade: Blade, options: Options, hooked: bool) -> Process:
     server = options.server_of(blade)
     config = str(directory(blade.host) / FILES[server])
     nginx = shutil.which("nginx") or "nginx"  # by its path, so that it can start itself anew
     command = {"nginx": [nginx, "-c", config, "-e", "stderr"],
                "haproxy": ["haproxy", "-db", "-f", config],
                "apache": ["apache2", "-DFOREGROUND", "-f", config]}[server]
-    if hooks:  # by env, after nsenter: only the server itself is preloaded
-        command = ["env", f"LD_PRELOAD={hooks}", f"KEYRAIL_STORE={blade.store}", *command]
-    return Process(blade.host, server, command)
+    if hooked:  # by env, after nsenter: only the server itself is preloaded
+        command = ["env", f"LD_PRELOAD={BINARIES / HOOKS}", f"KEYRAIL_STORE={blade.store}", *command]
+    return Process(blade.host, server, [*within(options.release_of(blade), RUN), *command])
 
 
 def haproxy_with_backend(text: str, blade: str, path: str, port: int) -> str:

@@ -8,11 +8,11 @@ from functools import partial
 from pathlib import Path
 from random import Random
 
+from common.debian import within
 from common.shell import ToolError
 from lab.namespaces import wait_until
 from pcap import hello
 from pcap.stage import ADDRESSES, NAME, PORT, SECONDS, Stage
-from testing.releases import program_of
 
 Act = Callable[[Stage], None]
 REQUEST = f"GET / HTTP/1.0\r\nHost: {NAME}\r\n\r\n"
@@ -75,8 +75,7 @@ def curl(on: Stage) -> None:
 
 def curl_of_debian_13(on: Stage) -> None:
     """This machine's own, or that in the root that `tools/test --on trixie` makes."""
-    before, home = program_of(DEBIAN_13, on.home)
-    _curl(on, "1.3", home / "certificate", home / "page", before)
+    _curl(on, "1.3", on.home / "certificate", on.home / "page", within(DEBIAN_13, on.home))
 
 
 def chromium(on: Stage) -> None:

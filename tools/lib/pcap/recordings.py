@@ -5,11 +5,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+from common.debian import has_program
 from pcap import clients
 from pcap.clients import Act, openssl, sent
 from pcap.hello import SECP384R1_MLKEM1024
 from pcap.stage import ADDRESSES
-from testing.releases import has_program
 
 ALPNS = "h2,http/1.1,acme-tls/1,h3,spdy/3.1,ftp,imap,pop3,managesieve,coap"
 

@@ -12,42 +12,17 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+from common.debian import BUILD, own_release, root_of
 from common.paths import ROOT
 from common.say import say
 from common.shell import ToolError, run, tail
 from testing.report import Report
 
-RELEASES = ("bookworm", "trixie")
 # What another release can break. The rest (style, captures against tshark, benches, fuzzing) is the same everywhere.
 CORE_PARTS = ("build", "unit", "protocol", "pipeline", "baseline", "vdev", "tools", "e2e")
 CORE_E2E = "test_resumption or test_moves or test_faults or test_binding or test_early_data or test_servers"
 PLACE = Path("/usr/src/keyrail")  # of the source tree, inside
 CLOSING = re.compile(r"^(\d+) passed, (\d+) failed(?:, (\d+) skipped)?$", re.MULTILINE)
-
-
-def own_release() -> str:
-    """This machine's, as debootstrap names it."""
-    words = dict(line.split("=", 1) for line in Path("/etc/os-release").read_text().splitlines() if "=" in line)
-    return words.get("VERSION_CODENAME", "").strip('"')
-
-
-def root_of(release: str) -> Path:
-    return Path(os.environ.get("KR_ROOTS") or "/var/cache/keyrail/roots") / release
-
-
-def has_program(release: str, program: str) -> bool:
-    """This machine's own release, or one whose root has it."""
-    return release == own_release() or (root_of(release) / "usr/bin" / program).exists()
-
-
-def program_of(release: str, shared: Path) -> tuple[list[str], Path]:
-    """What to put before a command for that release's program to run, on the network of who runs it; and where it finds the
-    folder `shared`."""
-    if release == own_release():
-        return [], shared
-    root, place = root_of(release), Path("/mnt")
-    script = f'mount --bind {shared} {root}{place} && mount --rbind /dev {root}/dev && exec chroot {root} "$@"'
-    return ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh"], place
 
 
 def _mirror() -> str:
@@ -90,7 +65,7 @@ def _copy_machine_settings(root: Path) -> None:
 
 def inside(root: Path, script: str, *, network: bool) -> list[str]:
     """The command that runs `script` in the root; without `network`, in a network namespace of its own."""
-    cache = root / "var/cache/keyrail"  # builds and compiler caches of this release
+    cache = root / BUILD.parent.relative_to("/")  # builds and compiler caches of this release
     cache.mkdir(parents=True, exist_ok=True)
     (root / PLACE.relative_to("/")).mkdir(parents=True, exist_ok=True)
     # A mount of its own for "/", or programs that change how mounts propagate (ip netns) would fail.
@@ -109,7 +84,7 @@ mount -t tmpfs -o mode=1777 tmp tmp
 {"" if network else "ip link set lo up"}
 # Not exec: this shell is the first process in there, and collects those that lost their parents.
 chroot . /usr/bin/env -i HOME=/root TERM=dumb CI="$CI" PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 \\
-    CCACHE_DIR=/var/cache/keyrail/ccache KR_BUILD=/var/cache/keyrail/build KR_E2E="$KR_E2E" \\
+    CCACHE_DIR={BUILD.parent}/ccache KR_BUILD={BUILD} KR_E2E="$KR_E2E" \\
     /bin/bash -c "$KR_SCRIPT"
 """
     return ["env", f"KR_SCRIPT=cd {PLACE} && {script}", "unshare", "--mount", "--propagation", "private",
@@ -118,9 +93,28 @@ chroot . /usr/bin/env -i HOME=/root TERM=dumb CI="$CI" PATH=/usr/sbin:/usr/bin:/
 
 def _install_packages(root: Path) -> None:
     _copy_machine_settings(root)
+    # A root that a crash of the machine spoils is made again: dpkg need not wait for the disk at each file.
+    (root / "etc/dpkg/dpkg.cfg.d/keyrail").write_text("force-unsafe-io\n")
     script = ". tools/lib/bootstrap.sh && ensure_packages"
     if subprocess.run(inside(root, script, network=True), env=_environment(), check=False).returncode != 0:
         raise ToolError(f"packages could not be installed in {root}")
+
+
+def prepared_root(release: str) -> Path:
+    """With all packages in it."""
+    if release == own_release():
+        raise ToolError(f"this machine is Debian {release} itself: tools/test without --on tests it")
+    root = make_root(release)
+    _install_packages(root)
+    return root
+
+
+def build_in(release: str, *targets: str) -> None:
+    """Programs of that release, as ninja names them, up to date, in a root that is there already."""
+    script = f"/usr/bin/python3 -B tools/lib/main.py build {' '.join(targets)}"
+    done = run(inside(root_of(release), script, network=False), check=False, timeout=1800)
+    if done.returncode != 0:
+        raise ToolError(f"{' '.join(targets)} could not be built in {root_of(release)}:\n{tail(done.stdout + done.stderr, 30)}")
 
 
 def _environment(e2e: str = "") -> dict[str, str]:
@@ -129,10 +123,7 @@ def _environment(e2e: str = "") -> dict[str, str]:
 
 def run_on(release: str, parts: Sequence[str] | None) -> Report:
     """tools/test in that release's root: these parts, or the core of them."""
-    if release == own_release():
-        raise ToolError(f"this machine is Debian {release} itself: tools/test without --on tests it")
-    root = make_root(release)
-    _install_packages(root)
+    root = prepared_root(release)
     words = " ".join(f"--only {part}" for part in parts or CORE_PARTS)
     process = subprocess.Popen(inside(root, f"tools/test {words}", network=False), stdout=subprocess.PIPE, text=True,
                                env=_environment("" if parts else CORE_E2E))
