@@ -147,7 +147,7 @@ int control(Store& store, const std::vector<std::string>& words) {
             key.generation = bytes[0];
             std::memcpy(key.key.data(), &bytes[1], key.key.size());
         } else if (name == "service") {  // what connections at no service's address are of
-            policy.service = service_id(value);
+            policy.service = ServiceId::of(value);
         } else if (name == "lifetime_s") {
             policy.lifetime_s = static_cast<uint32_t>(std::stoul(value));
         } else if (name == "reusable") {

@@ -146,7 +146,7 @@ TEST(SessionCodec, SessionsOfOtherVersionsOfOpenssl) {
         std::copy_n(der.begin() + static_cast<ptrdiff_t>(name), record.name.size(), record.name.begin());
         std::ranges::copy(der, record.der.begin());
         record.der_size = static_cast<uint16_t>(der.size());
-        record.tls_version = version == "1.3" ? TLS1_3_VERSION : TLS1_2_VERSION;
+        record.tls_version = version == "1.3" ? TlsVersion::tls13 : TlsVersion::tls12;
         const Session session(decode(record, kNow));
         ASSERT_TRUE(session);
         EXPECT_EQ(SSL_SESSION_get0_peer(session.get()) != nullptr, certificate == "ann");
