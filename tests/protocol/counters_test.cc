@@ -3,8 +3,10 @@
 // operator's command all name the same ones.
 #include <httplib.h>
 
+#include <atomic>
 #include <set>
 #include <sstream>
+#include <thread>
 
 #include "control/daemon/api/counters.h"
 #include "tests/support/keyraild_bench.h"
@@ -52,7 +54,7 @@ class Counters : public KeyraildBench {
     std::string scrape() {
         std::string text;
         std::thread asking([&] {
-            httplib::Client client(run_dir / "keyraild.sock");
+            httplib::Client client((run_dir / "keyraild.sock").string());
             client.set_address_family(AF_UNIX);
             const auto reply = client.Get("/metrics");
             text = reply ? reply->body : "";

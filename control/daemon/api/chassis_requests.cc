@@ -100,7 +100,7 @@ json status_json(Daemon& daemon) {
             {"left", left_report(daemon.blades())},
             {"agents", daemon.agents().count()},
             {"services", services},
-            {"repositories", repositories_report(daemon.repositories())},
+            {"repositories", repositories_report(daemon.repositories().all())},
             {"moved_sessions", daemon.moves().directory().size()}};
 }
 
@@ -117,7 +117,7 @@ asio::awaitable<json> stats_json(Daemon& daemon) {
     report["generation"] = daemon.generation();
     report["moves"] = moves_report(daemon.moves().orders());
     report["checkpoints"] = checkpoints_report(daemon.checkpoints().counters());
-    report["checkpoints"]["repositories"] = repositories_report(daemon.repositories());
+    report["checkpoints"]["repositories"] = repositories_report(daemon.repositories().all());
     report["counters"] = counter_texts();
     report["economics"] = economics_report(daemon.economics(), report);
     json agents = json::array();

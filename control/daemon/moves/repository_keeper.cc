@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <memory>
-#include <nlohmann/json.hpp>
 
 namespace keyrail {
 
@@ -90,8 +89,6 @@ void RepositoryKeeper::purge(const Purged& purged,
                 if (--round->not_done == 0) done();
             });
 }
-
-nlohmann::json RepositoryKeeper::report() const { return repositories_.report(); }
 
 // --- pool keys ---
 

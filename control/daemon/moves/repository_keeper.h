@@ -5,7 +5,6 @@
 #include <asio/any_io_executor.hpp>
 #include <functional>
 #include <map>
-#include <nlohmann/json_fwd.hpp>
 #include <string>
 
 #include "control/daemon/moves/checkpoints.h"
@@ -53,7 +52,7 @@ class RepositoryKeeper : public SealedSessions {
     void forget(const SessionName& name, uint64_t ticket) override;
     bool retrieve(const Retrieval& retrieval) override;
 
-    [[nodiscard]] nlohmann::json report() const;
+    [[nodiscard]] const Repositories& all() const { return repositories_; }
 
   private:
     /// Of a service ("": not known); nullptr: it has none.
