@@ -11,6 +11,7 @@
 #include <span>
 #include <vector>
 
+#include "dataplane/common/ids.h"
 #include "dataplane/common/result.h"
 #include "tools/lib/loadgen/conversation.h"
 #include "tools/lib/loadgen/wire.h"
