@@ -102,7 +102,7 @@ TEST(Assignment, TellsTheServersThePoliciesOfTheServices) {
     EXPECT_TRUE(second.tickets == Tickets::kEarlyDataOnce && second.early_data && second.has_id_context);
     EXPECT_NE(second.id_context[0], 0);
     const SessionPolicy& unknown = control.services[0];
-    EXPECT_EQ(unknown.service, 0U);
+    EXPECT_FALSE(unknown.service.known());
     EXPECT_EQ(unknown.lifetime_s, 443U) << "the strictest of all";
     EXPECT_TRUE(unknown.tickets == Tickets::kEarlyDataOnce && !unknown.early_data && !unknown.has_id_context);
 }

@@ -28,7 +28,7 @@ class IllServersTest : public BladesTest {
     }
     /// All is well but what `spoil` does to the second address.
     bool say(
-        uint16_t id, const std::function<void(Endpoint&)>& spoil = [](Endpoint&) {}) {
+        BladeId id, const std::function<void(Endpoint&)>& spoil = [](Endpoint&) {}) {
         chassis::Health health;
         auto& server = *health.add_servers();
         server.set_port(443);

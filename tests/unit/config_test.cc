@@ -137,7 +137,7 @@ TEST_F(ConfigTest, GoodOne) {
     EXPECT_EQ(config->blades.at(1).agent.text(), "10.77.0.11:7401");
     EXPECT_EQ(config->blades.at(2).agent.text(), "10.77.0.112:7500");
     ASSERT_EQ(config->services.size(), 3u);
-    EXPECT_THAT(config->services[0].blades, ElementsAre(1, 2));
+    EXPECT_EQ(config->services[0].blades, (std::vector<BladeId>{1, 2}));
     EXPECT_EQ(config->services[0].hold_budget, std::chrono::milliseconds(5));
     EXPECT_EQ(config->services[1].hold_budget, std::nullopt);
     EXPECT_EQ(config->services[0].hello_timeout, std::chrono::milliseconds(100));
@@ -205,7 +205,7 @@ TEST(ServiceConfig, MembersAreOfAllItsPools) {
     ServiceConfig service;
     service.blades = {2, 5};
     service.routes = {{"a", "", "x", {1, 2}}, {"b", "", "y", {9}}};
-    EXPECT_THAT(service.members(), ElementsAre(1, 2, 5, 9));
+    EXPECT_EQ(service.members(), (std::vector<BladeId>{1, 2, 5, 9}));
     for (const BladeId blade : service.members()) EXPECT_TRUE(service.has_member(blade));
     EXPECT_FALSE(service.has_member(3));
 }
