@@ -284,9 +284,9 @@ uint64_t Harness::timed_burst(uint8_t port, const std::vector<Frame>& frames) {
     return ticks;
 }
 
-void Harness::bind_flow(const Frame& frame, BladeId blade) {
+void Harness::bind_flow(const Frame& frame, uint16_t blade) {
     const Headers h = parse_headers(frame);
-    context_->flows.insert(context_->flow_hash(h), Flow(context_->clock.ticks, blade, h.seq));
+    context_->flows.insert(context_->flow_hash(h), Flow(context_->clock.ticks, BladeId(blade), h.seq));
 }
 
 void Harness::forget_flows() {
@@ -348,14 +348,14 @@ std::vector<FlowAsk> Harness::flow_asks() {
     return all;
 }
 
-void Harness::answer(const FlowAsk& ask, BladeId blade, bool time_wait) {
-    take_answer({ask.ask_id, blade, time_wait, {}}, *burst_, *context_);
+void Harness::answer(const FlowAsk& ask, uint16_t blade, bool time_wait) {
+    take_answer({ask.ask_id, BladeId(blade), time_wait, {}}, *burst_, *context_);
     context_->tx.flush();
 }
 
-void Harness::answer_elsewhere(const MoveAsk& ask, BladeId holder) {
-    moved_->set(ask.name, holder, context_->clock.unix_s + 100, context_->clock.unix_s);
-    settle::move_answered({ask.move_id, holder, 1, {}}, *context_);
+void Harness::answer_elsewhere(const MoveAsk& ask, uint16_t holder) {
+    moved_->set(ask.name, BladeId(holder), context_->clock.unix_s + 100, context_->clock.unix_s);
+    settle::move_answered({ask.move_id, BladeId(holder), 1, {}}, *context_);
     context_->tx.flush();
 }
 

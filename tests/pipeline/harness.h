@@ -69,7 +69,7 @@ class Harness {
     /// out is freed.
     uint64_t timed_burst(uint8_t port, const std::vector<Frame>& frames);
     /// Puts the flow of this frame into the flow table, and takes all flows out.
-    void bind_flow(const Frame& frame, BladeId blade);
+    void bind_flow(const Frame& frame, uint16_t blade);
     void forget_flows();
     /// Time passes; timers run.
     void advance(uint64_t us);
@@ -84,9 +84,9 @@ class Harness {
     void answer(const MoveAsk& ask, bool moved);
     /// Connections asked for since the last call, and the answer.
     std::vector<FlowAsk> flow_asks();
-    void answer(const FlowAsk& ask, BladeId blade, bool time_wait = false);
+    void answer(const FlowAsk& ask, uint16_t blade, bool time_wait = false);
     /// The session has gone to another blade meanwhile, by another move.
-    void answer_elsewhere(const MoveAsk& ask, BladeId holder);
+    void answer_elsewhere(const MoveAsk& ask, uint16_t holder);
     void set_blades(const Scene& scene);
     /// A new snapshot, in place of the one before, which is freed.
     void publish(const link::Snapshot& message);

@@ -57,7 +57,7 @@ class DrainsTest : public ::testing::Test, public DrainHost {
     Drains::Time now = Drains::Time(1h);
     std::set<SessionName> sessions;
     std::vector<SessionName> moving;
-    std::optional<BladeId> to = BladeId(2);
+    std::optional<BladeId> to = BladeId{2};
     bool agent_there = true, asked = false;
     uint64_t from = 0;
     uint32_t at_most = 0;
