@@ -38,7 +38,7 @@ class MovesBench {
     }
 
     /// Moves every session, `in_flight` at a time; each again from the dataplane's view: request to outcome.
-    nlohmann::json run(uint64_t count, uint64_t in_flight, uint16_t from, uint16_t to) {
+    nlohmann::json run(uint64_t count, uint64_t in_flight, BladeId from, BladeId to) {
         const std::array<double, 3> before = cpu();
         const auto begin = Clock::now();
         Histogram latency;
@@ -103,7 +103,7 @@ class MovesBench {
     }
 
   private:
-    bool move_one(const SessionName& name, uint16_t from, uint16_t to) {
+    bool move_one(const SessionName& name, BladeId from, BladeId to) {
         chassis_.request_move(++move_id_, name, from, to);
         for (;;) {
             chassis_.dataplane->wait(1000);

@@ -77,7 +77,7 @@ class ForeignTransferTest : public AgentTransfers {
     void begin() {
         start(1);
         ready({1});
-        blade = std::make_unique<Impostor>(io, chassis.tls("blade-3"), local(listen_port[1]), 1);
+        blade = std::make_unique<Impostor>(io, chassis.tls("blade-3"), local(listen_port[1]), BladeId{1});
         ASSERT_TRUE(run_until(io, [&] { return blade->channel != nullptr; }));
     }
     void send(const Envelope& message) { ASSERT_TRUE(blade->channel->send(message)); }
@@ -170,7 +170,7 @@ TEST_F(ForeignTransferTest, WhatWasPurgedMeanwhileIsDestroyed) {
 TEST_F(AgentTransfers, RepeatedTransferIsStoredOnce) {
     start(1);
     ready({1});
-    Impostor blade(io, chassis.tls("blade-3"), local(listen_port[1]), 1);
+    Impostor blade(io, chassis.tls("blade-3"), local(listen_port[1]), BladeId{1});
     ASSERT_TRUE(run_until(io, [&] { return blade.channel != nullptr; }));
     const SessionName name = name_at(3, 1);
     expect(5, name, 3, 1);
@@ -188,7 +188,7 @@ TEST_F(AgentTransfers, RepeatedTransferIsStoredOnce) {
 TEST_F(AgentTransfers, BadRecordsAreRefused) {
     start(1);
     ready({1});
-    Impostor blade(io, chassis.tls("blade-3"), local(listen_port[1]), 1);
+    Impostor blade(io, chassis.tls("blade-3"), local(listen_port[1]), BladeId{1});
     ASSERT_TRUE(run_until(io, [&] { return blade.channel != nullptr; }));
     std::vector<Envelope> bad(8, transfer_of(name_at(3, 1), 1));
     for (size_t i = 0; i < bad.size(); i++) bad[i].set_request(i + 1);
@@ -216,8 +216,8 @@ TEST_F(AgentTransfers, OnlyControlOrdersOnlyBladesTransfer) {
     ready({1, 2});
     const SessionName name = name_at(1, 1);
     put(1, name);
-    Impostor blade(io, chassis.tls("blade-3"), local(listen_port[1]), 1);
-    Impostor control_here(io, chassis.tls("control"), local(listen_port[1]), 1);
+    Impostor blade(io, chassis.tls("blade-3"), local(listen_port[1]), BladeId{1});
+    Impostor control_here(io, chassis.tls("control"), local(listen_port[1]), BladeId{1});
     ASSERT_TRUE(run_until(io, [&] { return blade.channel != nullptr; }));
     Envelope order;
     order.mutable_order()->set_order_id(9);

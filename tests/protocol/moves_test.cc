@@ -48,7 +48,7 @@ class KillMatrixTest : public ::testing::Test {
   protected:
     KillMatrixTest() {
         chassis.peer_port[2] = free_port();
-        for (uint16_t id : {uint16_t{1}, uint16_t{2}}) chassis.set_control(id, free_port());
+        for (const BladeId id : blade_ids(2)) chassis.set_control(id, free_port());
         proxies.emplace_back(chassis.reach_control.at(1), chassis.control_port);
         proxies.emplace_back(chassis.reach_control.at(2), chassis.control_port);
         proxies.emplace_back(chassis.peer_port[2], chassis.agent_port[2]);
@@ -58,8 +58,9 @@ class KillMatrixTest : public ::testing::Test {
         chassis.start_all();
     }
     void kill(Victim victim) {
-        auto& process =
-            victim == Victim::keyraild ? chassis.daemon : chassis.agents[victim == Victim::holder ? 1 : 2];
+        auto& process = victim == Victim::keyraild
+                            ? chassis.daemon
+                            : chassis.agents[victim == Victim::holder ? BladeId{1} : BladeId{2}];
         process->signal(SIGKILL);
         (void)process->wait();
     }

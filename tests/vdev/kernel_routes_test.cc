@@ -96,7 +96,11 @@ class KernelRoutesTest : public testing::Test {
         EXPECT_TRUE(reaches([&] { return at(address) == hop; }))
             << address << ": wanted '" << hop << "', found '" << at(address) << "'";
     }
-    void blades(std::vector<std::pair<BladeId, const char*>> list) {
+    struct Listed {
+        BladeId id;
+        const char* address;
+    };
+    void blades(const std::vector<Listed>& list) {
         std::vector<BladeAddress> addresses;
         for (const auto& [id, address] : list) addresses.push_back({id, *parse_ip(address)});
         kernel_->set_blades(addresses);
