@@ -94,8 +94,8 @@ class TwoWorkers : public testing::Test {
         }
         ports_.pool = pool_;
         shared_.workers = kWorkers;
-        shared_.routes = routes_.get();
-        shared_.moved = moved_.get();
+        shared_.routes = environment_.context().shared.routes;
+        shared_.moved = &environment_.moved();
         for (uint16_t blade = 1; blade <= 3; blade++)
             shared_.blade_hop[blade].store(NextHop(Harness::blade_mac(blade), kBack));
         make_rings();
@@ -164,8 +164,6 @@ class TwoWorkers : public testing::Test {
     Harness environment_;                 // starts DPDK; its own worker has nothing to do
     rte_mempool* pool_ = rte_pktmbuf_pool_create((tag_ + "pool").c_str(), 4096, 0, 0,
                                                  RTE_MBUF_DEFAULT_BUF_SIZE, SOCKET_ID_ANY);
-    std::unique_ptr<Routes> routes_ = std::move(Routes::create(1024).value());
-    std::unique_ptr<MovedTable> moved_ = std::move(MovedTable::create(1024, nullptr).value());
     std::unique_ptr<Snapshot> snapshot_;
     Ports ports_;
     Shared shared_;
