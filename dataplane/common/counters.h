@@ -25,7 +25,7 @@ struct CounterText {
 template <typename Stats, typename Value = uint64_t>
 struct CounterOf {
     CounterText text;
-    Value Stats::*value;
+    Value Stats::* value;
 };
 
 using WorkerCounter = CounterOf<WorkerStats, Counter>;

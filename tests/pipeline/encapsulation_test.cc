@@ -21,21 +21,10 @@ struct Row {
 const Row kRows[] = {
     {"vlan", false, [](const Frame& f) { return tagged(f, {100}); }, true},
     {"vlan_ipv6", true, [](const Frame& f) { return tagged(f, {100}); }, true},
-    {"qinq", false,
-     [](const Frame& f) {
-         return tagged(f, {100, 200});
-     },
-     true},
-    {"qinq_ipv6", true,
-     [](const Frame& f) {
-         return tagged(f, {100, 200});
-     },
-     true},
+    {"qinq", false, [](const Frame& f) { return tagged(f, {100, 200}); }, true},
+    {"qinq_ipv6", true, [](const Frame& f) { return tagged(f, {100, 200}); }, true},
     {"priority_tag", false, [](const Frame& f) { return tagged(f, {0xe000}); }, true},
-    {"ip_options", false,
-     [](const Frame& f) {
-         return with_ip_options(f, {1, 1, 1, 0});
-     }},
+    {"ip_options", false, [](const Frame& f) { return with_ip_options(f, {1, 1, 1, 0}); }},
     {"extension_headers", true,
      [](const Frame& f) { return with_extension(with_extension(f, kDestination, 1), kHopByHop); }},
 };
@@ -101,13 +90,12 @@ TEST(Return, GetsTheTagsOfItsRoute) {
     harness.route_by_vlans("192.0.2.12", {100, 200});
     for (const std::vector<uint16_t>& vlans : {std::vector<uint16_t>{}, {100}, {100, 200}}) {
         const std::string client = "192.0.2.1" + std::to_string(vlans.size());
-        const Frame frame = TcpSegment{
-            .source = kVip4,
-            .destination = client,
-            .source_port = 443,
-            .destination_port = 40000,
-            .payload = {1, 2,
-                        3}}.frame();
+        const Frame frame = TcpSegment{.source = kVip4,
+                                       .destination = client,
+                                       .source_port = 443,
+                                       .destination_port = 40000,
+                                       .payload = {1, 2, 3}}
+                                .frame();
         for (const Frame& from_blade : {frame, tagged(frame, {7})}) {
             harness.burst(kBack, {from_blade});
             const auto out = harness.wire(kFront);

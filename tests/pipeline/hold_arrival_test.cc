@@ -85,9 +85,7 @@ const Network kNetworks[] = {
      [](Frames p, const Client& c) { return with(p, 2, c.segment({}, 1u << 20, kRst | kAck).frame()); },
      Reason::drop_rst_cookie},
     {"early_data_behind_it_first",
-     [](Frames p, const Client& c) {
-         return with(p, 1, c.data({1, 2, 3}, 3000));
-     }},
+     [](Frames p, const Client& c) { return with(p, 1, c.data({1, 2, 3}, 3000)); }},
 };
 
 class Arrives : public Segments, public testing::WithParamInterface<Network> {};

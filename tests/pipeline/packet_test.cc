@@ -59,10 +59,7 @@ const Row kRows[] = {
      Reason::syn_cookie, Row::kFrontWire},
     {"unknown_ack_goes_to_a_blade", kFront, [] { return TcpSegment{.ack = 77}.frame(); },
      Reason::steer_midstream, Row::kBackWire},
-    {"unknown_data_goes_to_a_blade", kFront,
-     [] {
-         return TcpSegment{.ack = 77, .payload = {1, 2}}.frame();
-     },
+    {"unknown_data_goes_to_a_blade", kFront, [] { return TcpSegment{.ack = 77, .payload = {1, 2}}.frame(); },
      Reason::steer_midstream, Row::kBackWire},
     {"unknown_rst_goes_to_a_blade", kFront, [] { return TcpSegment{.flags = kRst}.frame(); },
      Reason::steer_midstream, Row::kBackWire},

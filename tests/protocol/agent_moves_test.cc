@@ -150,11 +150,9 @@ TEST_F(AgentMoves, TellsOfWhatIsGoneUntilItIsAcknowledged) {
     ack.set_request(gone()[0]);
     ack.mutable_checkpoint_ack();
     ASSERT_TRUE(control->channels[1]->send(ack));
-    run_until(
-        io, [] { return false; }, 50);
+    run_until(io, [] { return false; }, 50);
     reconnect();
-    EXPECT_FALSE(run_until(
-        io, [&] { return !gone().empty(); }, 400));
+    EXPECT_FALSE(run_until(io, [&] { return !gone().empty(); }, 400));
 }
 
 TEST_F(AgentMoves, UnreachableStays) {

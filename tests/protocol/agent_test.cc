@@ -39,8 +39,7 @@ TEST_F(AgentTest, KeysOfAnotherBladeAreNotUsed) {
     start(1);
     ASSERT_TRUE(run_until(io, [&] { return !control->of(1, Envelope::kAnnounce).empty(); }));
     ASSERT_TRUE(control->channels[1]->send(keys_for(2)));
-    EXPECT_FALSE(run_until(
-        io, [&] { return stores[1]->control().version() != 0; }, 100));
+    EXPECT_FALSE(run_until(io, [&] { return stores[1]->control().version() != 0; }, 100));
 }
 
 TEST_F(AgentTest, AnnouncesWhatMovedInAfterKeyraildComesBack) {
@@ -100,8 +99,7 @@ TEST_F(AgentTest, RestartedAgentHasItsSessions) {
     const SessionName name = name_at(1, 1);
     put(1, name);
     agents.erase(1);
-    run_until(
-        io, [] { return false; }, 20);
+    run_until(io, [] { return false; }, 20);
     control->received.clear();
     start(1);
     ready({1});
@@ -117,8 +115,7 @@ TEST_F(AgentTest, AStoreOfAnotherSizeHasTheSessions) {
     put(1, name);
     const auto server = Store::open(store_path(1));
     agents.erase(1);
-    run_until(
-        io, [] { return false; }, 20);
+    run_until(io, [] { return false; }, 20);
     control->received.clear();
     store_bytes = 8 << 20;
     start(1);
@@ -147,8 +144,7 @@ TEST_F(AgentTest, StartsThoughSomebodyTookItsSocketsName) {
     std::erase_if(names, [&](const std::string& name) { return before.contains(name); });
     ASSERT_FALSE(names.empty());
     agents.erase(1);
-    run_until(
-        io, [] { return false; }, 20);
+    run_until(io, [] { return false; }, 20);
     std::vector<int> squatters;
     for (const std::string& name : names) {
         sockaddr_un address{};
@@ -267,14 +263,11 @@ TEST_F(AgentTest, SaysAtOnceWhenAServerComesAndGoes) {
     address.sin_port = htons(kServicePort);
     ASSERT_EQ(bind(server, reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
     ASSERT_EQ(listen(server, 1), 0);
-    ASSERT_TRUE(run_until(
-        io, [&] { return says(true); }, 900));
-    run_until(
-        io, [] { return false; }, 30);  // well between two looks of the watch
+    ASSERT_TRUE(run_until(io, [&] { return says(true); }, 900));
+    run_until(io, [] { return false; }, 30);  // well between two looks of the watch
     close(server);
     const auto begin = std::chrono::steady_clock::now();
-    ASSERT_TRUE(run_until(
-        io, [&] { return says(false); }, 900));
+    ASSERT_TRUE(run_until(io, [&] { return says(false); }, 900));
     RecordProperty("noticed_us", static_cast<int>((std::chrono::steady_clock::now() - begin).count() / 1000));
     EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::milliseconds(100))
         << "the kernel says so at once";

@@ -82,8 +82,7 @@ class ForeignTransferTest : public AgentTransfers {
     }
     void send(const Envelope& message) { ASSERT_TRUE(blade->channel->send(message)); }
     chassis::TransferAck answer(size_t index, int milliseconds = 5000) {
-        EXPECT_TRUE(run_until(
-            io, [&] { return blade->received.size() > index; }, milliseconds));
+        EXPECT_TRUE(run_until(io, [&] { return blade->received.size() > index; }, milliseconds));
         return blade->received.size() > index ? blade->received[index].transfer_ack()
                                               : chassis::TransferAck();
     }
@@ -109,8 +108,7 @@ TEST_F(ForeignTransferTest, WhatOvertakesItsAnnouncementWaitsAMoment) {
     begin();
     const SessionName name = name_at(3, 1);
     send(transfer_of(name, 99));
-    EXPECT_FALSE(run_until(
-        io, [&] { return !blade->received.empty(); }, 100));
+    EXPECT_FALSE(run_until(io, [&] { return !blade->received.empty(); }, 100));
     expect(5, name, 3, 1);
     EXPECT_TRUE(answer(0).stored());
     EXPECT_TRUE(stores[1]->contains(name));
@@ -154,8 +152,7 @@ TEST_F(ForeignTransferTest, WhatWasPurgedMeanwhileIsDestroyed) {
     const SessionName announced = name_at(3, 1), early = name_at(3, 2), later = name_at(3, 3);
     expect(5, announced, 3, 1);
     send(transfer_of(early, 1, 6));
-    run_until(
-        io, [] { return false; }, 20);
+    run_until(io, [] { return false; }, 20);
     purge_all(1, 7);
     send(transfer_of(announced, 2, 5));
     EXPECT_FALSE(answer(0).stored());

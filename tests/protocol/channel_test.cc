@@ -63,8 +63,7 @@ TEST_F(ChannelTest, APeerThatDoesNotRead) {
     do {  // the kernel's buffers take their part first
         for (sent = {}; sent; sent = channel->send(message))
             ASSERT_LE(channel->queued_bytes(), kMaxQueuedBytes);
-        run_until(
-            io, [] { return false; }, 50);
+        run_until(io, [] { return false; }, 50);
     } while (channel->queued_bytes() < kMaxQueuedBytes - 200'000);
     ASSERT_FALSE(sent);
     EXPECT_THAT(sent.error().message, HasSubstr("does not read"));
@@ -77,8 +76,7 @@ TEST_F(ChannelTest, APeerThatDoesNotRead) {
             roomy = true;
         },
         asio::detached);
-    EXPECT_FALSE(run_until(
-        io, [&] { return roomy; }, 100));
+    EXPECT_FALSE(run_until(io, [&] { return roomy; }, 100));
     reading = true;
     asio::co_spawn(io, serve(served), asio::detached);
     EXPECT_TRUE(run_until(io, [&] { return roomy; }));

@@ -108,9 +108,8 @@ TEST_F(KeyraildEnrolment, TheWrittenConfigurationRunsAnAgent) {
     std::ofstream(file, std::ios::app) << "store = \"" << (chassis.directory() / "store").string()
                                        << "\"\nstore_size_mb = 1\naccept_program = false\n";
     Process agent({std::getenv("KR_AGENT"), "--config", file.string()}, chassis.directory() / "agent");
-    EXPECT_TRUE(until([&] {
-        return keyrail({"blade", "list"}).json[2]["agent"]["connected"] == true;
-    })) << agent.log();
+    EXPECT_TRUE(until([&] { return keyrail({"blade", "list"}).json[2]["agent"]["connected"] == true; }))
+        << agent.log();
     EXPECT_EQ(keyrail({"blade", "revoke", "7"}).status, 0);  // and out it goes
     ASSERT_TRUE(until([&] { return agent.log().find("control: control at") != std::string::npos; }));
     EXPECT_TRUE(

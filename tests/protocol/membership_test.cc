@@ -27,8 +27,7 @@ class Membership : public ::testing::Test {
   protected:
     ~Membership() override {
         agent.reset();
-        run_until(
-            io, [] { return false; }, 20);
+        run_until(io, [] { return false; }, 20);
     }
     void start() {
         asio::io_context scratch;
@@ -155,9 +154,8 @@ TEST_F(Membership, OnlyTheCertificatesThatAreGoodCount) {
     connect();
     ASSERT_TRUE(run_until(io, [&] { return channel && blade_2.channels.contains(1); }));
     assign(with_blade_2(serial));
-    EXPECT_FALSE(run_until(
-        io, [&] { return !ended.empty(); }, 300));  // nothing new, nothing cut
-    assign(with_blade_2("AB"));                     // the slot has another machine now
+    EXPECT_FALSE(run_until(io, [&] { return !ended.empty(); }, 300));  // nothing new, nothing cut
+    assign(with_blade_2("AB"));                                        // the slot has another machine now
     ASSERT_TRUE(run_until(io, [&] { return !ended.empty(); }));
     connect();
     EXPECT_TRUE(run_until(io, [&] { return !ended.empty(); }));

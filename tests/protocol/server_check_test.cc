@@ -103,17 +103,14 @@ TEST_F(ServerCheckTest, AnOpenPortIsNotAServer) {
     Server deaf(io, true), mute(io, false);
     check->watch({deaf.at(), mute.at()});
     const auto begin = std::chrono::steady_clock::now();
-    run_until(
-        io, [] { return false; }, 2300);
+    run_until(io, [] { return false; }, 2300);
     EXPECT_FALSE(verdict(deaf).hangs) << "once may be a busy moment";
-    ASSERT_TRUE(run_until(
-        io, [&] { return verdict(deaf).hangs && verdict(mute).hangs; }, 6000));
+    ASSERT_TRUE(run_until(io, [&] { return verdict(deaf).hangs && verdict(mute).hangs; }, 6000));
     EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::milliseconds(6500));
     mute.says = server_hello("");
     deaf.says = server_hello("");
     deaf.accept();
-    EXPECT_TRUE(run_until(
-        io, [&] { return !verdict(deaf).hangs && !verdict(mute).hangs; }, 4000));
+    EXPECT_TRUE(run_until(io, [&] { return !verdict(deaf).hangs && !verdict(mute).hangs; }, 4000));
 }
 
 TEST_F(ServerCheckTest, OneThatHasGoneHangsNot) {
@@ -123,8 +120,7 @@ TEST_F(ServerCheckTest, OneThatHasGoneHangsNot) {
         nobody = server.at();
     }
     check->watch({nobody});
-    run_until(
-        io, [] { return false; }, 3000);
+    run_until(io, [] { return false; }, 3000);
     EXPECT_FALSE(check->verdicts().at(nobody).hangs);
 }
 

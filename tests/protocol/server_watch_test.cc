@@ -112,11 +112,9 @@ TEST(ServerWatch, NoticesThatAnAddressComesAndGoes) {
         (*watch)->watch({kAbsent4});
         EXPECT_EQ(said(**watch, kAbsent4), "");
         ASSERT_EQ(std::system("ip address add 198.51.100.1/32 dev lo"), 0);
-        EXPECT_TRUE(run_until(
-            io, [&] { return said(**watch, kAbsent4) == "h"; }, 2000));
+        EXPECT_TRUE(run_until(io, [&] { return said(**watch, kAbsent4) == "h"; }, 2000));
         ASSERT_EQ(std::system("ip address del 198.51.100.1/32 dev lo"), 0);
-        EXPECT_TRUE(run_until(
-            io, [&] { return said(**watch, kAbsent4).empty(); }, 2000));
+        EXPECT_TRUE(run_until(io, [&] { return said(**watch, kAbsent4).empty(); }, 2000));
         ASSERT_EQ(std::system("ip route add local 198.51.100.0/24 dev lo"), 0);
         EXPECT_TRUE(run_until(
             io, [&] { return said(**watch, kAbsent4) == "h"; }, 2000))

@@ -43,8 +43,7 @@ class AgentBench : public ::testing::Test {
     ~AgentBench() override {
         agents.clear();
         control.reset();
-        run_until(
-            io, [] { return false; }, 20);  // what is left of the coroutines ends
+        run_until(io, [] { return false; }, 20);  // what is left of the coroutines ends
     }
 
     [[nodiscard]] HostPort local(uint16_t port) const { return {*parse_ip("127.0.0.1"), port}; }

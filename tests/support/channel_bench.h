@@ -91,8 +91,7 @@ class ChannelBench : public ::testing::Test {
     ~ChannelBench() override {
         listener->close();
         served.reset();
-        run_until(
-            io, [] { return false; }, 20);
+        run_until(io, [] { return false; }, 20);
     }
 
     asio::awaitable<void> serve(ChannelPtr channel) {
@@ -143,8 +142,8 @@ class ChannelBench : public ::testing::Test {
     bool meet(const Stranger& stranger, int milliseconds = 5000) {
         const auto finished =
             std::async(std::launch::async, [&, port = listener->port()] { stranger.run(port); });
-        const bool concluded = run_until(
-            io, [&] { return !refused.empty() || !ended.empty(); }, milliseconds);
+        const bool concluded =
+            run_until(io, [&] { return !refused.empty() || !ended.empty(); }, milliseconds);
         if (served) served->close();
         run_until(io, [&] { return finished.wait_for(0s) == std::future_status::ready; });
         return concluded;

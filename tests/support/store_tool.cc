@@ -191,7 +191,9 @@ int keep(const std::string& path, Store made) {
     for (int fd = 0; fd < 3; fd++) close(fd);
     setsid();
     const auto server = Store::open(path);
-    { const Store agent = std::move(made); }
+    {
+        const Store agent = std::move(made);
+    }
     while (server && access(path.c_str(), F_OK) == 0) usleep(50'000);
     return 0;
 }

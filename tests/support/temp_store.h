@@ -31,7 +31,9 @@ class TempStore {
     /// As an agent does that was restarted, with another size perhaps, while a server runs.
     void reattach(uint64_t size = 0) {
         const auto server = Store::open(path());
-        { const Store gone = std::move(store_); }
+        {
+            const Store gone = std::move(store_);
+        }
         if (size != 0) size_ = size;
         store_ = make();
     }

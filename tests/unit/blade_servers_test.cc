@@ -27,8 +27,7 @@ class IllServersTest : public BladesTest {
         say(2);
     }
     /// All is well but what `spoil` does to the second address.
-    bool say(
-        BladeId id, const std::function<void(Endpoint&)>& spoil = [](Endpoint&) {}) {
+    bool say(BladeId id, const std::function<void(Endpoint&)>& spoil = [](Endpoint&) {}) {
         chassis::Health health;
         auto& server = *health.add_servers();
         server.set_port(443);

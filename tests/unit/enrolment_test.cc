@@ -122,7 +122,7 @@ TEST_F(EnrolmentTest, OnlyHashesAreKept) {
     const std::string secret = token(wish());
     const std::string text = *read_file(file(), 65536);
     EXPECT_THAT(text, Not(HasSubstr(to_hex(secret))));
-    struct stat status {};
+    struct stat status{};
     ASSERT_EQ(::stat(file().c_str(), &status), 0);
     EXPECT_EQ(status.st_mode & 0777u, 0600u);
 }

@@ -126,7 +126,7 @@ TEST_F(FlowMemoryTest, BelongsToOneProcess) {
 
 TEST_F(FlowMemoryTest, OnlyRootReadsIt) {
     open();
-    struct stat about {};
+    struct stat about{};
     ASSERT_EQ(stat((directory / "flows.0").c_str(), &about), 0);
     EXPECT_EQ(about.st_mode & 07777, 0600u);
 }

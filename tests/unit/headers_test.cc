@@ -142,11 +142,11 @@ TEST(Headers, IcmpErrorNamesTheConnectionAsItsClientDoes) {
 
 TEST(Headers, EveryTruncationIsSeen) {
     for (const char* source : {"192.0.2.1", "2001:db8::1"}) {
-        const Frame whole = TcpSegment{
-            .source = source,
-            .destination = source,
-            .options = test::linux_syn_options(),
-            .payload = {1, 2}}.frame();
+        const Frame whole = TcpSegment{.source = source,
+                                       .destination = source,
+                                       .options = test::linux_syn_options(),
+                                       .payload = {1, 2}}
+                                .frame();
         for (size_t n = 0; n < whole.size(); n++) {
             const Frame cut(whole.begin(), whole.begin() + static_cast<ptrdiff_t>(n));
             EXPECT_EQ(parse_headers(cut).layout, Layout::truncated) << n;

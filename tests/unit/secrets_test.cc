@@ -35,7 +35,7 @@ class SecretsTest : public ::testing::Test {
         return secrets ? "" : secrets.error().message;
     }
     static mode_t mode(const fs::path& file) {
-        struct stat status {};
+        struct stat status{};
         EXPECT_EQ(::stat(file.c_str(), &status), 0);
         return status.st_mode & 07777u;
     }

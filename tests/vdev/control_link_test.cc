@@ -160,7 +160,7 @@ class ControlLinkTest : public testing::Test {
 };
 
 TEST_F(ControlLinkTest, SaysHello) {
-    struct stat status {};
+    struct stat status{};
     ASSERT_EQ(stat((folder_ / "dp.sock").c_str(), &status), 0);
     EXPECT_EQ(status.st_mode & 0777, 0600u);
     EXPECT_FALSE(shared_.control_connected);

@@ -13,7 +13,8 @@ using nlohmann::json;
 std::string Purges::written() const {
     json list = json::array();
     for (const Purge& purge : purges_) {
-        json one = {{"number", purge.message.number()}, {"made_ms", purge.made_ms}, {"blades", json::array()}};
+        json one = {
+            {"number", purge.message.number()}, {"made_ms", purge.made_ms}, {"blades", json::array()}};
         for (const BladeId blade : purge.blades) one["blades"].push_back(uint16_t{blade});
         if (purge.what.name)
             one["name"] = to_hex(*purge.what.name);
