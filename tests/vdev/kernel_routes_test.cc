@@ -96,13 +96,9 @@ class KernelRoutesTest : public testing::Test {
         EXPECT_TRUE(reaches([&] { return at(address) == hop; }))
             << address << ": wanted '" << hop << "', found '" << at(address) << "'";
     }
-    struct Listed {
-        BladeId id;
-        const char* address;
-    };
-    void blades(const std::vector<Listed>& list) {
+    void blades(const std::vector<std::pair<uint16_t, const char*>>& list) {
         std::vector<BladeAddress> addresses;
-        for (const auto& [id, address] : list) addresses.push_back({id, *parse_ip(address)});
+        for (const auto& [id, address] : list) addresses.push_back({BladeId(id), *parse_ip(address)});
         kernel_->set_blades(addresses);
     }
     std::string blade(uint16_t id) { return show(shared_.blade_hop[id].load()); }
