@@ -83,9 +83,10 @@ class MovesBench {
         (void)api.Post("/v1/blades/2/drain", nlohmann::json{{"rate", rate}}.dump(), "application/json");
         Histogram latency;
         uint64_t failed = 0;
-        for (uint16_t at = 3; chassis_.stores.at(2).stats().sessions > 0; at = 4 - at) {
+        const auto other = [](BladeId at) { return BladeId::or_none(4u - at); };
+        for (BladeId at = 3; chassis_.stores.at(2).stats().sessions > 0; at = other(at)) {
             const auto asked = Clock::now();
-            failed += move_one(bystander, at, 4 - at) ? 0 : 1;
+            failed += move_one(bystander, at, other(at)) ? 0 : 1;
             latency.add(duration_cast<microseconds>(Clock::now() - asked));
         }
         const double seconds = std::chrono::duration<double>(Clock::now() - begin).count();
