@@ -5,10 +5,11 @@ import subprocess
 
 import pytest
 
-from common.debian import own_release
+from common.debian import RELEASES, own_release
 from common.paths import ROOT
 from common.shell import ToolError
-from testing import releases
+from testing import baseline, cli, releases
+from testing.report import Report
 
 
 def test_this_machines_own_release_needs_no_root() -> None:
@@ -32,3 +33,31 @@ def test_the_sum_of_the_inside(printed: str, status: int, expected: tuple[int, i
     report = releases._read_sum("trixie", printed, status)
     assert (report.passed, report.failed, report.skipped) == expected
     assert len(report.failures) >= (1 if report.failed else 0)
+
+
+def test_everywhere_is_here_and_ahead_of_the_lab_what_the_other_release_can_break(monkeypatch: pytest.MonkeyPatch,
+                                                                                  capsys: pytest.CaptureFixture[str]) -> None:
+    other = next(release for release in RELEASES if release != own_release())
+    prepared: list[str] = []
+    monkeypatch.setattr(cli, "PARTS", tuple(cli.Part(name, "", lambda: Report(passed=1)) for name in ("build", "unit", "e2e", "tidy")))
+    monkeypatch.setattr(releases, "prepared_root", prepared.append)
+    monkeypatch.setattr(releases, "run_on", lambda release, parts: Report(passed=10, failed=1, failures=[f"something on {release}"]))
+    assert cli.main(["--everywhere"]) == 1
+    printed = capsys.readouterr().out.splitlines()
+    assert prepared == [other]
+    assert [line.partition(":")[0] for line in printed if " s)" in line] == ["build", "unit", other, "e2e", "tidy"]
+    assert f"FAILED {other}: something on {other}" in printed
+    assert printed[-1] == "14 passed, 1 failed"
+
+
+@pytest.mark.parametrize(("dump", "says"), [
+    ("  NEEDED               libc.so.6\n0 DF *UND*\t0 (GLIBC_2.36) arc4random\n0 w D *UND*\t0 Base _ITM_x\n", ""),
+    ("0 DF *UND*\t0 (GLIBC_2.38) __isoc23_strtoul\n", "__isoc23_strtoul of GLIBC_2.38"),
+    ("0 DF *UND*\t0 (OPENSSL_3.2.0) SSL_x\n", "SSL_x of OPENSSL_3.2.0"),
+    ("0 DF *UND*\t0 (GLIBCXX_3.4.33) _ZSt1x\n", "_ZSt1x of GLIBCXX_3.4.33"),
+    ("  NEEDED               libstdc++.so.6\n", "libstdc++.so.6"),
+    ("0 g DF .text\t0 Base SSL_free\n", ""),
+])
+def test_what_debian_12_does_not_have(dump: str, says: str) -> None:
+    complaint = baseline._asks_for_too_much(dump)
+    assert says in complaint and bool(says) == bool(complaint)

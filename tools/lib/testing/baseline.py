@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The part that checks what CPUs the product runs on: x86-64-v2 with AES-NI, which ipsec-mb wants (servers since 2010), and
-faster code only behind a choice at run time.
+"""The part that checks what the product runs on. CPUs: x86-64-v2 with AES-NI, which ipsec-mb wants (servers since 2010), and
+faster code only behind a choice at run time. Libraries: the hook library loads on Debian 12 and later, wherever it was built.
 
 What the compiler wrote is looked at, file by file, and the packet path's tests run on such a CPU, by QEMU."""
 
@@ -9,6 +9,7 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from common.build import built_file
 from common.paths import build_dir
 from common.shell import ToolError, run
 from testing import builds
@@ -22,6 +23,33 @@ TESTS = ("pipeline", "dataplane")  # Meson's names; the latter are the unit test
 # LZCNT, MOVBE. TZCNT is not among them: older CPUs run it as BSF, and compilers know when that is the same.
 NEWER = re.compile(r"^\s+[0-9a-f]+:\t(v[a-z0-9]+|andn|bextr|bls\w+|bzhi|mulx|pdep|pext|rorx|sarx|shlx|shrx|lzcnt|movbe)\s")
 SYMBOL = re.compile(r"^[0-9a-f]+ <(.+)>:$")
+
+
+# What Debian 12 has, of all that the hook library may ask for: one library serves the servers of every release.
+OLDEST = {"GLIBC": (2, 36), "OPENSSL": (3, 0, 0)}
+LIBRARIES = {"libc.so.6", "libm.so.6", "ld-linux-x86-64.so.2"}  # libssl is the server's own, and its symbols are found at run time
+VERSION = re.compile(r"\(?([A-Z]+)_([0-9.]+)\)?")
+
+
+def oldest_platform() -> Report:
+    """CPU and libraries."""
+    report = lesser_cpu()
+    complaint = _asks_for_too_much(run(["objdump", "-T", "-p", built_file(build_dir(), "libkeyrail-tls.so")]).stdout)
+    report.fails(complaint) if complaint else report.passes()
+    return report
+
+
+def _asks_for_too_much(dump: str) -> str:
+    """Of a library, by what `objdump -T -p` says of it: the first symbol or library that Debian 12 does not have."""
+    for line in dump.splitlines():
+        words = line.split()
+        if words[:1] == ["NEEDED"] and words[1] not in LIBRARIES:
+            return f"libkeyrail-tls.so needs {words[1]}, which a server may not have"
+        if "*UND*" not in words or not (match := VERSION.search(line)):
+            continue
+        if tuple(int(number) for number in match[2].split(".")) > OLDEST.get(match[1], (0,)):
+            return f"libkeyrail-tls.so calls {words[-1]} of {match[0].strip('()')}, which Debian 12 does not have"
+    return ""
 
 
 def lesser_cpu() -> Report:

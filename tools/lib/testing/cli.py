@@ -4,8 +4,10 @@
 import argparse
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from common.debian import RELEASES, own_release
 from common.say import say
 from common.shell import ToolError
 from testing import baseline, builds, end_to_end, releases, sources
@@ -27,7 +29,8 @@ PARTS = (
     Part("unit", "pure logic", builds.suite("unit"), True),
     Part("protocol", "channel, store, moves", builds.suite("protocol"), True),
     Part("pipeline", "packets in, packets out, without devices", builds.suite("pipeline"), True),
-    Part("baseline", "no instruction beyond x86-64-v2 but by choice at run time; packets on such a CPU", baseline.lesser_cpu, True),
+    Part("baseline", "no instruction beyond x86-64-v2 but by choice at run time; packets on such a CPU; hooks for Debian 12 and later",
+         baseline.oldest_platform, True),
     Part("vdev", "the dispatcher on DPDK's virtual devices", builds.suite("vdev"), True),
     Part("tools", "the tools themselves", end_to_end.tools),
     Part("differential", "tools/replay against tshark: captures and generated hellos", end_to_end.differential, True),
@@ -41,13 +44,15 @@ PARTS = (
 
 
 def parser() -> argparse.ArgumentParser:
-    names = ", ".join(part.name for part in PARTS)
+    known = [part.name for part in PARTS]
     top = argparse.ArgumentParser("tools/test", description="Builds, runs every test, closes with the sum.")
-    top.add_argument("--only", action="append", metavar="PART", choices=[part.name for part in PARTS],
-                     help=f"only this part (may be given more than once): {names}")
-    top.add_argument("--on", metavar="RELEASE", choices=releases.RELEASES,
+    top.add_argument("--only", action="append", metavar="PART", choices=known,
+                     help=f"only this part (may be given more than once): {', '.join(known)}")
+    top.add_argument("--on", metavar="RELEASE", choices=RELEASES,
                      help="in a root of that Debian release, made by debootstrap where there is none yet: "
-                          f"{' or '.join(releases.RELEASES)}; what another release can break, or what --only names")
+                          f"{' or '.join(RELEASES)}; what another release can break, or what --only names")
+    top.add_argument("--everywhere", action="store_true",
+                     help="on this machine's release, and what another release can break on the other one")
     top.add_argument("--list", action="store_true", help="say what the parts are, run nothing")
     return top
 
@@ -75,9 +80,29 @@ def main(words: Sequence[str]) -> int:
         return 0
     if arguments.on:
         return summed_up(releases.run_on(arguments.on, arguments.only))
+    parts = chosen(arguments.only)
+    if arguments.everywhere:
+        parts.insert(next((i for i, part in enumerate(parts) if part.name == "e2e"), len(parts)), _on_the_other_release())
+    return summed_up(run_parts(parts))
+
+
+def _on_the_other_release() -> Part:
+    """Ahead of the end-to-end tests here, some of which want its programs. Its root is made meanwhile: that is mostly waiting
+    for the network and the disk."""
+    other = next(release for release in RELEASES if release != own_release())
+    root = ThreadPoolExecutor(1).submit(releases.prepared_root, other)
+
+    def run() -> Report:
+        root.result()
+        return releases.run_on(other, None)
+
+    return Part(other, "what another release can break, in a root of Debian's other release", run)
+
+
+def run_parts(parts: Sequence[Part]) -> Report:
     total, built = Report(), True
     begin = time.monotonic()
-    for part in chosen(arguments.only):
+    for part in parts:
         if part.needs_build and not built:
             say(f"{part.name}: not run, for the build failed")
             continue
@@ -90,7 +115,7 @@ def main(words: Sequence[str]) -> int:
         built = built and not (part.name == "build" and report.failed)
         total.add(report)
     say(f"all parts took {(time.monotonic() - begin) / 60:.1f} minutes")
-    return summed_up(total)
+    return total
 
 
 def summed_up(total: Report) -> int:
