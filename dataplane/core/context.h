@@ -91,6 +91,9 @@ struct Context {
     FlowTable flows;
     HoldTable holds_table;
     RecentSyns recent_syns;
+    /// Of clients without timestamps that got a cookie: theirs are believed where many are guessed
+    /// (cookie/guesses.h).
+    RecentSyns bare_syns{60};
     CookieMacs cookie_macs;
     Guesses guesses;
     Mtus mtus;

@@ -113,6 +113,31 @@ TEST_P(Asking, AFloodIsBoundedAndCannotHoldUpWhatIsKnown) {
     harness.expect_conserved();
 }
 
+/// Uploads of clients without timestamps, after a restart that lost the flow table.
+TEST_P(Asking, WhatABladeHasIsNoGuess) {
+    for (uint16_t port = 5000; port < 5100; port++) {
+        for (int i = 0; i < 3; i++) harness.burst(kFront, {packet(port, kAck, {1, 2, 3})});
+        const auto asks = harness.flow_asks();
+        ASSERT_EQ(asks.size(), 1u);
+        harness.answer(asks[0], 2);
+    }
+    const uint64_t service = harness.context().service(0).id;
+    EXPECT_FALSE(harness.context().guesses.too_many(service, harness.context().clock.s));
+    EXPECT_EQ(harness.wire(kBack).size(), 300u);
+    harness.expect_conserved();
+}
+
+TEST_P(Asking, WhatNobodyHasIsAGuess) {
+    if (!GetParam().late) return;
+    const uint64_t service = harness.context().service(0).id;
+    for (uint16_t port = 5000; port < 5050; port++) {
+        harness.burst(kFront, {packet(port, kAck, {1, 2, 3})});
+        harness.answer(harness.flow_asks().at(0), 0);
+    }
+    EXPECT_TRUE(harness.context().guesses.too_many(service, harness.context().clock.s));
+    harness.expect_conserved();
+}
+
 TEST_P(Asking, OneConnectionHoldsAFewPackets) {
     for (int i = 0; i < 20; i++) harness.burst(kFront, {packet(4000)});
     EXPECT_EQ(harness.held(), AskedFlows::kPackets);
