@@ -99,6 +99,8 @@ bool is_native(const Packet& packet, const Context& context) {
 /// No flow and no cookie explains it, but another reading of its numbers may. Without timestamps that is
 /// easily guessed: so whose it is, is asked first, and what a blade has was no guess. True: dealt with.
 [[gnu::noinline]] bool explained_otherwise(Burst& burst, Packet& packet, Context& context) {
+    if (context.asked_flows.waits_for(packet.hash, context.clock.us))  // behind what came before it
+        return ask_for(packet, context) == Whose::waits;
     if (!(packet.h.flags & kAck)) return false;
     if (answer_probe(packet, context)) return true;
     const bool stamped = Acknowledgement(packet.frame(), packet.h).has_timestamp();
@@ -111,10 +113,21 @@ bool is_native(const Packet& packet, const Context& context) {
     return overtakes(burst, packet, stamped, context) || (guess && failed_guess(packet, context));
 }
 
+/// Was its cookie made by the process before this one, which may have given it to a blade? The client sends
+/// again what was not answered meanwhile, and a second blade would reset the connection. Without timestamps a
+/// cookie does not say when it was made.
+[[gnu::noinline]] bool of_predecessor(const Packet& packet, const Context& context) {
+    const Acknowledgement acknowledgement(packet.frame(), packet.h);
+    const auto here = static_cast<int32_t>(context.clock.tai_ms - context.began_tai_ms);
+    return !acknowledgement.has_timestamp() || acknowledgement.age_ms(context.clock.tai_ms) >= here;
+}
+
 /// A segment that proves a handshake with our cookie.
 void handshake_done(Burst& burst, Packet& packet, Context& context) {
     if (packet.h.flags & kRst) return packet.decide(Action::drop, Reason::drop_rst_cookie);
     if (packet.h.bare_ack()) return packet.decide(Action::drop, Reason::drop_ack_cookie);
+    if (context.clock.us < context.alone_at_us && of_predecessor(packet, context)) [[unlikely]]
+        if (ask_for(packet, context) == Whose::waits) return;
     first_data(burst, packet, 0, context);
 }
 

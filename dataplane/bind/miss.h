@@ -23,7 +23,7 @@ struct Miss {
     SynOptions offered;  // SYN: by the client
 };
 inline constexpr uint16_t kNoMac = UINT16_MAX;
-inline constexpr uint16_t kBareSyn = 1;  // in Context::bare_syns, where no blade is meant
+inline constexpr BladeId kBareSyn = 1;  // in Context::bare_syns, where no blade is meant
 
 /// A SYN that a blade must answer though its service binds late: no MSS class of a cookie is small enough for
 /// its client, or a cookie without timestamps would not be believed. Not for more than blades should bear.

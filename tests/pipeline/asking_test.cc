@@ -113,6 +113,55 @@ TEST_P(Asking, AFloodIsBoundedAndCannotHoldUpWhatIsKnown) {
     harness.expect_conserved();
 }
 
+/// A process before this one gave the hello to a blade, and died before it was answered: the client sends it
+/// again.
+class AskingAfterARestart : public testing::TestWithParam<bool> {  // IPv6
+  protected:
+    void SetUp() override {
+        before.syn();
+        harness.advance(20'000);
+        harness.context().begin_anew();
+        harness.advance(20'000);
+        after.syn();
+    }
+    Harness harness{Scene{.agents = true}};
+    Client before{harness, 41000, GetParam()}, after{harness, 41001, GetParam()};
+};
+INSTANTIATE_TEST_SUITE_P(Families, AskingAfterARestart, testing::Values(false, true));
+
+TEST_P(AskingAfterARestart, WhoWasAnsweredBeforeMayBeWithABladeAlready) {
+    const auto hello = one_segment_hello_of(2);
+    harness.burst(kFront, {before.data(cut(hello, 0, 200))});
+    harness.burst(kFront, {before.data(cut(hello, 200, hello.size()), 200)});
+    EXPECT_TRUE(harness.wire(kBack).empty());
+    const auto asks = harness.flow_asks();
+    ASSERT_EQ(asks.size(), 1u);
+    harness.answer(asks[0], 3);
+    const auto out = harness.wire(kBack);
+    ASSERT_EQ(out.size(), 2u);
+    for (const Frame& frame : out) EXPECT_EQ(destination(frame), Harness::blade_mac(3)) << "it has it";
+    EXPECT_EQ(harness.held(), 0u);
+    harness.expect_conserved();
+}
+
+TEST_P(AskingAfterARestart, WhatNobodyHasIsSteered) {
+    harness.burst(kFront, {before.data(one_segment_hello_of(2))});
+    const auto asks = harness.flow_asks();
+    ASSERT_EQ(asks.size(), 1u);
+    harness.answer(asks[0], 0);
+    EXPECT_EQ(destination(harness.wire(kBack).at(0)), Harness::blade_mac(2));
+    EXPECT_EQ(harness.count(Reason::steer_home), 1u);
+    harness.expect_conserved();
+}
+
+TEST_P(AskingAfterARestart, WhoIsAnsweredByThisOneIsNotAskedFor) {
+    harness.burst(kFront, {after.data(one_segment_hello_of(2))});
+    EXPECT_EQ(destination(harness.wire(kBack).at(0)), Harness::blade_mac(2));
+    EXPECT_TRUE(harness.flow_asks().empty());
+    harness.advance(130'000'000);
+    harness.expect_conserved();
+}
+
 /// Uploads of clients without timestamps, after a restart that lost the flow table.
 TEST_P(Asking, WhatABladeHasIsNoGuess) {
     for (uint16_t port = 5000; port < 5100; port++) {
@@ -121,7 +170,7 @@ TEST_P(Asking, WhatABladeHasIsNoGuess) {
         ASSERT_EQ(asks.size(), 1u);
         harness.answer(asks[0], 2);
     }
-    const uint64_t service = harness.context().service(0).id;
+    const ServiceId service = harness.context().service(0).id;
     EXPECT_FALSE(harness.context().guesses.too_many(service, harness.context().clock.s));
     EXPECT_EQ(harness.wire(kBack).size(), 300u);
     harness.expect_conserved();
@@ -129,7 +178,7 @@ TEST_P(Asking, WhatABladeHasIsNoGuess) {
 
 TEST_P(Asking, WhatNobodyHasIsAGuess) {
     if (!GetParam().late) return;
-    const uint64_t service = harness.context().service(0).id;
+    const ServiceId service = harness.context().service(0).id;
     for (uint16_t port = 5000; port < 5050; port++) {
         harness.burst(kFront, {packet(port, kAck, {1, 2, 3})});
         harness.answer(harness.flow_asks().at(0), 0);

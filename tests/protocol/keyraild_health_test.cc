@@ -114,7 +114,7 @@ TEST_F(KeyraildFarFromAll, WhatTheOperatorSaysIsOffIsGone) {
     EXPECT_TRUE(until([&] { return !dataplane->gone(2) && dataplane->intake(2) == link::INTAKE_OPEN; }));
 }
 
-TEST_F(Keyraild, WhatAnswersIsNotOff) {
+TEST_F(KeyraildHealth, WhatAnswersIsNotOff) {
     start_whole();
     const auto refused = keyrail({"blade", "off", "1"});
     EXPECT_NE(refused.status, 0);

@@ -134,9 +134,9 @@ asio::awaitable<ApiReply> resume(Daemon& daemon, ApiCall call) {
 
 /// Also of one that is configured no more, and has flows.
 asio::awaitable<ApiReply> off(Daemon& daemon, ApiCall call) {
-    const uint16_t number = blade_number(call.words[0]);
+    const BladeId number = blade_number(call.words[0]);
     const bool left = daemon.blades().left().contains(number);
-    const auto id = left ? tl::expected<uint16_t, ApiReply>(number) : blade_of(daemon, call.words[0]);
+    const auto id = left ? tl::expected<BladeId, ApiReply>(number) : blade_of(daemon, call.words[0]);
     if (!id) co_return id.error();
     const Result<void> done = co_await daemon.agents().off(*id);
     if (!done) co_return error_reply(409, done.error().message);

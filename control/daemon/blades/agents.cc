@@ -17,25 +17,10 @@
 
 namespace keyrail {
 
-using asio::ip::tcp;
 using Clock = std::chrono::steady_clock;
 using chassis::Envelope;
 
 namespace {
-
-/// Is anybody there? A refused connection is an answer too: the machine lives, its agent does not listen.
-asio::awaitable<bool> probe(asio::any_io_executor executor, HostPort at, std::chrono::milliseconds timeout) {
-    const auto socket = std::make_shared<tcp::socket>(executor);
-    asio::steady_timer deadline(executor, timeout);
-    deadline.async_wait([socket](const asio::error_code& error) {
-        asio::error_code ignored;
-        if (!error) socket->close(ignored);
-    });
-    asio::error_code error;
-    const tcp::endpoint endpoint{asio::ip::make_address(at.address.text(), error), at.port};
-    co_await socket->async_connect(endpoint, asio::redirect_error(asio::use_awaitable, error));
-    co_return !error || error == asio::error::connection_refused;
-}
 
 Envelope::BodyCase answer_to(Envelope::BodyCase question) {
     switch (question) {
@@ -214,7 +199,7 @@ void Agents::Impl::seen(BladeId blade, Watched& state) {
 asio::awaitable<void> Agents::Impl::probe_one([[maybe_unused]] std::shared_ptr<Impl> self, BladeId blade,
                                               HostPort at) {
     if (neighbours) neighbours->ask(at.address);
-    const bool answered = co_await probe(executor, at, kQuiet);
+    const bool answered = co_await somebody_is_there(executor, at, kQuiet);
     const auto found = watched.find(blade);
     if (found == watched.end()) co_return;
     Watched& state = found->second;

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// Is a blade's machine there: does it answer TCP, does it answer as a neighbour?
 #include "control/daemon/blades/neighbours.h"
 
 #include <linux/neighbour.h>
@@ -8,12 +9,19 @@
 #include <unistd.h>
 
 #include <array>
+#include <asio/ip/tcp.hpp>
+#include <asio/redirect_error.hpp>
+#include <asio/steady_timer.hpp>
+#include <asio/use_awaitable.hpp>
 #include <cerrno>
 #include <cstring>
+#include <memory>
 #include <optional>
 #include <utility>
 
 namespace keyrail {
+
+using asio::ip::tcp;
 
 namespace {
 
@@ -81,6 +89,20 @@ std::optional<Entry> look_up(int fd, const IpAddress& address) {
 }
 
 }  // namespace
+
+asio::awaitable<bool> somebody_is_there(asio::any_io_executor executor, HostPort at,
+                                        std::chrono::milliseconds timeout) {
+    const auto socket = std::make_shared<tcp::socket>(executor);
+    asio::steady_timer deadline(executor, timeout);
+    deadline.async_wait([socket](const asio::error_code& error) {
+        asio::error_code ignored;
+        if (!error) socket->close(ignored);
+    });
+    asio::error_code error;
+    const tcp::endpoint endpoint{asio::ip::make_address(at.address.text(), error), at.port};
+    co_await socket->async_connect(endpoint, asio::redirect_error(asio::use_awaitable, error));
+    co_return !error || error == asio::error::connection_refused;
+}
 
 Result<Neighbours> Neighbours::open() {
     const int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);

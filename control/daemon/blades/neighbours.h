@@ -4,10 +4,18 @@
 // has its flows.
 #pragma once
 
+#include <asio/any_io_executor.hpp>
+#include <asio/awaitable.hpp>
+#include <chrono>
+
 #include "dataplane/common/address.h"
 #include "dataplane/common/result.h"
 
 namespace keyrail {
+
+/// Is anybody there? A refused connection is an answer too: the machine lives, its agent does not listen.
+asio::awaitable<bool> somebody_is_there(asio::any_io_executor executor, HostPort at,
+                                        std::chrono::milliseconds timeout);
 
 class Neighbours {
   public:
