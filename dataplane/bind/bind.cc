@@ -96,6 +96,16 @@ bool is_native(const Packet& packet, const Context& context) {
     return context.recent_syns.blade(packet.hash, context.clock.s) != 0;
 }
 
+/// Was its cookie made by the process before this one, which may have given it to a blade? The client sends
+/// again what was not answered meanwhile, and a second blade would reset the connection. Without timestamps a
+/// cookie does not say when it was made.
+[[gnu::noinline]] bool of_predecessor(const Packet& packet, const Context& context) {
+    if (context.clock.us >= context.alone_at_us) return false;
+    const Acknowledgement acknowledgement(packet.frame(), packet.h);
+    const auto here = static_cast<int32_t>(context.clock.tai_ms - context.began_tai_ms);
+    return !acknowledgement.has_timestamp() || acknowledgement.age_ms(context.clock.tai_ms) >= here;
+}
+
 /// No flow and no cookie explains it, but another reading of its numbers may. Without timestamps that is
 /// easily guessed: so whose it is, is asked first, and what a blade has was no guess. True: dealt with.
 [[gnu::noinline]] bool explained_otherwise(Burst& burst, Packet& packet, Context& context) {
@@ -105,21 +115,12 @@ bool is_native(const Packet& packet, const Context& context) {
     if (answer_probe(packet, context)) return true;
     const bool stamped = Acknowledgement(packet.frame(), packet.h).has_timestamp();
     const bool guess = !stamped && packet.h.payload_size > 0;  // a bare one that is good gets nobody anything
-    if (guess) {
+    if (guess || of_predecessor(packet, context)) {
         const Whose whose = ask_for(packet, context);
         if (whose == Whose::waits) return true;
         if (whose == Whose::known) return false;
     }
     return overtakes(burst, packet, stamped, context) || (guess && failed_guess(packet, context));
-}
-
-/// Was its cookie made by the process before this one, which may have given it to a blade? The client sends
-/// again what was not answered meanwhile, and a second blade would reset the connection. Without timestamps a
-/// cookie does not say when it was made.
-[[gnu::noinline]] bool of_predecessor(const Packet& packet, const Context& context) {
-    const Acknowledgement acknowledgement(packet.frame(), packet.h);
-    const auto here = static_cast<int32_t>(context.clock.tai_ms - context.began_tai_ms);
-    return !acknowledgement.has_timestamp() || acknowledgement.age_ms(context.clock.tai_ms) >= here;
 }
 
 /// A segment that proves a handshake with our cookie.

@@ -144,6 +144,19 @@ TEST_P(AskingAfterARestart, WhoWasAnsweredBeforeMayBeWithABladeAlready) {
     harness.expect_conserved();
 }
 
+/// The first half was acknowledged, the second is as long: it looks like one that overtook the first.
+TEST_P(AskingAfterARestart, TheSecondHalfFollowsTheFirst) {
+    const auto hello = one_segment_hello_of(2);
+    const size_t half = hello.size() / 2;
+    harness.burst(kFront, {before.data(cut(hello, half, 2 * half), static_cast<uint32_t>(half))});
+    const auto asks = harness.flow_asks();
+    ASSERT_EQ(asks.size(), 1u);
+    harness.answer(asks[0], 3);
+    EXPECT_EQ(destination(harness.wire(kBack).at(0)), Harness::blade_mac(3));
+    EXPECT_EQ(harness.held(), 0u);
+    harness.expect_conserved();
+}
+
 TEST_P(AskingAfterARestart, WhatNobodyHasIsSteered) {
     harness.burst(kFront, {before.data(one_segment_hello_of(2))});
     const auto asks = harness.flow_asks();
