@@ -107,7 +107,8 @@ bool is_native(const Packet& packet, const Context& context) {
 }
 
 /// No flow and no cookie explains it, but another reading of its numbers may. Without timestamps that is
-/// easily guessed: so whose it is, is asked first, and what a blade has was no guess. True: dealt with.
+/// easily guessed, and after a restart its beginning may be with a blade: so whose it is, is asked first, and
+/// what a blade has was no guess. True: dealt with.
 [[gnu::noinline]] bool explained_otherwise(Burst& burst, Packet& packet, Context& context) {
     if (context.asked_flows.waits_for(packet.hash, context.clock.us))  // behind what came before it
         return ask_for(packet, context) == Whose::waits;
