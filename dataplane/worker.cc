@@ -217,6 +217,8 @@ Result<std::unique_ptr<Worker>> Worker::create(uint16_t index, const Profile& pr
     impl.poll = profile.poll;
     impl.context->flows.count();
     impl.tsc_per_us = flows.tsc_per_us();
+    impl.read_clocks();
+    if (!flows.begun_anew().empty()) impl.context->begin_anew();
     return worker;
 }
 

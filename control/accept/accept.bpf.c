@@ -266,4 +266,13 @@ int keyrail_accept(struct __sk_buff* skb) {
     return verdict;
 }
 
+/*
+ * The agent's own probe (BPF_PROG_RUN): the packet is received on the interface of index cb[0], as if it had
+ * come from there, and so goes through the program above, the packet filter and TCP.
+ */
+SEC("tc")
+int keyrail_receive(struct __sk_buff* skb) {
+    return bpf_clone_redirect(skb, skb->cb[0], BPF_F_INGRESS) < 0 ? TC_ACT_SHOT : TC_ACT_OK;
+}
+
 char _license[] SEC("license") = "Dual BSD/GPL";

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * The accept program, where an old connection with the same addresses and ports is in the way: in TIME_WAIT,
- * or half-open because its end got lost. The kernel would find the new connection's place taken and drop its
- * segments without a word until the old one has timed out.
+ * half-open because its end got lost, or a handshake of which its client knows nothing any more. The kernel
+ * would find the new connection's place taken and drop its segments without a word until the old one has
+ * timed out.
  *
  * A SYN that comes to such a socket is let in when it is newer (RFC 9293 section 3.6.1, RFC 6191); else it is
  * answered with an ACK, which the client, who knows of no connection, answers with a RST, which ends the old
@@ -42,6 +43,9 @@ struct tcp_timewait_sock {
 struct tcp_sock {
     __u32 rcv_nxt, snd_una, snd_nxt;
 };
+struct tcp_request_sock {
+    __u32 rcv_isn, snt_isn, rcv_nxt;
+};
 #pragma clang attribute pop
 
 /* When a connection's first segment last met an old one, and which segment that was. */
@@ -80,16 +84,31 @@ static __always_inline void look_at_time_wait(const struct tcp_timewait_sock* tw
 }
 
 /*
+ * A handshake that this blade's kernel has begun: what acknowledges another number than its own is of another
+ * one. The kernel would reset that.
+ */
+static __always_inline bool look_at_handshake(const struct tcp_request_sock* request, const struct segment* s,
+                                              struct old_connection* old) {
+    old->next = request->rcv_nxt;
+    old->newer = after(bpf_ntohl(s->tcp.seq) - 1, request->rcv_isn);
+    return bpf_ntohl(s->tcp.ack_seq) != request->snt_isn + 1;
+}
+
+/*
  * Does a socket that is not listening stand in the way of this segment? False: the segment can be its own, or
  * nothing is known of it.
  */
 static __always_inline bool in_the_way(struct bpf_sock* socket, const struct segment* s,
                                        struct old_connection* old) {
     const struct tcp_timewait_sock* tw;
+    const struct tcp_request_sock* request;
     const struct tcp_sock* tcp;
     __u32 ack = bpf_ntohl(s->tcp.ack_seq);
 
-    if (socket->state == SYN_RECV_STATE) return false;
+    if (socket->state == SYN_RECV_STATE) {
+        request = bpf_skc_to_tcp_request_sock(socket);
+        return request && look_at_handshake(request, s, old);
+    }
     if (socket->state == TIME_WAIT_STATE) {
         tw = bpf_skc_to_tcp_timewait_sock(socket);
         if (tw) look_at_time_wait(tw, s, old);

@@ -9,6 +9,7 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -165,6 +166,7 @@ struct ByBytes {
 struct AcceptProgram::Impl {
     Program program;
     Descriptor link;
+    uint32_t interface = 0;
     [[nodiscard]] int map(const char* name) const {
         return bpf_object__find_map_fd_by_name(program.get(), name);
     }
@@ -187,7 +189,8 @@ Result<AcceptProgram> AcceptProgram::attach(const std::string& interface, const 
     const int fd = bpf_program__fd(bpf_object__find_program_by_name(program->get(), "keyrail_accept"));
     auto link = attach_link(bpffs / kLinkPin, interface, fd);
     if (!link) return tl::make_unexpected(link.error());
-    return AcceptProgram(std::make_unique<Impl>(Impl{std::move(*program), std::move(*link)}));
+    return AcceptProgram(std::make_unique<Impl>(
+        Impl{std::move(*program), std::move(*link), if_nametoindex(interface.c_str())}));
 }
 
 Result<void> AcceptProgram::detach(const fs::path& bpffs) {
@@ -240,6 +243,39 @@ Result<void> AcceptProgram::set_services(const std::set<HostPort>& services) {
         before = key;
     }
     for (const kr_accept_service& old : gone) bpf_map_delete_elem(map, &old);
+    return {};
+}
+
+std::optional<std::pair<uint8_t, kr_cookie_key>> AcceptProgram::a_key() const {
+    for (uint32_t id = 0; id < 2; id++) {
+        kr_accept_key value{};
+        if (bpf_map_lookup_elem(impl_->map("cookie_keys"), &id, &value) != 0 || value.set == 0) continue;
+        const std::pair found(static_cast<uint8_t>(id), value.key);
+        OPENSSL_cleanse(&value, sizeof value);
+        return found;
+    }
+    return std::nullopt;
+}
+
+uint32_t AcceptProgram::tai_ms() const {
+    const uint32_t zero = 0;
+    kr_accept_clock clock{};
+    const bool told = bpf_map_lookup_elem(impl_->map("cookie_clock"), &zero, &clock) == 0 && clock.set != 0;
+    timespec now{};
+    clock_gettime(told ? CLOCK_BOOTTIME : CLOCK_TAI, &now);
+    return static_cast<uint32_t>(now.tv_sec * 1000 + now.tv_nsec / 1'000'000 + (told ? clock.ahead_ms : 0));
+}
+
+Result<void> AcceptProgram::receive(std::span<const uint8_t> frame) const {
+    const bpf_program* program = bpf_object__find_program_by_name(impl_->program.get(), "keyrail_receive");
+    __sk_buff context{};
+    context.cb[0] = impl_->interface;
+    LIBBPF_OPTS(bpf_test_run_opts, run, .data_in = frame.data(),
+                .data_size_in = static_cast<uint32_t>(frame.size()), .ctx_in = &context,
+                .ctx_size_in = sizeof context, .repeat = 1);
+    const int status = bpf_prog_test_run_opts(bpf_program__fd(program), &run);
+    if (status != 0) return fail("BPF_PROG_RUN: {}", std::strerror(-status));
+    if (run.retval != 0) return fail("the interface does not take a packet; is it up?");
     return {};
 }
 

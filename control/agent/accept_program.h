@@ -10,7 +10,9 @@
 #include <memory>
 #include <optional>
 #include <set>
+#include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "control/accept/accept.h"
@@ -42,6 +44,13 @@ class AcceptProgram {
     /// Connections to these are taken, to others not. Replaces what was there; what stays is never absent.
     Result<void> set_services(const std::set<HostPort>& services);
     [[nodiscard]] Counters counters() const;
+
+    /// For probes. A key by which it takes connections, and its id; nullopt: none is set.
+    [[nodiscard]] std::optional<std::pair<uint8_t, kr_cookie_key>> a_key() const;
+    /// What it takes for the dispatcher's clock.
+    [[nodiscard]] uint32_t tai_ms() const;
+    /// Has this Ethernet frame received on its interface, as if it had come in there.
+    Result<void> receive(std::span<const uint8_t> frame) const;
 
   private:
     struct Impl;

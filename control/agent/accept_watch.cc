@@ -50,16 +50,23 @@ std::optional<std::string> AcceptWatch::look(uint64_t accepted, uint64_t opened,
         pause_ = kFirstPause;
     }
     if (!lost_) return std::nullopt;
-    return "connections that the accept program has accepted do not reach the server: a packet filter of "
-           "this "
-           "blade drops them; let TCP without SYN in for the VIPs (a rule like 'new, but not SYN: drop' must "
-           "not apply to them)";
+    return lost_on_the_way("the server");
+}
+
+std::string lost_on_the_way(const std::string& where) {
+    return "connections that the accept program has accepted do not reach " + where +
+           ": a packet filter of this blade drops them; let TCP without SYN in for the VIPs (a rule like "
+           "'new, "
+           "but not SYN: drop' must not apply to them)";
+}
+
+uint64_t connections_refused(const std::string& folder) {
+    return counter(folder + "/netstat", "TcpExt:", "ListenDrops");
 }
 
 uint64_t connections_opened(const std::string& folder) {
     return counter(folder + "/snmp", "Tcp:", "PassiveOpens") +
-           counter(folder + "/snmp", "Tcp:", "InCsumErrors") +
-           counter(folder + "/netstat", "TcpExt:", "ListenDrops");
+           counter(folder + "/snmp", "Tcp:", "InCsumErrors") + connections_refused(folder);
 }
 
 }  // namespace keyrail

@@ -33,6 +33,12 @@ class AcceptWatch {
     std::chrono::minutes pause_ = kFirstPause;
 };
 
+/// What to say where connections for `where` are lost.
+std::string lost_on_the_way(const std::string& where);
+
+/// TcpExt ListenDrops.
+uint64_t connections_refused(const std::string& folder = "/proc/net");
+
 /// Tcp PassiveOpens and InCsumErrors, and TcpExt ListenDrops, of this network namespace. `folder`: tests give
 /// another one.
 uint64_t connections_opened(const std::string& folder = "/proc/net");

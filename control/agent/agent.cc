@@ -13,6 +13,7 @@
 #include "control/agent/checkpoint_feed.h"
 #include "control/agent/control_session.h"
 #include "control/agent/drainer.h"
+#include "control/agent/filter_watch.h"
 #include "control/agent/flow_lookup.h"
 #include "control/agent/health_report.h"
 #include "control/agent/late_binding.h"
@@ -75,6 +76,7 @@ struct Agent::Impl {
     Moving moves{io.get_executor(), store,     served,      names,        fences,
                  checkpointer,      config.id, wakefulness, move_events()};
     std::shared_ptr<ServerWatch> servers;
+    std::shared_ptr<FilterWatch> filters;
     std::unique_ptr<ServerCheck> checks;
     std::unique_ptr<PullServer> pulls;
     std::unique_ptr<ControlSession> control;
@@ -113,6 +115,9 @@ Result<void> Agent::Impl::start() {
     auto watch = ServerWatch::open(executor, [this] { servers_changed(); });
     if (!watch) return tl::make_unexpected(watch.error());
     servers = *watch;
+    filters = FilterWatch::open(executor, [this] {
+        if (late_binding.filter_changed() && control) control->send(announcer.hello());
+    });
     if (auto started = moves.start(tls, config.listen); !started) return started;
     open_pulls();
     control = std::make_unique<ControlSession>(
@@ -306,6 +311,7 @@ void Agent::Impl::servers_changed() {
         if (server.listening && server.address_here && assigned && assigned->held.contains(at))
             listening.insert(at);
     checks->watch(listening);
+    if (late_binding.servers(listening) && control) control->send(announcer.hello());
     send_health();
 }
 
@@ -335,6 +341,7 @@ void Agent::Impl::tick_second() {
     if (assigned) drainer.tick(assigned->services);
     if (ticks % kTicksPerAttach != 0 || !late_binding.pending()) return;
     late_binding.attach(assigned ? &*assigned : nullptr);
+    servers_changed();                                  // those that listen are probed
     if (late_binding.attached()) control->reconnect();  // keyraild hears of it by a new AgentHello
 }
 

@@ -4,6 +4,8 @@
 #include <spdlog/spdlog.h>
 #include <time.h>
 
+#include <utility>
+
 #include "control/agent/assignment.h"
 #include "control/agent/kernel_checks.h"
 
@@ -29,17 +31,71 @@ void LateBinding::attach(const Assignment* assigned) {
     for (const std::string& problem : problems_) spdlog::warn("no late binding on this blade: {}", problem);
 }
 
-bool LateBinding::look(uint64_t own_connections, std::chrono::steady_clock::time_point now) {
-    if (!program_) return false;  // attach() looks
+/// What is the matter now? True: that is something else than before.
+bool LateBinding::judge() {
     std::vector<std::string> problems = sysctl_problems();
-    const AcceptProgram::Counters counters = program_->counters();
-    if (auto lost = watch_.look(counters[KR_ACCEPT_ASSIGNED], connections_opened() - own_connections, now))
-        problems.push_back(*lost);
+    const auto lost = probes_.problem();
+    if (std::exchange(seen_by_probes_, lost.has_value()) && !lost) {  // then they see its end, too
+        watch_ = {};
+        lost_.reset();
+    }
+    if (lost || lost_) problems.push_back(lost ? *lost : *lost_);
     if (problems == problems_) return false;
     problems_ = std::move(problems);
     for (const std::string& problem : problems_) spdlog::warn("no late binding on this blade: {}", problem);
     if (problems_.empty()) spdlog::info("late binding works on this blade again");
     return true;
+}
+
+/// In turn.
+void LateBinding::probe_one() {
+    if (listening_.empty()) return;
+    auto next = listening_.upper_bound(last_probed_);
+    if (next == listening_.end()) next = listening_.begin();
+    last_probed_ = *next;
+    probes_.saw(*next, probe_.probe(*program_, *next));
+}
+
+void LateBinding::probe_all(bool new_ones_only) {
+    constexpr int kAtOnce = 16;  // what else there is waits for its turn
+    int probed = 0;
+    for (const HostPort& server : listening_) {
+        if ((new_ones_only && probes_.known(server)) || ++probed > kAtOnce) continue;
+        for (int i = 0; i < ProbeResults::kLost; i++) {
+            const auto outcome = probe_.probe(*program_, server);
+            probes_.saw(server, outcome);
+            if (outcome != AcceptProbe::Outcome::lost) break;
+        }
+    }
+}
+
+bool LateBinding::servers(const std::set<HostPort>& listening) {
+    listening_ = listening;
+    if (!program_) return false;
+    probes_.keep(listening);
+    probe_all(true);
+    return judge();
+}
+
+bool LateBinding::filter_changed() {
+    if (!program_) return false;
+    probe_all(false);
+    return judge();
+}
+
+bool LateBinding::look(uint64_t own_connections, std::chrono::steady_clock::time_point now) {
+    constexpr unsigned kProbeEvery = 2;
+    if (!program_) return false;  // attach() looks
+    const std::vector<HostPort> doubtful = probes_.doubtful();
+    if (!doubtful.empty())
+        probes_.saw(doubtful[looks_ % doubtful.size()],
+                    probe_.probe(*program_, doubtful[looks_ % doubtful.size()]));
+    else if (looks_ % kProbeEvery == 0)
+        probe_one();
+    looks_++;
+    const AcceptProgram::Counters counters = program_->counters();
+    lost_ = watch_.look(counters[KR_ACCEPT_ASSIGNED], connections_opened() - own_connections, now);
+    return judge();
 }
 
 std::vector<std::pair<std::string, uint64_t>> LateBinding::counts() const {

@@ -6,10 +6,12 @@
 
 #include <chrono>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "control/agent/accept_probe.h"
 #include "control/agent/accept_program.h"
 #include "control/agent/accept_watch.h"
 #include "control/agent/config.h"
@@ -23,7 +25,10 @@ class LateBinding {
   public:
     /// Does nothing yet.
     explicit LateBinding(const AgentConfig& config)
-        : wanted_(config.accept_program), interface_(config.interface), bpffs_(config.bpffs) {}
+        : wanted_(config.accept_program),
+          interface_(config.interface),
+          bpffs_(config.bpffs),
+          probe_(config.interface, config.control.address) {}
 
     /// Wanted, possible with this kernel, and not attached yet: attach() may help.
     [[nodiscard]] bool pending() const { return wanted_ && !program_; }
@@ -39,6 +44,13 @@ class LateBinding {
     /// `own_connections`: that this process has made to servers here.
     bool look(uint64_t own_connections, std::chrono::steady_clock::time_point now);
 
+    /// These listen now: who is new is probed, before keyraild hears of it. True: works() or problems() did
+    /// change.
+    bool servers(const std::set<HostPort>& listening);
+
+    /// The packet filter is another one: all are probed. True: likewise.
+    bool filter_changed();
+
     [[nodiscard]] bool attached() const { return program_.has_value(); }
     /// Attached, and nothing is in its way.
     [[nodiscard]] bool works() const { return attached() && problems_.empty(); }
@@ -48,11 +60,22 @@ class LateBinding {
     [[nodiscard]] std::vector<std::pair<std::string, uint64_t>> counts() const;
 
   private:
+    bool judge();
+    void probe_one();
+    void probe_all(bool new_ones_only);
+
     bool wanted_;
     std::string interface_;
     std::filesystem::path bpffs_;
     std::optional<AcceptProgram> program_;
     AcceptWatch watch_;
+    std::optional<std::string> lost_;  // as `watch_` says
+    AcceptProbe probe_;
+    ProbeResults probes_;
+    bool seen_by_probes_ = false;
+    std::set<HostPort> listening_;
+    HostPort last_probed_{};
+    unsigned looks_ = 0;
     std::vector<std::string> problems_;
     DispatcherClock clock_;
 };

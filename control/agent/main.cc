@@ -5,6 +5,7 @@
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 #include <sys/prctl.h>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <asio/signal_set.hpp>
@@ -14,6 +15,7 @@
 #include "control/agent/agent.h"
 #include "control/agent/join.h"
 #include "control/agent/kernel_checks.h"
+#include "control/agent/late_binding_trial.h"
 #include "control/agent/token_source.h"
 #include "control/protocol/event_loop.h"
 
@@ -32,6 +34,8 @@ int check() {
     if (const auto kernel = check_kernel(); !kernel) return complain(kernel.error().message, kNoLateBinding);
     int status = 0;
     for (const std::string& problem : sysctl_problems()) status = complain(problem, kFailed);
+    if (geteuid() != 0) return complain("only root can try late binding; nothing was tried", kFailed);
+    if (const auto tried = try_late_binding(); !tried) status = complain(tried.error().message, kFailed);
     if (status == 0) fmt::print("kernel {}: late binding works on this blade\n", kernel_release());
     return status;
 }
@@ -79,7 +83,8 @@ int main(int argc, char** argv) {
     std::string file;
     bool only_check = false, detach = false;
     app.add_option("--config", file, "configuration (TOML)");
-    app.add_flag("--check", only_check, "only say whether kernel and settings are fit for late binding");
+    app.add_flag("--check", only_check,
+                 "only say whether kernel and settings are fit for late binding, and try it");
     app.add_flag("--detach", detach, "take the accept program off the interface and end");
     JoinWish wish{"", "/etc/keyrail/agent.toml", ""};
     CLI::App* join = app.add_subcommand("join", "become a blade of the chassis that made this token");

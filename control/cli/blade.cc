@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// keyrail blade: list, drain, resume, enroll, revoke, certify.
+// keyrail blade: list, drain, resume, off, enroll, revoke, certify.
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -74,6 +74,21 @@ void add_resume(CLI::App& blade, Invocation& invocation) {
         invocation.run = [&invocation, id] {
             return print(invocation, tell(invocation.socket, fmt::format("/v1/blades/{}/resume", *id)),
                          show_change);
+        };
+    });
+}
+
+void add_off(CLI::App& blade, Invocation& invocation) {
+    const auto id = std::make_shared<std::string>();
+    CLI::App* command = subcommand(
+        blade, "off", "It has no power: its connections are bound anew at once; refused while it answers");
+    command->add_option("id", *id, "blade id")->required();
+    command->callback([&invocation, id] {
+        invocation.run = [&invocation, id] {
+            return print(
+                invocation, tell(invocation.socket, fmt::format("/v1/blades/{}/off", *id)), [&](const json&) {
+                    fmt::print("blade {} is off; what it had is bound anew until it answers again\n", *id);
+                });
         };
     });
 }
@@ -229,6 +244,7 @@ void add_blade(CLI::App& app, Invocation& invocation) {
     });
     add_drain(*blade, invocation);
     add_resume(*blade, invocation);
+    add_off(*blade, invocation);
     add_enroll(*blade, invocation);
     add_revoke(*blade, invocation);
     add_certify(*blade, invocation);

@@ -91,10 +91,45 @@ void answer(Packet& packet, const Miss& miss, Context& context) {
     answer_by_cookie(packet, miss, context);
 }
 
+/// A blade answers it: it was given its SYN.
+bool is_native(const Packet& packet, const Context& context) {
+    return context.recent_syns.blade(packet.hash, context.clock.s) != 0;
+}
+
+/// Was its cookie made by the process before this one, which may have given it to a blade? The client sends
+/// again what was not answered meanwhile, and a second blade would reset the connection. Without timestamps a
+/// cookie does not say when it was made.
+[[gnu::noinline]] bool of_predecessor(const Packet& packet, const Context& context) {
+    if (context.clock.us >= context.alone_at_us) return false;
+    const Acknowledgement acknowledgement(packet.frame(), packet.h);
+    const auto here = static_cast<int32_t>(context.clock.tai_ms - context.began_tai_ms);
+    return !acknowledgement.has_timestamp() || acknowledgement.age_ms(context.clock.tai_ms) >= here;
+}
+
+/// No flow and no cookie explains it, but another reading of its numbers may. Without timestamps that is
+/// easily guessed, and after a restart its beginning may be with a blade: so whose it is, is asked first, and
+/// what a blade has was no guess. True: dealt with.
+[[gnu::noinline]] bool explained_otherwise(Burst& burst, Packet& packet, Context& context) {
+    if (context.asked_flows.waits_for(packet.hash, context.clock.us))  // behind what came before it
+        return ask_for(packet, context) == Whose::waits;
+    if (!(packet.h.flags & kAck)) return false;
+    if (answer_probe(packet, context)) return true;
+    const bool stamped = Acknowledgement(packet.frame(), packet.h).has_timestamp();
+    const bool guess = !stamped && packet.h.payload_size > 0;  // a bare one that is good gets nobody anything
+    if (guess || of_predecessor(packet, context)) {
+        const Whose whose = ask_for(packet, context);
+        if (whose == Whose::waits) return true;
+        if (whose == Whose::known) return false;
+    }
+    return overtakes(burst, packet, stamped, context) || (guess && failed_guess(packet, context));
+}
+
 /// A segment that proves a handshake with our cookie.
 void handshake_done(Burst& burst, Packet& packet, Context& context) {
     if (packet.h.flags & kRst) return packet.decide(Action::drop, Reason::drop_rst_cookie);
     if (packet.h.bare_ack()) return packet.decide(Action::drop, Reason::drop_ack_cookie);
+    if (context.clock.us < context.alone_at_us && of_predecessor(packet, context)) [[unlikely]]
+        if (ask_for(packet, context) == Whose::waits) return;
     first_data(burst, packet, 0, context);
 }
 
@@ -105,16 +140,25 @@ bool outdated(uint32_t slot, const Packet& packet, Context& context) {
     return !packet.h.bare_ack() && hold.base != packet.h.seq && hold.phase != HoldPhase::deciding;
 }
 
+/// A good cookie without timestamps: is it to be believed? While it is asked whose the connection is, and
+/// where many are guessed, that needs more. True: it is not, and is dealt with.
+[[gnu::noinline]] bool doubtful(Packet& packet, Context& context) {
+    if (context.asked_flows.waits_for(packet.hash, context.clock.us))
+        return ask_for(packet, context) == Whose::waits;
+    if (!too_many_guesses(packet, context) || context.bare_syns.blade(packet.hash, context.clock.s) != 0)
+        return false;
+    packet.decide(Action::drop, Reason::drop_cookie_guess);
+    return true;
+}
+
 /// Is it of a connection that no blade has yet? Then it is decided about, or follows a hello of this burst.
 /// `slot`: its hold, if there is one.
 [[gnu::always_inline]] inline bool of_new_connection(Burst& burst, Packet& packet, const Miss& miss,
                                                      uint32_t slot, Context& context) {
     const Proof proof = proof_of(packet, miss, context);
     const bool proven = proof != Proof::none;
-    if (proof == Proof::weak && too_many_guesses(packet, context)) [[unlikely]] {
-        packet.decide(Action::drop, Reason::drop_cookie_guess);
+    if (proof == Proof::weak && doubtful(packet, context)) [[unlikely]]
         return true;
-    }
     if (slot != kNone && proven && outdated(slot, packet, context))
         drop_hold(std::exchange(slot, kNone), Reason::drop_rst_cookie, context);
     if (slot != kNone) {
@@ -128,8 +172,7 @@ bool outdated(uint32_t slot, const Packet& packet, Context& context) {
         handshake_done(burst, packet, context);
         return true;
     }
-    const bool native = context.recent_syns.blade(packet.hash, context.clock.s) != 0;
-    return miss.service->late && !native && explained_otherwise(burst, packet, context);
+    return false;
 }
 
 /// A client that uses the port of a connection that is over: its SYN is answered as any other's, and the
@@ -191,7 +234,10 @@ bool begins_anew(Burst& burst, Packet& packet, const Miss& miss, const Flow& flo
     const bool late = miss.service->by_session && miss.service->late;
     if (late && begins_anew(burst, packet, miss, flow, context)) return;
     const bool over = flow.ended() || (flow.client_done && !flow.passed(packet.h.seq));
-    if (over && late && of_new_connection(burst, packet, miss, hold_of(packet, context), context)) return;
+    if (over && late) {
+        if (of_new_connection(burst, packet, miss, hold_of(packet, context), context)) return;
+        if (!is_native(packet, context) && explained_otherwise(burst, packet, context)) return;
+    }
     if (!(packet.h.flags & kRst)) flow.goes_on();
     if (packet.h.flags & (kFin | kRst)) flow.client_says(packet.h.flags, context.clock.ticks, packet.h.seq);
     const bool hello = flow.hello_due && miss.service->by_session;
@@ -232,8 +278,8 @@ void bind_early(Burst& burst, Packet& packet, const Miss& miss, Context& context
         context.holds_table.at(slot).phase != HoldPhase::deciding)  // its blade went down: bound anew
         drop_hold(std::exchange(slot, kNone), Reason::drop_no_blade, context);
     if (of_new_connection(burst, packet, miss, slot, context)) return;
-    if (!late || context.recent_syns.blade(packet.hash, context.clock.s) != 0)
-        return bind_early(burst, packet, miss, context);
+    if (!late || is_native(packet, context)) return bind_early(burst, packet, miss, context);
+    if (explained_otherwise(burst, packet, context)) return;
     midstream(packet, context, Reason::steer_midstream);
 }
 

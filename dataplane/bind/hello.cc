@@ -166,7 +166,8 @@ void first_data(Burst& burst, Packet& packet, BladeId bound, Context& context) {
     if (end > packet.h.payload_size)
         return start_hold(burst, packet, packet.h.seq, bound, static_cast<uint32_t>(end), context);
     ClientHello hello;
-    const HelloResult result = read(packet.payload(), packet.service, context, hello);
+    const HelloResult result = end != 0 ? parse_in_one_record(packet.payload(), end, hello)
+                                        : read(packet.payload(), packet.service, context, hello);
     if (result.status == HelloStatus::need_more)
         return start_hold(burst, packet, packet.h.seq, bound, result.offset, context);
     PendingHello& pending = pend_packet(burst, packet, bound, unnamed_reason(result.status, hello), context);

@@ -23,16 +23,21 @@ struct Miss {
     SynOptions offered;  // SYN: by the client
 };
 inline constexpr uint16_t kNoMac = UINT16_MAX;
+inline constexpr BladeId kBareSyn = 1;  // in Context::bare_syns, where no blade is meant
 
 /// A SYN that a blade must answer though its service binds late: no MSS class of a cookie is small enough for
 /// its client, or a cookie without timestamps would not be believed. Not for more than blades should bear.
-/// Once one has answered, a cookie would be a second answer, with another number.
+/// Once one has answered, a cookie would be a second answer, with another number. One without timestamps that
+/// gets a cookie is noted (Context::bare_syns), but not while many are guessed.
 [[gnu::noinline]] inline bool fits_no_cookie(const Packet& packet, const Miss& miss, Context& context) {
     if (context.recent_syns.blade(packet.hash, context.clock.s) != 0) return true;
-    const bool guessed =
-        !miss.offered.timestamp && context.guesses.too_many(miss.service->id, context.clock.s);
-    return (guessed || fits_no_class(miss.offered.mss, packet.h.ipv6)) &&
-           context.small_syns.take(context.clock.us);
+    const bool bare = !miss.offered.timestamp;
+    const bool guessed = bare && context.guesses.too_many(miss.service->id, context.clock.s);
+    if ((guessed || fits_no_class(miss.offered.mss, packet.h.ipv6)) &&
+        context.small_syns.take(context.clock.us))
+        return true;
+    if (bare && !guessed) context.bare_syns.note(packet.hash, kBareSyn, context.clock.s);
+    return false;
 }
 [[gnu::always_inline]] inline bool is_for_a_blade(const Packet& packet, const Miss& miss, Context& context) {
     constexpr uint16_t kInAnyClass = KR_COOKIE_MSS6 & 0xffff;
@@ -96,15 +101,17 @@ inline bool overtakes(Burst& burst, Packet& packet, bool stamped, Context& conte
     return true;
 }
 
-/// No flow and no cookie explains it, but another reading of its numbers may.
-[[gnu::noinline]] inline bool explained_otherwise(Burst& burst, Packet& packet, Context& context) {
+/// Data that no reading of its numbers explains, without timestamps, of a connection that nobody has. True:
+/// there were too many, and it is dropped, so that blades do not count them, too. Where there is one blade
+/// only, that has what is not known here.
+inline bool failed_guess(Packet& packet, Context& context) {
     constexpr uint32_t kTries = 20;  // of all readings
-    if (!(packet.h.flags & kAck)) return false;
-    const bool stamped = Acknowledgement(packet.frame(), packet.h).has_timestamp();
-    if (answer_probe(packet, context) || overtakes(burst, packet, stamped, context)) return true;
-    if (!stamped && packet.h.payload_size > 0)  // a bare acknowledgement that is good gets nobody anything
-        context.guesses.failed(context.service(packet.service).id, kTries, context.clock.s);
-    return false;
+    const Service& service = context.service(packet.service);
+    const bool many = context.guesses.too_many(service.id, context.clock.s) && service.members.size() > 1;
+    context.guesses.failed(service.id, kTries, context.clock.s);
+    context.bare_syns.forget(packet.hash);
+    if (many) packet.decide(Action::drop, Reason::drop_cookie_guess);
+    return many;
 }
 
 /// Of cookies, in this burst.

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // A cookie without timestamps is guessed within 8 million tries. So many may fail in a second, for each
-// service and worker; then cookies without timestamps are not believed for the rest of that second, and SYNs
-// without timestamps go to blades natively, so that no client has to be turned away. Services whose ids share
-// a place share their count.
+// service and worker; then for the rest of that second cookies without timestamps are believed only of
+// clients whose SYN was noted (Context::bare_syns) and who have not guessed, and SYNs without timestamps go
+// to blades natively. So a client is turned away only where a flood of SYNs has written over its note, too.
+// A connection that a blade has (bind/asking.h) is no guess. Services whose ids share a place share their
+// count.
 #pragma once
 
 #include <array>

@@ -108,6 +108,10 @@ class Acknowledgement {
         return kr_cookie_period_of(isn_, kr_cookie_latest(tai_ms));
     }
     [[nodiscard]] bool has_timestamp() const { return timestamp_; }
+    /// How old the cookie is, by its timestamp.
+    [[nodiscard]] int32_t age_ms(uint32_t tai_ms) const {
+        return kr_cookie_age_ms(period(tai_ms), tsecr_, tai_ms);
+    }
     /// Is this the cookie with that MAC? `keys` by key id; one that is all zero is not in use: whoever wants
     /// could make its cookies.
     [[nodiscard]] bool carries(uint64_t mac, std::span<const kr_cookie_key, 2> keys) const {

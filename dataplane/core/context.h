@@ -91,6 +91,9 @@ struct Context {
     FlowTable flows;
     HoldTable holds_table;
     RecentSyns recent_syns;
+    /// Of clients without timestamps that got a cookie: theirs are believed where many are guessed
+    /// (cookie/guesses.h).
+    RecentSyns bare_syns{60};
     CookieMacs cookie_macs;
     Guesses guesses;
     Mtus mtus;
@@ -101,10 +104,19 @@ struct Context {
     TokenBucket small_syns{2000, 512};                     // which blades answer natively
     TokenBucket too_bigs{1000, 100};                       // ICMP errors (rewrite/too_big.h)
     TokenBucket asks{2000, 512};            // whose a flow is: as many as agents look up in passing
+    uint32_t began_tai_ms = 0;              // begin_anew()
+    uint64_t alone_at_us = 0;               // from then on all cookies are its own
     bool wake_control = false;              // a move was asked for in this loop: one eventfd write at its end
     std::array<uint8_t, kHelloMax> stream;  // a hello gathered from several segments
     std::array<uint8_t, kHelloMax> scratch;  // a hello gathered from several records
 
+    /// The process before this one is not known to have left no flows, and they are lost: as long as its
+    /// cookies are good, whose they are is asked.
+    void begin_anew() {
+        constexpr uint64_t kCookieUs = uint64_t{2} << KR_COOKIE_PERIOD_SHIFT;  // in ms
+        began_tai_ms = clock.tai_ms;
+        alone_at_us = clock.us + kCookieUs * 1000;
+    }
     [[nodiscard]] const Service& service(uint16_t index) const { return snapshot->services[index]; }
     /// The service of a connection that outlived a burst. kNoService: nobody serves that address and port any
     /// more.

@@ -42,6 +42,12 @@ class AskedFlows {
             if (asked.state != State::free && asked.hash == hash && !over(asked, now_us)) return &asked;
         return nullptr;
     }
+    /// Is it being asked whose this flow is?
+    [[nodiscard]] bool waits_for(uint64_t hash, uint64_t now_us) {
+        if (waiting_ == 0) return false;
+        const Asked* asked = find(hash, now_us);
+        return asked != nullptr && asked->state == State::waiting;
+    }
     /// A place for a question; nullptr: there is none.
     Asked* open(uint64_t hash, Seq seq, uint64_t now_us) {
         for (Asked& asked : set_of(hash)) {

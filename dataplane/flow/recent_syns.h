@@ -14,7 +14,9 @@ namespace keyrail {
 
 class RecentSyns {
   public:
-    static constexpr uint32_t kSeconds = 10;  // a handshake with some lost packets
+    static constexpr uint16_t kSeconds = 10;  // a handshake with some lost packets
+
+    explicit RecentSyns(uint16_t seconds = kSeconds) : seconds_(seconds) {}
 
     /// `hash`: of the connection's tuple, as the flow table has it. `now_s`: monotonic.
     void note(uint64_t hash, BladeId blade, uint32_t now_s) { slot(hash) = {tag(hash), blade, time(now_s)}; }
@@ -22,7 +24,11 @@ class RecentSyns {
     [[nodiscard]] BladeId blade(uint64_t hash, uint32_t now_s) const {
         const Entry& entry = entries_[hash % kEntries];
         const auto age = static_cast<uint16_t>(time(now_s) - entry.seen_s);
-        return BladeId(entry.tag == tag(hash) && age <= kSeconds ? uint16_t{entry.blade} : uint16_t{0});
+        return BladeId(entry.tag == tag(hash) && age <= seconds_ ? uint16_t{entry.blade} : uint16_t{0});
+    }
+
+    void forget(uint64_t hash) {
+        if (slot(hash).tag == tag(hash)) slot(hash) = {};
     }
 
   private:
@@ -36,6 +42,7 @@ class RecentSyns {
     static uint16_t time(uint32_t now_s) { return static_cast<uint16_t>(now_s); }
     Entry& slot(uint64_t hash) { return entries_[hash % kEntries]; }
 
+    const uint16_t seconds_;
     std::array<Entry, kEntries> entries_{};
 };
 

@@ -29,7 +29,8 @@ class KernelRoutes {
   public:
     /// Reads the kernel's tables once, then follows them. `ports` and `shared` must outlive it.
     static Result<std::unique_ptr<KernelRoutes>> start(const Ports& ports, Shared& shared);
-    /// Removes the blackhole routes.
+    /// Leaves the blackhole routes: clients' packets come all the same, to the kernel while nobody has the
+    /// ports, and to the TAPs until the next keyrail-dp has its first snapshot, which says what is stale.
     ~KernelRoutes();
     KernelRoutes(const KernelRoutes&) = delete;
     KernelRoutes& operator=(const KernelRoutes&) = delete;

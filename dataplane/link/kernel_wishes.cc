@@ -28,13 +28,6 @@ Result<void> KernelWishes::open() {
     return {};
 }
 
-KernelWishes::~KernelWishes() {
-    if (!socket_) return;
-    std::set<Prefix> ours = tables_.own_blackholes();
-    ours.insert(vips_.begin(), vips_.end());  // the kernel may not have told of the latest yet
-    for (const Prefix& prefix : ours) set_blackhole(prefix, false);
-}
-
 void KernelWishes::send(const NlMessage& message) {
     const int code = nl_send_auto(socket_.get(), message.get());
     if (code < 0) SPDLOG_WARN("netlink request not sent: {}", nl_geterror(code));

@@ -19,8 +19,8 @@ namespace keyrail {
 class KernelWishes {
   public:
     KernelWishes(KernelTables& tables, Shared& shared) : tables_(tables), shared_(shared) {}
-    /// Removes the blackhole routes.
-    ~KernelWishes();
+    /// Leaves the blackhole routes, see KernelRoutes.
+    ~KernelWishes() = default;
     KernelWishes(const KernelWishes&) = delete;
     KernelWishes& operator=(const KernelWishes&) = delete;
 

@@ -52,6 +52,10 @@ struct HelloResult {
 HelloResult parse_client_hello(Bytes stream, std::span<uint8_t> scratch, const HelloLimits& limits,
                                ClientHello& hello);
 
+/// The same for a hello that is whole, in one record: of which end_in_one_record() says that it ends at
+/// `end`.
+HelloResult parse_in_one_record(Bytes stream, size_t end, ClientHello& hello);
+
 /// The same for a stream in two pieces, as the hello of today comes, without copying them together. False:
 /// this cannot tell (an extension that is read lies in both, something is wrong with it, it is not whole,
 /// ...), and `hello` and `result` say nothing; parse_client_hello() of all the bytes does. `limits.bytes` is

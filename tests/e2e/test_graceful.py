@@ -15,7 +15,7 @@ import pytest
 
 from clients import curl
 from lab import lifecycle
-from lab.namespaces import enter
+from lab.namespaces import enter, in_host
 from lab.plan import CLIENT, DISPATCH, PORT, SERVER_NAME, VIP4, VIP6, WEB_CA, Options, directory
 from lab.servers import RELOAD, STOP_GRACEFULLY
 from support.chassis import Chassis, eventually, lab
@@ -231,4 +231,23 @@ def test_an_agent_is_away_while_keyraild_restarts(chassis: Chassis) -> None:
             eventually(lambda: chassis.blade_states()[blade] == "down", 5, "nobody says that a server listens")
             new_clients_go_elsewhere(blade)
             clients.expect_whole()
+    chassis.wait_for_states("up")
+
+
+HOLE = ("table inet hole { chain in { type filter hook input priority 0; tcp dport 7401 drop; tcp sport 7400 drop; "
+        "icmp type echo-request drop; }; }")
+
+
+def test_an_agent_that_nobody_reaches(chassis: Chassis) -> None:
+    """A packet filter drops all that is for it, without a word: the blade takes nothing new, and is not dead."""
+    with echoes(chassis), long_clients(chassis, ("download", "echo")) as (clients, blade):
+        in_host(blade, ["nft", HOLE])
+        try:
+            eventually(lambda: chassis.blade_states()[blade] == "down", 5, "it gets nothing new")
+            new_clients_go_elsewhere(blade)
+            clients.expect_whole()
+            report = next(entry for entry in chassis.keyrail("blade", "list") if f"blade{entry['id']}" == blade)
+            assert report["flows_live"] and not report["gone"], report
+        finally:
+            in_host(blade, ["nft", "delete table inet hole"])
     chassis.wait_for_states("up")

@@ -20,6 +20,8 @@ from support.chassis import Chassis, eventually, lab
 BLADE = "blade2"
 MPTCP = 262  # IPPROTO_MPTCP
 PORT2 = 8443
+RULES = ("table inet guard { chain input { type filter hook input priority 0; policy accept; "
+         "ct state established,related accept; tcp flags & (fin|syn|rst|ack) != syn ct state new drop; }; }")
 
 SERVER = f"""
 import socket, ssl, threading
@@ -145,18 +147,31 @@ def test_servers_that_listen_by_mptcp(chassis: Chassis) -> None:
 
 
 def test_a_packet_filter_that_wants_a_syn_first(chassis: Chassis) -> None:
-    rules = ("table inet guard { chain input { type filter hook input priority 0; policy accept; "
-             "ct state established,related accept; tcp flags & (fin|syn|rst|ack) != syn ct state new drop; }; }")
-    in_host(BLADE, ["nft", rules])
-    try:
-        eventually(lambda: curl.connect("1.3", 2) and binding(chassis)["now"] == "early", 20, "it is noticed")
+    in_host(BLADE, ["nft", RULES])
+    try:  # no client is needed for it: the agent probes
+        eventually(lambda: binding(chassis)["now"] == "early", 8, "it is noticed")
         assert any("packet filter" in problem for problem in report(chassis)["agent"]["problems"])
+        all_are_served()
+        lab("restart", BLADE, "nginx")
         all_are_served()
     finally:
         in_host(BLADE, ["nft", "delete table inet guard"])
-    # It is tried again after a minute, which is not waited for: the agent begins anew.
-    lab("restart", BLADE, "keyrail-agent")
-    eventually(lambda: binding(chassis)["now"] == "late", 10, "and late again")
+    eventually(lambda: binding(chassis)["now"] == "late", 8, "and late again")
+    all_are_served()
+
+
+def test_a_blade_that_comes_with_a_packet_filter_gets_nobody_late(chassis: Chassis) -> None:
+    """Its server was away, or it is new: it is probed before it takes clients."""
+    with chassis.killed(BLADE, "nginx"):
+        eventually(lambda: chassis.blade_states()[BLADE] == "down", 8, "it is noticed")
+        in_host(BLADE, ["nft", RULES])
+    try:
+        eventually(lambda: chassis.blade_states()[BLADE] == "up", 8, "its server is back")
+        assert binding(chassis)["now"] == "early"
+        all_are_served()
+    finally:
+        in_host(BLADE, ["nft", "delete table inet guard"])
+    eventually(lambda: binding(chassis)["now"] == "late", 8, "late again")
 
 
 @pytest.mark.parametrize("options", [Options(no_hooks=True)], ids=str)

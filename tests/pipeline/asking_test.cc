@@ -113,6 +113,93 @@ TEST_P(Asking, AFloodIsBoundedAndCannotHoldUpWhatIsKnown) {
     harness.expect_conserved();
 }
 
+/// A process before this one gave the hello to a blade, and died before it was answered: the client sends it
+/// again.
+class AskingAfterARestart : public testing::TestWithParam<bool> {  // IPv6
+  protected:
+    void SetUp() override {
+        before.syn();
+        harness.advance(20'000);
+        harness.context().begin_anew();
+        harness.advance(20'000);
+        after.syn();
+    }
+    Harness harness{Scene{.agents = true}};
+    Client before{harness, 41000, GetParam()}, after{harness, 41001, GetParam()};
+};
+INSTANTIATE_TEST_SUITE_P(Families, AskingAfterARestart, testing::Values(false, true));
+
+TEST_P(AskingAfterARestart, WhoWasAnsweredBeforeMayBeWithABladeAlready) {
+    const auto hello = one_segment_hello_of(2);
+    harness.burst(kFront, {before.data(cut(hello, 0, 200))});
+    harness.burst(kFront, {before.data(cut(hello, 200, hello.size()), 200)});
+    EXPECT_TRUE(harness.wire(kBack).empty());
+    const auto asks = harness.flow_asks();
+    ASSERT_EQ(asks.size(), 1u);
+    harness.answer(asks[0], 3);
+    const auto out = harness.wire(kBack);
+    ASSERT_EQ(out.size(), 2u);
+    for (const Frame& frame : out) EXPECT_EQ(destination(frame), Harness::blade_mac(3)) << "it has it";
+    EXPECT_EQ(harness.held(), 0u);
+    harness.expect_conserved();
+}
+
+/// The first half was acknowledged, the second is as long: it looks like one that overtook the first.
+TEST_P(AskingAfterARestart, TheSecondHalfFollowsTheFirst) {
+    const auto hello = one_segment_hello_of(2);
+    const size_t half = hello.size() / 2;
+    harness.burst(kFront, {before.data(cut(hello, half, 2 * half), static_cast<uint32_t>(half))});
+    const auto asks = harness.flow_asks();
+    ASSERT_EQ(asks.size(), 1u);
+    harness.answer(asks[0], 3);
+    EXPECT_EQ(destination(harness.wire(kBack).at(0)), Harness::blade_mac(3));
+    EXPECT_EQ(harness.held(), 0u);
+    harness.expect_conserved();
+}
+
+TEST_P(AskingAfterARestart, WhatNobodyHasIsSteered) {
+    harness.burst(kFront, {before.data(one_segment_hello_of(2))});
+    const auto asks = harness.flow_asks();
+    ASSERT_EQ(asks.size(), 1u);
+    harness.answer(asks[0], 0);
+    EXPECT_EQ(destination(harness.wire(kBack).at(0)), Harness::blade_mac(2));
+    EXPECT_EQ(harness.count(Reason::steer_home), 1u);
+    harness.expect_conserved();
+}
+
+TEST_P(AskingAfterARestart, WhoIsAnsweredByThisOneIsNotAskedFor) {
+    harness.burst(kFront, {after.data(one_segment_hello_of(2))});
+    EXPECT_EQ(destination(harness.wire(kBack).at(0)), Harness::blade_mac(2));
+    EXPECT_TRUE(harness.flow_asks().empty());
+    harness.advance(130'000'000);
+    harness.expect_conserved();
+}
+
+/// Uploads of clients without timestamps, after a restart that lost the flow table.
+TEST_P(Asking, WhatABladeHasIsNoGuess) {
+    for (uint16_t port = 5000; port < 5100; port++) {
+        for (int i = 0; i < 3; i++) harness.burst(kFront, {packet(port, kAck, {1, 2, 3})});
+        const auto asks = harness.flow_asks();
+        ASSERT_EQ(asks.size(), 1u);
+        harness.answer(asks[0], 2);
+    }
+    const ServiceId service = harness.context().service(0).id;
+    EXPECT_FALSE(harness.context().guesses.too_many(service, harness.context().clock.s));
+    EXPECT_EQ(harness.wire(kBack).size(), 300u);
+    harness.expect_conserved();
+}
+
+TEST_P(Asking, WhatNobodyHasIsAGuess) {
+    if (!GetParam().late) return;
+    const ServiceId service = harness.context().service(0).id;
+    for (uint16_t port = 5000; port < 5050; port++) {
+        harness.burst(kFront, {packet(port, kAck, {1, 2, 3})});
+        harness.answer(harness.flow_asks().at(0), 0);
+    }
+    EXPECT_TRUE(harness.context().guesses.too_many(service, harness.context().clock.s));
+    harness.expect_conserved();
+}
+
 TEST_P(Asking, OneConnectionHoldsAFewPackets) {
     for (int i = 0; i < 20; i++) harness.burst(kFront, {packet(4000)});
     EXPECT_EQ(harness.held(), AskedFlows::kPackets);

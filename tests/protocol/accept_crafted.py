@@ -57,6 +57,10 @@ class Crafted:
         options = b"" if self.stamps is None else b"\x01\x01" + struct.pack("!BBII", 8, 10, self.stamps, self.echo)
         self.lab.dispatcher.to_blade(self._packet(flags, self.seq, self.ack, options, data))
 
+    def send_syn(self) -> None:
+        """To the blade itself."""
+        self.lab.dispatcher.to_blade(self._packet(SYN, self.isn, 0, bytes([2, 4, 5, 180]), b""))
+
     def heard(self, what: str) -> None:
         """Waits until the blade has sent data for this connection, and closed it."""
         eventually(lambda: any(s.data and s.seq == self.ack for s in self.answers), what)

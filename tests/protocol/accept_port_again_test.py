@@ -10,7 +10,7 @@ import time
 import pytest
 from accept_crafted import Crafted, in_time_wait
 from accept_lab import EITHER, PORT, VIP4, VIP6, Lab
-from cookie_dispatcher import inside
+from cookie_dispatcher import RST, SYN, inside
 from tls_server import eventually
 
 RTO = 0.19  # s: the least that Linux waits before it sends a segment again
@@ -113,6 +113,56 @@ def test_half_open_connection_makes_room(lab: Lab, vip: str) -> None:
     time.sleep(0.2)
     second.send(GET)
     second.heard("the page")
+
+
+def in_handshake(lab: Lab, port: int) -> bool:
+    return bool(lab.on("blade", "ss", "-Htn", "state", "syn-recv", f"sport = :{PORT} and dport = :{port}").stdout)
+
+
+@EITHER
+@pytest.mark.parametrize("stamps", [None, 5000])
+def test_a_handshake_that_its_client_has_given_up_makes_room(lab: Lab, vip: str, stamps: int | None) -> None:
+    """The blade's kernel has answered a SYN (of a flow that was known, of a small MSS), and nobody came; the next SYN from that
+    port was answered by the dispatcher."""
+    port = next(FRESH)
+    Crafted(lab, vip, port, 0x20000000).send_syn()
+    eventually(lambda: in_handshake(lab, port), "it waits for the handshake's last packet")
+    before = lab.counters()
+    newer = Crafted(lab, vip, port, 0x30000000, stamps)
+    newer.send(GET)
+    newer.heard("the page")
+    assert lab.counters()["taken_over"] == before["taken_over"] + 1
+    assert not any(answer.flags & RST for answer in newer.answers)
+
+
+@EITHER
+def test_an_older_connection_does_not_end_a_handshake_at_once(lab: Lab, vip: str) -> None:
+    """It may be a late copy from the network. What is meant comes again."""
+    port = next(FRESH)
+    Crafted(lab, vip, port, 0x30000000).send_syn()
+    eventually(lambda: in_handshake(lab, port), "it waits for the handshake's last packet")
+    older = Crafted(lab, vip, port, 0x20000000)
+    before = lab.counters()
+    older.send(GET)
+    eventually(lambda: lab.counters()["in_the_way"] > before["in_the_way"], "it is dropped")
+    assert in_handshake(lab, port)
+    time.sleep(0.2)
+    older.send(GET)
+    older.heard("the page")
+
+
+@EITHER
+def test_a_native_handshake_is_its_own(lab: Lab, vip: str) -> None:
+    """Its last packet, with the request: nothing makes room for itself."""
+    port = next(FRESH)
+    client = Crafted(lab, vip, port, 0x20000000)
+    before = lab.counters()
+    client.send_syn()
+    answer = eventually(lambda: next((s for s in client.answers if s.flags & SYN), None), "SYN-ACK")
+    client.ack = answer.seq + 1
+    client.send(GET)
+    client.heard("the page")
+    assert lab.counters() == before
 
 
 def test_segments_of_a_connection_that_lives_are_its_own(lab: Lab) -> None:

@@ -98,6 +98,31 @@ TEST_F(KeyraildFarFromAll, WhenNobodyAnswersNobodysFlowsAreGivenAway) {
     EXPECT_EQ(dataplane->intake(1), link::INTAKE_OPEN);
 }
 
+/// Silence of all may be our own trouble; an operator knows better.
+TEST_F(KeyraildFarFromAll, WhatTheOperatorSaysIsOffIsGone) {
+    write_config(good_config());
+    start_whole();
+    agents.clear();
+    ASSERT_TRUE(until([&] { return dataplane->intake(2) == link::INTAKE_NONE; }, 2500));
+    const auto done = keyrail({"blade", "off", "2"});
+    EXPECT_EQ(done.status, 0) << done.text;
+    EXPECT_TRUE(until([&] { return dataplane->gone(2); }, 1000));
+    EXPECT_FALSE(dataplane->gone(1)) << "nobody said that of it";
+    EXPECT_EQ(keyrail({"blade", "off", "2"}).status, 0) << "as it is";
+    connect_agent(2);
+    agents[2]->health(true);
+    EXPECT_TRUE(until([&] { return !dataplane->gone(2) && dataplane->intake(2) == link::INTAKE_OPEN; }));
+}
+
+TEST_F(KeyraildHealth, WhatAnswersIsNotOff) {
+    start_whole();
+    const auto refused = keyrail({"blade", "off", "1"});
+    EXPECT_NE(refused.status, 0);
+    EXPECT_NE(refused.text.find("it is not off"), std::string::npos) << refused.text;
+    EXPECT_FALSE(dataplane->gone(1));
+    EXPECT_NE(keyrail({"blade", "off", "77"}).text.find("there is no blade"), std::string::npos);
+}
+
 TEST_F(KeyraildFarFromAll, AKeyraildThatWasStoppedBlamesNobodyElse) {
     write_config(good_config());
     start_whole();

@@ -132,6 +132,17 @@ asio::awaitable<ApiReply> resume(Daemon& daemon, ApiCall call) {
     co_return id ? change_blade(daemon, *id, std::nullopt) : id.error();
 }
 
+/// Also of one that is configured no more, and has flows.
+asio::awaitable<ApiReply> off(Daemon& daemon, ApiCall call) {
+    const BladeId number = blade_number(call.words[0]);
+    const bool left = daemon.blades().left().contains(number);
+    const auto id = left ? tl::expected<BladeId, ApiReply>(number) : blade_of(daemon, call.words[0]);
+    if (!id) co_return id.error();
+    const Result<void> done = co_await daemon.agents().off(*id);
+    if (!done) co_return error_reply(409, done.error().message);
+    co_return json_reply({{"blade", *id}});
+}
+
 }  // namespace
 
 BladeId blade_number(std::string_view word) {
@@ -156,9 +167,9 @@ json blades_json(const Daemon& daemon) {
 }
 
 std::span<const ApiRoute> blade_routes() {
-    static constexpr std::array kRoutes{ApiRoute{"GET", "/v1/blades", blade_list},
-                                        ApiRoute{"POST", "/v1/blades/*/drain", drain},
-                                        ApiRoute{"POST", "/v1/blades/*/resume", resume}};
+    static constexpr std::array kRoutes{
+        ApiRoute{"GET", "/v1/blades", blade_list}, ApiRoute{"POST", "/v1/blades/*/drain", drain},
+        ApiRoute{"POST", "/v1/blades/*/resume", resume}, ApiRoute{"POST", "/v1/blades/*/off", off}};
     return kRoutes;
 }
 

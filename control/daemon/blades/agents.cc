@@ -11,30 +11,16 @@
 #include <map>
 
 #include "chassis.pb.h"
+#include "control/daemon/blades/neighbours.h"
 #include "control/protocol/channel.h"
 #include "control/protocol/replies.h"
 
 namespace keyrail {
 
-using asio::ip::tcp;
 using Clock = std::chrono::steady_clock;
 using chassis::Envelope;
 
 namespace {
-
-/// Is anybody there? A refused connection is an answer too: the machine lives, its agent does not listen.
-asio::awaitable<bool> probe(asio::any_io_executor executor, HostPort at, std::chrono::milliseconds timeout) {
-    const auto socket = std::make_shared<tcp::socket>(executor);
-    asio::steady_timer deadline(executor, timeout);
-    deadline.async_wait([socket](const asio::error_code& error) {
-        asio::error_code ignored;
-        if (!error) socket->close(ignored);
-    });
-    asio::error_code error;
-    const tcp::endpoint endpoint{asio::ip::make_address(at.address.text(), error), at.port};
-    co_await socket->async_connect(endpoint, asio::redirect_error(asio::use_awaitable, error));
-    co_return !error || error == asio::error::connection_refused;
-}
 
 Envelope::BodyCase answer_to(Envelope::BodyCase question) {
     switch (question) {
@@ -65,12 +51,14 @@ struct Agents::Impl : std::enable_shared_from_this<Agents::Impl> {
         bool was_here = false;
         Clock::time_point heard{}, probed{};
         Clock::time_point answered = Clock::now();  // nobody is gone who was not asked
+        Clock::time_point seen = Clock::now();      // it answered, if only as a neighbour
         bool probing = false, silent = false, gone = false, mute = false;
     };
 
     asio::any_io_executor executor;
     AgentEvents events;
     Replies<chassis::Envelope> questions;
+    Result<Neighbours> neighbours = Neighbours::open();
     std::map<BladeId, HostPort> blades;  // where their agents listen
     std::map<BladeId, Watched> watched;
     std::shared_ptr<Listener> listener;
@@ -89,6 +77,7 @@ struct Agents::Impl : std::enable_shared_from_this<Agents::Impl> {
     void forgive_our_own(Clock::time_point now);
     void alive(BladeId blade, Watched& state);
     void answers(BladeId blade, Watched& state);
+    void seen(BladeId blade, Watched& state);
     void dispatch(BladeId blade, const ChannelPtr& channel, const chassis::Envelope& message);
 };
 
@@ -196,6 +185,12 @@ void Agents::Impl::alive(BladeId blade, Watched& state) {
 /// Something on the machine does.
 void Agents::Impl::answers(BladeId blade, Watched& state) {
     state.answered = Clock::now();
+    seen(blade, state);
+}
+
+/// Its machine is there, whatever drops what we say to it: its flows are its own.
+void Agents::Impl::seen(BladeId blade, Watched& state) {
+    state.seen = Clock::now();
     if (!std::exchange(state.gone, false)) return;
     spdlog::info("agents: blade {} answers again", blade);
     events.gone(blade, false);
@@ -203,11 +198,17 @@ void Agents::Impl::answers(BladeId blade, Watched& state) {
 
 asio::awaitable<void> Agents::Impl::probe_one([[maybe_unused]] std::shared_ptr<Impl> self, BladeId blade,
                                               HostPort at) {
-    const bool answered = co_await probe(executor, at, kQuiet);
+    if (neighbours) neighbours->ask(at.address);
+    const bool answered = co_await somebody_is_there(executor, at, kQuiet);
     const auto found = watched.find(blade);
     if (found == watched.end()) co_return;
-    found->second.probing = false;
-    if (answered) answers(blade, found->second);
+    Watched& state = found->second;
+    state.probing = false;
+    if (answered) {
+        answers(blade, state);
+    } else if (neighbours && neighbours->answers(at.address)) {
+        seen(blade, state);
+    }
 }
 
 void Agents::Impl::watch_one(BladeId blade, Watched& state) {
@@ -236,7 +237,7 @@ void Agents::Impl::watch_one(BladeId blade, Watched& state) {
                      kSilent.count());
         events.silent(blade, true);
     }
-    if (!state.gone && quiet >= kGone && !nobody_answers(now)) {
+    if (!state.gone && now - state.seen >= kGone && !nobody_answers(now)) {
         state.gone = true;
         if (state.was_here)
             spdlog::warn("agents: blade {} has not answered for {} ms: its flows are given away", blade,
@@ -259,6 +260,7 @@ void Agents::Impl::forgive_our_own(Clock::time_point now) {
     for (auto& [blade, state] : watched) {
         state.heard = std::min(now, state.heard + late);
         state.answered = std::min(now, state.answered + late);
+        state.seen = std::min(now, state.seen + late);
     }
 }
 
@@ -334,6 +336,28 @@ bool Agents::silent(BladeId blade) const {
 bool Agents::gone(BladeId blade) const {
     const auto found = impl_->watched.find(blade);
     return found != impl_->watched.end() && found->second.gone;
+}
+
+asio::awaitable<Result<void>> Agents::off(BladeId blade) {
+    const auto self = impl_;  // this may end first
+    asio::steady_timer timer(self->executor);
+    for (const auto asked = Clock::now();;) {
+        const auto found = self->watched.find(blade);
+        if (found == self->watched.end()) co_return fail("there is no blade {}", blade);
+        Impl::Watched& state = found->second;
+        if (state.gone) co_return Result<void>{};
+        if (state.answered > asked)
+            co_return fail("blade {} answers: it is not off, and keeps its flows", blade);
+        if (Clock::now() - asked >= kSilent) {
+            spdlog::warn("agents: blade {} is off, says the operator: its flows are given away", blade);
+            state.gone = true;
+            self->events.gone(blade, true);
+            co_return Result<void>{};
+        }
+        asio::error_code ignored;
+        timer.expires_after(kWatch);
+        co_await timer.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+    }
 }
 
 std::string Agents::certificate(BladeId blade) const {

@@ -41,7 +41,7 @@ struct AgentEvents {
     std::function<void(BladeId blade, const chassis::Envelope& message)> message;
     /// Neither agent nor machine has answered for kSilent (its agent was here before); or its agent again.
     std::function<void(BladeId blade, bool silent)> silent;
-    /// The same for kGone; or one of them answers again.
+    /// The same for kGone, and it does not answer as a neighbour, either; or one of them answers again.
     std::function<void(BladeId blade, bool gone)> gone;
     /// Its agent is connected, and has not said a word for kSilent, whatever its machine does; or it does
     /// again.
@@ -82,6 +82,9 @@ class Agents {
     /// nobody closed may be left); for kGone.
     [[nodiscard]] bool silent(BladeId blade) const;
     [[nodiscard]] bool gone(BladeId blade) const;
+    /// The operator says that the blade has no power: it is gone as soon as nothing on it answers for
+    /// kSilent. An error: something does, and nothing has changed.
+    asio::awaitable<Result<void>> off(BladeId blade);
     /// DER; "" when its agent is not connected.
     [[nodiscard]] std::string certificate(BladeId blade) const;
     /// An error when the agent is not connected, or does not read what it is sent.
