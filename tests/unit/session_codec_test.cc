@@ -145,6 +145,7 @@ TEST(SessionCodec, SessionsOfOtherVersionsOfOpenssl) {
         SessionRecord record;
         std::copy_n(der.begin() + static_cast<ptrdiff_t>(name), record.name.size(), record.name.begin());
         std::ranges::copy(der, record.der.begin());
+        record.created_ms = kNow;
         record.der_size = static_cast<uint16_t>(der.size());
         record.tls_version = version == "1.3" ? TlsVersion::tls13 : TlsVersion::tls12;
         const Session session(decode(record, kNow));
