@@ -227,7 +227,7 @@ class Environment : public MoveHost, public CheckpointHost, public SealedSession
         if (!world.purges || mistake == Mistake::a_restart_forgets_purges) world.purges.emplace();
         world.moves->numbers_above(world.purges->last_number());
         for (const chassis::Purge& purge : world.purges->of(Purges::kRepositories))
-            world.tasks.push_back({RepositoryTask::Kind::clear, "", purge.number(), {}});
+            if (repository) world.tasks.push_back({RepositoryTask::Kind::clear, "", purge.number(), {}});
     }
     void read_journal(World& world, size_t self);
 
@@ -561,13 +561,12 @@ void Explorer::Impl::purge(World& world) {
     chassis::Purge message;
     message.set_all(true);
     message.set_number(world.moves->purge(Purged{}, kNow));
-    std::set<BladeId> asked{1, 2};
+    (void)world.purges->add(message, 0);
     world.purge_asked = true;
-    if (environment.repository && environment.mistake != Mistake::a_purge_spares_the_repository) {
-        asked.insert(Purges::kRepositories);
+    if (environment.repository && environment.mistake != Mistake::a_purge_spares_the_repository)
         world.tasks.push_back({RepositoryTask::Kind::clear, "", message.number(), {}});
-    }
-    (void)world.purges->add(message, asked, 0);
+    else
+        world.purges->answered(Purges::kRepositories, message.number());
     for (const BladeId blade : testing::blade_ids(2)) {
         chassis::Envelope envelope;
         envelope.set_request(message.number());
@@ -807,7 +806,8 @@ std::string Explorer::Impl::wrong(const World& world) const {
     if (single && world.used + holders > 1) return "the session was used, and can be used again";
     for (const auto& [move, count] : world.answers)
         if (count > 1) return fmt::format("move {} was answered {} times", move, count);
-    const bool purged = world.purge_asked && world.purges->empty();
+    const auto answered = [&](BladeId blade) { return world.purges->of(blade).empty(); };
+    const bool purged = world.purge_asked && answered(1) && answered(2) && answered(Purges::kRepositories);
     if (purged && holders > 0) return "it was purged everywhere, and is still there";
     if (purged && world.kept) return "it was purged everywhere, and is still in the repository";
     return quiet(world) ? wrong_at_rest(world) : "";

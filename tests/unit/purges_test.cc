@@ -36,22 +36,33 @@ TEST(Purged, MeansWhatItSays) {
 
 TEST(Purges, ABladeIsToldUntilItAnswers) {
     Purges purges;
-    ASSERT_TRUE(purges.add(purge_of(3, "mail"), {1, 2}, kNowMs));
-    ASSERT_TRUE(purges.add(purge_of(4, "", bytes_of(kFirst)), {1, 2}, kNowMs + 1));
+    ASSERT_TRUE(purges.add(purge_of(3, "mail"), kNowMs));
+    ASSERT_TRUE(purges.add(purge_of(4, "", bytes_of(kFirst)), kNowMs + 1));
     purges.answered(1, 3);
     ASSERT_EQ(purges.of(1).size(), 1u);
     EXPECT_EQ(purges.of(1)[0].number(), 4u);
     EXPECT_EQ(purges.of(2).size(), 2u);
     EXPECT_FALSE(purges.purging(1, kSecond, kMail));
     EXPECT_TRUE(purges.purging(2, kSecond, kMail));
-    EXPECT_EQ(purges.last_number(), 4u);
     purges.answered(1, 4);
+    EXPECT_TRUE(purges.of(1).empty());
+    EXPECT_FALSE(purges.purging(1, kFirst, kMail));
+    ASSERT_TRUE(purges.add(purge_of(5), kNowMs + 2));
+    EXPECT_EQ(purges.of(1).size(), 1u);
+    EXPECT_TRUE(purges.purging(1, kSecond, kWeb));
+}
+
+/// It may come with sessions from before, wherever it was meanwhile.
+TEST(Purges, ABladeThatComesLaterIsToldToo) {
+    Purges purges;
+    ASSERT_TRUE(purges.add(purge_of(3), kNowMs));
+    purges.answered(1, 3);
     purges.drop_old(kNowMs + Purges::kForMs);
-    EXPECT_EQ(purges.of(2).size(), 2u) << "sessions from before may still be there";
+    EXPECT_EQ(purges.of(7).size(), 1u);
+    EXPECT_TRUE(purges.purging(7, kFirst, kMail));
+    EXPECT_EQ(purges.last_number(), 3u);
     purges.drop_old(kNowMs + Purges::kForMs + 1);
-    EXPECT_EQ(purges.of(2).size(), 1u);
-    purges.answered(2, 4);
-    EXPECT_TRUE(purges.empty());
+    EXPECT_TRUE(purges.of(7).empty()) << "no session lives so long";
 }
 
 TEST(Purges, OutliveKeyraild) {
@@ -60,10 +71,11 @@ TEST(Purges, OutliveKeyraild) {
     {
         Purges purges(file);
         ASSERT_TRUE(purges.load()) << "the first start";
-        ASSERT_TRUE(purges.add(purge_of(3, "mail"), {Purges::kRepositories, 1, 2}, kNowMs));
-        ASSERT_TRUE(purges.add(purge_of(4, "", bytes_of(kFirst)), {1}, kNowMs));
-        ASSERT_TRUE(purges.add(purge_of(5), {2, 4095}, kNowMs));
-        purges.answered(1, 3);
+        ASSERT_TRUE(purges.add(purge_of(3, "mail"), kNowMs));
+        ASSERT_TRUE(purges.add(purge_of(4, "", bytes_of(kFirst)), kNowMs));
+        ASSERT_TRUE(purges.add(purge_of(5), kNowMs));
+        for (const uint64_t number : {3, 4}) purges.answered(1, number);
+        purges.answered(Purges::kRepositories, 5);
         ASSERT_TRUE(purges.save());
         purges.answered(2, 3);  // killed before this is written: told once more
     }
@@ -71,26 +83,25 @@ TEST(Purges, OutliveKeyraild) {
     ASSERT_TRUE(purges.load());
     EXPECT_EQ(purges.last_number(), 5u);
     ASSERT_EQ(purges.of(1).size(), 1u);
-    EXPECT_EQ(purges.of(1)[0].name(), bytes_of(kFirst));
-    ASSERT_EQ(purges.of(2).size(), 2u);
+    EXPECT_TRUE(purges.of(1)[0].all());
+    ASSERT_EQ(purges.of(2).size(), 3u);
     EXPECT_EQ(purges.of(2)[0].service(), "mail");
-    EXPECT_TRUE(purges.of(2)[1].all());
+    EXPECT_EQ(purges.of(2)[1].name(), bytes_of(kFirst));
     EXPECT_TRUE(purges.purging(2, kSecond, kWeb));
-    EXPECT_FALSE(purges.purging(1, kSecond, kWeb));
-    ASSERT_EQ(purges.of(Purges::kRepositories).size(), 1u);
+    EXPECT_EQ(purges.of(Purges::kRepositories).size(), 2u);
     purges.drop_old(kNowMs + Purges::kForMs + 1);
-    EXPECT_TRUE(purges.empty()) << "their age is known";
+    EXPECT_TRUE(purges.of(2).empty()) << "their age is known";
 }
 
 TEST(Purges, ADamagedFileIsAnError) {
     const testing::TempDirectory directory;
     const auto file = directory.path() / "purges.json";
-    for (const char* text : {"", "[]", "{}", R"({"purges":[{"number":1,"made_ms":1,"blades":[1]}]})",
-                             R"({"purges":[{"number":1,"made_ms":1,"blades":[],"all":true}]})",
-                             R"({"purges":[{"number":1,"made_ms":1,"blades":[4096],"all":true}]})",
-                             R"({"purges":[{"number":1,"made_ms":1,"blades":[1],"name":"00"}]})",
-                             R"({"purges":[{"number":1,"made_ms":1,"blades":[1],"service":""}]})",
-                             R"({"purges":[{"number":"1","made_ms":1,"blades":[1],"all":true}]})"}) {
+    for (const char* text : {"", "[]", "{}", R"({"purges":[{"number":1,"made_ms":1,"answered":[1]}]})",
+                             R"({"purges":[{"number":1,"made_ms":1,"all":true}]})",
+                             R"({"purges":[{"number":1,"made_ms":1,"answered":[4096],"all":true}]})",
+                             R"({"purges":[{"number":1,"made_ms":1,"answered":[1],"name":"00"}]})",
+                             R"({"purges":[{"number":1,"made_ms":1,"answered":[1],"service":""}]})",
+                             R"({"purges":[{"number":"1","made_ms":1,"answered":[1],"all":true}]})"}) {
         std::ofstream(file) << text;
         Purges purges(file);
         const auto loaded = purges.load();
@@ -104,7 +115,7 @@ TEST(Purges, ManyBecomeOneOfEverything) {
     for (uint64_t i = 0; i < 2 * Purges::kMax; i++)
         ASSERT_TRUE(purges.add(
             purge_of(i, "", bytes_of(SessionName{static_cast<uint8_t>(i), static_cast<uint8_t>(i >> 8)})),
-            {1}, kNowMs));
+            kNowMs));
     EXPECT_LE(purges.of(1).size(), Purges::kMax);
     for (uint64_t i = 0; i < 2 * Purges::kMax; i++)
         EXPECT_TRUE(

@@ -68,9 +68,7 @@ asio::awaitable<Purging::Answer> Purging::purge(chassis::Purge what) {
     what.set_number(at_.moves.purge(*purged, std::chrono::steady_clock::now()));
     std::set<BladeId> blades;
     for (const auto& [id, blade] : config_->blades) blades.insert(id);
-    std::set<BladeId> all = blades;
-    all.insert(Purges::kRepositories);
-    const auto kept = purges_.add(what, std::move(all), unix_ms());
+    const auto kept = purges_.add(what, unix_ms());
     at_.moves_purged();
     const auto round = std::make_shared<Round>(io_);
     round->left = blades.size() + 1;
@@ -107,7 +105,6 @@ void Purging::keep() {
 
 void Purging::again() {
     keep();
-    if (purges_.empty()) return;
     for (const auto& [blade, config] : config_->blades) {
         const auto missed = purges_.of(blade);
         if (missed.empty() || !at_.agents.connected(blade) || told_again_.contains(blade)) continue;

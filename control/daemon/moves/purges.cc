@@ -31,18 +31,14 @@ Result<void> Purges::save() {
     return saved;
 }
 
-void Purges::drop_answered() {
-    std::erase_if(purges_, [](const Purge& purge) { return purge.blades.empty(); });
-}
-
 /// Too many to tell a blade that is away one by one: of the two oldest becomes one of everything. It destroys
 /// more than was asked for, and never less.
-Result<void> Purges::add(const chassis::Purge& message, std::set<BladeId> blades, uint64_t now_ms) {
+Result<void> Purges::add(const chassis::Purge& message, uint64_t now_ms) {
     const auto what = Purged::from(message);
-    if (!what || blades.empty()) return {};
+    if (!what) return {};
     if (purges_.size() >= kMax) {
         Purge& next = purges_[1];
-        next.blades.merge(purges_[0].blades);
+        std::erase_if(next.answered, [&](BladeId blade) { return !purges_[0].answered.contains(blade); });
         next.what = {};
         const uint64_t number = next.message.number();
         next.message.Clear();
@@ -50,15 +46,16 @@ Result<void> Purges::add(const chassis::Purge& message, std::set<BladeId> blades
         next.message.set_all(true);
         purges_.erase(purges_.begin());
     }
-    purges_.push_back({message, *what, std::move(blades), now_ms});
+    purges_.push_back({message, *what, {}, now_ms});
+    done_.clear();
     changed_ = true;
     return save();
 }
 
 void Purges::answered(BladeId blade, uint64_t number) {
     for (Purge& purge : purges_)
-        if (purge.message.number() == number && purge.blades.erase(blade) != 0) changed_ = true;
-    drop_answered();
+        if (purge.message.number() == number && purge.answered.insert(blade).second) changed_ = true;
+    if (of(blade).empty()) done_.insert(blade);
 }
 
 void Purges::drop_old(uint64_t now_ms) {
@@ -68,14 +65,15 @@ void Purges::drop_old(uint64_t now_ms) {
 
 std::vector<chassis::Purge> Purges::of(BladeId blade) const {
     std::vector<chassis::Purge> found;
+    if (done_.contains(blade)) return found;
     for (const Purge& purge : purges_)
-        if (purge.blades.contains(blade)) found.push_back(purge.message);
+        if (!purge.answered.contains(blade)) found.push_back(purge.message);
     return found;
 }
 
 bool Purges::purging(BladeId blade, const SessionName& name, ServiceId service) const {
-    return std::ranges::any_of(purges_, [&](const Purge& purge) {
-        return purge.blades.contains(blade) && purge.what.means(name, service);
+    return !done_.contains(blade) && std::ranges::any_of(purges_, [&](const Purge& purge) {
+        return !purge.answered.contains(blade) && purge.what.means(name, service);
     });
 }
 

@@ -13,8 +13,9 @@ using nlohmann::json;
 std::string Purges::written() const {
     json list = json::array();
     for (const Purge& purge : purges_) {
-        json one = {{"number", purge.message.number()}, {"made_ms", purge.made_ms}, {"blades", json::array()}};
-        for (const BladeId blade : purge.blades) one["blades"].push_back(uint16_t{blade});
+        json one = {
+            {"number", purge.message.number()}, {"made_ms", purge.made_ms}, {"answered", json::array()}};
+        for (const BladeId blade : purge.answered) one["answered"].push_back(uint16_t{blade});
         if (purge.what.name)
             one["name"] = to_hex(*purge.what.name);
         else if (purge.what.everything())
@@ -33,10 +34,10 @@ std::optional<std::vector<Purges::Purge>> Purges::read(const std::string& text) 
         Purge& purge = purges.emplace_back();
         purge.message.set_number(one.at("number").get<uint64_t>());
         purge.made_ms = one.at("made_ms").get<uint64_t>();
-        for (const json& blade : one.at("blades")) {
+        for (const json& blade : one.at("answered")) {
             const auto number = blade.get<uint64_t>();
             if (number > BladeId::kMax) return std::nullopt;
-            purge.blades.insert(BladeId::or_none(number));  // 0: Purges::kRepositories
+            purge.answered.insert(BladeId::or_none(number));  // 0: Purges::kRepositories
         }
         const bool all = one.contains("all") && one.at("all").get<bool>();
         purge.message.set_all(all);
@@ -47,7 +48,7 @@ std::optional<std::vector<Purges::Purge>> Purges::read(const std::string& text) 
             purge.message.set_name(*name);
         }
         const auto what = Purged::from(purge.message);
-        if (!what || what->everything() != all || purge.blades.empty()) return std::nullopt;
+        if (!what || what->everything() != all) return std::nullopt;
         purge.what = *what;
     }
     if (purges.size() > kMax) return std::nullopt;
