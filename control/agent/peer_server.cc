@@ -14,6 +14,7 @@ struct PeerServer::Impl {
     BladeId self = 0;
     Answer answer;
     PeerBlades blades;
+    bool configured = false;        // until keyraild has said which blades there are, any of the CA's is one
     std::set<ChannelPtr> channels;  // being served
     bool stopped = false;
     Seldom log;
@@ -27,7 +28,7 @@ struct PeerServer::Impl {
 
 bool PeerServer::Impl::outdated(const Channel& channel) const {
     const auto known = blades.find(channel.peer().blade);
-    return known != blades.end() && !known->second.accepts(channel.peer_certificate());
+    return known != blades.end() ? !known->second.accepts(channel.peer_certificate()) : configured;
 }
 
 /// `what`: without the port, which is another one each time.
@@ -55,7 +56,8 @@ asio::awaitable<void> PeerServer::Impl::serve([[maybe_unused]] std::shared_ptr<I
     }
     if (outdated(*channel)) {
         turned_away(channel->peer().text() + " outdated",
-                    fmt::format("{}: its certificate is not good any more", channel->name()));
+                    fmt::format("{}: it is no blade of this chassis, or its certificate is not good any more",
+                                channel->name()));
         co_return;
     }
     channels.insert(channel);
@@ -82,6 +84,7 @@ PeerServer::~PeerServer() {
 
 void PeerServer::configure(PeerBlades blades) {
     impl_->blades = std::move(blades);
+    impl_->configured = true;
     for (const ChannelPtr& channel : impl_->channels) {
         if (impl_->blades.contains(channel->peer().blade) && !impl_->outdated(*channel)) continue;
         spdlog::warn("peers: {} is cut off: it is no blade of this chassis any more", channel->name());
