@@ -122,7 +122,18 @@ local function testpmd(command)
         local function number(name) return tonumber(text:match(name .. ":%s*(%d+)")) end
         return {sent = number("TX%-packets"), bytes = number("TX%-bytes"), received = number("RX%-packets")}
     end
-    function backend.quit() tell("stop", "quit"); pipe:close(); os.remove(output) end
+    -- KR_TESTPMD_STAYS=FILE: it ends when that file, which says that all has been sent, is gone again.
+    local function stay(file)
+        if not file then return end
+        io.open(file, "w"):close()
+        for _ = 1, 600 do
+            local still = io.open(file)
+            if not still then return end
+            still:close()
+            os.execute("sleep 0.05")
+        end
+    end
+    function backend.quit() stay(os.getenv("KR_TESTPMD_STAYS")); tell("stop", "quit"); pipe:close(); os.remove(output) end
     return backend
 end
 
