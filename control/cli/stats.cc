@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // keyrail stats: the counters that are not zero, each with what it means. The words are keyraild's.
 #include <CLI/CLI.hpp>
+#include <algorithm>
 
 #include "control/cli/api_client.h"
 #include "control/cli/table.h"
@@ -74,6 +75,16 @@ void show_moves(const json& stats, bool all) {
                    moves["p99_us"].get<uint64_t>());
 }
 
+/// Where the time of a move goes, wake-up by wake-up.
+void show_stages(const json& stages) {
+    Table table({"STAGE OF A MOVE", "P50 us", "P99 us", "FROM -> TO"});
+    for (const json& stage : stages)
+        if (stage["count"].get<uint64_t>() != 0)
+            table.add({stage["name"], stage["p50_us"].dump(), stage["p99_us"].dump(), stage["meaning"]});
+    fmt::print("\n");
+    table.print();
+}
+
 void show_checkpoints(const json& stats, bool all) {
     const json& checkpoints = stats["checkpoints"];
     show_counters("SESSIONS", stats, "checkpoints", checkpoints, all);
@@ -102,10 +113,26 @@ void show_economics(const json& economics) {
     }
     table.print();
     fmt::print(
-        "\n{:.3f} s of CPU saved by resumption; a move costs {} us of CPU; {} not worth a move, {} holds "
-        "expired\n",
+        "\n{:.3f} s of CPU saved by resumption; a move costs {} us of CPU; {} not worth a move, {} would "
+        "have "
+        "waited too long, {} holds expired\n",
         economics["handshake_cpu_saved_seconds"].get<double>(), microseconds(economics["move"]["cpu_us"]),
-        economics["moves_skipped_not_worth"].get<uint64_t>(), economics["holds_expired"].get<uint64_t>());
+        economics["moves_skipped_not_worth"].get<uint64_t>(),
+        economics["moves_skipped_long_wait"].get<uint64_t>(), economics["holds_expired"].get<uint64_t>());
+}
+
+/// What clients waited for their sessions, beside what a full handshake would have cost them.
+void show_holds(const json& holds) {
+    Table table({"SERVICE", "TLS", "HOLDS", "P50 us", "P99 us", "SAVING us", "LONGER", "EXPECTED us"});
+    for (const json& one : holds)
+        if (one["count"].get<uint64_t>() != 0)
+            table.add({one["service"], one["tls_version"], one["count"].dump(), microseconds(one["p50_us"]),
+                       microseconds(one["p99_us"]), microseconds(one["saving_p50_us"]),
+                       one["longer_than_saving"].dump(), microseconds(one["expected_us"])});
+    if (std::ranges::none_of(holds, [](const json& one) { return one["count"].get<uint64_t>() != 0; }))
+        return;
+    fmt::print("\nholds      what clients waited for their sessions, and what a full handshake adds\n");
+    table.print();
 }
 
 void show_stats(const json& stats, bool all) {
@@ -117,6 +144,8 @@ void show_stats(const json& stats, bool all) {
     }
     show_moves(stats, all);
     show_checkpoints(stats, all);
+    if (stats.contains("holds")) show_holds(stats["holds"]);
+    if (stats["moves"]["moved"].get<uint64_t>() > 0) show_stages(stats["moves"]["stages"]);
     show_economics(stats["economics"]);
 }
 

@@ -114,6 +114,11 @@ class Acknowledgement {
         const kr_cookie_key& key = keys[options() >> KR_COOKIE_KEY_SHIFT & 1];
         return (key.k0 | key.k1) != 0 && kr_cookie_valid(mac, isn_, timestamp_, tsecr_) != 0;
     }
+    /// How old the cookie is, by its timestamp; nullopt: the client has none.
+    [[nodiscard]] std::optional<int32_t> age_ms(uint32_t tai_ms) const {
+        if (!timestamp_) return std::nullopt;
+        return kr_cookie_age_ms(period(tai_ms), tsecr_, tai_ms);
+    }
     /// Payload of a segment that the client fills, by the MSS class in the cookie.
     [[nodiscard]] uint32_t full_segment() const;
 
