@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from common.debian import RELEASES, own_release
 from common.say import say
 from common.shell import ToolError
-from testing import baseline, builds, end_to_end, releases, sources
+from testing import baseline, builds, end_to_end, kernels, releases, sources
 from testing.report import Report
 
 
@@ -43,8 +43,12 @@ PARTS = (
 )
 
 
+# Asked for by name only.
+ON_DEMAND = (Part("kernels", "the lab on Debian's own kernels, in QEMU: half an hour", kernels.boot_them),)
+
+
 def parser() -> argparse.ArgumentParser:
-    known = [part.name for part in PARTS]
+    known = [part.name for part in (*PARTS, *ON_DEMAND)]
     top = argparse.ArgumentParser("tools/test", description="Builds, runs every test, closes with the sum.")
     top.add_argument("--only", action="append", metavar="PART", choices=known,
                      help=f"only this part (may be given more than once): {', '.join(known)}")
@@ -66,7 +70,7 @@ def run_part(part: Part) -> Report:
 
 def chosen(only: Sequence[str] | None) -> list[Part]:
     """The parts asked for, and the build before those that need it."""
-    parts = [part for part in PARTS if not only or part.name in only]
+    parts = [part for part in (*PARTS, *ON_DEMAND) if part.name in (only or [each.name for each in PARTS])]
     if any(part.needs_build for part in parts) and not any(part.name == "build" for part in parts):
         parts.insert(0, next(part for part in PARTS if part.name == "build"))
     return parts
@@ -75,7 +79,7 @@ def chosen(only: Sequence[str] | None) -> list[Part]:
 def main(words: Sequence[str]) -> int:
     arguments = parser().parse_args(words)
     if arguments.list:
-        for part in PARTS:
+        for part in (*PARTS, *ON_DEMAND):
             print(f"{part.name:12} {part.about}")
         return 0
     if arguments.on:
