@@ -108,15 +108,16 @@ bool is_native(const Packet& packet, const Context& context) {
 
 /// No flow and no cookie explains it, but another reading of its numbers may. Without timestamps that is
 /// easily guessed, and after a restart its beginning may be with a blade: so whose it is, is asked first, and
-/// what a blade has was no guess. True: dealt with.
-[[gnu::noinline]] bool explained_otherwise(Burst& burst, Packet& packet, Context& context) {
-    if (context.asked_flows.waits_for(packet.hash, context.clock.us))  // behind what came before it
+/// what a blade has was no guess. `known`: it is of a flow that has ended here, which nobody need be asked
+/// about: these are its last acknowledgements. True: dealt with.
+[[gnu::noinline]] bool explained_otherwise(Burst& burst, Packet& packet, bool known, Context& context) {
+    if (!known && context.asked_flows.waits_for(packet.hash, context.clock.us))  // behind what came before
         return ask_for(packet, context) == Whose::waits;
     if (!(packet.h.flags & kAck)) return false;
     if (answer_probe(packet, context)) return true;
     const bool stamped = Acknowledgement(packet.frame(), packet.h).has_timestamp();
     const bool guess = !stamped && packet.h.payload_size > 0;  // a bare one that is good gets nobody anything
-    if (guess || of_predecessor(packet, context)) {
+    if (!known && (guess || of_predecessor(packet, context))) {
         const Whose whose = ask_for(packet, context);
         if (whose == Whose::waits) return true;
         if (whose == Whose::known) return false;
@@ -236,7 +237,7 @@ bool begins_anew(Burst& burst, Packet& packet, const Miss& miss, const Flow& flo
     const bool over = flow.ended() || (flow.client_done && !flow.passed(packet.h.seq));
     if (over && late) {
         if (of_new_connection(burst, packet, miss, hold_of(packet, context), context)) return;
-        if (!is_native(packet, context) && explained_otherwise(burst, packet, context)) return;
+        if (!is_native(packet, context) && explained_otherwise(burst, packet, true, context)) return;
     }
     if (!(packet.h.flags & kRst)) flow.goes_on();
     if (packet.h.flags & (kFin | kRst)) flow.client_says(packet.h.flags, context.clock.ticks, packet.h.seq);
@@ -279,7 +280,7 @@ void bind_early(Burst& burst, Packet& packet, const Miss& miss, Context& context
         drop_hold(std::exchange(slot, kNone), Reason::drop_no_blade, context);
     if (of_new_connection(burst, packet, miss, slot, context)) return;
     if (!late || is_native(packet, context)) return bind_early(burst, packet, miss, context);
-    if (explained_otherwise(burst, packet, context)) return;
+    if (explained_otherwise(burst, packet, false, context)) return;
     midstream(packet, context, Reason::steer_midstream);
 }
 

@@ -175,6 +175,21 @@ TEST_P(AskingAfterARestart, WhoIsAnsweredByThisOneIsNotAskedFor) {
     harness.expect_conserved();
 }
 
+/// They look like anything, but their flow is here: a question would hold them up.
+TEST_P(AskingAfterARestart, TheLastAcknowledgementsOfAFlowAreNotAskedFor) {
+    const auto hello = one_segment_hello_of(2);
+    const auto end = static_cast<uint32_t>(hello.size());
+    harness.burst(kFront, {after.data(hello)});
+    harness.burst(kFront, {after.segment({}, end, kFin | kAck).frame()});
+    EXPECT_EQ(harness.wire(kBack).size(), 2u);
+    TcpSegment last = after.segment({}, end + 1, kAck);
+    last.options.clear();  // they echo the blade's clock, which says as little of a cookie's age
+    for (int i = 0; i < 10; i++) harness.burst(kFront, {last.frame()});
+    EXPECT_EQ(harness.wire(kBack).size(), 10u);
+    EXPECT_TRUE(harness.flow_asks().empty());
+    harness.expect_conserved();
+}
+
 /// Uploads of clients without timestamps, after a restart that lost the flow table.
 TEST_P(Asking, WhatABladeHasIsNoGuess) {
     for (uint16_t port = 5000; port < 5100; port++) {

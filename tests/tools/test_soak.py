@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which failures the soak holds against Keyrail."""
 
-from soak.judge import Outcome, failures
+from soak.judge import Outcome, ServerEnd, failures
 
 
 def outcome(begin: float, end: float, blade: str = "blade1", error: str = "", answers: int = 1,
@@ -11,7 +11,7 @@ def outcome(begin: float, end: float, blade: str = "blade1", error: str = "", an
 
 def test_what_breaks_with_its_server_breaks_natively_too() -> None:
     broken = outcome(10, 20, error="reset")
-    assert failures([broken, outcome(0, 30)], [outcome(15, 20.5, error="reset")]) == ([], 1)
+    assert failures([broken, outcome(0, 30)], [outcome(15, 20.5, error="reset")], []) == ([], 1)
 
 
 def test_all_else_is_ours() -> None:
@@ -21,12 +21,21 @@ def test_all_else_is_ours() -> None:
                    [outcome(15, 40, error="reset")], [outcome(0, 5, error="reset")],  # another time
                    [outcome(19, 20, error="reset", answers=0)],  # only one that was not yet established
                    [outcome(19, 20, error="refused", answers=0, connected=False)]):  # there are other blades
-        assert failures([broken], list(native)) == ([broken], 0), native
+        assert failures([broken], list(native), []) == ([broken], 0), native
 
 
 def test_a_handshake_that_breaks_may_have_been_with_any_blade() -> None:
     broken = outcome(10, 20, blade="", error="closed", answers=0)
-    assert failures([broken], [outcome(15, 20, "blade2", "reset")]) == ([], 1)
-    assert failures([broken], [outcome(19, 20, error="reset", answers=0)]) == ([], 1)  # as early
-    assert failures([broken], [outcome(19, 20, error="refused", answers=0, connected=False)]) == ([broken], 0)
-    assert failures([broken], []) == ([broken], 0)
+    assert failures([broken], [outcome(15, 20, "blade2", "reset")], []) == ([], 1)
+    assert failures([broken], [outcome(19, 20, error="reset", answers=0)], []) == ([], 1)  # as early
+    assert failures([broken], [outcome(19, 20, error="refused", answers=0, connected=False)], []) == ([broken], 0)
+    assert failures([broken], [], []) == ([broken], 0)
+
+
+def test_what_a_server_had_that_was_ended_is_not_ours() -> None:
+    end = ServerEnd("blade1", 18, 19.5)
+    assert failures([outcome(10, 20, error="closed", answers=0)], [], [end]) == ([], 1)  # in the middle of an answer
+    for ours in (outcome(10, 20, "blade2", "closed"), outcome(10, 20, "", "closed", answers=0),  # another blade, or none
+                 outcome(18.5, 19, error="refused", answers=0, connected=False), outcome(18.5, 20, error="closed"),  # new
+                 outcome(10, 30, error="closed"), outcome(10, 17, error="closed")):  # another time
+        assert failures([ours], [], [end]) == ([ours], 0), ours

@@ -18,8 +18,8 @@ from lab import lifecycle
 from lab.namespaces import enter
 from lab.plan import (BINDINGS, CLIENT, PORT, SERVER_NAME, SERVERS, SWITCH, VIP4, VIP6, WEB_CA, Options, blades, namespace)
 from lab.servers import BIG_FILE
-from soak.judge import Outcome, failures
-from soak.operations import OPERATIONS, wait_until_whole
+from soak.judge import Outcome, ServerEnd, failures
+from soak.operations import OPERATIONS, RESTART_SERVER, wait_until_whole
 from soak.sites import ECHO_PORT, FILES_FROM, FILES_TO_HALF_CLOSED, KINDS, NATIVE_KINDS, prepared
 
 HERE = Path(__file__).parent
@@ -103,22 +103,25 @@ def captured(prefix: str | None) -> Iterator[None]:
             recorder.wait()
 
 
-def operate(seconds: float, seed: int, options: Options, names: list[str]) -> list[tuple[float, str]]:
-    """Until the time is over; what was done, and when."""
-    chance, log = random.Random(seed), []
+def operate(seconds: float, seed: int, options: Options, names: list[str]) -> tuple[list[tuple[float, str]], list[ServerEnd]]:
+    """Until the time is over; what was done, and when; and which servers it ended."""
+    chance, log, ends = random.Random(seed), [], []
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         time.sleep(chance.uniform(1, 4))
         name, blade = chance.choice(names), chance.choice(blades(options)).host
         say(f"{name} ({blade})")
         log.append((time.time(), f"{name} ({blade})"))
+        begin = time.time()
         OPERATIONS[name](chance, blade)
+        if name == RESTART_SERVER:
+            ends.append(ServerEnd(blade, begin, time.time()))
         wait_until_whole()
-    return log
+    return log, ends
 
 
-def report(outcomes: list[Outcome], native: list[Outcome], log: list[tuple[float, str]]) -> int:
-    ours, natural = failures(outcomes, native)
+def report(outcomes: list[Outcome], native: list[Outcome], log: list[tuple[float, str]], ends: list[ServerEnd]) -> int:
+    ours, natural = failures(outcomes, native, ends)
     begun = Counter(outcome.kind for outcome in outcomes)
     failed = Counter(outcome.kind for outcome in ours)
     for kind in sorted(begun):
@@ -158,11 +161,11 @@ def soak(arguments: argparse.Namespace, options: Options, seed: int) -> int:
         native = Load(SWITCH, [blade.address4 for blade in blades(options)], 3 * options.blades, seed,
                       [kind for kind in NATIVE_KINDS if kind in kinds], options.server)
         try:
-            log = operate(arguments.minutes * 60, seed, options, arguments.only or list(OPERATIONS))
+            log, ends = operate(arguments.minutes * 60, seed, options, arguments.only or list(OPERATIONS))
         finally:
             for one in (load, native):
                 one.end()
-    return report(load.outcomes, native.outcomes, log)
+    return report(load.outcomes, native.outcomes, log, ends)
 
 
 def main(words: Sequence[str]) -> int:

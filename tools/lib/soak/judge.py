@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which failures are Keyrail's? Those at a moment when clients that went straight to the same blade had none."""
+"""Which failures are Keyrail's? Those at a moment when clients that went straight to the same blade had none, and when the
+operator had not ended its server."""
 
 from dataclasses import dataclass
 
@@ -26,6 +27,21 @@ class Outcome:
         return self.answers > 0
 
 
+@dataclass(frozen=True)
+class ServerEnd:
+    """When the operator ended a blade's server, and not gracefully: it closes what it has. That a client beside the blade
+    has a connection just then is chance."""
+
+    blade: str
+    begin: float
+    end: float  # it is started again
+
+    def broke(self, failure: Outcome) -> bool:
+        """One that the blade had answered before, if only in part."""
+        return (failure.blade == self.blade and failure.connected and failure.begin < self.begin
+                and self.begin <= failure.end <= self.end + SLACK)
+
+
 def excused(failure: Outcome, native: list[Outcome]) -> bool:
     """A connection that its server broke breaks natively, too: one that was established there, or, for a connection that
     never was, one that was broken as early. That a server which stops takes nothing new excuses nobody: there are other
@@ -37,8 +53,9 @@ def excused(failure: Outcome, native: list[Outcome]) -> bool:
                and failure.begin - SLACK <= other.end <= failure.end + SLACK for other in native)
 
 
-def failures(outcomes: list[Outcome], native: list[Outcome]) -> tuple[list[Outcome], int]:
+def failures(outcomes: list[Outcome], native: list[Outcome], ends: list[ServerEnd]) -> tuple[list[Outcome], int]:
     """Keyrail's own, and how many were natural."""
     failed = [outcome for outcome in outcomes if outcome.error]
-    ours = [outcome for outcome in failed if not excused(outcome, native)]
+    ours = [outcome for outcome in failed
+            if not excused(outcome, native) and not any(end.broke(outcome) for end in ends)]
     return ours, len(failed) - len(ours)

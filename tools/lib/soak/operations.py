@@ -94,7 +94,8 @@ def restart_dataplane(_chance: random.Random, _blade: str) -> None:
     lifecycle.restart(DISPATCH, "keyrail-dp")
 
 
+RESTART_SERVER = "restart of the server"
 OPERATIONS: dict[str, Callable[[random.Random, str], None]] = {
     "drain, resume": drain_and_resume, "reload": reload_configuration, "graceful stop": graceful_stop,
-    "reload of the server": reload_server, "restart of the server": restart_server, "restart of the agent": restart_agent,
+    "reload of the server": reload_server, RESTART_SERVER: restart_server, "restart of the agent": restart_agent,
     "restart of keyraild": restart_keyraild, "restart of keyrail-dp": restart_dataplane}
