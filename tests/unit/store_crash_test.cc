@@ -80,10 +80,12 @@ void stop(pid_t child, int* status) {
 TEST(StoreCrash, KilledInTheMiddleThousandsOfTimes) {
     TempStore store(1 << 20);
     std::mt19937_64 random(11);
-    constexpr int kKills = 4000;
+    constexpr int kKills = 4000, kMaxKills = 5 * kKills;  // a busy machine kills many before they have begun
+    constexpr uint64_t kHitALockHolder = 20;
+    const auto enough = [&] { return store->stats().rebuilt > kHitALockHolder; };
     pid_t other =
         start(*store, 1);  // works on beside those that are killed, and is itself replaced now and then
-    for (int i = 0; i < kKills; i++) {
+    for (int i = 0; i < kKills || (i < kMaxKills && !enough()); i++) {
         const pid_t child = start(*store, random());
         const timespec pause{0, static_cast<long>(100000 + random() % 700000)};
         nanosleep(&pause, nullptr);
@@ -100,7 +102,7 @@ TEST(StoreCrash, KilledInTheMiddleThousandsOfTimes) {
     int status = 0;
     stop(other, &status);
     check(*store);
-    EXPECT_GT(store->stats().rebuilt, 20U) << "hardly any kill hit a lock holder: the test proves nothing";
+    EXPECT_TRUE(enough()) << "hardly any kill hit a lock holder: the test proves nothing";
     RecordProperty("rebuilt", static_cast<int>(store->stats().rebuilt));
 }
 
