@@ -110,12 +110,11 @@ class Dispatcher:
 
     def ports(self) -> dict[str, dict[str, int]]:
         """Of "front0" and "back0": rx_packets, tx_packets, rx_missed, ..., link_up."""
-        return {port["name"]: {key: int(value) for key, value in port.items() if key != "name"}
-                for port in self._ask()["ports"]}
+        return {port["name"]: _counters(port) | {"link_up": int(port["link_up"])} for port in self._ask()["ports"]}
 
     def sent(self, port: int) -> int:
         """Packets that left by port 0, the front, or 1, the back."""
-        return int(self._ask()["ports"][port]["tx_packets"])
+        return _counters(self._ask()["ports"][port])["tx_packets"]
 
     def wait_linked(self, seconds: float = 20) -> None:
         """Until both devices have their other ends."""
@@ -140,6 +139,10 @@ class Dispatcher:
 def lost(stats: dict[str, int]) -> int:
     """Packets that no counter knows of; 0 once nothing is under way (dataplane/common/verdict.h)."""
     return stats["rx"] - stats["tx"] - stats["punt"] - stats["held"] - stats["drops"]
+
+
+def _counters(of: dict) -> dict[str, int]:
+    return {counter["name"]: int(counter["value"]) for counter in of["counters"]}
 
 
 def _answer(feed: Child, line: bytes) -> dict:
