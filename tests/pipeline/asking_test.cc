@@ -182,6 +182,17 @@ TEST_P(AskingAfterARestart, TheLastAcknowledgementsOfAFlowAreNotAskedFor) {
     harness.burst(kFront, {after.data(hello)});
     harness.burst(kFront, {after.segment({}, end, kFin | kAck).frame()});
     EXPECT_EQ(harness.wire(kBack).size(), 2u);
+    harness.burst(kBack, {TcpSegment{.source = GetParam() ? kVip6 : kVip4,
+                                     .destination = GetParam() ? "2001:db8:1::10" : "192.0.2.10",
+                                     .source_port = 443,
+                                     .destination_port = 41001,
+                                     .seq = after.cookie + 1,
+                                     .ack = end,
+                                     .flags = kFin | kAck,
+                                     .source_mac = Harness::blade_mac(2)}
+                              .frame()});
+    harness.wire(kFront);
+    harness.kernel(kBack);
     TcpSegment last = after.segment({}, end + 1, kAck);
     last.options.clear();  // they echo the blade's clock, which says as little of a cookie's age
     for (int i = 0; i < 10; i++) harness.burst(kFront, {last.frame()});
