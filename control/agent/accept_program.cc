@@ -247,14 +247,15 @@ Result<void> AcceptProgram::set_services(const std::set<HostPort>& services) {
 }
 
 std::optional<std::pair<uint8_t, kr_cookie_key>> AcceptProgram::a_key() const {
+    std::optional<std::pair<uint8_t, kr_cookie_key>> found;  // what is returned, not a copy that stays behind
     for (uint32_t id = 0; id < 2; id++) {
         kr_accept_key value{};
         if (bpf_map_lookup_elem(impl_->map("cookie_keys"), &id, &value) != 0 || value.set == 0) continue;
-        const std::pair found(static_cast<uint8_t>(id), value.key);
+        found.emplace(static_cast<uint8_t>(id), value.key);
         OPENSSL_cleanse(&value, sizeof value);
-        return found;
+        break;
     }
-    return std::nullopt;
+    return found;
 }
 
 uint32_t AcceptProgram::tai_ms() const {

@@ -55,9 +55,8 @@ std::optional<std::string> AcceptWatch::look(uint64_t accepted, uint64_t opened,
 
 std::string lost_on_the_way(const std::string& where) {
     return "connections that the accept program has accepted do not reach " + where +
-           ": a packet filter of this blade drops them; let TCP without SYN in for the VIPs (a rule like "
-           "'new, "
-           "but not SYN: drop' must not apply to them)";
+           ": a packet filter of this blade drops them; let TCP without SYN in for the VIPs "
+           "(a rule like 'new, but not SYN: drop' must not apply to them)";
 }
 
 uint64_t connections_refused(const std::string& folder) {

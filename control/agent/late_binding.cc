@@ -77,8 +77,13 @@ bool LateBinding::servers(const std::set<HostPort>& listening) {
     return judge();
 }
 
+/// Sets with timeouts and tools that ban addresses change it many times a second: look() does the rest.
 bool LateBinding::filter_changed() {
     if (!program_) return false;
+    if (std::exchange(filter_probed_, true)) {
+        filter_changed_ = true;
+        return false;
+    }
     probe_all(false);
     return judge();
 }
@@ -86,6 +91,8 @@ bool LateBinding::filter_changed() {
 bool LateBinding::look(uint64_t own_connections, std::chrono::steady_clock::time_point now) {
     constexpr unsigned kProbeEvery = 2;
     if (!program_) return false;  // attach() looks
+    filter_probed_ = false;
+    if (std::exchange(filter_changed_, false)) probe_all(false);
     const std::vector<HostPort> doubtful = probes_.doubtful();
     if (!doubtful.empty())
         probes_.saw(doubtful[looks_ % doubtful.size()],

@@ -48,7 +48,8 @@ class LateBinding {
     /// change.
     bool servers(const std::set<HostPort>& listening);
 
-    /// The packet filter is another one: all are probed. True: likewise.
+    /// The packet filter is another one: all are probed, at once or, when that was done since the last
+    /// look(), by the next. True: likewise.
     bool filter_changed();
 
     [[nodiscard]] bool attached() const { return program_.has_value(); }
@@ -73,6 +74,8 @@ class LateBinding {
     AcceptProbe probe_;
     ProbeResults probes_;
     bool seen_by_probes_ = false;
+    bool filter_probed_ = false;   // since the last look()
+    bool filter_changed_ = false;  // after that
     std::set<HostPort> listening_;
     HostPort last_probed_{};
     unsigned looks_ = 0;
