@@ -35,7 +35,10 @@ def test_a_handshake_that_breaks_may_have_been_with_any_blade() -> None:
 def test_what_a_server_had_that_was_ended_is_not_ours() -> None:
     end = ServerEnd("blade1", 18, 19.5)
     assert failures([outcome(10, 20, error="closed", answers=0)], [], [end]) == ([], 1)  # in the middle of an answer
+    slow = outcome(10, 30, error="Closed: closed")  # it still read what had been sent before
+    assert failures([slow], [], [end]) == ([], 1)
     for ours in (outcome(10, 20, "blade2", "closed"), outcome(10, 20, "", "closed", answers=0),  # another blade, or none
                  outcome(18.5, 19, error="refused", answers=0, connected=False), outcome(18.5, 20, error="closed"),  # new
-                 outcome(10, 30, error="closed"), outcome(10, 17, error="closed")):  # another time
+                 outcome(10, 30, error="TimeoutError: timed out"), outcome(10, 60, error="Closed: closed"),
+                 outcome(10, 17, error="Closed: closed")):  # another time
         assert failures([ours], [], [end]) == ([ours], 0), ours

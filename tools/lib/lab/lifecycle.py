@@ -10,7 +10,7 @@ from common.paths import build_dir
 from common.say import say
 from common.shell import ToolError, run
 from lab import certificates, chassis, namespaces, network, readiness, servers
-from lab.plan import (BINARIES, CLIENT, CONTROL_SOCKET, DATAPLANE_SOCKET, DISPATCH, NETNS, RUN, SHM, VIP4, Options,
+from lab.plan import (BINARIES, CLIENT, CONTROL_SOCKET, DATAPLANE_SOCKET, DISPATCH, NETNS, RUN, SERVERS, SHM, VIP4, Options,
                       blades)
 from lab.processes import Process, start, stop
 from lab.state import State, load, locked
@@ -103,10 +103,12 @@ def _start(state: State, process: Process) -> None:
     start(process)
     state.processes.append(process)
     state.save()
-    _wait_for_socket(process)
+    _wait_until_it_listens(process)
 
 
-def _wait_for_socket(process: Process) -> None:
+def _wait_until_it_listens(process: Process) -> None:
+    if process.name in SERVERS:
+        readiness.wait_for_server(process)
     if path := SOCKETS.get((process.host, process.name)):
         readiness.wait_for_socket(process, path)
 
@@ -129,7 +131,7 @@ def restart(host: str, name: str) -> None:
         stop([process])
         start(process)
         state.save()
-        _wait_for_socket(process)
+        _wait_until_it_listens(process)
 
 
 def succeed(host: str, name: str, option: str) -> None:
@@ -144,6 +146,7 @@ def succeed(host: str, name: str, option: str) -> None:
         start(process)
         process.command = words  # when it is started again there is nobody before it
         state.save()
+        _wait_until_it_listens(process)
 
 
 def take_down() -> None:

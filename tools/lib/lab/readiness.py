@@ -4,6 +4,7 @@ And when it is not: which part is missing, and what did it last say?"""
 
 import json
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,13 +42,28 @@ def listens(path: Path) -> bool:
     return any(line.endswith(f" {path}") and line.split()[3] == LISTENING for line in sockets)
 
 
-def wait_for_socket(process: Process, path: Path, seconds: float = 60) -> None:
+def serves(process: Process) -> bool:
+    """Whether this very process listens where clients come."""
+    return f"pid={process.pid}," in in_host(process.host, ["ss", "-Hltnp", "sport", "=", f":{PORT}"])
+
+
+def wait_for_socket(process: Process, path: Path) -> None:
+    _wait_until_it_listens(process, lambda: listens(path), str(path))
+
+
+def wait_for_server(process: Process) -> None:
+    """Not only for whoever asks it something next: nginx whose parent (this tool) ended before nginx looked who that is
+    takes itself for one that was upgraded already, and ignores SIGUSR2 for ever."""
+    _wait_until_it_listens(process, lambda: serves(process), f"port {PORT}")
+
+
+def _wait_until_it_listens(process: Process, listening: Callable[[], bool], where: str, seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
-    while not listens(path):
+    while not listening():
         if not process.alive:
             raise ended(process)
         if time.monotonic() > deadline:
-            raise ToolError(f"{process.name} does not listen on {path} after {seconds:.0f} s. Its last words:\n"
+            raise ToolError(f"{process.name} does not listen on {where} after {seconds:.0f} s. Its last words:\n"
                             f"{process.last_lines()}")
         time.sleep(0.05)
 

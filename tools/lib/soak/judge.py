@@ -5,6 +5,7 @@ operator had not ended its server."""
 from dataclasses import dataclass
 
 SLACK = 1.5  # seconds between the same event seen by two clients
+READ_ON = 20.0  # seconds until a slow reader has read what its server had sent before it closed
 
 
 @dataclass(frozen=True)
@@ -37,9 +38,10 @@ class ServerEnd:
     end: float  # it is started again
 
     def broke(self, failure: Outcome) -> bool:
-        """One that the blade had answered before, if only in part."""
+        """One that the blade had answered before, if only in part. That it was closed is told behind all that is on its way."""
+        told = READ_ON if failure.error.startswith("Closed") else SLACK
         return (failure.blade == self.blade and failure.connected and failure.begin < self.begin
-                and self.begin <= failure.end <= self.end + SLACK)
+                and self.begin <= failure.end <= self.end + told)
 
 
 def excused(failure: Outcome, native: list[Outcome]) -> bool:
