@@ -44,15 +44,25 @@ def meson_tests(directory: Path, *chosen: str, variables: dict[str, str] | None 
     return report
 
 
-def sanitizers() -> Report:
-    """The tests of pure logic, of the packet path and of tools/replay once more, under AddressSanitizer and
-    UndefinedBehaviorSanitizer."""
+def compile_for_sanitizers() -> Path:
+    """Where it is."""
     directory = instrumented.configured()
     programs = [*_test_targets(directory, ROOT / "tests/unit"), *_test_targets(directory, ROOT / "tests/pipeline")]
     build.compile_all(directory, [*programs, "dataplane/keyrail-replay"])
+    return directory
+
+
+def sanitizers() -> Report:
+    """The tests of pure logic, of the packet path and of tools/replay once more, under AddressSanitizer and
+    UndefinedBehaviorSanitizer."""
+    directory = compile_for_sanitizers()
     report = meson_tests(directory, "--suite", "unit", "--suite", "pipeline", variables=instrumented.ENVIRONMENT)
     report.add(end_to_end.replay({**instrumented.ENVIRONMENT, "KR_BUILD": str(directory)}))
     return report
+
+
+def compile_fuzz_targets() -> None:
+    targets.built(targets.names())
 
 
 def fuzz() -> Report:

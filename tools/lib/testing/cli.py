@@ -5,12 +5,14 @@ import argparse
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from common.debian import RELEASES, own_release
 from common.say import say
 from common.shell import ToolError
 from testing import baseline, builds, end_to_end, releases, sources
+from testing.meanwhile import Meanwhile
 from testing.report import Report
 
 
@@ -20,6 +22,7 @@ class Part:
     about: str
     run: Callable[[], Report]
     needs_build: bool = False
+    ahead: Callable[[], object] | None = None  # what can be done of it beside other parts; all of it if a Report comes of it
 
 
 PARTS = (
@@ -37,9 +40,10 @@ PARTS = (
     Part("bench", "benches: do they run, are their counters conserved", end_to_end.bench, True),
     Part("e2e", "real clients, servers and faults in the lab", end_to_end.lab, True),
     Part("soak", "two minutes of mixed load and a random operator in the lab (three in all)", end_to_end.soak, True),
-    Part("sanitize", "unit, pipeline and replay tests under address and undefined-behaviour sanitizers", builds.sanitizers),
-    Part("fuzz", f"every parser, {builds.FUZZ_SECONDS} s each", builds.fuzz),
-    Part("tidy", "clang-tidy over our own sources", sources.clang_tidy, True),
+    Part("sanitize", "unit, pipeline and replay tests under address and undefined-behaviour sanitizers", builds.sanitizers,
+         ahead=builds.compile_for_sanitizers),
+    Part("fuzz", f"every parser, {builds.FUZZ_SECONDS} s each", builds.fuzz, ahead=builds.compile_fuzz_targets),
+    Part("tidy", "clang-tidy over our own sources", sources.clang_tidy, True, ahead=sources.clang_tidy),
 )
 
 
@@ -100,21 +104,31 @@ def _on_the_other_release() -> Part:
 
 
 def run_parts(parts: Sequence[Part]) -> Report:
-    total, built = Report(), True
     begin = time.monotonic()
-    for part in parts:
+    with ExitStack() as stack:
+        total = _run_parts(parts, stack)
+    say(f"all parts took {(time.monotonic() - begin) / 60:.1f} minutes")
+    return total
+
+
+def _run_parts(parts: Sequence[Part], stack: ExitStack) -> Report:
+    """Once all is built, what later parts can do ahead goes on beside the others."""
+    total, built, meanwhile = Report(), True, None
+    for number, part in enumerate(parts):
         if part.needs_build and not built:
             say(f"{part.name}: not run, for the build failed")
             continue
         say(f"{part.name}: {part.about}")
         part_begin = time.monotonic()
-        report = run_part(part)
+        report = (meanwhile and meanwhile.result(part.name)) or run_part(part)
         for failure in report.failures:
             print(f"FAILED {part.name}: {failure}", flush=True)
         print(f"{part.name}: {report} ({time.monotonic() - part_begin:.0f} s)", flush=True)
         built = built and not (part.name == "build" and report.failed)
         total.add(report)
-    say(f"all parts took {(time.monotonic() - begin) / 60:.1f} minutes")
+        if part.name == "build" and built and (ahead := {later.name: later.ahead for later in parts[number + 2:] if later.ahead}):
+            say(f"{', '.join(ahead)}: what needs but a processor goes on beside the parts before, at idle priority")
+            meanwhile = stack.enter_context(Meanwhile(ahead))
     return total
 
 
