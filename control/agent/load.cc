@@ -16,7 +16,8 @@ uint32_t LoadMeter::measure() {
     if (!file || word != "cpu") return last_;
     uint64_t all = 0;
     for (const uint64_t tick : ticks) all += tick;
-    const uint64_t busy = all - ticks[3] - ticks[4];
+    // What has a higher nice value (a backup, a build) gives way to a server: it is no load.
+    const uint64_t busy = all - ticks[1] - ticks[3] - ticks[4];
     if (all > all_ && busy >= busy_) last_ = static_cast<uint32_t>((busy - busy_) * 65535 / (all - all_));
     busy_ = busy;
     all_ = all;

@@ -158,6 +158,16 @@ TEST(LoadMeter, IsTheShareOfBusyTime) {
     EXPECT_EQ(meter.measure(), 65535U);
 }
 
+TEST(LoadMeter, WhatGivesWayIsNoLoad) {
+    const Folder proc;
+    const fs::path file = proc.write("stat", "cpu 100 50 100 800 0 0 0 0 0 0\n");
+    LoadMeter meter(file);
+    proc.write("stat", "cpu 125 100 100 825 0 0 0 0 0 0\n");
+    EXPECT_EQ(meter.measure(), 16383U);
+    proc.write("stat", "cpu 125 200 100 825 0 0 0 0 0 0\n");
+    EXPECT_EQ(meter.measure(), 0U);
+}
+
 TEST(Backoff, GrowsToASecondAndNotBeyond) {
     Backoff backoff;
     EXPECT_LE(backoff.next(), Backoff::kFirst);

@@ -114,6 +114,22 @@ TEST_F(BladesTest, OverItsLimitUntilClearlyBelowIt) {
     EXPECT_EQ(intake(2), BladeIntake::open) << "no limit given";
 }
 
+TEST_F(BladesTest, AnotherLimitIsJudgedAnew) {
+    constexpr uint32_t kPercent = kLoadMax / 100;
+    report(1, true, true, 95 * kPercent);
+    const auto limited = [&](uint8_t percent) {
+        config.blades[1].load_limit = percent;
+        blades.configure(config, kNow);
+        return intake(1);
+    };
+    EXPECT_EQ(limited(90), BladeIntake::overloaded) << "without waiting for the next report";
+    EXPECT_EQ(limited(97), BladeIntake::open) << "not clearly below it, but it was not over this one";
+    EXPECT_EQ(limited(50), BladeIntake::overloaded);
+    EXPECT_EQ(limited(100), BladeIntake::open) << "no limit";
+    report(1, true, true, kLoadMax);
+    EXPECT_EQ(intake(1), BladeIntake::open);
+}
+
 TEST_F(BladesTest, RoutesHavePoolsOfTheirOwn) {
     config.services[0].blades = {1};
     config.services[0].routes = {{"img.example.com", "h2", "img", {2}}};

@@ -63,7 +63,10 @@ void Blades::configure(const Config& config, uint64_t now_ms) {
     std::erase_if(blades_, [&](const auto& entry) { return !config.blades.contains(entry.first); });
     for (const auto& [id, blade_config] : config.blades) {
         Blade& blade = blades_[id];
+        // Another limit: whether the blade was over the old one says nothing of it.
+        if (blade.config.load_limit != blade_config.load_limit) blade.overloaded = false;
         blade.config = blade_config;
+        blade.overloaded = is_overloaded(blade);
         const auto drains = draining_.find(id);
         blade.draining = drains != draining_.end();
         if (blade.draining) blade.drain = drains->second;
