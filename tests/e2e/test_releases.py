@@ -62,10 +62,10 @@ def resumed_at(place: str, chassis: Chassis, session: Path, version: str, says: 
     to the other one: a hello follows a move that it meets, and the drain there moves the session on."""
     for _ in range(3):
         outcome = connect_to(place, chassis, session, version, says)
-        assert outcome.resumed, (place, outcome, chassis.account())
+        assert outcome.resumed, f"{place}: {outcome} {chassis.account()}"  # a tuple would be shortened
         if outcome.blade == place:
             return outcome
-    raise AssertionError((place, outcome, chassis.account()))
+    raise AssertionError(f"{place}: {outcome} {chassis.account()}")
 
 
 def test_each_blade_runs_the_programs_of_its_release(chassis: Chassis) -> None:

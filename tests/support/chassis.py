@@ -14,7 +14,7 @@ from typing import Any
 
 from common.shell import ToolError
 from lab import namespaces, readiness
-from lab.plan import CLIENT, CONFIG, FRONT4, Options, namespace
+from lab.plan import CLIENT, CONFIG, DISPATCH, FRONT4, Options, log_directory, namespace
 
 ROOT = Path(__file__).resolve().parents[2]
 LAB = ROOT / "tools/lab"
@@ -77,9 +77,14 @@ class Chassis:
         try:
             raw = self.stats().raw
             return {"reasons": {name: count for name, count in raw["reasons"].items() if count}, "moves": raw["moves"],
-                    "blades": self.blade_states()}
+                    "blades": self.blade_states(), "log": self._last_words()}
         except (ToolError, OSError) as error:  # keyraild may be dead
             return {"no account": str(error)}
+
+    def _last_words(self) -> list[str]:
+        """keyraild's, of moves and operators."""
+        lines = (log_directory(DISPATCH) / "keyraild.log").read_text(errors="replace").splitlines()
+        return [line for line in lines if " moves: " in line or " operator: " in line][-12:]
 
     def holder(self, name: str) -> str:
         """The blade that has the session, by `keyrail session where`."""

@@ -161,6 +161,19 @@ TEST_F(MovesTest, TheDataplaneIsNotToldOfThePast) {
     EXPECT_EQ(links.told.at(name_of(1)), 3u);
 }
 
+TEST_F(MovesTest, ASessionThatIsHomeAgainIsLookedForThere) {
+    const SessionName name = name_of(2);
+    announce(3, name);
+    moves.drain(3, 2, name, "www", kNow);
+    moved(0);
+    request(name, 3, 2);  // the dataplane has not heard of it
+    EXPECT_EQ(links.orders.size(), 1U) << "it is where the client goes";
+    EXPECT_EQ(links.told[name], 2U);
+    request(name, 3, 1);
+    ASSERT_EQ(links.orders.size(), 2U);
+    EXPECT_EQ(links.orders[1].first, 2);
+}
+
 TEST_F(MovesTest, TheTargetHearsOfItWithTheOrder) {
     request(name_of(1), 1, 3);
     ASSERT_EQ(links.announced.size(), 1u);

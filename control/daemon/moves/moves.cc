@@ -45,6 +45,13 @@ std::optional<BladeId> Moves::holder(const SessionName& name) const {
     return host_.home(name);
 }
 
+/// In the directory, or moved home just now: that is in no directory, and the dataplane has not been told yet.
+std::optional<MovedSession> Moves::whereabouts(const SessionName& name) const {
+    if (auto moved = directory_.find(name, unix_ms())) return moved;
+    const auto home = fresh_.find(name);
+    return home == fresh_.end() ? std::nullopt : std::optional(home->second);
+}
+
 // --- wishes ---
 
 /// Both blades must be in the service's pools. Which service a session is of its record alone says, and the
@@ -69,8 +76,8 @@ std::optional<MoveResult> Moves::refusal(const MoveWish& wish, const std::string
 }
 
 void Moves::ask(MoveWish wish, const std::string& service, Time now) {
-    // The asker's table may lag behind: the directory knows better where the session is.
-    if (const auto moved = directory_.find(wish.name, unix_ms())) {
+    // The asker's table may lag behind.
+    if (const auto moved = whereabouts(wish.name)) {
         if (moved->holder == wish.to) return answer(wish.waiter, MoveResult::moved, &*moved);
         wish.from = moved->holder;
     }

@@ -131,6 +131,8 @@ class Moves {
 
   private:
     friend struct testing::Inspect;
+    /// Where moves brought it; nullopt: nowhere, as far as we know.
+    [[nodiscard]] std::optional<MovedSession> whereabouts(const SessionName& name) const;
     /// Joins, orders, or answers.
     void ask(MoveWish wish, const std::string& service, Time now);
     /// nullopt: order it.
