@@ -11,7 +11,8 @@ class LoadMeter {
   public:
     /// `file`: where the kernel counts (tests give another place).
     explicit LoadMeter(std::string file = "/proc/stat") : file_(std::move(file)) { measure(); }
-    /// Since the measurement before: 0 = idle, or busy only with what gives way (nice); 65535 = all processors busy.
+    /// Since the measurement before: 0 = idle, or busy only with what gives way (nice); 65535 = all
+    /// processors busy.
     uint32_t measure();
     [[nodiscard]] uint32_t current() const { return last_; }
 

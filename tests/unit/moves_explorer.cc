@@ -313,10 +313,13 @@ struct Inspect {
             add('p', id, pending.order.from, pending.order.to, static_cast<int>(pending.order.source),
                 pending.told);
             for (const Waiter& waiter : pending.waiters) add(waiter.id);
+            for (const MoveWish& wish : pending.others) add(wish.waiter.id), add(wish.to);
         }
         for (const auto& fence : moves.fences_) add('f', fence.number);
         const auto entry = moves.directory_.find(name, 0);
         add('d', entry ? entry->holder : BladeId{}, entry ? entry->order : 0, moves.orders_.next_id_);
+        if (const auto fresh = moves.fresh_.find(name); fresh != moves.fresh_.end())
+            add('h', fresh->second.holder);
     }
     void add_troubles(const Troubles& left) {
         add(left.losses, left.repeats, left.breaks, left.crashes, left.restarts, left.resumes, left.pulls,

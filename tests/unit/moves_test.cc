@@ -31,6 +31,7 @@ class Links : public MoveHost {
     Result<void> send(BladeId blade, chassis::Envelope message) override {
         if (message.has_order()) orders.emplace_back(blade, message.order());
         if (message.has_expect()) announced.emplace_back(blade, message.expect());
+        if (message.has_pull_reply()) pulled.push_back(message.pull_reply().result());
         return {};
     }
     void send(link::ToDataplane message) override {
@@ -64,6 +65,7 @@ class Links : public MoveHost {
     std::vector<std::pair<BladeId, chassis::Expect>> announced;
     std::vector<std::pair<BladeId, chassis::Order>> orders;
     std::vector<MoveResult> drains;
+    std::vector<chassis::MoveResult> pulled;
     const LatestState* known = nullptr;
     std::map<SessionName, uint32_t> told;  // the dataplane: where sessions are
 };
@@ -172,6 +174,47 @@ TEST_F(MovesTest, ASessionThatIsHomeAgainIsLookedForThere) {
     request(name, 3, 1);
     ASSERT_EQ(links.orders.size(), 2U);
     EXPECT_EQ(links.orders[1].first, 2);
+}
+
+/// Two connections of one client for different content, or a drain that meets a hello.
+TEST_F(MovesTest, WhatIsUnderWayToAnotherBladeIsMovedOn) {
+    const SessionName name = name_of(1);
+    moves.drain(1, 2, name, "www", kNow);
+    request(name, 1, 3);
+    EXPECT_EQ(links.orders.size(), 1U);
+    moved(0);
+    ASSERT_EQ(links.orders.size(), 2U);
+    EXPECT_EQ(links.orders[1].first, 2);
+    EXPECT_EQ(links.orders[1].second.to(), 3U);
+    EXPECT_FALSE(links.told.contains(name)) << "the hello waits";
+    moved(1);
+    EXPECT_EQ(links.told[name], 3U);
+}
+
+/// The drain was ended while a session of it was under way, and the client came at once.
+TEST_F(MovesTest, WhatHasJustLeftIsFetchedBack) {
+    const SessionName name = name_of(1);
+    moves.drain(1, 2, name, "www", kNow);
+    chassis::Pull pull;
+    pull.set_name(bytes_of(name));
+    pull.set_service("www");
+    moves.pull(1, 77, pull, kNow);
+    EXPECT_THAT(links.pulled, IsEmpty()) << "it is not there, though the directory knows of no other place";
+    moved(0);
+    ASSERT_EQ(links.orders.size(), 2U);
+    EXPECT_EQ(links.orders[1].first, 2);
+    moved(1);
+    EXPECT_THAT(links.pulled, ElementsAre(chassis::MOVED));
+}
+
+TEST_F(MovesTest, WhoWaitsForWhatGetsLostHearsOfIt) {
+    const SessionName name = name_of(1);
+    moves.drain(1, 2, name, "www", kNow);
+    chassis::Pull pull;
+    pull.set_name(bytes_of(name));
+    moves.pull(3, 77, pull, kNow);
+    not_found(0, chassis::USED_UP);
+    EXPECT_THAT(links.pulled, ElementsAre(chassis::NOT_FOUND));
 }
 
 TEST_F(MovesTest, TheTargetHearsOfItWithTheOrder) {

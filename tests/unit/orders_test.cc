@@ -75,6 +75,22 @@ TEST_F(OrdersTest, DuplicatesJoin) {
     EXPECT_TRUE(orders.ask(wish(10), now));  // over: the next wish is an order of its own
 }
 
+TEST_F(OrdersTest, WhoWantsItElsewhereAsksAgain) {
+    const auto order = orders.ask(wish(7), now);
+    MoveWish elsewhere = wish(8), pull = wish(9), drain = wish(10);
+    elsewhere.to = pull.to = drain.to = 3;
+    pull.waiter.kind = Waiter::Kind::pull;
+    drain.waiter.kind = Waiter::Kind::drain;
+    for (const MoveWish& joins : {elsewhere, pull, drain}) EXPECT_FALSE(orders.ask(joins, now));
+    const auto done = orders.done(order->id, 2, MoveResult::moved, now + 1ms);
+    ASSERT_TRUE(done);
+    EXPECT_THAT(done->waiters, ElementsAre(waiter(7), drain.waiter)) << "a drain has what it wanted";
+    ASSERT_EQ(done->others.size(), 2U);
+    EXPECT_EQ(done->others[0].waiter, elsewhere.waiter);
+    EXPECT_EQ(done->others[1].waiter, pull.waiter);
+    EXPECT_EQ(done->at, now + 1ms);
+}
+
 TEST_F(OrdersTest, OnlyThoseWhoMaySay) {
     const auto order = orders.ask(wish(7), now);
     EXPECT_FALSE(orders.done(order->id, 1, MoveResult::moved, now));      // the holder cannot claim it

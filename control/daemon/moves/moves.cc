@@ -45,7 +45,8 @@ std::optional<BladeId> Moves::holder(const SessionName& name) const {
     return host_.home(name);
 }
 
-/// In the directory, or moved home just now: that is in no directory, and the dataplane has not been told yet.
+/// In the directory, or moved home just now: that is in no directory, and the dataplane has not been told
+/// yet.
 std::optional<MovedSession> Moves::whereabouts(const SessionName& name) const {
     if (auto moved = directory_.find(name, unix_ms())) return moved;
     const auto home = fresh_.find(name);
@@ -76,6 +77,10 @@ std::optional<MoveResult> Moves::refusal(const MoveWish& wish, const std::string
 }
 
 void Moves::ask(MoveWish wish, const std::string& service, Time now) {
+    wish.service = service;
+    // Under way it is neither where it was nor yet where it goes: what is to be done shows when it has
+    // arrived.
+    if (orders_.under_way(wish.name)) return (void)orders_.ask(wish, now);
     // The asker's table may lag behind.
     if (const auto moved = whereabouts(wish.name)) {
         if (moved->holder == wish.to) return answer(wish.waiter, MoveResult::moved, &*moved);
@@ -85,7 +90,6 @@ void Moves::ask(MoveWish wish, const std::string& service, Time now) {
         orders_.count_refusal(*refused);
         return answer(wish.waiter, *refused, nullptr);
     }
-    wish.service = service;
     const auto order = orders_.ask(wish, now);
     if (order && !(host_.dead(order->from) && restore(order->id, {}))) give_order(*order, now);
 }
@@ -202,6 +206,7 @@ void Moves::finished(const FinishedMove& move, uint64_t expires_ms) {
         // Where it was it is no more: whoever looks for it shall try its home, then make a full handshake.
         if (result == MoveResult::not_found || result == MoveResult::lost) directory_.erase(move.order.name);
         for (const Waiter& waiter : move.waiters) answer(waiter, result, nullptr);
+        for (const MoveWish& wish : move.others) answer(wish.waiter, result, nullptr);
         return;
     }
     expires_ms = expires_ms == 0 ? unix_ms() + kDefaultLifetimeMs : credible_expiry(expires_ms);
@@ -214,6 +219,7 @@ void Moves::finished(const FinishedMove& move, uint64_t expires_ms) {
     const auto by_dataplane = [](const Waiter& waiter) { return waiter.kind == Waiter::Kind::dataplane; };
     if (std::ranges::none_of(move.waiters, by_dataplane)) fresh_.emplace(now.name, now);
     for (const Waiter& waiter : move.waiters) answer(waiter, MoveResult::moved, &now);
+    for (const MoveWish& wish : move.others) ask(wish, wish.service, move.at);
 }
 
 bool Moves::restore(uint64_t order_id, const NotUsed& known) {

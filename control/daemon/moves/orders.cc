@@ -9,17 +9,25 @@ namespace keyrail {
 using std::chrono::duration_cast;
 using std::chrono::microseconds;
 
+/// Who drains does not care where it is.
+void Orders::join(Pending& pending, const MoveWish& wish) {
+    if (pending.waiters.size() + pending.others.size() >= kMaxWaiters) return;
+    if (wish.waiter.kind != Waiter::Kind::drain && wish.to != pending.order.to)
+        pending.others.push_back(wish);
+    else
+        pending.waiters.push_back(wish.waiter);
+}
+
 std::optional<MoveOrder> Orders::ask(const MoveWish& wish, Time now) {
     counters_.asked++;
     if (const auto running = by_name_.find(wish.name); running != by_name_.end()) {
-        auto& waiters = orders_.at(running->second).waiters;
-        if (waiters.size() < kMaxWaiters) waiters.push_back(wish.waiter);
+        join(orders_.at(running->second), wish);
         counters_.joined++;
         return std::nullopt;
     }
     const MoveOrder order{next_id_++,  wish.name,    wish.from,         wish.to,
                           wish.budget, wish.service, MoveSource::holder};
-    orders_.emplace(order.id, Pending{order, now, false, {wish.waiter}});
+    orders_.emplace(order.id, Pending{order, now, false, {wish.waiter}, {}});
     by_name_.emplace(order.name, order.id);
     counters_.ordered++;
     return order;
@@ -36,7 +44,7 @@ FinishedMove Orders::finish(Pending& pending, MoveResult result) {
         by_name_.erase(pending.order.name);
     }
     pending.told = true;
-    return {pending.order, result, std::exchange(pending.waiters, {})};
+    return {pending.order, result, std::exchange(pending.waiters, {}), std::exchange(pending.others, {}), {}};
 }
 
 std::optional<FinishedMove> Orders::done(uint64_t order_id, BladeId by, MoveResult result, Time now) {
@@ -51,6 +59,7 @@ std::optional<FinishedMove> Orders::done(uint64_t order_id, BladeId by, MoveResu
         if (took > pending.order.budget) counters_.late++;
     }
     FinishedMove finished = finish(pending, result);
+    finished.at = now;
     orders_.erase(found);
     return finished;
 }

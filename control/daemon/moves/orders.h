@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The order table: which moves are under way, who waits for them, how they ended. Pure: time comes in,
 // decisions come out; messages are the caller's (moves.cc). At most one order per session name; whoever asks
-// for a session that is already under way joins that order and gets its outcome.
+// for a session that is already under way joins that order and gets its outcome, or, if he wants it on
+// another blade, asks again when it has arrived.
 #pragma once
 
 #include <algorithm>
@@ -79,6 +80,10 @@ struct FinishedMove {
     MoveOrder order;
     MoveResult result = MoveResult::lost;
     std::vector<Waiter> waiters;  // empty when they have been told before
+    /// Who joined it and wants the session on another blade: a hello for other content, a blade that has such
+    /// a hello.
+    std::vector<MoveWish> others;
+    std::chrono::steady_clock::time_point at{};  // if it was MOVED
 };
 
 struct MoveCounters {
@@ -146,7 +151,9 @@ class Orders {
         Time started;
         bool told = false;  // waiters have their outcome
         std::vector<Waiter> waiters;
+        std::vector<MoveWish> others;
     };
+    static void join(Pending& pending, const MoveWish& wish);
     FinishedMove finish(Pending& pending, MoveResult result);
 
     uint64_t next_id_;
