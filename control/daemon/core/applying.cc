@@ -79,6 +79,8 @@ void Daemon::commit(Prepared prepared) {
     checkpoints_.configure(config_);
     repositories_.commit(config_, std::move(prepared.repositories));
     purging_.configure(config_);
+    before_.services(config_->services, unix_ms());
+    keep_configured();
     publisher_.configure(config_);
     blades_.configure(*config_, unix_ms());
     watch_blades(std::move(prepared.listener));
