@@ -114,5 +114,102 @@ TEST_F(PurgesAway, AServiceThatWasRenamed) {
     EXPECT_FALSE(stores[1]->contains(mail));
 }
 
+// --- repositories: nobody tells one that is not in use what became of its sessions
+
+TEST_F(PurgesAway, ARepositoryThatNobodyNamesMeanwhile) {
+    start_all();
+    for (const bool restarts : {false, true})
+        for (const std::string what : {"--all", "--service", "one"}) {
+            SCOPED_TRACE(what + (restarts ? ", and keyraild is restarted" : ""));
+            const SessionName name = put_session(1, false);
+            settle();
+            configure(good_config());
+            std::vector<std::string> words{"session", "purge", what == "one" ? to_hex(name) : what};
+            if (what == "--service") words.emplace_back("www");
+            const auto purged = keyrail(words);
+            EXPECT_EQ(purged.json["purged"], 1) << purged.text;
+            EXPECT_TRUE(purged.json["failed"].empty()) << purged.text;
+            if (restarts) {
+                kill_daemon();
+                restart();
+            }
+            configure(config_with(""));
+            real_agents.erase(1);
+            EXPECT_EQ(move(name, 1, 2), link::NOT_FOUND);
+            EXPECT_FALSE(stores[2]->contains(name));
+            start_agent(1);
+            require([&] { return connected() == 2; }, "blade 1 is back");
+        }
+}
+
+TEST_F(PurgesAway, WhatWasUsedUpWhileItsRepositoryWasNotInUse) {
+    start_all();
+    const SessionName name = put_session(1);
+    settle();
+    configure(good_config());
+    SessionRecord used;
+    ASSERT_TRUE(stores[1]->resume(name, TlsVersion::tls13, wall_clock_ms(), used));
+    settle();
+    kill_daemon();  // and it has forgotten what agents told it
+    restart();
+    configure(config_with(""));
+    EXPECT_EQ(move(name, 1, 2), link::NOT_FOUND);
+    EXPECT_FALSE(stores[2]->contains(name)) << "it could be used a second time";
+}
+
+class RedisAway : public PurgesAway {
+  protected:
+    RedisServer redis{chassis.directory()};
+
+    [[nodiscard]] std::string config_at(const RedisServer& server, const std::string& more = "") const {
+        return good_config() + "repository = \"redis\"\n" +
+               fmt::format("[redis]\nnodes = [\"{}\"]\n{}", server.at().text(), more);
+    }
+    SessionName put_sealed() {
+        write_config(config_at(redis));
+        start_all();
+        const SessionName name = put_session(1, false, "redis");
+        settle();
+        return name;
+    }
+};
+
+TEST_F(RedisAway, AnotherOneIsInUseMeanwhile) {
+    const SessionName name = put_sealed();
+    RedisServer other(chassis.directory());
+    configure(config_at(other));
+    EXPECT_EQ(purge("www").status, 0);
+    kill_daemon();  // and it has forgotten what agents told it
+    restart();
+    configure(config_at(redis));
+    real_agents.erase(1);
+    EXPECT_EQ(move(name, 1, 2), link::NOT_FOUND);
+}
+
+/// A purge waits for a repository that is down. The operator mends its configuration, and keyraild has
+/// another connection to it then.
+TEST_F(RedisAway, ItIsReachedInAnotherWayThanBefore) {
+    const SessionName name = put_sealed();
+    const auto password = chassis.directory() / "password";
+    std::ofstream(password) << "wrong\n";
+    configure(config_at(redis, fmt::format("password_file = \"{}\"\n", password.string())));
+    const auto purged = purge("www");
+    EXPECT_EQ(purged.status, 1);
+    EXPECT_THAT(purged.text, HasSubstr("a repository is not purged yet"));
+    configure(config_at(redis));
+    real_agents.erase(1);
+    EXPECT_EQ(move(name, 1, 2), link::NOT_FOUND);
+}
+
+TEST_F(RedisAway, ItIsReachedInAnotherWayAndKeepsWhatItHas) {
+    const SessionName name = put_sealed();
+    const auto password = chassis.directory() / "password";
+    std::ofstream(password) << "wrong\n";
+    configure(config_at(redis, fmt::format("password_file = \"{}\"\n", password.string())));
+    configure(config_at(redis));
+    real_agents.erase(1);
+    EXPECT_EQ(move(name, 1, 2), link::MOVED);
+}
+
 }  // namespace
 }  // namespace keyrail::testing

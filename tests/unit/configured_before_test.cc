@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which services there have been.
+// Which services and repositories there have been.
 #include "control/daemon/moves/configured_before.h"
 
 #include <gtest/gtest.h>
@@ -41,6 +41,25 @@ TEST(ConfiguredBefore, AServiceThatIsThereAgainIsTheSame) {
     EXPECT_FALSE(before.left_ms("mail"));
 }
 
+TEST(ConfiguredBefore, ARepositoryCountsWhileItIsInUse) {
+    ConfiguredBefore before;
+    EXPECT_FALSE(before.repository("lmdb", {"here"})) << "nobody knows what it has";
+    EXPECT_FALSE(before.repository("lmdb", {"here"})) << "it is not emptied yet";
+    before.emptied("lmdb", {"here"});
+    EXPECT_TRUE(before.repository("lmdb", {"here"}));
+    EXPECT_FALSE(before.repository("redis", {"here"})) << "another one";
+    EXPECT_FALSE(before.repository("lmdb", {})) << "out of use";
+    EXPECT_FALSE(before.repository("lmdb", {"here"}));
+}
+
+TEST(ConfiguredBefore, AClusterIsKnownByAnyOfItsNodes) {
+    ConfiguredBefore before;
+    before.emptied("redis", {"a", "b"});
+    EXPECT_TRUE(before.repository("redis", {"b", "c"}));
+    EXPECT_TRUE(before.repository("redis", {"c"}));
+    EXPECT_FALSE(before.repository("redis", {"a"})) << "it was not named";
+}
+
 TEST(ConfiguredBefore, OutlivesKeyraild) {
     const testing::TempDirectory directory;
     const auto file = directory.path() / "configured.json";
@@ -49,11 +68,13 @@ TEST(ConfiguredBefore, OutlivesKeyraild) {
         ASSERT_TRUE(before.load()) << "the first start";
         before.services(services_named({"www", "mail", "old"}), kThenMs);
         before.services(services_named({"www", "mail"}), kThenMs + 5);
+        before.emptied("lmdb", {"here"});
         ASSERT_TRUE(before.save());
     }
     ConfiguredBefore before(file);
     ASSERT_TRUE(before.load());
     EXPECT_EQ(before.left_ms("old"), kThenMs + 5);
+    EXPECT_TRUE(before.repository("lmdb", {"here"}));
     before.services(services_named({"www"}), kThenMs + 7);
     EXPECT_EQ(before.left_ms("mail"), kThenMs + 7) << "removed while nobody ran";
 }
@@ -69,8 +90,10 @@ TEST(ConfiguredBefore, IsBounded) {
 TEST(ConfiguredBefore, ADamagedFileIsAnError) {
     const testing::TempDirectory directory;
     const auto file = directory.path() / "configured.json";
-    for (const char* text : {"", "[]", "{}", R"({"services":["www"]})", R"({"services":[1],"left":{}})",
-                             R"({"services":[],"left":{"old":"1"}})"}) {
+    for (const char* text : {"", "[]", "{}", R"({"services":["www"],"left":{}})",
+                             R"({"services":[1],"left":{},"repositories":{}})",
+                             R"({"services":[],"left":{"old":"1"},"repositories":{}})",
+                             R"({"services":[],"left":{},"repositories":{"lmdb":"x"}})"}) {
         std::ofstream(file) << text;
         ConfiguredBefore before(file);
         const auto loaded = before.load();

@@ -44,7 +44,7 @@ Daemon::Daemon(asio::io_context& io, Config config, TlsContext tls, Secrets secr
                  dataplane_.send(std::move(message));
              }),
       checkpoints_(config_, *this, repositories_),
-      repositories_(io.get_executor(), config_, checkpoints_,
+      repositories_(io.get_executor(), config_, checkpoints_, before_,
                     [this](BladeId blade, chassis::Envelope message) {
                         return agents_.send(blade, std::move(message));
                     }),
@@ -70,7 +70,6 @@ Result<void> Daemon::start() {
     auto prepared = prepare(file_, Certificates::kept);
     if (!prepared) return tl::make_unexpected(prepared.error());
     commit(std::move(*prepared));
-    purging_.go_on();
     dataplane_.start();
     publisher_.start();
     tick();

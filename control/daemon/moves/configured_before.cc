@@ -21,8 +21,9 @@ Result<void> ConfiguredBefore::load() {
     if (!text) return tl::make_unexpected(text.error());
     if (read(*text)) return {};
     return fail(
-        "{}: damaged; remove it. Sessions of services that were removed can then be purged with all others "
-        "only",
+        "{}: damaged; remove it. Repositories begin empty then, and sessions of services that were removed "
+        "can be "
+        "purged with all others only",
         file_.string());
 }
 
@@ -30,6 +31,7 @@ bool ConfiguredBefore::read(const std::string& text) try {
     const json root = json::parse(text);
     auto services = root.at("services").get<std::set<std::string>>();
     auto left = root.at("left").get<std::map<std::string, uint64_t>>();
+    repositories_ = root.at("repositories").get<decltype(repositories_)>();
     services_ = std::move(services);
     left_ = std::move(left);
     return true;
@@ -38,7 +40,7 @@ bool ConfiguredBefore::read(const std::string& text) try {
 }
 
 std::string ConfiguredBefore::written() const {
-    return json{{"services", services_}, {"left", left_}}.dump(1) + "\n";
+    return json{{"services", services_}, {"left", left_}, {"repositories", repositories_}}.dump(1) + "\n";
 }
 
 Result<void> ConfiguredBefore::save() {
@@ -63,6 +65,22 @@ void ConfiguredBefore::services(const std::vector<ServiceConfig>& now, uint64_t 
     if (names == services_ && left == left_) return;
     services_ = std::move(names);
     left_ = std::move(left);
+    changed_ = true;
+}
+
+/// One that shares a place with the last one is the same.
+bool ConfiguredBefore::repository(const std::string& kind, const std::set<std::string>& places) {
+    auto& counted = repositories_[kind];
+    const bool counts =
+        std::ranges::any_of(places, [&](const auto& place) { return counted.contains(place); });
+    emptied(kind, counts ? places : std::set<std::string>());
+    return counts;
+}
+
+void ConfiguredBefore::emptied(const std::string& kind, const std::set<std::string>& places) {
+    auto& counted = repositories_[kind];
+    if (counted == places) return;
+    counted = places;
     changed_ = true;
 }
 
