@@ -29,8 +29,11 @@ void show(const json& session) {
 }
 
 /// Not done while an agent has not answered: the session may be there.
-int show_purge(const Invocation& invocation, const Result<json>& reply) {
-    const int status = print(invocation, reply, [](const json& purge) {
+int show_purge(const Invocation& invocation, const Result<json>& reply, const std::string& service) {
+    const int status = print(invocation, reply, [&](const json& purge) {
+        if (purge["removed"].is_string())
+            fmt::print("service '{}' was removed ({}); what it left behind is purged\n", service,
+                       purge["removed"].get<std::string>());
         fmt::print("{} sessions destroyed\n", purge["purged"].get<uint64_t>());
         for (const json& failed : purge["failed"])
             if (failed["blade"].is_null())
@@ -61,7 +64,8 @@ void add_purge(CLI::App& session, Invocation& invocation) {
             if (arguments->all) body["all"] = true;
             if (!arguments->name.empty()) body["name"] = arguments->name;
             if (!arguments->service.empty()) body["service"] = arguments->service;
-            return show_purge(invocation, tell(invocation.socket, "/v1/sessions/purge", body));
+            return show_purge(invocation, tell(invocation.socket, "/v1/sessions/purge", body),
+                              arguments->service);
         };
     });
 }

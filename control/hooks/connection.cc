@@ -73,13 +73,16 @@ void add_cost(SSL* ssl, const Connection& connection) {
 }
 
 /// A session was given for the site that the client seemed to want, but the server changed to another one
-/// after all (SSL_CTX_set_cert_cb and the like come later than SNI): one that asks for certificates, and
-/// would not have had it. There is no way back to a full handshake from here.
+/// after all (SSL_CTX_set_cert_cb and the like come later than SNI; a client may ask for another site after a
+/// HelloRetryRequest). That one would not have had it: it asks for certificates, or it asks for none, and the
+/// session has one. There is no way back to a full handshake from here.
 bool welcome(SSL* ssl, Connection& connection) {
-    if (!connection.ours || openssl().SSL_session_reused(ssl) != 1) return true;
+    const auto& calls = openssl();
+    if (!connection.ours || calls.SSL_session_reused(ssl) != 1) return true;
     const Site site = site_at_handshake(ssl, connection);
-    return !site.asks || connection.mark == site.certified ||
-           (connection.mark == site.plain && !site.demands);
+    if (connection.mark == site.certified) return true;
+    return site.asks ? connection.mark == site.plain && !site.demands
+                     : calls.SSL_SESSION_get0_peer(calls.SSL_get_session(ssl)) == nullptr;
 }
 
 void free_connection(void* parent, void* data, CRYPTO_EX_DATA*, int, long, void*) {

@@ -206,5 +206,25 @@ TEST_F(Membership, AnAgentRenewsItsCertificateInTime) {
     EXPECT_FALSE(std::filesystem::exists(chassis.files("blade-1").certificate.string() + ".renewed"));
 }
 
+/// Revoked, or not in keyraild's configuration: TLS lets it in, and its connection ends without a word.
+TEST_F(Membership, AnAgentThatIsTurnedAwayComesBackSeldomAndSaysSoOnce) {
+    size_t times = 0;
+    control.handler = [&](const ChannelPtr& came, const Envelope& message) {
+        if (!message.has_agent_hello()) return;
+        times++;
+        came->close();
+    };
+    ::testing::internal::CaptureStdout();
+    start();
+    run_until(io, [] { return false; }, 4000);
+    const std::string log = ::testing::internal::GetCapturedStdout();
+    EXPECT_GE(times, 3u);
+    EXPECT_LE(times, 10u) << "each pause is twice as long as the one before";
+    const std::string words = "turns this blade away";
+    const size_t first = log.find(words);
+    EXPECT_NE(first, std::string::npos) << log;
+    EXPECT_EQ(log.find(words, first + 1), std::string::npos) << log;
+}
+
 }  // namespace
 }  // namespace keyrail

@@ -124,11 +124,13 @@ class Reload : public KeyraildBench {
             view.state[entry.path().string()] = entry.is_regular_file() ? read_whole(entry.path()) : "";
         view.snapshots = dataplane->of(ToDataplane::kSnapshot).size();
         view.keys = agents[1]->of(Envelope::kKeys).size() + agents[2]->of(Envelope::kKeys).size();
-        // Connections of the questions above close a moment later.
-        size_t last = 0;
+        // Connections of the questions above close a moment later: it is a count that stays.
+        auto since = std::chrono::steady_clock::now();
         until([&] {
-            view.descriptors = static_cast<size_t>(std::distance(fs::directory_iterator(proc("fd")), {}));
-            return std::exchange(last, view.descriptors) == view.descriptors;
+            const auto now = std::chrono::steady_clock::now();
+            const auto count = static_cast<size_t>(std::distance(fs::directory_iterator(proc("fd")), {}));
+            if (std::exchange(view.descriptors, count) != count) since = now;
+            return now - since > std::chrono::milliseconds(200);
         });
         return view;
     }

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+import two_names
 from sites import KINDS, Authority, Site, start, visit
 from tls_server import VERSIONS, Bench, Server, Store
 
@@ -125,6 +126,26 @@ def test_sites_told_apart_by_sni(bench: Bench, ca: Authority, session: Path, ver
     for site, whose in ((public, "none"), (one, "ann")):
         again = visit(site, version, made[whose], save=True)
         assert again.reused and ("ann" in again.answer) == (whose == "ann"), (site, again.output)
+
+
+@ALL
+def test_who_asks_for_another_site_after_a_retry_gets_no_more_by_a_session(bench: Bench, ca: Authority, session: Path,
+                                                                           kind: str) -> None:
+    """Than by a full handshake: which site's rules hold then, the server decides."""
+    store = bench.store("s")
+    Authority(bench, "ca2")
+    public, one, other = Site("a.test"), Site("b.test", "required", "ca1", certificate="b.test"), Site("c.test", "required", "ca2")
+    bench.certificate("c.test")
+    other.certificate = "c.test"
+    start(bench, kind, store, [public, one, other], one_port=True, extra=two_names.CURVES[kind])
+    for site, client, certificate in ((public, (), ""), (one, ca.client("ann"), f"{bench.directory}/ann")):
+        for second in (public, one, other):
+            assert visit(site, "1.3", session, *client, offer=False, save=True).answer
+            full = two_names.visit(public.port, None, site.name, second.name, certificate)
+            resumed = two_names.visit(public.port, session, site.name, second.name)
+            assert full.retried and resumed.retried
+            assert resumed.answer in ("", full.answer), (site, second)
+            assert resumed.reused or second is not site
 
 
 @BOTH

@@ -177,5 +177,21 @@ TEST(StoreGuests, UseItAndCannotMakeItSmaller) {
     std::filesystem::remove_all(directory);
 }
 
+/// keyraild sends back a cursor that it has from a larger store, or from nowhere.
+TEST(StoreSuccessor, ListsFromAnyCursor) {
+    TempStore store;
+    put(*store, 9, 700);
+    for (const uint32_t shard : {0U, 1U, 63U, 1'000U, 1U << 31, UINT32_MAX})
+        for (const uint32_t chunk : {0U, 1U, 1'000'000U, 1U << 31, UINT32_MAX}) {
+            Store::Cursor cursor{shard, chunk};
+            size_t listed = 0;
+            for (int round = 0; !cursor.done(); round++) {
+                ASSERT_LT(round, 1000) << shard << ", " << chunk;
+                listed += store->list(cursor, Store::Which::kAll, 100).size();
+            }
+            EXPECT_LE(listed, 1U);
+        }
+}
+
 }  // namespace
 }  // namespace keyrail

@@ -26,6 +26,10 @@ std::optional<SessionName> name_from_hex(std::string_view hex) {
     return name;
 }
 
+std::string time_text(uint64_t unix_time_ms) {
+    return fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(static_cast<std::time_t>(unix_time_ms / 1000)));
+}
+
 /// "1.3", or the number of another protocol.
 std::string version_text(uint32_t number) {
     const std::string text = text_of(static_cast<TlsVersion>(number));
@@ -58,8 +62,7 @@ asio::awaitable<ApiReply> session(Daemon& daemon, ApiCall call) {
     } else if (held.held()) {
         report["held"] = true;
         report["tls_version"] = version_text(held.tls_version());
-        const auto expires_s = static_cast<std::time_t>(held.expires_ms() / 1000);
-        report["expires"] = fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(expires_s));
+        report["expires"] = time_text(held.expires_ms());
         report["single_use"] = held.single_use();
     }
     co_return json_reply(report);
@@ -82,13 +85,26 @@ Result<chassis::Purge> purge_of(const json& body) {
     return purge;
 }
 
-/// Every agent is asked: a session may be where nobody thinks it is.
+/// A name that was mistyped shall not look as if its sessions were gone.
+std::string unknown_service(const Daemon& daemon, const std::string& name) {
+    std::string there;
+    for (const ServiceConfig& service : daemon.config().services)
+        there += (there.empty() ? "" : ", ") + service.name;
+    return fmt::format(
+        "there is no service '{}', and none of this name was removed in the last eight days; there are: {}",
+        name, there);
+}
+
+/// Every agent is asked: a session may be where nobody thinks it is. A service that was removed has sessions
+/// still.
 asio::awaitable<ApiReply> purge(Daemon& daemon, ApiCall call) {
     const auto what = purge_of(call.body);
     if (!what) co_return error_reply(400, what.error().message);
-    if (!what->service().empty() && std::ranges::find(daemon.config().services, what->service(),
-                                                      &ServiceConfig::name) == daemon.config().services.end())
-        co_return error_reply(404, fmt::format("there is no service '{}'", what->service()));
+    const bool configured =
+        std::ranges::count(daemon.config().services, what->service(), &ServiceConfig::name) != 0;
+    const auto removed_ms = daemon.configured_before().left_ms(what->service());
+    if (!what->service().empty() && !configured && !removed_ms)
+        co_return error_reply(404, unknown_service(daemon, what->service()));
     const Purging::Answer answer = co_await daemon.purge(*what);
     json failed = json::array();
     for (const auto& [blade, problem] : answer.failed) {
@@ -97,7 +113,9 @@ asio::awaitable<ApiReply> purge(Daemon& daemon, ApiCall call) {
         failed.push_back(std::move(where));
     }
     spdlog::info("operator: {} sessions purged", answer.purged);
-    co_return json_reply({{"purged", answer.purged}, {"failed", failed}});
+    json report = {{"purged", answer.purged}, {"failed", failed}, {"removed", nullptr}};
+    if (removed_ms) report["removed"] = time_text(*removed_ms);
+    co_return json_reply(report);
 }
 
 }  // namespace

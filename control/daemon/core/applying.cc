@@ -77,8 +77,11 @@ void Daemon::commit(Prepared prepared) {
     if (prepared.tls) tls_.use(std::move(*prepared.tls));
     certifier_.configure(config_);
     checkpoints_.configure(config_);
-    repositories_.commit(config_, std::move(prepared.repositories));
+    const bool opened = repositories_.commit(config_, std::move(prepared.repositories));
     purging_.configure(config_);
+    if (opened) purging_.go_on();
+    before_.services(config_->services, unix_ms());
+    keep_configured();
     publisher_.configure(config_);
     blades_.configure(*config_, unix_ms());
     watch_blades(std::move(prepared.listener));

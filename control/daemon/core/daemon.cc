@@ -25,6 +25,7 @@ Daemon::Daemon(asio::io_context& io, Config config, TlsContext tls, Secrets secr
       enrolment_(config_->state_dir / "enrolment.json"),
       certifier_(config_, enrolment_),
       blades_(config_->state_dir / "blades.json"),
+      before_(config_->state_dir / "configured.json"),
       agents_(io.get_executor(), agent_events()),
       dataplane_(io.get_executor(), config_->dataplane,
                  {[this] {
@@ -43,7 +44,7 @@ Daemon::Daemon(asio::io_context& io, Config config, TlsContext tls, Secrets secr
                  dataplane_.send(std::move(message));
              }),
       checkpoints_(config_, *this, repositories_),
-      repositories_(io.get_executor(), config_, checkpoints_,
+      repositories_(io.get_executor(), config_, checkpoints_, before_,
                     [this](BladeId blade, chassis::Envelope message) {
                         return agents_.send(blade, std::move(message));
                     }),
@@ -62,13 +63,13 @@ Result<void> Daemon::start() {
     if (auto loaded = enrolment_.load(); !loaded) return loaded;
     if (auto loaded = repositories_.load(); !loaded) return loaded;
     if (auto loaded = purging_.load(); !loaded) return loaded;
+    if (auto loaded = before_.load(); !loaded) return loaded;
     auto receipts = Receipts::load_or_create(config_->state_dir);
     if (!receipts) return tl::make_unexpected(receipts.error());
     receipts_.emplace(std::move(*receipts));
     auto prepared = prepare(file_, Certificates::kept);
     if (!prepared) return tl::make_unexpected(prepared.error());
     commit(std::move(*prepared));
-    purging_.go_on();
     dataplane_.start();
     publisher_.start();
     tick();
@@ -94,7 +95,10 @@ void Daemon::tick() {
     checkpoints_.tick(unix_ms());
     repositories_.tick(unix_ms(), members_);
     tell_continuance();
-    if (ticks_ % kTicksPerPurge == 0) purging_.again();
+    if (ticks_ % kTicksPerPurge == 0) {
+        purging_.again();
+        keep_configured();
+    }
     if (blades_.forget_left(unix_ms())) {
         watch_blades({});
         changed();
@@ -146,6 +150,15 @@ Result<void> Daemon::set_draining(BladeId blade, std::optional<DrainOptions> opt
     draining_.sync();
     changed();
     return {};
+}
+
+/// What was not written is tried again.
+void Daemon::keep_configured() {
+    const auto saved = before_.save();
+    if (saved) return;
+    if (const auto times = log_.happened(saved.error().message))
+        spdlog::warn("configured before: {}{}; after a restart of keyraild it is not known",
+                     saved.error().message, times_text(*times));
 }
 
 asio::awaitable<Purging::Answer> Daemon::purge(chassis::Purge what) {

@@ -22,10 +22,12 @@
 #include "control/daemon/keys/secrets.h"
 #include "control/daemon/membership/certifier.h"
 #include "control/daemon/moves/checkpoints.h"
+#include "control/daemon/moves/configured_before.h"
 #include "control/daemon/moves/draining.h"
 #include "control/daemon/moves/economics.h"
 #include "control/daemon/moves/moves.h"
 #include "control/daemon/moves/repository_keeper.h"
+#include "control/protocol/seldom.h"
 #include "control/protocol/timer.h"
 #include "control/protocol/tls_context.h"
 #include "control/protocol/wakefulness.h"
@@ -71,6 +73,7 @@ class Daemon : private CheckpointHost, private MoveHost {
     [[nodiscard]] const Moves& moves() const { return moves_; }
     [[nodiscard]] const Checkpoints& checkpoints() const { return checkpoints_; }
     [[nodiscard]] const RepositoryKeeper& repositories() const { return repositories_; }
+    [[nodiscard]] const ConfiguredBefore& configured_before() const { return before_; }
     [[nodiscard]] const Economics& economics() const { return economics_; }
     [[nodiscard]] const Draining& draining() const { return draining_; }
     [[nodiscard]] Agents& agents() { return agents_; }
@@ -106,6 +109,7 @@ class Daemon : private CheckpointHost, private MoveHost {
     void changed() { publisher_.changed(); }
     void tick();
     void tell_continuance();
+    void keep_configured();
     void watch_blades(Agents::Prepared listener);
 
     // --- of the moves ---
@@ -152,6 +156,8 @@ class Daemon : private CheckpointHost, private MoveHost {
     Enrolment enrolment_;
     Certifier certifier_;
     Blades blades_;
+    ConfiguredBefore before_;
+    Seldom log_;
     Economics economics_;
     Agents agents_;
     DataplaneLink dataplane_;

@@ -44,7 +44,8 @@ class Purging {
 
     /// What a keyraild that ran before has left to do. Nothing is told yet.
     Result<void> load();
-    /// Has the repositories do theirs of it; agents are told by again().
+    /// Has the repositories do what they have not: another keyraild, or another connection to one, may have
+    /// been about to. Agents are told by again().
     void go_on();
 
     /// The answer comes when the sessions are gone everywhere, or says where they are not; there it is done

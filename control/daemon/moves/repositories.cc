@@ -31,10 +31,23 @@ Result<Repositories::Prepared> Repositories::prepare(const Config& next) const {
     return prepared;
 }
 
-void Repositories::commit(Prepared prepared) {
-    for (auto& [kind, queue] : prepared.opened) queues_[kind] = std::move(queue);
+std::set<RepositoryKind> Repositories::commit(Prepared prepared) {
+    std::set<RepositoryKind> opened;
+    for (auto& [kind, queue] : prepared.opened) {
+        queues_[kind] = std::move(queue);
+        opened.insert(kind);
+    }
     std::erase_if(queues_, [&](const auto& entry) { return !prepared.named.contains(entry.first); });
     redis_ = std::move(prepared.redis);
+    return opened;
+}
+
+std::set<std::string> Repositories::places(RepositoryKind kind) const {
+    if (find(kind) == nullptr) return {};
+    if (kind == RepositoryKind::lmdb) return {"state_dir"};
+    std::set<std::string> places;
+    for (const HostPort& node : redis_.nodes) places.insert(redis_.chassis + " at " + node.text());
+    return places;
 }
 
 RepositoryQueue* Repositories::find(RepositoryKind kind) const {

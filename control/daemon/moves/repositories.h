@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <set>
+#include <string>
 
 #include "control/daemon/config/config.h"
 #include "control/repository/repository_queue.h"
@@ -26,8 +27,11 @@ class Repositories {
     };
     /// Opens it, beside those in use. LMDB comes last: where something else fails, its files are not touched.
     [[nodiscard]] Result<Prepared> prepare(const Config& next) const;
-    /// Takes what was opened into use and closes those that no service names any more. Cannot fail.
-    void commit(Prepared prepared);
+    /// Takes what was opened into use and closes those that no service names any more. Cannot fail. Says
+    /// which are new.
+    std::set<RepositoryKind> commit(Prepared prepared);
+    /// Where it is, of a cluster some of its nodes; nowhere: it is not in use.
+    [[nodiscard]] std::set<std::string> places(RepositoryKind kind) const;
 
     /// nullptr: none of this kind.
     [[nodiscard]] RepositoryQueue* find(RepositoryKind kind) const;

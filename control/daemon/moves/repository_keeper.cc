@@ -9,16 +9,26 @@
 namespace keyrail {
 
 RepositoryKeeper::RepositoryKeeper(asio::any_io_executor executor, ConfigPtr config, Checkpoints& checkpoints,
-                                   Send send)
+                                   ConfiguredBefore& before, Send send)
     : config_(std::move(config)),
       checkpoints_(checkpoints),
+      before_(before),
       send_(std::move(send)),
       keeper_(config_->state_dir / "pool_keys"),
       repositories_(std::move(executor)) {}
 
-void RepositoryKeeper::commit(ConfigPtr config, Repositories::Prepared prepared) {
+/// Sessions were used up, destroyed and purged while a repository was out of use, and it was not told.
+bool RepositoryKeeper::commit(ConfigPtr config, Repositories::Prepared prepared) {
     config_ = std::move(config);
-    repositories_.commit(std::move(prepared));
+    const auto opened = repositories_.commit(std::move(prepared));
+    for (const RepositoryKind kind : {RepositoryKind::lmdb, RepositoryKind::redis}) {
+        const std::string name = kind == RepositoryKind::lmdb ? "lmdb" : "redis";
+        const auto places = repositories_.places(kind);
+        if (before_.repository(name, places) || !opened.contains(kind)) continue;
+        repositories_.find(kind)->purge(
+            nullptr, [](const Result<void>&) {}, [this, name, places] { before_.emptied(name, places); });
+    }
+    return !opened.empty();
 }
 
 RepositoryQueue* RepositoryKeeper::repository_of(const std::string& service) const {

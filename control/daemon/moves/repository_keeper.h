@@ -8,6 +8,7 @@
 #include <string>
 
 #include "control/daemon/moves/checkpoints.h"
+#include "control/daemon/moves/configured_before.h"
 #include "control/daemon/moves/repositories.h"
 #include "control/protocol/purged.h"
 #include "control/repository/pool_key_keeper.h"
@@ -18,15 +19,17 @@ namespace keyrail {
 class RepositoryKeeper : public SealedSessions {
   public:
     using Send = std::function<Result<void>(BladeId blade, chassis::Envelope message)>;
-    /// `checkpoints` outlives this.
-    RepositoryKeeper(asio::any_io_executor executor, ConfigPtr config, Checkpoints& checkpoints, Send send);
+    /// `checkpoints` and `before` outlive this.
+    RepositoryKeeper(asio::any_io_executor executor, ConfigPtr config, Checkpoints& checkpoints,
+                     ConfiguredBefore& before, Send send);
 
     /// Opens what `next` needs, and changes nothing yet.
     [[nodiscard]] Result<Repositories::Prepared> prepare(const Config& next) const {
         return repositories_.prepare(next);
     }
-    /// Cannot fail.
-    void commit(ConfigPtr config, Repositories::Prepared prepared);
+    /// Cannot fail. Says whether a repository has come into use, or again; of those that were out of use
+    /// everything is destroyed before anything else.
+    bool commit(ConfigPtr config, Repositories::Prepared prepared);
     /// Reads the pool keys.
     Result<void> load() { return keeper_.load(); }
 
@@ -61,6 +64,7 @@ class RepositoryKeeper : public SealedSessions {
 
     ConfigPtr config_;
     Checkpoints& checkpoints_;
+    ConfiguredBefore& before_;
     Send send_;
     PoolKeyKeeper keeper_;
     std::map<BladeId, std::string> handed_out_;  // recipient and version of the keys that a blade has
