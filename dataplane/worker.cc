@@ -17,6 +17,7 @@
 #include "dataplane/bind/settle.h"
 #include "dataplane/parse/blade_ends.h"
 #include "dataplane/pipeline.h"
+#include "dataplane/rewrite/egress.h"
 
 namespace keyrail {
 namespace {
@@ -113,7 +114,6 @@ struct Worker::Impl {
         return true;
     }
 
-    /// What the kernel sends leaves by the wire of the same port.
     bool poll_kernel(uint8_t port) {
         const Port& wire = context->ports.list[port];
         if (context->worker >= wire.kernel_queues) return false;
@@ -121,8 +121,7 @@ struct Worker::Impl {
         const uint16_t count = rte_eth_rx_burst(wire.kernel, context->worker, mbufs.data(), kBurst);
         if (count == 0) return false;
         context->stats.rx.add(count);
-        context->stats.count(Reason::from_kernel, count);
-        for (uint16_t i = 0; i < count; i++) context->tx.send(port, mbufs[i]);
+        egress::from_kernel(port, std::span(mbufs).first(count), *context);
         return true;
     }
 
@@ -210,10 +209,12 @@ Result<std::unique_ptr<Worker>> Worker::create(uint16_t index, const Profile& pr
                         profile.file.string());
     auto names = NameDecrypter::create();
     if (!names) return tl::make_unexpected(names.error());
+    const auto trace = Trace::create();
+    if (!trace) return tl::make_unexpected(trace.error());
     std::unique_ptr<Worker> worker(new Worker);
     Impl& impl = *worker->impl_;
     impl.context = std::make_unique<Context>(index, shared, ports, flows.buckets(index), profile.holds,
-                                             segments_for(profile), std::move(*names));
+                                             segments_for(profile), std::move(*names), *trace);
     impl.poll = profile.poll;
     impl.context->flows.count();
     impl.tsc_per_us = flows.tsc_per_us();

@@ -79,11 +79,8 @@ AddResult add_segment(uint32_t slot, const Packet& packet, Context& context) {
 
 void release(uint32_t slot, BladeId blade, Reason reason, Context& context) {
     const Hold& hold = context.holds_table.at(slot);
-    const NextHop hop = context.shared.blade_hop[blade].load();
     const auto send = [&](rte_mbuf* mbuf) {
-        auto* ethernet = rte_pktmbuf_mtod(mbuf, uint8_t*);
-        egress::forward(mbuf, ethernet, is_tag(ethernet + 12), hop, std::exchange(reason, Reason::hello_rest),
-                        context);
+        egress::release(mbuf, blade, std::exchange(reason, Reason::hello_rest), context);
     };
     if (hold.bound == 0) context.stats.blade_flows[blade].add();
     if (hold.read_on) {
@@ -135,7 +132,7 @@ void drop_hold(uint32_t slot, Reason reason, Context& context, const rte_mbuf* s
     context.holds_table.release(slot, [&](rte_mbuf* mbuf, bool sent) {
         if (mbuf == spared) return;
         if (sent) return rte_pktmbuf_free(mbuf);
-        context.tx.drop(mbuf, reason);
+        egress::drop(mbuf, reason, context);
     });
 }
 

@@ -129,6 +129,7 @@ void move_answered(const MoveAnswer& answer, Context& context) {
     // drain): that blade asks for it itself, and a third one would reset the connection.
     const bool may_follow = hold.bound == 0 || hold.bound == answer.holder;
     const bool there = answer.moved && answer.holder != 0 && may_follow;
+    context.trace.at_work(Stage::settle);
     bind::end_move(id.slot(), there ? answer.holder : hold.target,
                    there ? Reason::steer_move : Reason::steer_move_failed, context);
 }

@@ -23,6 +23,7 @@
 #include "dataplane/flow/hold.h"
 #include "dataplane/flow/recent_syns.h"
 #include "dataplane/io/ports.h"
+#include "dataplane/io/trace.h"
 #include "dataplane/io/tx.h"
 #include "dataplane/wire/client_hello.h"
 
@@ -67,7 +68,7 @@ struct Mtus {
 
 struct Context {
     Context(uint16_t index, Shared& all, const Ports& open_ports, std::span<FlowTable::Bucket> buckets,
-            uint32_t holds, uint32_t segments, std::unique_ptr<NameDecrypter> decrypter)
+            uint32_t holds, uint32_t segments, std::unique_ptr<NameDecrypter> decrypter, const Trace& tracer)
         : worker(index),
           shared(all),
           ports(open_ports),
@@ -75,7 +76,8 @@ struct Context {
           flows(buckets),
           holds_table(holds, segments),
           names(std::move(decrypter)),
-          tx(open_ports, index, stats) {
+          trace(tracer),
+          tx(open_ports, index, stats, trace) {
         for (size_t i = 0; i < open_ports.list.size(); i++)
             std::memcpy(&port_macs[i], open_ports.list[i].mac.data(), sizeof(MacAddress));
     }
@@ -98,6 +100,7 @@ struct Context {
     Guesses guesses;
     Mtus mtus;
     std::unique_ptr<NameDecrypter> names;
+    Trace trace;
     Tx tx;
     AskedFlows asked_flows;
     TokenBucket refusals{10'000, 1000}, pings{1000, 100};  // what VIPs say by themselves (rewrite/answers.h)

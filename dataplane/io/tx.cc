@@ -2,11 +2,12 @@
 #include "dataplane/io/tx.h"
 
 #include <rte_ethdev.h>
+#include <rte_ring.h>
 
 namespace keyrail {
 
-Tx::Tx(const Ports& ports, uint16_t queue, WorkerStats& stats)
-    : ports_(ports.list.size()), queue_(queue), stats_(stats) {
+Tx::Tx(const Ports& ports, uint16_t queue, WorkerStats& stats, Trace& trace)
+    : ports_(ports.list.size()), queue_(queue), stats_(stats), trace_(trace) {
     for (size_t i = 0; i < ports_; i++) {
         wires_[i].sent = &stats.tx;
         wires_[i].device = ports.list[i].device;
@@ -16,15 +17,59 @@ Tx::Tx(const Ports& ports, uint16_t queue, WorkerStats& stats)
     }
 }
 
-void Tx::drop(rte_mbuf* mbuf, Reason reason) {
+template <Tracing tracing>
+[[gnu::noinline, gnu::flatten]] void Tx::drop(rte_mbuf* mbuf, Reason reason) {
+    if constexpr (tracing == Tracing::on) {
+        trace_.ends(mbuf, Action::drop, reason);
+        trace_.tell(trace_.exit(mbuf));
+        return drop<Tracing::off>(mbuf, reason);
+    }
     rte_pktmbuf_free(mbuf);
     stats_.count(reason);
 }
+template void Tx::drop<Tracing::off>(rte_mbuf* mbuf, Reason reason);
+template void Tx::drop<Tracing::on>(rte_mbuf* mbuf, Reason reason);
 
-void Tx::flush(Queue& queue) {
+template <Tracing tracing>
+void Tx::hand_over(rte_ring* worker, rte_mbuf* mbuf, Reason reason) {
+    Exit exit;  // read before: afterwards the packet is the other worker's
+    if constexpr (tracing == Tracing::on) {
+        trace_.ends(mbuf, Action::handoff, reason);
+        exit = trace_.exit(mbuf);
+    }
+    if (rte_ring_enqueue(worker, mbuf) != 0) {
+        if constexpr (tracing == Tracing::on) trace_.stopped(mbuf, Stage::egress);
+        return drop<tracing>(mbuf, Reason::drop_handoff_full);
+    }
+    if constexpr (tracing == Tracing::on) trace_.tell(exit);
+    stats_.count(reason);
+}
+template void Tx::hand_over<Tracing::off>(rte_ring* worker, rte_mbuf* mbuf, Reason reason);
+template void Tx::hand_over<Tracing::on>(rte_ring* worker, rte_mbuf* mbuf, Reason reason);
+
+[[gnu::always_inline]] inline uint16_t Tx::hand_to_device(Queue& queue) {
     const uint16_t sent = rte_eth_tx_burst(queue.device, queue_, queue.mbufs.data(), queue.count);
     queue.sent->add(sent);
-    for (uint16_t i = sent; i < queue.count; i++) drop(queue.mbufs[i], queue.full);
+    return sent;
+}
+
+void Tx::flush(Queue& queue) {
+    if (trace_.on()) [[unlikely]]
+        return flush_traced(queue);
+    const uint16_t sent = hand_to_device(queue);
+    for (uint16_t i = sent; i < queue.count; i++) drop<Tracing::off>(queue.mbufs[i], queue.full);
+    queue.count = 0;
+}
+
+void Tx::flush_traced(Queue& queue) {
+    std::array<Exit, std::tuple_size_v<decltype(queue.mbufs)>> exits;  // read before the packets are gone
+    for (uint16_t i = 0; i < queue.count; i++) exits[i] = trace_.exit(queue.mbufs[i]);
+    const uint16_t sent = hand_to_device(queue);
+    for (uint16_t i = 0; i < sent; i++) trace_.tell(exits[i]);
+    for (uint16_t i = sent; i < queue.count; i++) {
+        trace_.stopped(queue.mbufs[i], Stage::tx);
+        drop<Tracing::on>(queue.mbufs[i], queue.full);
+    }
     queue.count = 0;
 }
 

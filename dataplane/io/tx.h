@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Stage `tx` (and `punt`): gathers what leaves, per device, and hands it over in batches. Never waits: what a
-// full device does not take is dropped and counted.
+// Stage `tx`: the one way out of a worker. Each packet ends in one of four functions, which counts it by its
+// reason: sent to a wire, punted to the kernel, handed over to another worker, or dropped. What is sent or
+// punted is gathered by device and handed over in batches. Nothing waits: what a full device does not take is
+// dropped, and counted as that, too.
 #pragma once
 
 #include <array>
@@ -9,18 +11,31 @@
 
 #include "dataplane/common/stats.h"
 #include "dataplane/io/ports.h"
+#include "dataplane/io/trace.h"
 
 struct rte_mbuf;
+struct rte_ring;
 
 namespace keyrail {
 
 class Tx {
   public:
-    Tx(const Ports& ports, uint16_t queue, WorkerStats& stats);
+    Tx(const Ports& ports, uint16_t queue, WorkerStats& stats, Trace& trace);
 
-    void send(uint8_t port, rte_mbuf* mbuf) { add(wires_[port], mbuf); }    // to the wire
-    void punt(uint8_t port, rte_mbuf* mbuf) { add(kernels_[port], mbuf); }  // to the kernel
-    void drop(rte_mbuf* mbuf, Reason reason);                               // counts `reason`
+    /// `action`: forward or reply. With Tracing::on the packet's Exit is told, once the device has taken it.
+    template <Tracing tracing>
+    void send(Action action, uint8_t port, rte_mbuf* mbuf, Reason reason) {
+        leave<tracing>(action, wires_[port], mbuf, reason);
+    }
+    template <Tracing tracing>
+    void punt(uint8_t port, rte_mbuf* mbuf, Reason reason) {
+        leave<tracing>(Action::punt, kernels_[port], mbuf, reason);
+    }
+    template <Tracing tracing>
+    void hand_over(rte_ring* worker, rte_mbuf* mbuf, Reason reason);
+    template <Tracing tracing>
+    void drop(rte_mbuf* mbuf, Reason reason);
+
     void flush();
 
   private:
@@ -32,17 +47,24 @@ class Tx {
         std::array<rte_mbuf*, 126> mbufs;
     };
     static_assert(sizeof(Queue) == 1024);  // a power of two: found by a shift
-    void add(Queue& queue, rte_mbuf* mbuf) {
+
+    template <Tracing tracing>
+    void leave(Action action, Queue& queue, rte_mbuf* mbuf, Reason reason) {
+        if constexpr (tracing == Tracing::on) trace_.ends(mbuf, action, reason);
         queue.mbufs[queue.count++] = mbuf;
         if (queue.count == queue.mbufs.size()) flush(queue);
+        stats_.count(reason);
     }
     void flush(Queue& queue);
+    void flush_traced(Queue& queue);
     void flush_all(std::span<Queue> queues);
+    uint16_t hand_to_device(Queue& queue);
 
     const size_t ports_;
     std::array<Queue, kMaxPorts> wires_, kernels_;  // by port; the first ports_ are in use
     uint16_t queue_;
     WorkerStats& stats_;
+    Trace& trace_;
 };
 
 }  // namespace keyrail

@@ -1,31 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
-// Stage `egress`: the one way out of the pipeline. What leaves is counted here, once, by its reason
-// (verdict.h).
+// Stage `egress`: packets leave the pipeline as their action says. Whatever a worker lets go, from a burst,
+// from a hold or from the kernel, goes through here; Tx counts it by its reason (verdict.h).
 #pragma once
+
+#include <span>
 
 #include "dataplane/core/burst.h"
 #include "dataplane/core/context.h"
-#include "dataplane/rewrite/l2.h"
-#include "dataplane/rewrite/too_big.h"
 
 namespace keyrail::egress {
 
 /// Every packet of the burst leaves as its action says.
+template <Tracing tracing>
 void process(Burst& burst, Context& context);
 
-/// A frame to its next hop, or dropped where that is not known. `tagged`: it has VLAN tags.
-[[gnu::always_inline]] inline void forward(rte_mbuf* mbuf, uint8_t* ethernet, bool tagged, NextHop hop,
-                                           Reason reason, Context& context) {
-    if (!hop.known()) return context.tx.drop(mbuf, Reason::drop_blade_unresolved);
-    if (mbuf->pkt_len > context.mtus.longest_frame[hop.port()] && answer_too_big(mbuf, hop, context))
-        [[unlikely]]
-        return;
-    if (!tagged && hop.tags() == 0) [[likely]]
-        write_macs(ethernet, hop, context);
-    else if (!rewrite_l2(mbuf, hop, context))
-        return context.tx.drop(mbuf, Reason::drop_no_memory);
-    context.tx.send(hop.port(), mbuf);
-    context.stats.count(reason);
-}
+/// A segment that was held goes to its blade.
+void release(rte_mbuf* mbuf, BladeId blade, Reason reason, Context& context);
+/// A segment that was held is dropped.
+void drop(rte_mbuf* mbuf, Reason reason, Context& context);
+
+/// What the kernel sends leaves by the wire of the same port.
+void from_kernel(uint8_t port, std::span<rte_mbuf* const> mbufs, Context& context);
 
 }  // namespace keyrail::egress

@@ -7,7 +7,7 @@
 #include "dataplane/wire/macs.h"
 
 namespace keyrail {
-bool answer_too_big(rte_mbuf* mbuf, NextHop hop, Context& context) {
+TooBig answer_too_big(rte_mbuf* mbuf, NextHop hop, Context& context) {
     auto* frame = rte_pktmbuf_mtod(mbuf, uint8_t*);
     uint32_t l3 = kEthernetSize;
     while (l3 < kEthernetSize + kTagsMax && is_tag(frame + l3 - 2)) l3 += kTagSize;
@@ -15,19 +15,14 @@ bool answer_too_big(rte_mbuf* mbuf, NextHop hop, Context& context) {
     uint8_t* ip = frame + l3;
     const uint32_t size = ipv6 ? kIpv6Size + load16(ip + 4) : load16(ip + 2);
     const uint32_t mtu = context.mtus.longest_frame[hop.port()] - kEthernetSize;
-    if (size <= mtu || l3 + size > mbuf->data_len) return false;
-    if (rte_mbuf_refcnt_read(mbuf) > 1 || !context.too_bigs.take(context.clock.us)) {
-        context.tx.drop(mbuf, Reason::drop_too_big);
-        return true;
-    }
+    if (size <= mtu || l3 + size > mbuf->data_len) return TooBig::fits;
+    if (rte_mbuf_refcnt_read(mbuf) > 1 || !context.too_bigs.take(context.clock.us)) return TooBig::unanswered;
     const uint32_t length = write_icmp_error(ip, size, ipv6, kTooBig, mtu);
     const Macs came = read_macs(frame);
     write_macs(frame, {came.source, came.destination});
     mbuf->data_len = static_cast<uint16_t>(l3 + length);
     mbuf->pkt_len = l3 + length;
-    context.tx.send(context.ports.index_of(mbuf->port), mbuf);
-    context.stats.count(Reason::too_big_answered);
-    return true;
+    return TooBig::answered;
 }
 
 }  // namespace keyrail

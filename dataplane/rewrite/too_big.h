@@ -10,8 +10,11 @@ struct rte_mbuf;
 
 namespace keyrail {
 
-/// True: it was too long, and has become an ICMP error, or was dropped; the mbuf is no longer the caller's.
-/// False: it fits (what is longer are its VLAN tags). The frame is as it came.
-bool answer_too_big(rte_mbuf* mbuf, NextHop hop, Context& context);
+enum class TooBig : uint8_t {
+    fits,        // what is longer are its VLAN tags. The frame is as it came
+    answered,    // it has become an ICMP error, for the port that it came from
+    unanswered,  // an error too many, or somebody still reads the packet
+};
+TooBig answer_too_big(rte_mbuf* mbuf, NextHop hop, Context& context);
 
 }  // namespace keyrail

@@ -17,6 +17,7 @@
 #include "dataplane/bind/settle.h"
 #include "dataplane/io/eal.h"
 #include "dataplane/pipeline.h"
+#include "dataplane/rewrite/egress.h"
 #include "dataplane/tables/moved_table.h"
 #include "link.pb.h"
 #include "tests/support/hellos.h"
@@ -26,13 +27,15 @@ namespace keyrail::test {
 namespace {
 
 const std::string kNameKeyBytes(16, 'k');
+constexpr unsigned kExits = 8192;
 
 /// What outlives a test: EAL, the mbuf pool and the ring devices exist once per process.
 struct Bench {
     rte_mempool* pool = nullptr;
     Ports ports;
     std::array<rte_ring*, kPorts> wires{}, kernels{};
-    rte_ring *asks = nullptr, *handoff = nullptr, *flow_ends = nullptr, *flow_asks = nullptr;
+    rte_ring *asks = nullptr, *handoff = nullptr, *flow_ends = nullptr, *flow_asks = nullptr,
+             *exits = nullptr;
     std::unique_ptr<Routes> routes;
 
     Bench() {
@@ -61,6 +64,7 @@ struct Bench {
         flow_asks = rte_ring_create_elem("flow_asks", sizeof(FlowAsk), 64, SOCKET_ID_ANY,
                                          RING_F_SP_ENQ | RING_F_SC_DEQ);
         flow_ends = rte_ring_create_elem("flow_ends", sizeof(FlowEnd), 64, SOCKET_ID_ANY, RING_F_SC_DEQ);
+        exits = create_ring("exits", sizeof(Exit), kExits, SOCKET_ID_ANY, RING_F_SP_ENQ | RING_F_SC_DEQ);
         auto made = Routes::create(1024);
         if (!made) throw std::runtime_error(made.error().message);
         routes = std::move(*made);
@@ -192,13 +196,18 @@ Harness::Harness(const Scene& scene)
     for (uint16_t blade = 1; blade <= std::max<size_t>(8, scene.up.size()); blade++)
         shared_.blade_hop[blade].store(NextHop(blade_mac(blade), kBack));
     context_ = std::make_unique<Context>(uint16_t{0}, shared_, ports_, std::span(buckets_), scene.holds,
-                                         scene.segments, std::move(NameDecrypter::create().value()));
+                                         scene.segments, std::move(NameDecrypter::create().value()),
+                                         Trace::create().value());
     context_->clock = {.us = 10'000'000, .unix_s = 1'700'000'000, .tai_ms = 5};
     context_->clock.derive();
     set_blades(scene);
+    if (getenv("KR_TRACED") == nullptr) return;
+    trace();
+    all_traced_ = true;
 }
 
 Harness::~Harness() {
+    if (all_traced_) expect_all_told();
     context_->holds_table.clear([](rte_mbuf* mbuf, bool) { rte_pktmbuf_free(mbuf); });
     context_->asked_flows.clear([](rte_mbuf* mbuf) { rte_pktmbuf_free(mbuf); });
     flow_asks();
@@ -241,15 +250,30 @@ void Harness::load(uint8_t port, const std::vector<Frame>& frames) {
 }
 
 void Harness::put(uint16_t place, uint8_t port, const Frame& frame) {
-    rte_mbuf* mbuf = rte_pktmbuf_alloc(Bench::get().pool);
-    if (mbuf == nullptr) throw std::bad_alloc();
-    std::memcpy(rte_pktmbuf_append(mbuf, static_cast<uint16_t>(frame.size())), frame.data(), frame.size());
-    mbuf->port = ports_.list[port].device;
+    rte_mbuf* mbuf = mbuf_of(port, frame);
     Packet& packet = burst_->packets[place];
     packet.mbuf = mbuf;
     packet.data = rte_pktmbuf_mtod(mbuf, uint8_t*);
     packet.size = mbuf->data_len;
     packet.port = ports_.index_of(mbuf->port);
+}
+
+rte_mbuf* Harness::mbuf_of(uint8_t port, const Frame& frame) {
+    rte_mbuf* mbuf = rte_pktmbuf_alloc(Bench::get().pool);
+    if (mbuf == nullptr) throw std::bad_alloc();
+    std::memcpy(rte_pktmbuf_append(mbuf, static_cast<uint16_t>(frame.size())), frame.data(), frame.size());
+    mbuf->port = ports_.list[port].device;
+    arrived_++;
+    if (marked_ && marked_(arrived_)) context_->trace.mark(mbuf, arrived_);
+    return mbuf;
+}
+
+void Harness::burst_from_kernel(uint8_t port, const std::vector<Frame>& frames) {
+    std::vector<rte_mbuf*> mbufs;
+    for (const Frame& frame : frames) mbufs.push_back(mbuf_of(port, frame));
+    context_->stats.rx.add(frames.size());
+    egress::from_kernel(port, mbufs, *context_);
+    flush();
 }
 
 void Harness::mixed_burst(const std::vector<std::pair<uint8_t, Frame>>& frames) {
@@ -258,13 +282,13 @@ void Harness::mixed_burst(const std::vector<std::pair<uint8_t, Frame>>& frames) 
     for (uint16_t i = 0; i < frames.size(); i++) put(i, frames[i].first, frames[i].second);
     context_->stats.rx.add(frames.size());
     run_pipeline(*burst_, *context_);
-    context_->tx.flush();
+    flush();
 }
 
 void Harness::burst(uint8_t port, const std::vector<Frame>& frames) {
     load(port, frames);
     run_pipeline(*burst_, *context_);
-    context_->tx.flush();
+    flush();
 }
 
 uint64_t Harness::timed_burst(uint8_t port, const std::vector<Frame>& frames) {
@@ -299,7 +323,7 @@ void Harness::advance(uint64_t us) {
     context_->clock.tai_ms += static_cast<uint32_t>(us / 1000);
     context_->clock.derive();
     run_timers(*burst_, *context_);
-    context_->tx.flush();
+    flush();
 }
 
 std::vector<Frame> Harness::drain(rte_ring* ring) {
@@ -338,7 +362,7 @@ std::vector<MoveAsk> Harness::asks() {
 void Harness::answer(const MoveAsk& ask, bool moved) {
     if (moved) moved_->set(ask.name, ask.to, context_->clock.unix_s + 100, context_->clock.unix_s);
     settle::move_answered({ask.move_id, moved ? ask.to : BladeId{}, moved, {}}, *context_);
-    context_->tx.flush();
+    flush();
 }
 
 std::vector<FlowAsk> Harness::flow_asks() {
@@ -350,13 +374,57 @@ std::vector<FlowAsk> Harness::flow_asks() {
 
 void Harness::answer(const FlowAsk& ask, uint16_t blade, bool time_wait) {
     take_answer({ask.ask_id, BladeId(blade), time_wait, {}}, *burst_, *context_);
-    context_->tx.flush();
+    flush();
 }
 
 void Harness::answer_elsewhere(const MoveAsk& ask, uint16_t holder) {
     moved_->set(ask.name, BladeId(holder), context_->clock.unix_s + 100, context_->clock.unix_s);
     settle::move_answered({ask.move_id, BladeId(holder), 1, {}}, *context_);
+    flush();
+}
+
+void Harness::flush() {
     context_->tx.flush();
+    if (!all_traced_) return;
+    for (const Exit& exit : exits()) {
+        told_.reasons[static_cast<size_t>(exit.reason)]++;
+        told_.actions[static_cast<size_t>(exit.action)]++;
+        EXPECT_TRUE(told_.packets.insert(exit.packet).second) << "told twice: packet " << exit.packet;
+    }
+}
+
+void Harness::trace(std::function<bool(uint32_t)> marked) {
+    all_traced_ = false;
+    marked_ = std::move(marked);
+    context_->trace.tell_to(Bench::get().exits);
+}
+
+std::vector<Exit> Harness::exits() {
+    std::vector<Exit> all;
+    Exit exit;
+    while (rte_ring_dequeue_elem(Bench::get().exits, &exit, sizeof exit) == 0) all.push_back(exit);
+    return all;
+}
+
+void Harness::expect_all_told() const {
+    const WorkerStats& stats = context_->stats;
+    const auto told = [&](Action action) { return told_.actions[static_cast<size_t>(action)]; };
+    uint64_t drops = 0;
+    const bool full = count(Reason::drop_tx_full) + count(Reason::drop_punt_full) != 0;
+    for (size_t i = 0; i < kReasons; i++) {
+        const auto reason = static_cast<Reason>(i);
+        if (is_drop(reason)) drops += count(reason);
+        if (is_drop(reason) || !full) {  // what a full device does not take is counted as sent before
+            EXPECT_EQ(told_.reasons[i], count(reason)) << kReasonTexts[i].name;
+        }
+    }
+    EXPECT_EQ(told(Action::forward) + told(Action::reply), stats.tx.get());
+    EXPECT_EQ(told(Action::punt), stats.punt.get());
+    EXPECT_EQ(told(Action::drop), drops);
+    EXPECT_EQ(told(Action::handoff), count(Reason::handed_over));
+    EXPECT_EQ(told(Action::hold), 0u);
+    EXPECT_EQ(told_.packets.size() + held(), stats.rx.get());
+    EXPECT_EQ(context_->trace.lost(), 0u);
 }
 
 uint64_t Harness::count(Reason reason) const {

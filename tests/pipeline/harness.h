@@ -3,7 +3,10 @@
 // that a test puts a burst in and looks at what came out where. No huge pages, no root, no threads.
 #pragma once
 
+#include <array>
+#include <functional>
 #include <memory>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
@@ -79,6 +82,15 @@ class Harness {
     std::vector<Frame> handed_over(uint16_t worker);
     /// What this worker was told about its flows.
     std::vector<FlowEnd> flow_ends(uint16_t worker);
+    /// From now on packets are traced: those that `marked` says, by the number of their arrival, which counts
+    /// from 1. With KR_TRACED in the environment every harness traces all packets from the start, and
+    /// compares what was told with the counters at its end.
+    void trace(std::function<bool(uint32_t packet)> marked = [](uint32_t) { return true; });
+    void stop_tracing() { context_->trace.tell_to(nullptr); }
+    /// What was told since the last call.
+    std::vector<Exit> exits();
+    /// What the kernel sends by this port.
+    void burst_from_kernel(uint8_t port, const std::vector<Frame>& frames);
     /// Moves asked for since the last call.
     std::vector<MoveAsk> asks();
     void answer(const MoveAsk& ask, bool moved);
@@ -109,6 +121,9 @@ class Harness {
     std::vector<Frame> drain(rte_ring* ring);
     void load(uint8_t port, const std::vector<Frame>& frames);
     void put(uint16_t place, uint8_t port, const Frame& frame);
+    rte_mbuf* mbuf_of(uint8_t port, const Frame& frame);
+    void flush();
+    void expect_all_told() const;
 
     Shared shared_;
     Ports ports_;
@@ -119,6 +134,14 @@ class Harness {
     std::unique_ptr<Context> context_;
     std::unique_ptr<Burst> burst_;
     Scene scene_;
+    std::function<bool(uint32_t)> marked_;  // empty: none
+    uint32_t arrived_ = 0;
+    bool all_traced_ = false;
+    struct {
+        std::array<uint64_t, kReasons> reasons{};
+        std::array<uint64_t, 8> actions{};
+        std::set<uint32_t> packets;
+    } told_;  // where all are traced
 };
 
 /// What keyraild would send for a scene.
