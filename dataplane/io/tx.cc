@@ -17,18 +17,15 @@ Tx::Tx(const Ports& ports, uint16_t queue, WorkerStats& stats, Trace& trace)
     }
 }
 
-template <Tracing tracing>
-[[gnu::noinline, gnu::flatten]] void Tx::drop(rte_mbuf* mbuf, Reason reason) {
-    if constexpr (tracing == Tracing::on) {
-        trace_.ends(mbuf, Action::drop, reason);
-        trace_.tell(trace_.exit(mbuf));
-        return drop<Tracing::off>(mbuf, reason);
-    }
-    rte_pktmbuf_free(mbuf);
-    stats_.count(reason);
+void Tx::tell_of_drop(rte_mbuf* mbuf, Reason reason) {
+    trace_.ends(mbuf, Action::drop, reason);
+    trace_.tell(trace_.exit(mbuf));
 }
-template void Tx::drop<Tracing::off>(rte_mbuf* mbuf, Reason reason);
-template void Tx::drop<Tracing::on>(rte_mbuf* mbuf, Reason reason);
+
+void Tx::free_dropped() {
+    rte_pktmbuf_free_bulk(dropped_.data(), dropped_count_);
+    dropped_count_ = 0;
+}
 
 template <Tracing tracing>
 void Tx::hand_over(rte_ring* worker, rte_mbuf* mbuf, Reason reason) {
@@ -81,6 +78,7 @@ void Tx::flush_all(std::span<Queue> queues) {
 void Tx::flush() {
     flush_all(wires_);
     flush_all(kernels_);
+    if (dropped_count_ > 0) free_dropped();
 }
 
 }  // namespace keyrail

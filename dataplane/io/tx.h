@@ -33,8 +33,14 @@ class Tx {
     }
     template <Tracing tracing>
     void hand_over(rte_ring* worker, rte_mbuf* mbuf, Reason reason);
+    /// Its memory is free again after flush(), at the latest.
     template <Tracing tracing>
-    void drop(rte_mbuf* mbuf, Reason reason);
+    void drop(rte_mbuf* mbuf, Reason reason) {
+        if constexpr (tracing == Tracing::on) tell_of_drop(mbuf, reason);
+        dropped_[dropped_count_++] = mbuf;
+        if (dropped_count_ == dropped_.size()) free_dropped();
+        stats_.count(reason);
+    }
 
     void flush();
 
@@ -55,6 +61,8 @@ class Tx {
         if (queue.count == queue.mbufs.size()) flush(queue);
         stats_.count(reason);
     }
+    void tell_of_drop(rte_mbuf* mbuf, Reason reason);
+    void free_dropped();
     void flush(Queue& queue);
     void flush_traced(Queue& queue);
     void flush_all(std::span<Queue> queues);
@@ -62,6 +70,8 @@ class Tx {
 
     const size_t ports_;
     std::array<Queue, kMaxPorts> wires_, kernels_;  // by port; the first ports_ are in use
+    std::array<rte_mbuf*, 64> dropped_;
+    uint16_t dropped_count_ = 0;
     uint16_t queue_;
     WorkerStats& stats_;
     Trace& trace_;
