@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Follows the kernel's neighbours and routes by netlink and writes what the workers need of them: Routes and
 // Shared::blade_hop. Also keeps the blades and gateways resolved, and the VIPs out of the kernel's hands
-// (blackhole routes: what a worker punts must never be answered with a reset or an ICMP error,
-// facts/blade-kernel.md trap 5).
+// (blackhole routes: what a worker punts must never be answered with a reset or an ICMP error).
 //
 // Nothing here blocks except `start`. All of it runs on the control thread.
 #pragma once

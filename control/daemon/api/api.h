@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The API's resources (control/README.md lists them): from the daemon's state to JSON, and the operator's
-// wishes. A noun is a file (api_blade.cc, api_session.cc, …) that says its routes; api.cc finds the route.
+// wishes. A noun is a file (blade_requests.cc, session_requests.cc, …) that says its routes; api.cc finds the
+// route.
 #pragma once
 
 #include <asio/awaitable.hpp>

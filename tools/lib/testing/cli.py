@@ -26,7 +26,7 @@ class Part:
 
 
 PARTS = (
-    Part("scripts", "shellcheck and pyflakes over the tools; which folder includes which", sources.scripts),
+    Part("scripts", "shellcheck and pyflakes over the tools; which folder includes which; files that are named exist", sources.scripts),
     Part("format", "clang-format over all sources", sources.clang_format),
     Part("build", "everything, warnings as errors", builds.normal_build),
     Part("unit", "pure logic", builds.suite("unit"), True),

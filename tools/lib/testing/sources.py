@@ -10,7 +10,7 @@ from pathlib import Path
 from common.paths import ROOT, build_dir
 from common.say import Progress
 from common.shell import run, tail
-from testing import arrows
+from testing import arrows, named_files
 from testing.report import Report
 
 PRODUCT = ("control", "dataplane")
@@ -70,12 +70,14 @@ def _in_parallel(what: str, units: list[Path], build: Path) -> Report:
 
 
 def scripts() -> Report:
-    """shellcheck for the shell, pyflakes for the Python: one test each; and which folder includes which."""
+    """shellcheck for the shell, pyflakes for the Python: one test each; which folder includes which; and whether the
+    files exist that READMEs and comments name."""
     report = Report()
     _lint(report, ["shellcheck", "-x", "-P", ROOT], (ROOT / name for name in SCRIPTS))
     python = [*(ROOT / "tools").rglob("*.py"), *(ROOT / "tests").rglob("*.py")]
     _lint(report, ["/usr/bin/python3", "-m", "pyflakes"], sorted(python))
     report.add(arrows.check())
+    report.add(named_files.check())
     return report
 
 
