@@ -126,7 +126,8 @@ Result<uint16_t> pool_of(const google::protobuf::RepeatedField<uint32_t>& ids, S
     const auto index = static_cast<uint16_t>(found - snapshot.pools.begin());
     if (found != snapshot.pools.end()) return index;
     if (index == kMaxPools) return fail("more than {} different pools", kMaxPools);
-    snapshot.pools.push_back({blades, make_ring(blades, snapshot)});
+    Pool& pool = snapshot.pools.emplace_back(Pool{blades, make_ring(blades, snapshot), {}});
+    for (const BladeId blade : blades) pool.members.set(blade);
     return index;
 }
 

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bitset>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -48,6 +49,9 @@ static_assert(sizeof(BladeEntry) == 4);
 struct Pool {
     std::vector<BladeId> blades;  // ascending
     Maglev ring;                  // over those with the best intake: open, else overloaded, else draining
+    std::bitset<BladeId::kMax + 1> members;  // the same as `blades`, for one look a hello
+
+    [[nodiscard]] bool has(BladeId blade) const { return members[blade]; }
 };
 
 /// What a client gets that nobody can serve.

@@ -1,14 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "dataplane/steer/decide.h"
 
-#include <algorithm>
 #include <cstring>
 #include <optional>
 
 namespace keyrail::steer {
 namespace {
-
-bool in_pool(const Pool& pool, BladeId blade) { return std::ranges::binary_search(pool.blades, blade); }
 
 /// A quarter of the scale: a smaller difference is noise, and whoever follows noise starves a blade.
 constexpr uint32_t kLoadMargin = 16384;
@@ -38,7 +35,7 @@ struct Question {
 
 /// Why the session of this hello cannot leave its holder; nullopt: it can be asked for.
 std::optional<Reason> immovable(const Question& q) {
-    if (!q.service().content_moves && !in_pool(q.pool(), q.holder.blade)) return Reason::steer_content;
+    if (!q.service().content_moves && !q.pool().has(q.holder.blade)) return Reason::steer_content;
     if (q.service().hold_budget(q.hello.tls_version) == 0) return Reason::steer_not_worth;
     if (!q.control_up) return Reason::steer_no_control;
     return std::nullopt;
@@ -49,7 +46,7 @@ BladeId choose(const Question& q) {
     const auto& [hello, snapshot, holder, control_up] = q;
     if (hello.bound != 0) return hello.bound;
     const BladeId has_keys = holder.blade != 0 ? holder.blade : hello.opener;
-    const Intake intake = in_pool(q.pool(), has_keys) ? snapshot.blades[has_keys].intake : Intake::none;
+    const Intake intake = q.pool().has(has_keys) ? snapshot.blades[has_keys].intake : Intake::none;
     if (intake == Intake::open) return has_keys;
     const Maglev& ring = q.pool().ring;
     if (ring.empty()) return {};
