@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The order table: which moves are under way, who waits for them, how they ended. Pure: time comes in,
-// decisions come out; messages are the caller's (moves.cc). At most one order per session name; whoever asks
-// for a session that is already under way joins that order and gets its outcome.
+// decisions come out; messages are the caller's (moves.cc). At most one order per session name: a
+// second request for a session that is under way joins that order and gets its outcome.
 #pragma once
 
 #include <algorithm>
