@@ -31,9 +31,9 @@ uint64_t nanoseconds(clockid_t clock) {
     return static_cast<uint64_t>(t.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(t.tv_nsec);
 }
 
-/// Naps longer the longer there was nothing to do, and not at all while there is work. For machines that have
-/// something else to do, too: 100 us between bursts is less than a client on the same switch notices; an idle
-/// dispatcher takes a thousand looks a second (100 us naps took 17 % of a core, 500 us naps 5.6 %).
+/// Does not nap while there is work; the longer there was none, the longer the naps. For machines that have
+/// other work, too: 100 us between bursts is less than a client on the same switch notices. An idle
+/// dispatcher polls a thousand times a second (100 us naps took 17 % of a core, 500 us naps 5.6 %).
 class Idleness {
   public:
     Idleness(PollMode mode, rte_rcu_qsbr* rcu, unsigned thread)
@@ -45,7 +45,7 @@ class Idleness {
         if (!adaptive_ || idle_loops_ < kSpins) return rte_pause();
         const long short_nap = std::min(kShortNapMax, (idle_loops_ - kSpins + 1) * kShortNapStep);
         const timespec nap{0, idle_loops_ < kQuietLoops ? short_nap : kLongNap};
-        rte_rcu_qsbr_thread_offline(rcu_, thread_);  // nobody has to wait for a sleeper
+        rte_rcu_qsbr_thread_offline(rcu_, thread_);  // RCU does not wait for a worker that sleeps
         nanosleep(&nap, nullptr);
         rte_rcu_qsbr_thread_online(rcu_, thread_);
     }
@@ -79,7 +79,7 @@ struct Worker::Impl {
         Clock& clock = context->clock;
         clock.us = rte_rdtsc() / tsc_per_us;
         clock.derive();
-        constexpr uint64_t kFresh = 250;  // nobody needs them finer than by the millisecond
+        constexpr uint64_t kFresh = 250;  // nobody needs more than milliseconds
         if (clock.us - wall_us < kFresh && wall_us != 0) return;
         wall_us = clock.us;
         clock.unix_s = static_cast<uint32_t>(nanoseconds(CLOCK_REALTIME_COARSE) / 1'000'000'000);
@@ -105,7 +105,7 @@ struct Worker::Impl {
 
     bool poll_wire(uint8_t port) {
         const Port& wire = context->ports.list[port];
-        if (context->worker >= wire.queues) return false;  // it lives on what others hand over
+        if (context->worker >= wire.queues) return false;  // others hand over to it what it works on
         std::array<rte_mbuf*, kBurst> mbufs;
         const uint16_t count = rte_eth_rx_burst(wire.device, context->worker, mbufs.data(), kBurst);
         if (count == 0) return false;
@@ -156,7 +156,7 @@ struct Worker::Impl {
             take_answer(answer, burst, *context);
     }
 
-    /// What other workers heard of our flows' ends.
+    /// Ends of our flows that other workers have seen.
     void poll_flow_ends() {
         rte_ring* ring = context->shared.flow_ends[context->worker];
         FlowEnd end;

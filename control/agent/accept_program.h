@@ -45,8 +45,8 @@ class AcceptProgram {
     Result<void> set_services(const std::set<HostPort>& services);
     [[nodiscard]] Counters counters() const;
 
-    /// For probes. A key by which it takes connections, and its id; nullopt: none is set. Whoever has it
-    /// wipes it.
+    /// For probes. A key by which it takes connections, and its id; nullopt: none is set. The caller wipes
+    /// it.
     [[nodiscard]] std::optional<std::pair<uint8_t, kr_cookie_key>> a_key() const;
     /// What it takes for the dispatcher's clock.
     [[nodiscard]] uint32_t tai_ms() const;

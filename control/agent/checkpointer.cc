@@ -61,7 +61,7 @@ void Checkpointer::read_journal(Time now) {
     start_over();
 }
 
-/// A handshake came to nothing: its session is not gone, after all.
+/// A handshake failed: its session is not gone, after all.
 void Checkpointer::take_back(const SessionName& name, Time now) {
     if (!gone_names_.contains(name)) return;
     for (auto gone = gone_.rbegin(); gone != gone_.rend() && gone->since + kMayComeBack > now; ++gone) {
@@ -145,7 +145,7 @@ std::string Checkpointer::sealing_service(const SessionRecord& record) const {
 
 void Checkpointer::add(const SessionName& name, Batch& batch) {
     SessionRecord record;
-    if (!store_.copy(name, record)) return;  // it has moved on; what became of it, is told elsewhere
+    if (!store_.copy(name, record)) return;  // it has moved on; what became of it is reported elsewhere
     chassis::SessionState& state = *batch.out.add_sessions();
     set_name(state, record.name);
     state.set_uses(record.uses);

@@ -4,7 +4,7 @@
 // read here a moment later. That a session is gone is told until keyraild acknowledges it.
 //
 // What became of a session that is not here is known for an *epoch*: since this began, and since the last
-// time that something may have been missed. Whoever tells of a session says in which epoch it was.
+// time that something may have been missed. A report says in which epoch it was made.
 #pragma once
 
 #include <chrono>

@@ -72,7 +72,7 @@ asio::awaitable<void> Peers::Impl::keep([[maybe_unused]] std::shared_ptr<Impl> s
             peer->channel = *connected;
             const auto since = std::chrono::steady_clock::now();
             co_await use(peer);
-            // A peer that does not know us hangs up at once, and one that does says nothing until it is
+            // A peer that does not know us hangs up at once; one that does says nothing until it is
             // asked.
             if (std::chrono::steady_clock::now() - since > Backoff::kMax) backoff.reset();
         } else if (const auto times = peer->log.happened("nobody")) {

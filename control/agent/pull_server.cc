@@ -23,7 +23,7 @@ using Descriptor = asio::posix::stream_descriptor;
 
 namespace {
 
-/// Root, and whoever is in the group that may open the store.
+/// Root, and the group that may open the store.
 bool may_ask(int socket, gid_t group) {
     ucred peer{};
     socklen_t size = sizeof peer;

@@ -29,7 +29,7 @@ class PullServer {
     PullServer(const PullServer&) = delete;
     PullServer& operator=(const PullServer&) = delete;
 
-    /// A session has come: whoever waits for it looks again.
+    /// A session has come: servers that wait for it look again.
     void stored(const SessionName& name);
     /// keyraild's answer. There is nobody to tell when the session came before it.
     void answered(uint64_t request, bool there);

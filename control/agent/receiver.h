@@ -33,7 +33,7 @@ struct Inspect;
 }
 
 struct ReceiverEvents {
-    /// A session has arrived: to keyraild, and to whoever waits for it here.
+    /// A session has arrived: tells keyraild, and those who wait for it here.
     std::function<void(const SessionName& name, chassis::MoveDone moved)> stored;
     /// The answer to a transfer that had to wait.
     std::function<void(BladeId from, uint64_t number, chassis::TransferAck ack)> answered;

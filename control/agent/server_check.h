@@ -4,7 +4,7 @@
 // as soon as it has: no session is made, and the accept program has no part in it.
 //
 // The hello offers TLS 1.2 and no session, so that the server shows in its answer how it names sessions: by
-// the hook library, or without. Whoever refuses TLS 1.2 is asked by TLS 1.3, which does not show it.
+// the hook library, or without. A server that refuses TLS 1.2 is asked by TLS 1.3, which does not show it.
 #pragma once
 
 #include <asio/any_io_executor.hpp>
@@ -25,7 +25,7 @@ enum class Hooks : uint8_t { unknown, present, absent };
 
 class ServerCheck {
   public:
-    /// Two checks in a row must fail, and each may take kPatience: a busy server is not a server that hangs.
+    /// Two checks in a row must fail, and each may take kPatience: a busy server does not hang.
     static constexpr std::chrono::milliseconds kInterval{2000}, kAgain{500}, kPatience{2000};
 
     struct Verdict {

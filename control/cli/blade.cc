@@ -95,7 +95,8 @@ void add_off(CLI::App& blade, Invocation& invocation) {
 
 void show_token(const json& reply) {
     fmt::print("{}\n", reply["token"].get<std::string>());
-    fmt::print(stderr, "good for one 'keyrail-agent join', until {}; whoever has it can be blade {}\n",
+    fmt::print(stderr,
+               "good for one 'keyrail-agent join', until {}; anybody who has it can become blade {}\n",
                reply["expires"].get<std::string>(), reply["blade"].get<int>());
 }
 

@@ -48,7 +48,7 @@ void Wakefulness::Impl::begin() {
     });
 }
 
-/// Whoever may not ask does without, and tries again after the next quiet time.
+/// A process that may not ask does without, and tries again after the next quiet time.
 void Wakefulness::Impl::ask() {
     if (!asked || fd >= 0) return;  // it was told otherwise meanwhile
     fd = ::open(device.c_str(), O_WRONLY | O_CLOEXEC);

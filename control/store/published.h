@@ -22,7 +22,7 @@ class Published {
     /// One writer. Should it die, or be kept from running, in the middle of this, the value of before holds.
     void publish(const T& value) {
         const uint32_t next = sequence_.load(std::memory_order_relaxed) + 1;
-        // Whoever finds what is written now finds the sequence of the publish before this one, too.
+        // A reader that finds what is written now also finds the sequence of the publish before this one.
         std::atomic_thread_fence(std::memory_order_release);
         std::memcpy(static_cast<void*>(&copies_[next % 2]), &value, sizeof value);
         sequence_.store(next == 0 ? 2 : next, std::memory_order_release);  // 0 means nothing

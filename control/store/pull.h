@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // A blade's TLS server asks its agent for a session that it does not have: one request and one reply of plain
 // data over an abstract unix SOCK_SEQPACKET socket (reachable from a chroot). The socket's name stands in the
-// store's control block, so that whoever has the store finds the agent that owns it, and nobody else can be
-// there before it.
+// store's control block, so that a process that has the store finds the agent that owns it, and nobody else
+// can be there before it.
 #pragma once
 
 #include <sys/socket.h>

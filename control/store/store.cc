@@ -256,7 +256,7 @@ std::vector<SessionInfo> Store::list(Cursor& cursor, Which which, size_t most) c
 
 void Store::sweep(uint64_t now_ms) {
     auto& header = header_of(base_);
-    header.retired.store(0, std::memory_order_relaxed);  // whoever wrote something else there
+    header.retired.store(0, std::memory_order_relaxed);  // no matter what was written there
     header.token = token_;
     shard_header(sweep_next_).closed.store(0, std::memory_order_relaxed);
     ShardGuard shard(*this, sweep_next_);

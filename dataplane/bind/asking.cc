@@ -20,7 +20,7 @@ bool put(const Packet& packet, const AskedFlows::Asked& asked, Context& context)
     return true;
 }
 
-/// May a question be put? Not where there is no choice, nor for more than the agents can look up.
+/// May a question be asked? Not if there is only one blade, nor more of them than the agents can look up.
 bool may_ask(const Packet& packet, Context& context) {
     return context.shared.flow_asks[context.worker] != nullptr &&
            context.shared.control_connected.load(std::memory_order_relaxed) &&

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Stage `bind`: whose is this connection? Asked where nobody here knows it (after a restart that lost the
-// flow table, when another dispatcher had it, when it was idle for too long), and where it is not certain
-// that its blade has got it.
+// Stage `bind`: whose is this connection? The agents are asked when the flow table does not have it (after a
+// restart that lost the table, when another dispatcher had it, when it was idle for too long), and when it
+// is not certain that its blade has got it.
 #pragma once
 
 #include "dataplane/core/burst.h"
@@ -15,7 +15,7 @@ enum class Whose : uint8_t {
     nobodys,  // they were: no blade has it
     unknown,  // nobody can be asked, or has answered in time, or too many were asked for
 };
-/// The caller has looked into the flow table. What waits is the mechanism's; everything else the caller's.
+/// The caller has looked into the flow table. A packet that waits is no longer the caller's; all others are.
 Whose ask_for(Packet& packet, Context& context);
 
 /// The answer. The packets that waited, to be looked at again; valid until the next call of anything here.

@@ -13,14 +13,15 @@
 namespace keyrail::bind {
 namespace {
 
-/// By Maglev of the connection, without remembering it.
+/// By Maglev of the connection; nothing is remembered.
 void by_tuple(Packet& packet, const Context& context, Reason reason) {
     const Maglev& ring = context.pool(packet.service).ring;
     if (ring.empty()) return packet.decide(Action::drop, Reason::drop_no_blade);
     packet.forward_to(ring.at(packet.hash), reason);
 }
 
-/// In the middle of a connection that nobody here knows: its blade is asked for, else Maglev guesses.
+/// In the middle of a connection that is not in the flow table: the agents are asked for its blade, else
+/// Maglev guesses.
 void midstream(Packet& packet, Context& context, Reason reason) {
     if (ask_for(packet, context) != Whose::waits) by_tuple(packet, context, reason);
 }
@@ -43,7 +44,7 @@ void midstream(Packet& packet, Context& context, Reason reason) {
     return context.holds_table.find(packet.hash, packet.h.tuple);
 }
 
-/// Its client has given it up: nobody waits for the answer to what is held, and nothing is to be read on.
+/// Its client has given up: nobody waits for an answer to what is held, and nothing more is to be read.
 void give_up_hold(uint32_t slot, Context& context) {
     const bool any = slot != kNone && context.holds_table.at(slot).phase != HoldPhase::deciding;
     if (any) drop_hold(slot, Reason::drop_rst_cookie, context);
@@ -91,7 +92,7 @@ void answer(Packet& packet, const Miss& miss, Context& context) {
     answer_by_cookie(packet, miss, context);
 }
 
-/// A blade answers it: it was given its SYN.
+/// A blade has got its SYN, and answers for it.
 bool is_native(const Packet& packet, const Context& context) {
     return context.recent_syns.blade(packet.hash, context.clock.s) != 0;
 }
@@ -141,8 +142,8 @@ bool outdated(uint32_t slot, const Packet& packet, Context& context) {
     return !packet.h.bare_ack() && hold.base != packet.h.seq && hold.phase != HoldPhase::deciding;
 }
 
-/// A good cookie without timestamps: is it to be believed? While it is asked whose the connection is, and
-/// where many are guessed, that needs more. True: it is not, and is dealt with.
+/// A good cookie without timestamps: is it to be believed? Not while the agents are being asked whose the
+/// connection is, nor while many are guessed. True: it is not, and the packet is dealt with.
 [[gnu::noinline]] bool doubtful(Packet& packet, Context& context) {
     if (context.asked_flows.waits_for(packet.hash, context.clock.us))
         return ask_for(packet, context) == Whose::waits;

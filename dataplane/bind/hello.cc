@@ -46,7 +46,7 @@ PendingHello& pend_hold(Burst& burst, uint32_t slot, uint16_t service, Reason un
 /// probes for a lost tail after two round trips and at least 2 ms (RFC 8985 section 7.2), networks reorder
 /// and duplicate within a few ms, a retransmission timer takes 200 ms.
 constexpr uint64_t kSilenceUs = 10'000;
-/// RFC 6928: more segments do not come unacknowledged.
+/// RFC 6928: no client sends more segments than these without an acknowledgement.
 constexpr uint16_t kInitialWindow = 10;
 
 HelloLimits limits_of(uint16_t service, const Context& context) {
@@ -92,7 +92,7 @@ void give_up(Burst& burst, uint32_t slot, uint16_t service, Context& context) {
     pend_hold(burst, slot, service, Reason::steer_incomplete, context);
 }
 
-/// Its session was to move to a blade that may not have the client any more. Steered anew, without the
+/// Its session was to move to a blade that may no longer have the client. It is steered again, without the
 /// session: it has waited long enough.
 void steer_anew(Burst& burst, uint32_t slot, uint16_t service, Context& context) {
     context.holds_table.stop_moving(slot);
@@ -109,7 +109,7 @@ void time_is_up(Burst& burst, uint32_t slot, Context& context) {
     const Hold& hold = context.holds_table.at(slot);
     const uint16_t service = context.service_at(hold.tuple);
     if (service == kNoService) return drop_hold(slot, Reason::drop_service_gone, context);
-    if (burst.hello_count == kBurst)  // more than fits: in a moment
+    if (burst.hello_count == kBurst)  // the burst is full: again in a moment
         return context.holds_table.set_deadline(slot, context.clock.us + kMomentUs);
     if (hold.phase == HoldPhase::moving) return steer_anew(burst, slot, service, context);
     give_up(burst, slot, service, context);

@@ -17,16 +17,16 @@ uint32_t open_hold(const Packet& packet, Seq first_seq, Context& context);
 AddResult add_segment(uint32_t slot, const Packet& packet, Context& context);
 /// The same, but nobody has to make room.
 AddResult add_if_room(uint32_t slot, const Packet& packet, Context& context);
-/// The hello is complete, only its session is not where it shall be: whatever comes waits behind it.
-/// `result`: of adding this packet.
+/// The hello is complete, but its session has not arrived yet: what comes now waits behind it. `result`: of
+/// adding this packet.
 void wait_behind(Packet& packet, AddResult result);
 
 /// Sends what a hold has to `blade` in stream order and binds the flow to it. `reason` counts the first
 /// segment. A hello that is to be read on stays for that.
 void release(uint32_t slot, BladeId blade, Reason reason, Context& context);
 
-/// The move that a hold waits for has ended, or its time has: it is released to `blade`. False: by the tables
-/// of now its connection may not go there; the timers will steer it anew.
+/// The move that a hold waits for has ended, or its time is over: it is released to `blade`. False: by the
+/// current tables its connection may not go there; the timers will steer it again.
 bool end_move(uint32_t slot, BladeId blade, Reason reason, Context& context);
 
 /// From now on the hello in the hold is read in passing, on its way to the blade that has the connection.

@@ -53,7 +53,7 @@ bool start_move(PendingHello& hello, Burst& burst, Context& context) {
     return true;
 }
 
-/// Nobody may have it. The segment that made it whole is refused, as a hello in one segment is.
+/// No blade can have it. The segment that made it whole is refused, as a hello in one segment is.
 void refuse_held(const PendingHello& hello, Burst& burst, Context& context) {
     const Reason reason = hello.decision.reason;
     if (hello.completed_by == kNone) return bind::drop_hold(hello.hold, reason, context);
@@ -62,7 +62,7 @@ void refuse_held(const PendingHello& hello, Burst& burst, Context& context) {
     refuse(packet, context.service(packet.service).refuse, reason, context);
 }
 
-/// A blade that has the connection already may have been told its end before its hello was decided about.
+/// A blade that has the connection already may have heard of its end before the hello was decided about.
 void enter_flow(const PendingHello& hello, BladeId blade, const Packet& packet, Context& context) {
     Flow flow(context.clock.ticks, blade, packet.h.seq);
     flow.client_done = (packet.h.flags & kFin) != 0;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What each counter counts, said once: the messages to keyraild, the API's JSON, Prometheus and the
+// What each counter counts, declared once: the messages to keyraild, the API's JSON, Prometheus and the
 // operator's command take names, kinds and words from these tables. (Reasons, which are counters too:
 // verdict.h.)
 #pragma once

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Connections that the flow table does not know, while the blades' agents are asked whose they are, and their
-// packets meanwhile. Of a fixed size, for one worker: 512 connections, eight packets each. Pure: it never
+// Connections that are not in the flow table, while the blades' agents are asked whose they are, and the
+// packets that wait. Of a fixed size, for one worker: 512 connections, eight packets each. Pure: it never
 // looks into an mbuf.
 #pragma once
 
@@ -20,7 +20,7 @@ class AskedFlows {
     static constexpr uint32_t kFlows = 512;
     static constexpr uint8_t kPackets = 8;
     /// As long as a question may take: less than a client's first retransmission (RFC 6298 section 2.4: 200
-    /// ms in practice). What came of it is stood by for so long.
+    /// ms in practice). The answer holds for the same time.
     static constexpr uint64_t kWaitUs = 150'000, kStandsUs = 2'000'000;
 
     enum class State : uint8_t { free, waiting, found, nobody, unanswered };

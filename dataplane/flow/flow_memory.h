@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Memory of the flow tables that outlives the process: a file for each worker, on tmpfs or hugetlbfs, which a
-// restarted keyrail-dp goes on with. A header says whose it is; one that does not fit is begun anew. Only
-// root reads it: the key of the flow hash is in it.
+// restarted keyrail-dp goes on with. A header says what it was made for; a file that does not fit begins
+// anew. Only root reads it: the key of the flow hash is in it.
 #pragma once
 
 #include <array>

@@ -28,7 +28,7 @@ void FlowTable::Place::put(uint64_t hash, const Flow& flow) const {
     bucket->hashes[index] = hash;
 }
 
-/// How little a flow matters: it has expired, has ended, only its client has finished, or none of these.
+/// How little a flow matters: it has expired; it has ended; only its client has finished; none of these.
 /// Whose service asks for another time of idleness is not known here, and the usual one is good enough.
 uint64_t FlowTable::rank(const Flow& flow, uint32_t now) {
     if (expired(flow, now, kIdleTicks)) return 3;

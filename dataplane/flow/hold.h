@@ -118,7 +118,7 @@ class HoldTable {
     void set_deadline(uint32_t slot, uint64_t deadline_us);
     /// The hello is complete, its session moves to `target`. Now nothing but time ends the hold.
     void start_moving(uint32_t slot, BladeId target, uint64_t deadline_us);
-    /// Its session does not come, or not to a place that the client may go to: collecting again.
+    /// Its session does not come, or comes to a blade that the client may not go to: collecting again.
     void stop_moving(uint32_t slot);
     /// The segment added last was forwarded at once.
     void latest_sent() {

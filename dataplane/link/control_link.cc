@@ -323,7 +323,7 @@ void ControlLink::Impl::ask(const MoveAsk& ask) {
     request.set_service(service->name);
     request.set_tls_version(number_of(ask.tls_version));
     request.set_budget_us(ask.budget_us);
-    // A keyraild that is behind gets no more to do; this hold, too, ends by its budget.
+    // keyraild is behind and gets no more work; this hold, too, ends by its budget.
     if (send_message(peer.get(), message) == Transfer::closed) disconnect("closed");
 }
 

@@ -17,7 +17,7 @@ Result<void> KernelWishes::open() {
     if (!opened) return tl::make_unexpected(opened.error());
     socket_ = std::move(*opened);
     auto on_error = [](sockaddr_nl*, nlmsgerr* error, void*) {
-        // A blackhole that is there or gone already, or a neighbour of a TAP that is down, is no news.
+        // Not worth a log line: a blackhole that is there or gone already, a neighbour of a TAP that is down.
         const int code = -error->error;
         if (code != 0 && code != EEXIST && code != ESRCH && code != ENETDOWN) {
             SPDLOG_WARN("the kernel refused a netlink request: {}", strerror(code));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What is wanted of the kernel: that it resolves the blades and gateways, and that it leaves the VIPs alone
+// What keyrail-dp wants of the kernel: that it resolves the blades and gateways, and leaves the VIPs alone
 // (blackhole routes). A netlink socket of its own carries requests that nobody waits for.
 #pragma once
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Stage `parse`: headers of every packet, and what it is to us: client to service, blade to client, or the
-// kernel's.
+// Stage `parse`: reads the headers of every packet, and sorts it: client to service, blade to client, or for
+// the kernel.
 #pragma once
 
 #include "dataplane/core/burst.h"

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Stage `rewrite`, what a VIP says by itself: echo replies, and the refusal of what nobody serves (RFC 9293
-// section 3.10.7.1, RFC 792, RFC 4443). Written into the packet that asked. None of it is in a usual packet's
-// way.
+// Stage `rewrite`, what a VIP answers by itself: echo replies, and the refusal of what nobody serves (RFC
+// 9293 section 3.10.7.1, RFC 792, RFC 4443). Written into the packet that asked. A usual packet does not come
+// here.
 #pragma once
 
 #include "dataplane/core/burst.h"

@@ -7,7 +7,7 @@
 namespace keyrail::steer {
 namespace {
 
-/// A quarter of the scale: a smaller difference is noise, and whoever follows noise starves a blade.
+/// A quarter of the scale: a smaller difference is noise, and following noise would starve a blade.
 constexpr uint32_t kLoadMargin = 16384;
 
 /// Maglev's first candidate, or its second where that is clearly less loaded.

@@ -30,7 +30,7 @@ struct ClientHello {
     Bytes psk_identities;  // PskIdentity list without its length, RFC 8446 section 4.2.11
     Bytes session_ticket;  // RFC 5077 section 3.2
 
-    /// It would resume a session, whoever has that. TLS 1.3 clients fill session_id with random bytes (RFC
+    /// It would resume a session, wherever that is. TLS 1.3 clients fill session_id with random bytes (RFC
     /// 8446 appendix D.4): that names none.
     [[nodiscard]] bool offers_session() const {
         return has_psk || !session_ticket.empty() || (!offers_tls13 && !sslv2 && !session_id.empty());

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whoever gets a core dump of an agent or of a server gets no session out of it: secrets are where no dump goes.
+"""A core dump of an agent or of a server has no session in it: secrets are where no dump goes.
 
 What remains in a server's memory: the keys of the connections that it has at that moment, which OpenSSL keeps with them
 and wipes with them."""

@@ -205,7 +205,7 @@ TEST_P(Draining, BudgetSpent) {
     harness.advance(2'000);
     EXPECT_EQ(harness.wire(kBack).size(), segments());
     EXPECT_EQ(harness.count(Reason::steer_move_late), 1u);
-    harness.answer(asks.at(0), true);  // too late: must not touch whoever has the slot now
+    harness.answer(asks.at(0), true);  // too late: must not touch the slot's next user
     EXPECT_TRUE(harness.wire(kBack).empty());
     harness.expect_conserved();
 }

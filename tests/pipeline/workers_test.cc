@@ -199,7 +199,7 @@ TEST_F(TwoWorkers, AnswersLeaveByThePortOfTheirQuestion) {
     EXPECT_EQ(workers[0]->stats().tx.get() + workers[1]->stats().tx.get(), kClients);
 }
 
-/// What is nobody's goes to the kernel by the TAP of its port, whoever looks at it.
+/// What is for no service goes to the kernel by the TAP of its port, whichever worker sees it.
 TEST_F(TwoWorkers, StrangersReachTheKernelByTheirPort) {
     wires[kFront2]->receive(TcpSegment{.destination = "192.0.2.200"}.frame());
     std::vector<Frame> punted;

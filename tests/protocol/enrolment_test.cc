@@ -245,7 +245,7 @@ TEST_F(KeyraildEnrolment, ARevokedBladeIsCutOffForGood) {
     EXPECT_TRUE(refused(chassis.tls("blade-2"), "is not let in: it was revoked"));
     restart();
     EXPECT_TRUE(refused(chassis.tls("blade-2"), "is not let in: it was revoked"));
-    // With one that nobody knew of: whoever had the CA's key for a moment may have made it.
+    // With one that nobody knew of: made by somebody who had the CA's key for a moment.
     const auto now = pki::Clock::now();
     ASSERT_TRUE(pki::certify(chassis.directory() / "pki", Identity::of_blade(2),
                              {now - std::chrono::hours(1), now + std::chrono::hours(20)}));

@@ -107,7 +107,7 @@ def test_an_alert_of_the_client_itself_ends_its_session(bench: Bench, session: P
 @ALL
 @pytest.mark.parametrize("early", [False, True], ids=["plain", "early data"])
 def test_a_wrong_binder_does_not_use_a_ticket_up(bench: Bench, session: Path, kind: str, early: bool) -> None:
-    """Whoever saw a ticket can send it; only its owner can bind it to a hello (RFC 8446 section 4.2.11.2)."""
+    """Anybody who saw a ticket can send it; only its owner can bind it to a hello (RFC 8446 section 4.2.11.2)."""
     store, site = bench.store("s"), Site()
     if early:
         store.control("blade=1", "early_data")

@@ -47,7 +47,7 @@ TEST(ClientHello, Tls13WithPsk) {
     EXPECT_EQ(names[0], name(7));
 }
 
-/// The shape of today's hello, whoever made its share: OpenSSL, or where that cannot, we.
+/// The shape of today's hello, whether OpenSSL made its share, or, where it cannot, this test.
 TEST(ClientHello, PostQuantumSharesTakeTwoSegments) {
     const std::vector<uint8_t> groups = {0, 10, 0, 14, 0, 12, 0x11, 0xec, 0, 29};
     const std::vector<uint8_t> shares = {0, 51, 4, 0xea, 4, 0xe8, 0x11, 0xec, 4, 0xc0};

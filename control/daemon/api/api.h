@@ -53,7 +53,7 @@ ApiReply error_reply(int status, const std::string& text);
 
 /// Answers one request; runs on the daemon's thread. The daemon outlives it.
 asio::awaitable<ApiReply> answer_api(Daemon& daemon, ApiRequest request);
-/// The same for whoever may only see metrics.
+/// The same for clients that may only read metrics.
 asio::awaitable<ApiReply> answer_metrics(Daemon& daemon, ApiRequest request);
 
 }  // namespace keyrail

@@ -128,7 +128,7 @@ struct ApiServer::Impl : std::enable_shared_from_this<ApiServer::Impl> {
     void start();
 };
 
-/// Whoever takes longest to say what it wants goes first.
+/// The connection that has been sending its request for longest is closed first.
 void ApiServer::Impl::make_room() {
     if (connections.size() < kMaxConnections) return;
     const auto slowest = std::ranges::find_if(

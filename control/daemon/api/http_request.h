@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// One HTTP/1.x request (RFC 9112), read within bounds that hold before anything is stored: whoever sends more
-// is refused, and costs no more memory than that. What the API needs and no more: a method, a path, a body
-// whose length is said. (cpp-httplib 0.11 bounds neither a request line nor the number of header fields.)
-// Pure.
+// One HTTP/1.x request (RFC 9112), read within bounds that hold before anything is stored: a client that
+// sends more is refused, and costs no more memory than that. What the API needs and no more: a method, a
+// path, a body whose length is said. (cpp-httplib 0.11 bounds neither a request line nor the number of header
+// fields.) Pure.
 #pragma once
 
 #include <cstddef>

@@ -50,7 +50,7 @@ struct Agents::Impl : std::enable_shared_from_this<Agents::Impl> {
         ChannelPtr channel;  // nullptr: its agent is not connected
         bool was_here = false;
         Clock::time_point heard{}, probed{};
-        Clock::time_point answered = Clock::now();  // nobody is gone who was not asked
+        Clock::time_point answered = Clock::now();  // who was not asked is not gone
         Clock::time_point seen = Clock::now();      // it answered, if only as a neighbour
         bool probing = false, silent = false, gone = false, mute = false;
     };
@@ -246,14 +246,14 @@ void Agents::Impl::watch_one(BladeId blade, Watched& state) {
     }
 }
 
-/// All at once: that is rather our own trouble; and nobody would be there to take their flows.
+/// All at once: more likely the fault is ours; and no blade would be left to take their flows.
 bool Agents::Impl::nobody_answers(Clock::time_point now) const {
     return watched.size() > 1 && std::ranges::all_of(watched, [&](const auto& entry) {
                return now - entry.second.answered >= kSilent;
            });
 }
 
-/// We were stopped, or had no processor: what was said meanwhile is still to be read.
+/// We were stopped, or had no processor: what came in the meantime must be read first.
 void Agents::Impl::forgive_our_own(Clock::time_point now) {
     const auto late = now - std::exchange(looked, now);
     if (late <= 2 * kWatch) return;

@@ -22,7 +22,7 @@ class Continuance {
 
     /// What this blade's agent is to be told now; nullopt: it knows.
     std::optional<Stage> pending_update(const Blade& blade, uint64_t now_ms);
-    /// Its agent is gone: whoever comes is told anew.
+    /// Its agent is gone: the next one is told again.
     void forget(BladeId blade) { told_.erase(blade); }
 
   private:

@@ -165,7 +165,7 @@ Result<void> Secrets::rotate(Time now) {
     cookies.push_back({cookies.front().id ^ 1, *cookie, false, unix_s(now), 0});
     const uint32_t last = std::ranges::find_if(names, &Key::current)->id;
     uint32_t next = last;
-    // Not the id of a coming key either: somebody may know it already.
+    // Nor the id of a coming key: somebody may know it already.
     do next = (next + 1) % kNameKeyIds;
     while (next != last && std::ranges::find(names, next, &Key::id) != names.end());
     if (next == last)

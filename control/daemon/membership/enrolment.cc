@@ -28,7 +28,7 @@ std::array<uint8_t, 32> hash_of(std::string_view secret) {
     return hash;
 }
 
-/// What of a wish cannot be, before anything is changed.
+/// What is impossible in a wish; checked before anything is changed.
 Result<void> check_wish(const Enrolment::Wish& wish, const Config& configured) {
     if (wish.valid < Enrolment::kShortest || wish.valid > Enrolment::kLongest)
         return fail("a token can be valid from {} s to {} s, not {} s", Enrolment::kShortest.count(),
@@ -48,7 +48,7 @@ Result<void> check_wish(const Enrolment::Wish& wish, const Config& configured) {
     return {};
 }
 
-/// Why this blade cannot stand beside those that are there.
+/// Why this blade cannot be added to those that are there.
 Result<void> check_unique(const BladeConfig& blade, const Config& config) {
     for (const auto& [id, other] : config.blades) {
         if (id == blade.id) continue;
@@ -177,7 +177,7 @@ std::vector<std::string> Enrolment::merge(Config& config) const {
     std::vector<std::string> problems;
     for (const auto& [id, entry] : entries_) {
         if (entry.revoked) config.revoked.push_back(id);
-        // Invited again: not out for good, but no certificate of it is good until it has joined.
+        // Invited again: it is no longer out, but no certificate of it is good until it has joined.
         if (entry.revoked && !entry.token) {
             leave_out(config, id);
             continue;

@@ -46,7 +46,7 @@ class Enrolment {
     Result<void> admit(BladeId id, const std::string& serial);
     /// Of a blade whose certificates are known one by one: the one that it shows, and its next.
     Result<void> renew(BladeId id, const std::string& shown, const std::string& next);
-    /// No certificate of this blade is good any more, whoever made it.
+    /// No certificate of this blade is good any more, no matter who signed it.
     Result<void> revoke(BladeId id);
 
     [[nodiscard]] bool revoked(BladeId id) const;

@@ -35,8 +35,8 @@ const ServiceConfig* Checkpoints::service_named(const std::string& name) const {
 
 // --- what agents tell ---
 
-/// Who once had the session may say that it is gone, also when it has been elsewhere since: its home, and
-/// whoever got it by an order.
+/// A blade that once had the session may say that it is gone, even if it has been elsewhere since: its home,
+/// and any blade that got it by an order.
 void Checkpoints::end(BladeId blade, const chassis::SessionState& state, const SessionName& name,
                       uint64_t ticket) {
     const bool had_it = host_->home(name) == blade || host_->holder(name) == blade ||
@@ -50,8 +50,8 @@ void Checkpoints::end(BladeId blade, const chassis::SessionState& state, const S
     sealed_->forget(name, ticket);
 }
 
-/// A blade that tells of a session which is elsewhere has told of it before it moved away, and has it no
-/// more; or it has a copy.
+/// A blade reports a session that is elsewhere: either the report is older than the move, or the blade has a
+/// copy.
 void Checkpoints::report(BladeId blade, const chassis::SessionState& state, uint64_t ticket) {
     SessionName name;
     LatestState latest;

@@ -36,7 +36,7 @@ void Drains::moved(BladeId blade, MoveResult result) {
     Drain& drain = found->second;
     if (drain.under_way > 0) drain.under_way--;
     if (result == MoveResult::moved) drain.progress.moved++;
-    // A session that is gone meanwhile (used, expired, moved by its client's return) is no failure.
+    // A session that has gone in the meantime (used, expired, moved by its client's return) is no failure.
     if (result != MoveResult::moved && result != MoveResult::not_found) drain.progress.failed++;
 }
 

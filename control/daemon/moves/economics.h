@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Economics: is it worth to move a session, and how long may a client wait for it? From what handshakes and
-// moves cost, as the blades measure it (DESIGN.md section 6). Pure: reports and the time come in.
+// Economics: is a move worth it, and how long may a client wait for it? Decided by what handshakes and moves
+// cost, as the blades measure it (DESIGN.md section 6). Pure: reports and the time come in.
 #pragma once
 
 #include <array>

@@ -55,8 +55,8 @@ std::optional<MovedSession> Moves::whereabouts(const SessionName& name) const {
 
 // --- wishes ---
 
-/// Both blades must be in the service's pools. Which service a session is of its record alone says, and the
-/// holder goes by that; who asks may not know it (""): then there must be one that both serve.
+/// Both blades must be in the service's pools. Only the session's record says which service it belongs to,
+/// and the holder checks that. Who asks may not know it (""): then there must be a service that both serve.
 bool Moves::may_move(BladeId from, BladeId to, const std::string& service) const {
     return std::ranges::any_of(config_->services, [&](const ServiceConfig& config) {
         return (service.empty() || config.name == service) && config.has_member(from) &&
@@ -203,7 +203,8 @@ void Moves::finished(const FinishedMove& move, uint64_t expires_ms) {
     const MoveResult result = purged ? MoveResult::not_found : move.result;
     fresh_.erase(move.order.name);  // what came before is the past
     if (result != MoveResult::moved) {
-        // Where it was it is no more: whoever looks for it shall try its home, then make a full handshake.
+        // It is no longer where it was. A client that comes back is sent to the home, and makes a full
+        // handshake.
         if (result == MoveResult::not_found || result == MoveResult::lost) directory_.erase(move.order.name);
         for (const Waiter& waiter : move.waiters) answer(waiter, result, nullptr);
         for (const MoveWish& wish : move.others) answer(wish.waiter, result, nullptr);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The order table: which moves are under way, who waits for them, how they ended. Pure: time comes in,
-// decisions come out; messages are the caller's (moves.cc). At most one order per session name; whoever asks
-// for a session that is already under way joins that order and gets its outcome, or, if he wants it on
-// another blade, asks again when it has arrived.
+// decisions come out; messages are the caller's (moves.cc). At most one order per session name: a second
+// request for a session that is under way joins that order and gets its outcome; if it wants the session on
+// another blade, it asks again when the session has arrived.
 #pragma once
 
 #include <algorithm>

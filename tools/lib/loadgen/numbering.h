@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Connections have numbers, and a number is an address and a port of a client: whoever sees a packet knows
+// Connections have numbers, and a number is an address and a port of a client: who sees a packet knows
 // whose it is without a table. A number comes again when all others had their turn.
 #pragma once
 

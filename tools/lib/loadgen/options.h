@@ -11,7 +11,7 @@ namespace keyrail::loadgen {
 /// Who the blades get their connections from.
 enum class Bind : uint8_t {
     late,   // a dispatcher that answers SYNs: the ClientHello is the first that a blade sees
-    early,  // whoever passes clients' packets on as they are, or nobody at all
+    early,  // what passes clients' packets on as they are, or nothing at all
     proxy,  // one that makes connections of its own, from one address
 };
 
