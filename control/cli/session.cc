@@ -31,9 +31,9 @@ void show(const json& session) {
 /// Not done while an agent has not answered: the session may be there.
 int show_purge(const Invocation& invocation, const Result<json>& reply, const std::string& service) {
     const int status = print(invocation, reply, [&](const json& purge) {
-        if (purge["removed"].is_string())
+        if (const auto removed = purge.find("removed"); removed != purge.end() && removed->is_string())
             fmt::print("service '{}' was removed ({}); what it left behind is purged\n", service,
-                       purge["removed"].get<std::string>());
+                       removed->get<std::string>());
         fmt::print("{} sessions destroyed\n", purge["purged"].get<uint64_t>());
         for (const json& failed : purge["failed"])
             if (failed["blade"].is_null())

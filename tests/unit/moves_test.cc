@@ -16,7 +16,10 @@ using std::chrono::hours;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
+using namespace std::chrono_literals;
+
 constexpr Moves::Time kNow{hours(1)};
+constexpr std::chrono::microseconds kPatience = 100ms;
 
 /// Every blade is there; the first byte of a name says whose it is.
 class Links : public MoveHost {
@@ -110,13 +113,21 @@ class MovesTest : public ::testing::Test {
         moves.done(links.orders[order].first, message, kNow);
     }
 
+    void pull(BladeId blade, const SessionName& name) {
+        chassis::Pull message;
+        message.set_name(bytes_of(name));
+        message.set_service("www");
+        message.set_budget_us(kPatience.count());
+        moves.pull(blade, 77, message, kNow);
+    }
+
     /// The target of that order says so.
-    void moved(size_t order) {
+    void moved(size_t order, Moves::Time now = kNow) {
         ASSERT_GT(links.orders.size(), order);
         chassis::MoveDone message;
         message.set_order_id(links.orders[order].second.order_id());
         message.set_result(chassis::MOVED);
-        moves.done(BladeId::or_none(links.orders[order].second.to()), message, kNow);
+        moves.done(BladeId::or_none(links.orders[order].second.to()), message, now);
     }
 
     Links links;
@@ -195,10 +206,7 @@ TEST_F(MovesTest, WhatIsUnderWayToAnotherBladeIsMovedOn) {
 TEST_F(MovesTest, WhatHasJustLeftIsFetchedBack) {
     const SessionName name = name_of(1);
     moves.drain(1, 2, name, "www", kNow);
-    chassis::Pull pull;
-    pull.set_name(bytes_of(name));
-    pull.set_service("www");
-    moves.pull(1, 77, pull, kNow);
+    pull(1, name);
     EXPECT_THAT(links.pulled, IsEmpty()) << "it is not there, though the directory knows of no other place";
     moved(0);
     ASSERT_EQ(links.orders.size(), 2U);
@@ -207,12 +215,48 @@ TEST_F(MovesTest, WhatHasJustLeftIsFetchedBack) {
     EXPECT_THAT(links.pulled, ElementsAre(chassis::MOVED));
 }
 
+/// Home it is in no directory, and whoever asks again must not look where it was.
+TEST_F(MovesTest, WhatArrivesAtHomeIsMovedOnFromThere) {
+    const SessionName name = name_of(2);
+    announce(3, name);
+    request(name, 3, 2);
+    pull(3, name);
+    request(name, 3, 1);
+    moved(0);
+    ASSERT_EQ(links.orders.size(), 2U);
+    EXPECT_EQ(links.orders[1].first, 2);
+    EXPECT_EQ(links.orders[1].second.to(), 3U);
+    moved(1);
+    EXPECT_THAT(links.pulled, ElementsAre(chassis::MOVED));
+    ASSERT_EQ(links.orders.size(), 3U);
+    EXPECT_EQ(links.orders[2].first, 3);
+    EXPECT_EQ(links.orders[2].second.to(), 1U);
+}
+
+TEST_F(MovesTest, WhoGaveUpWaitingTakesItFromNobody) {
+    const SessionName name = name_of(1);
+    request(name, 1, 2);
+    pull(3, name);
+    moved(0, kNow + kPatience + 1us);
+    EXPECT_EQ(links.orders.size(), 1U);
+    EXPECT_THAT(links.pulled, ElementsAre(chassis::UNREACHABLE));
+}
+
+TEST_F(MovesTest, AMoveThatDoesNotBeginIsNoNews) {
+    const SessionName name = name_of(2);
+    announce(3, name);
+    moves.drain(3, 2, name, "www", kNow);
+    moved(0);
+    request(name, 2, 1);
+    moves.agent_lost(2);
+    moves.tick(kNow);
+    EXPECT_EQ(links.told[name], 2U) << "the dataplane hears that it is at home";
+}
+
 TEST_F(MovesTest, WhoWaitsForWhatGetsLostHearsOfIt) {
     const SessionName name = name_of(1);
     moves.drain(1, 2, name, "www", kNow);
-    chassis::Pull pull;
-    pull.set_name(bytes_of(name));
-    moves.pull(3, 77, pull, kNow);
+    pull(3, name);
     not_found(0, chassis::USED_UP);
     EXPECT_THAT(links.pulled, ElementsAre(chassis::NOT_FOUND));
 }

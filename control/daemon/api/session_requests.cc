@@ -92,7 +92,7 @@ std::string unknown_service(const Daemon& daemon, const std::string& name) {
         there += (there.empty() ? "" : ", ") + service.name;
     return fmt::format(
         "there is no service '{}', and none of this name was removed in the last eight days; there are: {}",
-        name, there);
+        name, there.empty() ? "none" : there);
 }
 
 /// Every agent is asked: a session may be where nobody thinks it is. A service that was removed has sessions

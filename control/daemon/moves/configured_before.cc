@@ -22,8 +22,8 @@ Result<void> ConfiguredBefore::load() {
     if (read(*text)) return {};
     return fail(
         "{}: damaged; remove it. Repositories begin empty then, and sessions of services that were removed "
-        "can be "
-        "purged with all others only",
+        "can "
+        "only be purged with all others",
         file_.string());
 }
 

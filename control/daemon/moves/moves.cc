@@ -78,6 +78,7 @@ std::optional<MoveResult> Moves::refusal(const MoveWish& wish, const std::string
 
 void Moves::ask(MoveWish wish, const std::string& service, Time now) {
     wish.service = service;
+    if (wish.since == Time{}) wish.since = now;
     // Under way it is neither where it was nor yet where it goes: what is to be done shows when it has
     // arrived.
     if (orders_.under_way(wish.name)) return (void)orders_.ask(wish, now);
@@ -201,7 +202,8 @@ bool Moves::fenced(const MoveOrder& order) const {
 void Moves::finished(const FinishedMove& move, uint64_t expires_ms) {
     const bool purged = move.result == MoveResult::moved && fenced(move.order);
     const MoveResult result = purged ? MoveResult::not_found : move.result;
-    fresh_.erase(move.order.name);  // what came before is the past
+    // What came before is the past, unless nothing has happened.
+    if (result != MoveResult::refused && result != MoveResult::unreachable) fresh_.erase(move.order.name);
     if (result != MoveResult::moved) {
         // It is no longer where it was. A client that comes back is sent to the home, and makes a full
         // handshake.
@@ -220,7 +222,22 @@ void Moves::finished(const FinishedMove& move, uint64_t expires_ms) {
     const auto by_dataplane = [](const Waiter& waiter) { return waiter.kind == Waiter::Kind::dataplane; };
     if (std::ranges::none_of(move.waiters, by_dataplane)) fresh_.emplace(now.name, now);
     for (const Waiter& waiter : move.waiters) answer(waiter, MoveResult::moved, &now);
-    for (const MoveWish& wish : move.others) ask(wish, wish.service, move.at);
+    for (MoveWish wish : move.others) ask_again(std::move(wish), now, move.at);
+}
+
+/// It joined a move to another blade, and the session has arrived there. Whoever gave up waiting must not
+/// take it from the client that it came for.
+void Moves::ask_again(MoveWish wish, const MovedSession& now, Time at) {
+    const auto waited = at - wish.since;
+    if (waited > wish.budget) return answer(wish.waiter, MoveResult::unreachable, nullptr);
+    if (wish.waiter.kind == Waiter::Kind::pull && !wish.service.empty() && now.holder != wish.to &&
+        !may_pull(now.holder, wish.to, wish.service)) {
+        orders_.count_refusal(MoveResult::refused);
+        return answer(wish.waiter, MoveResult::refused, nullptr);
+    }
+    wish.from = now.holder;
+    const std::string service = wish.service;
+    ask(std::move(wish), service, at);
 }
 
 bool Moves::restore(uint64_t order_id, const NotUsed& known) {

@@ -137,6 +137,7 @@ class Moves {
     void ask(MoveWish wish, const std::string& service, Time now);
     /// nullopt: order it.
     [[nodiscard]] std::optional<MoveResult> refusal(const MoveWish& wish, const std::string& service) const;
+    void ask_again(MoveWish wish, const MovedSession& now, Time at);
     void give_order(const MoveOrder& order, Time now);
     bool may_pull(BladeId from, BladeId to, const std::string& name);
     bool restore(uint64_t order_id, const NotUsed& known);

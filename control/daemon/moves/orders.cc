@@ -9,10 +9,11 @@ namespace keyrail {
 using std::chrono::duration_cast;
 using std::chrono::microseconds;
 
-/// Who drains does not care where it is.
+/// A drain does not care where the session is, and counts on an answer; there is one drain a blade.
 void Orders::join(Pending& pending, const MoveWish& wish) {
+    if (wish.waiter.kind == Waiter::Kind::drain) return pending.waiters.push_back(wish.waiter);
     if (pending.waiters.size() + pending.others.size() >= kMaxWaiters) return;
-    if (wish.waiter.kind != Waiter::Kind::drain && wish.to != pending.order.to)
+    if (wish.to != pending.order.to)
         pending.others.push_back(wish);
     else
         pending.waiters.push_back(wish.waiter);

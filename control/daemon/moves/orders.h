@@ -57,7 +57,8 @@ struct MoveWish {
     SessionName name{};
     BladeId from = 0, to = 0;
     std::chrono::microseconds budget{};
-    std::string service;  // "": not known
+    std::string service;                            // "": not known
+    std::chrono::steady_clock::time_point since{};  // when it was made
 };
 
 /// Where the session of an order is taken from.

@@ -61,7 +61,9 @@ def sanitizers() -> Report:
     return report
 
 
-def compile_fuzz_targets() -> None:
+def compile_instrumented() -> None:
+    """For the tests under sanitizers and for the fuzz targets: they share a build."""
+    compile_for_sanitizers()
     targets.built(targets.names())
 
 

@@ -41,8 +41,8 @@ PARTS = (
     Part("e2e", "real clients, servers and faults in the lab", end_to_end.lab, True),
     Part("soak", "two minutes of mixed load and a random operator in the lab (three in all)", end_to_end.soak, True),
     Part("sanitize", "unit, pipeline and replay tests under address and undefined-behaviour sanitizers", builds.sanitizers,
-         ahead=builds.compile_for_sanitizers),
-    Part("fuzz", f"every parser, {builds.FUZZ_SECONDS} s each", builds.fuzz, ahead=builds.compile_fuzz_targets),
+         ahead=builds.compile_instrumented),
+    Part("fuzz", f"every parser, {builds.FUZZ_SECONDS} s each", builds.fuzz),
     Part("tidy", "clang-tidy over our own sources", sources.clang_tidy, True, ahead=sources.clang_tidy),
 )
 
@@ -127,7 +127,7 @@ def _run_parts(parts: Sequence[Part], stack: ExitStack) -> Report:
         built = built and not (part.name == "build" and report.failed)
         total.add(report)
         if part.name == "build" and built and (ahead := {later.name: later.ahead for later in parts[number + 2:] if later.ahead}):
-            say(f"{', '.join(ahead)}: what needs but a processor goes on beside the parts before, at idle priority")
+            say(f"{', '.join(ahead)}: what only needs a processor goes on beside the parts before, at idle priority")
             meanwhile = stack.enter_context(Meanwhile(ahead))
     return total
 

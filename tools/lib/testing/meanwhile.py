@@ -96,7 +96,7 @@ def _session(leader: int) -> Iterator[int]:
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
-                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+                fields = (entry / "stat").read_text(errors="replace").rpartition(")")[2].split()
             except (FileNotFoundError, ProcessLookupError):
                 continue
             if int(fields[3]) == leader and fields[0] not in "ZX":
@@ -106,7 +106,10 @@ def _session(leader: int) -> Iterator[int]:
 def _to_normal_priority(leader: int) -> None:
     """Each thread of each process; those that start later inherit it."""
     for pid in _session(leader):
+        threads: list[Path] = []
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            for thread in Path(f"/proc/{pid}/task").iterdir():
+            threads = list(Path(f"/proc/{pid}/task").iterdir())
+        for thread in threads:
+            with contextlib.suppress(ProcessLookupError):
                 os.sched_setscheduler(int(thread.name), os.SCHED_OTHER, os.sched_param(0))
                 os.setpriority(os.PRIO_PROCESS, int(thread.name), 0)
