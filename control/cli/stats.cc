@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// keyrail stats: the counters that are not zero, each with what it means. The words are keyraild's.
+// keyrail stats: the counters that are not zero, each with its meaning. keyraild sends the words.
 #include <CLI/CLI.hpp>
 
 #include "control/cli/api_client.h"
@@ -45,25 +45,36 @@ void show_packets(const json& stats, bool all) {
     show_counters("WORKERS", stats, "workers", sums, all);
 }
 
-void show_ports(const json& stats) {
-    std::vector<std::string> head = {"PORT", "LINK"}, names;
+/// A row for each port or blade: its names, a column for each of its counters. `-`: not known.
+template <typename Names>
+void show_columns(std::vector<std::string> head, const json& stats, const std::string& of,
+                  const Names& names_of) {
+    std::vector<std::string> names;
     for (const json& counter : stats["counters"])
-        if (counter["of"] == "ports") names.push_back(counter["name"]);
+        if (counter["of"] == of) names.push_back(counter["name"]);
     head.insert(head.end(), names.begin(), names.end());
-    Table ports(head);
-    for (const json& port : stats["ports"]) {
-        std::vector<std::string> row = {port["name"], port["link_up"].get<bool>() ? "up" : "down"};
-        for (const std::string& name : names) row.push_back(std::to_string(port.value(name, uint64_t{0})));
-        ports.add(row);
+    Table table(head);
+    for (const json& one : stats[of]) {
+        std::vector<std::string> row = names_of(one);
+        for (const std::string& name : names) row.push_back(one.contains(name) ? one[name].dump() : "-");
+        table.add(row);
     }
     fmt::print("\n");
-    ports.print();
-    fmt::print("\n");
-    Table blades({"BLADE", "NAME", "FLOWS", "NEIGHBOUR"});
-    for (const json& blade : stats["blades"])
-        blades.add({blade["id"].dump(), blade["name"], blade["flows"].dump(),
-                    blade["neighbour"].get<bool>() ? "known" : "unknown"});
-    blades.print();
+    table.print();
+}
+
+void show_ports(const json& stats) {
+    show_columns({"PORT", "LINK"}, stats, "ports", [](const json& port) -> std::vector<std::string> {
+        return {port["name"], port["link_up"].get<bool>() ? "up" : "down"};
+    });
+}
+
+void show_blades(const json& stats) {
+    show_columns({"BLADE", "NAME", "NEIGHBOUR"}, stats, "blades",
+                 [](const json& blade) -> std::vector<std::string> {
+                     const bool known = blade.value("neighbour", false);
+                     return {blade["id"].dump(), blade["name"], known ? "known" : "unknown"};
+                 });
 }
 
 void show_moves(const json& stats, bool all) {
@@ -115,6 +126,7 @@ void show_stats(const json& stats, bool all) {
     } else {
         fmt::print("packets    unknown: keyrail-dp is not connected; is it running?\n");
     }
+    show_blades(stats);
     show_moves(stats, all);
     show_checkpoints(stats, all);
     show_economics(stats["economics"]);

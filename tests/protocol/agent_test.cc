@@ -1,21 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The agent by itself: keys, announcements, restarts, what it answers.
-#include "tests/support/agent_bench.h"
+#include "tests/support/agent_test.h"
 
 namespace keyrail {
 namespace {
-
-using chassis::Envelope;
-using testing::FakeEnd;
-using testing::fill;
-using testing::kNameKey;
-using testing::kReceipt;
-using testing::kServicePort;
-using testing::name_at;
-using testing::name_of;
-using testing::run_until;
-using testing::TestChassis;
-using testing::whole;
 
 class AgentTest : public testing::AgentBench {};
 

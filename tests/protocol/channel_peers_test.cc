@@ -1,23 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Chassis connections: who is let in.
-#include "tests/support/channel_bench.h"
+#include "tests/support/channel_test.h"
 
 namespace keyrail {
 namespace {
-
-namespace fs = std::filesystem;
-using namespace std::chrono_literals;
-using chassis::Envelope;
-using ::testing::AnyOf;
-using ::testing::ElementsAre;
-using testing::FakeEnd;
-using testing::frame;
-using ::testing::HasSubstr;
-using testing::run_until;
-using ::testing::SizeIs;
-using testing::Stranger;
-using testing::TestChassis;
-using testing::text_of;
 
 class ChannelPeers : public testing::ChannelBench {};
 

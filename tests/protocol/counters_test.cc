@@ -29,6 +29,9 @@ Names declared() {
     for (const ReasonText& reason : kReasonTexts) names.insert(key("reasons", reason.name));
     add(names, "workers", kWorkerCounters);
     add(names, "ports", kPortCounters);
+    names.insert(key("blades", kBladeFlows.name));
+    add(names, "blades", kBladeCounters);
+    add(names, "blades", kBladeHandshakes);
     for (const CounterText& result : kMoveResultTexts) names.insert(key("moves", result.name));
     names.insert(key("moves", kMovesUnderWay.name));
     add(names, "moves", kMoveCounters);
@@ -49,6 +52,9 @@ class Counters : public KeyraildBench {
         link::PortStats& wire = *dataplane->stats.add_ports();
         wire.set_name("front0");
         for (const PortCounter& counter : kPortCounters) put(*wire.add_counters(), counter.text.name);
+        auto& blade = *dataplane->stats.add_blades();
+        blade.set_id(1);
+        blade.set_flows_bound(++last_);
     }
     std::string scrape() {
         const std::string request = "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
@@ -68,7 +74,7 @@ class Counters : public KeyraildBench {
     }
     /// Where the API has this counter's value.
     static nlohmann::json value(const nlohmann::json& stats, const std::string& of, const std::string& name) {
-        if (of == "ports") return stats["ports"][0].value(name, nlohmann::json());
+        if (of == "ports" || of == "blades") return stats[of][0].value(name, nlohmann::json());
         if (of == "workers") return stats["workers"][0]["counters"].value(name, nlohmann::json());
         if (of == "repositories")
             return stats["checkpoints"]["repositories"]["lmdb"].value(name, nlohmann::json());
@@ -115,8 +121,10 @@ TEST_F(Counters, TheCommandShowsEach) {
         std::istringstream words(line);
         std::string first, second;
         words >> first >> second;
-        if (first == "PORT") {  // a column each
-            for (std::string name; words >> name;) named.insert(key("ports", name));
+        if (first == "PORT" || first == "BLADE") {  // a column each
+            std::string name;
+            if (first == "BLADE") words >> name;  // NEIGHBOUR
+            while (words >> name) named.insert(key(first == "PORT" ? "ports" : "blades", name));
         } else if (first == "COUNT") {
             ASSERT_TRUE(kTitles.contains(second)) << line;
             of = kTitles.at(second);
@@ -153,6 +161,10 @@ TEST_F(Counters, MetricsHaveEachWithTheSameWords) {
     };
     for (const ReasonText& reason : kReasonTexts)
         expect(fmt::format("keyrail_packets_total{{worker=\"0\",reason=\"{}\"}} ", reason.name), "");
+    expect(metric_of("blade", kBladeFlows) + "{blade=\"1\"} ", std::string(kBladeFlows.meaning) + "\n");
+    each("blade", kBladeCounters, "{blade=\"1\"} ");
+    for (const BladeCounter& result : kBladeHandshakes)
+        expect(fmt::format("keyrail_handshakes_total{{blade=\"1\",result=\"{}\"}} ", result.text.name), "");
     for (const CounterText& result : kMoveResultTexts)
         expect(fmt::format("keyrail_moves_total{{result=\"{}\"}} ", result.name), "");
     expect(metric_of("moves", kMovesUnderWay) + " ", std::string(kMovesUnderWay.meaning));

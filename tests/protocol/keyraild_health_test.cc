@@ -1,22 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // keyraild and blades that die, hang, or are away.
-#include <gmock/gmock.h>
-
-#include "tests/support/blade_ids.h"
-#include "tests/support/keyraild_bench.h"
+#include "tests/support/keyraild_test.h"
 
 namespace keyrail {
 namespace {
-
-using chassis::Envelope;
-using link::ToDataplane;
-using ::testing::ElementsAre;
-using testing::FakeAgent;
-using testing::FakeDataplane;
-using ::testing::HasSubstr;
-using testing::KeyraildBench;
-using testing::Process;
-using ::testing::SizeIs;
 
 class KeyraildHealth : public KeyraildBench {};
 

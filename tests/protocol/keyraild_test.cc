@@ -1,23 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // keyraild as a whole: the real program between a dataplane and agents of ours. What it publishes, what it
 // keeps over kill -9, what it refuses.
-#include <gmock/gmock.h>
-
-#include "tests/support/blade_ids.h"
-#include "tests/support/keyraild_bench.h"
+#include "tests/support/keyraild_test.h"
 
 namespace keyrail {
 namespace {
-
-using chassis::Envelope;
-using link::ToDataplane;
-using ::testing::ElementsAre;
-using testing::FakeAgent;
-using testing::FakeDataplane;
-using ::testing::HasSubstr;
-using testing::KeyraildBench;
-using testing::Process;
-using ::testing::SizeIs;
 
 class Keyraild : public KeyraildBench {};
 

@@ -1,38 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The session store and other processes: one of another size takes its place, servers of its group use it.
-#include "control/store/store.h"
-
-#include <fcntl.h>
-#include <grp.h>
-#include <gtest/gtest.h>
-#include <sys/mman.h>
-#include <sys/shm.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
-#include <atomic>
-#include <functional>
-#include <initializer_list>
-#include <random>
-#include <set>
-#include <string_view>
-#include <thread>
-
-#include "control/store/store_shard.h"
-#include "tests/support/put_session.h"
-#include "tests/support/store_memory.h"
-#include "tests/support/temp_store.h"
+#include "tests/support/store_test.h"
 
 namespace keyrail {
 namespace {
-
-using testing::fill;
-using testing::name_of;
-using testing::put;
-using testing::StoreMemory;
-using testing::TempStore;
-using testing::whole;
 
 // --- another size: the store gets a successor
 

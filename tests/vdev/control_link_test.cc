@@ -142,6 +142,18 @@ class ControlLinkTest : public testing::Test {
         for (int i = 0; i < 500 && shared_.control_connected != value; ++i) usleep(10'000);
         return shared_.control_connected == value;
     }
+    /// A worker wants a session of this service moved from blade 3 to blade 4.
+    void ask_for_move(const char* service) {
+        MoveAsk ask{.move_id = MoveId(uint64_t{77}),
+                    .name = name_of('m'),
+                    .from = 3,
+                    .to = 4,
+                    .service = ServiceId::of(service),
+                    .tls_version = TlsVersion::tls13,
+                    .budget_us = 20'000};
+        ASSERT_EQ(rte_ring_enqueue_elem(shared_.asks[0], &ask, sizeof ask), 0);
+        ASSERT_EQ(eventfd_write(wake_.get(), 1), 0);
+    }
     uint64_t generation() {
         const Snapshot* snapshot = shared_.snapshot.load();
         return snapshot == nullptr ? 0 : snapshot->generation;
@@ -247,15 +259,7 @@ TEST_F(ControlLinkTest, FillsTheMovedTable) {
 TEST_F(ControlLinkTest, PassesOnAsksAndOutcomes) {
     const auto client = connect();
     ASSERT_TRUE(client->ask(snapshot_message(1)).has_accepted());
-    MoveAsk ask{.move_id = MoveId(uint64_t{77}),
-                .name = name_of('m'),
-                .from = 3,
-                .to = 4,
-                .service = ServiceId::of("www"),
-                .tls_version = TlsVersion::tls13,
-                .budget_us = 20'000};
-    ASSERT_EQ(rte_ring_enqueue_elem(shared_.asks[0], &ask, sizeof ask), 0);
-    ASSERT_EQ(eventfd_write(wake_.get(), 1), 0);
+    ask_for_move("www");
     const auto request = client->receive();
     ASSERT_TRUE(request && request->has_move_request());
     EXPECT_EQ(request->move_request().move_id(), 77u);
@@ -293,15 +297,7 @@ TEST_F(ControlLinkTest, PassesOnAsksAndOutcomes) {
 TEST_F(ControlLinkTest, AMoveForAServiceThatIsGoneEndsAtOnce) {
     const auto client = connect();
     ASSERT_TRUE(client->ask(snapshot_message(1)).has_accepted());
-    MoveAsk ask{.move_id = MoveId(uint64_t{77}),
-                .name = name_of('m'),
-                .from = 3,
-                .to = 4,
-                .service = ServiceId::of("gone"),
-                .tls_version = TlsVersion::tls13,
-                .budget_us = 20'000};
-    ASSERT_EQ(rte_ring_enqueue_elem(shared_.asks[0], &ask, sizeof ask), 0);
-    ASSERT_EQ(eventfd_write(wake_.get(), 1), 0);
+    ask_for_move("gone");
     MoveAnswer answer{};
     int left = 500;
     while (rte_ring_dequeue_elem(shared_.answers[0], &answer, sizeof answer) != 0 && --left > 0)

@@ -6,6 +6,8 @@
 
 #include <cmath>
 
+#include "control/daemon/api/stats_report.h"
+
 namespace keyrail {
 
 using nlohmann::json;
@@ -46,37 +48,36 @@ json server_report(const Blade& blade, uint16_t port) {
 json blade_report(const Daemon& daemon, const Blade& blade) {
     json servers = json::array();
     for (const uint16_t port : blade.ports) servers.push_back(server_report(blade, port));
-    return {{"id", blade.config.id},
-            {"name", blade.config.name},
-            {"address", blade.config.address.text()},
-            {"state", text_of(blade.intake())},
-            {"why_down", blade.why_none()},
-            {"takes_new", blade.intake() == BladeIntake::open || blade.intake() == BladeIntake::overloaded},
-            {"flows_live", !blade.gone},
-            {"gone", blade.gone},
-            {"draining", blade.draining},
-            {"drain", drain_report(blade, daemon.draining().progress(blade.config.id))},
-            {"agent",
-             {{"connected", blade.connected},
-              {"address", blade.config.agent.text()},
-              {"version", blade.version},
-              {"kernel", blade.kernel},
-              {"accept_program", blade.accept_program},
-              {"accepted", blade.accepted},
-              {"problems", blade.problems}}},
-            {"servers", servers},
-            {"faults", blade.faults()},
-            {"load", std::round(blade.load * 1000.0 / kLoadMax) / 10},  // percent
-            {"load_limit", blade.config.load_limit},
-            {"sessions", blade.sessions},
-            {"store_bytes", blade.store_bytes},
-            {"resumed", blade.resumed},
-            {"full", blade.full}};
+    json report = {
+        {"id", blade.config.id},
+        {"name", blade.config.name},
+        {"address", blade.config.address.text()},
+        {"state", text_of(blade.intake())},
+        {"why_down", blade.why_none()},
+        {"takes_new", blade.intake() == BladeIntake::open || blade.intake() == BladeIntake::overloaded},
+        {"flows_live", !blade.gone},
+        {"gone", blade.gone},
+        {"draining", blade.draining},
+        {"drain", drain_report(blade, daemon.draining().progress(blade.config.id))},
+        {"agent",
+         {{"connected", blade.connected},
+          {"address", blade.config.agent.text()},
+          {"version", blade.version},
+          {"kernel", blade.kernel},
+          {"accept_program", blade.accept_program},
+          {"accepted", blade.accepted},
+          {"problems", blade.problems}}},
+        {"servers", servers},
+        {"faults", blade.faults()},
+        {"load", std::round(blade.load * 1000.0 / kLoadMax) / 10},  // percent
+        {"load_limit", blade.config.load_limit}};
+    add_blade_values(report, blade);
+    return report;
 }
 
 asio::awaitable<ApiReply> blade_list(Daemon& daemon, ApiCall) { co_return json_reply(blades_json(daemon)); }
 
-/// Who gets the clients now? A drain that leaves a service without a blade is carried out, but said.
+/// Who gets the clients now? A drain that leaves a service without a blade is carried out, with a note.
 json drain_notes(Daemon& daemon, BladeId id) {
     json notes = json::array();
     for (const ServiceConfig& service : daemon.config().services) {
@@ -100,7 +101,7 @@ Result<uint64_t> number_in(const json& body, const char* key, uint64_t otherwise
     return fail("{} is {}; 1 to {} are possible", key, body[key].dump(), most);
 }
 
-/// As the operator wishes; what is not said stays as it was, when the blade is being drained already.
+/// As the operator wishes. If the blade drains already, options that are left out stay as they were.
 Result<DrainOptions> drain_options(const Blade& blade, const json& body) {
     DrainOptions options = blade.draining ? blade.drain : DrainOptions{};
     const auto rate = number_in(body, "rate", options.rate, Drains::kHighestRate);
@@ -132,7 +133,7 @@ asio::awaitable<ApiReply> resume(Daemon& daemon, ApiCall call) {
     co_return id ? change_blade(daemon, *id, std::nullopt) : id.error();
 }
 
-/// Also of one that is configured no more, and has flows.
+/// Also one that is no longer configured, but has flows.
 asio::awaitable<ApiReply> off(Daemon& daemon, ApiCall call) {
     const BladeId number = blade_number(call.words[0]);
     const bool left = daemon.blades().left().contains(number);

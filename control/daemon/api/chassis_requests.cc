@@ -66,7 +66,7 @@ asio::awaitable<ApiReply> reload(Daemon& daemon, ApiCall) {
     co_return json_reply({{"reloaded", true}, {"config", daemon.config().file.string()}});
 }
 
-/// Blades that are configured no more, and have their flows still.
+/// Blades that are no longer configured, but still have flows.
 json left_report(const Blades& blades) {
     json left = json::array();
     for (const auto& [id, blade] : blades.left())
@@ -113,6 +113,7 @@ asio::awaitable<json> stats_json(Daemon& daemon) {
         if (!counters) break;
         report = stats_report(*counters, daemon.config());
     }
+    add_agents_counters(report, daemon.blades().all());
     report["dataplane"] = dataplane_report(daemon);
     report["generation"] = daemon.generation();
     report["moves"] = moves_report(daemon.moves().orders());

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// What keyraild's own counters count, said once (as dataplane/common/counters.h does for keyrail-dp's).
+// What keyraild's own counters count, declared once (dataplane/common/counters.h does it for keyrail-dp's).
 #pragma once
 
 #include <array>
 
+#include "control/daemon/blades/blades.h"
 #include "control/daemon/moves/checkpoints.h"
 #include "control/daemon/moves/orders.h"
 #include "control/repository/repository_queue.h"
@@ -34,6 +35,22 @@ inline constexpr std::array kMoveCounters = {
 
 inline constexpr CounterText kMovesUnderWay{"under_way", CounterKind::gauge, "moves",
                                             "ordered and not yet acknowledged"};
+
+/// As the blade's agent reports them.
+using BladeCounter = CounterOf<Blade>;
+inline constexpr std::array kBladeCounters = {
+    BladeCounter{{"sessions", CounterKind::gauge, "sessions", "in the blade's store"}, &Blade::sessions},
+    BladeCounter{{"store_bytes", CounterKind::gauge, "bytes", "of memory that they take"},
+                 &Blade::store_bytes},
+};
+/// By how they ended: one metric, with the name as its label.
+inline constexpr std::array kBladeHandshakes = {
+    BladeCounter{{"resumed", CounterKind::total, "handshakes", "since the store was made: resumed"},
+                 &Blade::resumed},
+    BladeCounter{{"full", CounterKind::total, "handshakes", "since the store was made: full"}, &Blade::full},
+};
+/// As keyrail-dp counts them.
+inline constexpr CounterText kBladeFlows{"flows", CounterKind::total, "connections", "given to the blade"};
 
 using CheckpointCounter = CounterOf<CheckpointCounters>;
 inline constexpr std::array kCheckpointCounters = {

@@ -105,6 +105,26 @@ void add_status(Exposition& out, const json& status) {
     }
 }
 
+/// "packets taken from ports and TAPs"
+std::string help_of(const CounterText& counter) {
+    return fmt::format("{} {}", counter.unit, counter.meaning);
+}
+
+/// A family of what this counter counts; add its samples.
+void begin_family(Exposition& out, std::string_view of, const CounterText& counter,
+                  std::string_view whose = "") {
+    const std::string help = fmt::format("{}{}", whose, help_of(counter));
+    counter.kind == CounterKind::gauge ? out.gauge(fmt::format("{}_{}", of, counter.name), help)
+                                       : out.counter(fmt::format("{}_{}_total", of, counter.name), help);
+}
+
+/// The family of a counter of each blade.
+void add_blade_family(Exposition& out, const CounterText& counter, const json& blades) {
+    begin_family(out, "blade", counter, "Of a blade: ");
+    for (const json& blade : blades)
+        out.sample(blade.value(std::string(counter.name), json()), {{"blade", text_of(blade["id"])}});
+}
+
 void add_blades(Exposition& out, const json& blades) {
     constexpr std::array kStates = {"up", "overloaded", "draining", "down"};
     out.gauge("blade_state",
@@ -115,8 +135,9 @@ void add_blades(Exposition& out, const json& blades) {
                        {{"blade", text_of(blade["id"])}, {"name", text_of(blade["name"])}, {"state", state}});
     out.counter("handshakes_total", "TLS handshakes of the blade's servers, since its store was made");
     for (const json& blade : blades)
-        for (const char* result : {"resumed", "full"})
-            out.sample(blade[result], {{"blade", text_of(blade["id"])}, {"result", result}});
+        for (const BladeCounter& result : kBladeHandshakes)
+            out.sample(blade[std::string(result.text.name)],
+                       {{"blade", text_of(blade["id"])}, {"result", std::string(result.text.name)}});
     out.counter("accept_total",
                 "What the blade's accept program made of late-bound connections' first segments");
     for (const json& blade : blades)
@@ -130,22 +151,8 @@ void add_blades(Exposition& out, const json& blades) {
          {"blade_flows_live", "1: its flows are its own; 0: it is gone, they are bound anew", "/flows_live"},
          {"blade_agent_connected", "1: its agent is connected", "/agent/connected"},
          {"blade_load_percent", "How busy its processors are", "/load"},
-         {"blade_load_limit_percent", "Over it the blade gets no new clients", "/load_limit"},
-         {"blade_sessions", "Sessions in its store", "/sessions"},
-         {"blade_store_bytes", "Memory that they take", "/store_bytes"}});
-}
-
-/// "packets taken from ports and TAPs"
-std::string help_of(const CounterText& counter) {
-    return fmt::format("{} {}", counter.unit, counter.meaning);
-}
-
-/// A family of what this counter counts; add its samples.
-void begin_family(Exposition& out, std::string_view of, const CounterText& counter,
-                  std::string_view whose = "") {
-    const std::string help = fmt::format("{}{}", whose, help_of(counter));
-    counter.kind == CounterKind::gauge ? out.gauge(fmt::format("{}_{}", of, counter.name), help)
-                                       : out.counter(fmt::format("{}_{}_total", of, counter.name), help);
+         {"blade_load_limit_percent", "Over it the blade gets no new clients", "/load_limit"}});
+    for (const BladeCounter& counter : kBladeCounters) add_blade_family(out, counter.text, blades);
 }
 
 /// What workers count beside reasons, one family for each.
@@ -183,9 +190,9 @@ void add_packets(Exposition& out, const json& stats) {
     out.gauge("dataplane_uptime_seconds", "Since keyrail-dp started");
     out.sample(stats["uptime_s"]);
     add_ports(out, stats["ports"]);
+    add_blade_family(out, kBladeFlows, stats["blades"]);
     add_each(out, stats["blades"], {{"blade", "id"}},
-             {{"blade_flows_total", "Connections given to the blade", "/flows", true},
-              {"blade_neighbour_known", "1: its MAC address is known", "/neighbour"}});
+             {{"blade_neighbour_known", "1: its MAC address is known", "/neighbour"}});
 }
 
 void add_moves(Exposition& out, const json& moves) {

@@ -21,7 +21,7 @@ bool is_reason(std::string_view name) {
     return std::ranges::find(kReasonTexts, name, &ReasonText::name) != kReasonTexts.end();
 }
 
-/// A counter's words; `of` says where its value is.
+/// A counter and what it means; `of` says where its value is.
 json text_report(std::string_view of, const CounterText& counter) {
     return {{"of", of},
             {"name", counter.name},
@@ -102,10 +102,28 @@ json stats_report(const link::Stats& stats, const Config& config) {
         const auto known = config.blades.find(BladeId::or_none(blade.id()));
         report["blades"].push_back({{"id", blade.id()},
                                     {"name", known == config.blades.end() ? "" : known->second.name},
-                                    {"flows", blade.flows_bound()},
+                                    {kBladeFlows.name, blade.flows_bound()},
                                     {"neighbour", blade.neighbour_known()}});
     }
     return report;
+}
+
+void add_blade_values(json& report, const Blade& blade) {
+    for (const json& some : {values(kBladeCounters, blade), values(kBladeHandshakes, blade)})
+        report.update(some);
+}
+
+void add_agents_counters(json& stats, const std::map<BladeId, Blade>& blades) {
+    json& reports = stats["blades"];
+    if (reports.is_null()) reports = json::array();
+    for (const auto& [id, blade] : blades) {
+        auto report = std::ranges::find_if(reports, [&](const json& one) { return one["id"] == id; });
+        if (report == reports.end()) {
+            reports.push_back({{"id", id}, {"name", blade.config.name}});
+            report = reports.end() - 1;
+        }
+        add_blade_values(*report, blade);
+    }
 }
 
 json counter_texts() {
@@ -114,6 +132,9 @@ json counter_texts() {
         texts.push_back(text_report("reasons", {reason.name, CounterKind::total, "packets", reason.text}));
     add_texts(texts, "workers", kWorkerCounters);
     add_texts(texts, "ports", kPortCounters);
+    texts.push_back(text_report("blades", kBladeFlows));
+    add_texts(texts, "blades", kBladeCounters);
+    add_texts(texts, "blades", kBladeHandshakes);
     for (const CounterText& result : kMoveResultTexts) texts.push_back(text_report("moves", result));
     texts.push_back(text_report("moves", kMovesUnderWay));
     add_texts(texts, "moves", kMoveCounters);

@@ -4,6 +4,7 @@
 
 #include <nlohmann/json_fwd.hpp>
 
+#include "control/daemon/blades/blades.h"
 #include "control/daemon/config/config.h"
 #include "control/daemon/moves/checkpoints.h"
 #include "control/daemon/moves/economics.h"
@@ -20,9 +21,14 @@ class Stats;
 /// conserved: rx == tx + punt + held + drops (dataplane/common/verdict.h).
 nlohmann::json stats_report(const link::Stats& stats, const Config& config);
 
+/// What a blade's agent counts: {sessions, store_bytes, resumed, full}; into the blade's own report, and into
+/// stats["blades"]. All configured blades are in that afterwards; keyrail-dp's counters stay in it.
+void add_blade_values(nlohmann::json& report, const Blade& blade);
+void add_agents_counters(nlohmann::json& stats, const std::map<BladeId, Blade>& blades);
+
 /// [{of, name, kind, unit, meaning}]: what every counter of /v1/stats means, the reasons first, in the order
 /// in which people read them. `of` says where its values are: "reasons", "workers" (their sums beside them),
-/// "ports", "moves", "checkpoints", "repositories" (in the checkpoints).
+/// "ports", "blades", "moves", "checkpoints", "repositories" (in the checkpoints).
 nlohmann::json counter_texts();
 
 /// {asked, joined, ordered, moved, …, late, under_way, p50_us, p99_us}
