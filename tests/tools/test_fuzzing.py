@@ -54,7 +54,7 @@ def test_a_corpus_is_kept_where_it_was_asked_for(stand_in: Path, tmp_path: Path)
 
 
 def test_a_campaign_that_is_ended_leaves_no_process(stand_in: Path, tmp_path: Path) -> None:
-    becomes(stand_in, f"echo $$ > {tmp_path}/pid; exec sleep 60")
+    becomes(stand_in, f"echo $$ > {tmp_path}/new; mv {tmp_path}/new {tmp_path}/pid; exec sleep 60")  # there is whole
     runs = campaign.run(["headers"], 1)
     with pytest.raises(KeyboardInterrupt), pytest.MonkeyPatch.context() as patch:
         patch.setattr(campaign.time, "sleep", lambda _: interrupt_when((tmp_path / "pid").exists()))

@@ -50,8 +50,8 @@ struct Inspect {
         chassis::SessionState state;
         if (state.ParseFromString(sealed)) add('k', state.blade(), state.epoch());
     }
-    /// Transfers differ by when they were sent. A record that came lasts as long by its new blade's clock as it
-    /// did by the old one's, so what is told of it differs by the milliseconds that this run took. Neither
+    /// Transfers differ by when they were sent. A record that came lasts as long by its new blade's clock as
+    /// it did by the old one's, so what is told of it differs by the milliseconds that this run took. Neither
     /// changes anything.
     void add_message(chassis::Envelope message) {
         if (message.has_move_done()) message.mutable_move_done()->clear_expires_ms();
