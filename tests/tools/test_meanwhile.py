@@ -54,6 +54,24 @@ def test_it_is_idle_until_its_result_is_asked_for(tmp_path: Path) -> None:
     assert report == Report(passed=os.SCHED_IDLE, failed=os.SCHED_IDLE, skipped=2 * os.SCHED_OTHER)
 
 
+def test_it_can_stand_still(tmp_path: Path) -> None:
+    beat = tmp_path / "beat"
+
+    def beats() -> None:
+        while True:
+            beat.write_text(str(time.monotonic_ns()))
+            time.sleep(0.01)
+
+    with Meanwhile({"beats": beats}) as work:
+        eventually(beat.exists, 10, "it works")
+        with work.standing_still():
+            time.sleep(0.1)  # a signal is on its way
+            before = beat.read_text()
+            time.sleep(0.3)
+            assert beat.read_text() == before
+        eventually(lambda: beat.read_text() not in ("", before), 10, "it goes on")
+
+
 @pytest.mark.parametrize("interrupted", [False, True])
 def test_nothing_stays(tmp_path: Path, interrupted: bool) -> None:
     pid = tmp_path / "pid"

@@ -5,7 +5,7 @@ import argparse
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 
 from common.debian import RELEASES, own_release
@@ -22,6 +22,7 @@ class Part:
     about: str
     run: Callable[[], Report]
     needs_build: bool = False
+    alone: bool = False  # it depends on time: nothing goes on beside it
     ahead: Callable[[], object] | None = None  # what can be done of it beside other parts; all of it if a Report comes of it
 
 
@@ -34,12 +35,12 @@ PARTS = (
     Part("pipeline", "packets in, packets out, without devices", builds.suite("pipeline"), True),
     Part("baseline", "no instruction beyond x86-64-v2 but by choice at run time; packets on such a CPU; hooks for Debian 12 and later",
          baseline.oldest_platform, True),
-    Part("vdev", "the dispatcher on DPDK's virtual devices", builds.suite("vdev"), True),
+    Part("vdev", "the dispatcher on DPDK's virtual devices", builds.suite("vdev"), True, alone=True),
     Part("tools", "the tools themselves", end_to_end.tools),
     Part("differential", "tools/replay against tshark: captures and generated hellos", end_to_end.differential, True),
-    Part("bench", "benches: do they run, are their counters conserved", end_to_end.bench, True),
-    Part("e2e", "real clients, servers and faults in the lab", end_to_end.lab, True),
-    Part("soak", "two minutes of mixed load and a random operator in the lab (three in all)", end_to_end.soak, True),
+    Part("bench", "benches: do they run, are their counters conserved", end_to_end.bench, True, alone=True),
+    Part("e2e", "real clients, servers and faults in the lab", end_to_end.lab, True, alone=True),
+    Part("soak", "two minutes of mixed load and a random operator in the lab (three in all)", end_to_end.soak, True, alone=True),
     Part("sanitize", "unit, pipeline and replay tests under address and undefined-behaviour sanitizers", builds.sanitizers,
          ahead=builds.compile_instrumented),
     Part("fuzz", f"every parser, {builds.FUZZ_SECONDS} s each", builds.fuzz),
@@ -66,6 +67,11 @@ def run_part(part: Part) -> Report:
         return part.run()
     except ToolError as error:
         return Report(failed=1, failures=[str(error)])
+
+
+def run_beside(part: Part, meanwhile: Meanwhile | None) -> Report:
+    with meanwhile.standing_still() if meanwhile and part.alone else nullcontext():
+        return run_part(part)
 
 
 def chosen(only: Sequence[str] | None) -> list[Part]:
@@ -120,7 +126,7 @@ def _run_parts(parts: Sequence[Part], stack: ExitStack) -> Report:
             continue
         say(f"{part.name}: {part.about}")
         part_begin = time.monotonic()
-        report = (meanwhile and meanwhile.result(part.name)) or run_part(part)
+        report = (meanwhile and meanwhile.result(part.name)) or run_beside(part, meanwhile)
         for failure in report.failures:
             print(f"FAILED {part.name}: {failure}", flush=True)
         print(f"{part.name}: {report} ({time.monotonic() - part_begin:.0f} s)", flush=True)

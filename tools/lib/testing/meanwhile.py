@@ -39,12 +39,23 @@ class Meanwhile:
         self._process.kill()
         while session := list(_session(self._process.pid or 0)):
             for pid in session:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+                _send(pid, signal.SIGKILL)
             time.sleep(0.01)
         self._process.join()
         self._receiver.close()
         self._words.close()
+
+    @contextlib.contextmanager
+    def standing_still(self) -> Iterator[None]:
+        """At idle priority, too, it takes caches and memory from whom time is measured of."""
+        for _ in range(2):  # and what the first round met while it was started
+            for pid in _session(self._process.pid or 0):
+                _send(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in _session(self._process.pid or 0):
+                _send(pid, signal.SIGCONT)
 
     def result(self, name: str) -> Report | None:
         """Waits for it, at normal priority and with progress shown from now on. None: there is none, or it came to no result;
@@ -85,6 +96,11 @@ def _work(pieces: dict[str, Work], sender: Connection, words: int) -> None:
             print(f"{name}: {error}", file=sys.stderr)
             report = None
         sender.send((name, report if isinstance(report, Report) else None))
+
+
+def _send(pid: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
 
 
 def _read(file: int, begin: int) -> str:
