@@ -50,6 +50,7 @@ std::optional<Mover::Outcome> Mover::advance(Task& task, Time now) {
         return not_found(task.name, now);
     }
     if (host_.connected(task.to)) return send(task, now);
+    host_.wanted(task.to);
     if (now < task.deadline) return std::nullopt;
     return Outcome{chassis::UNREACHABLE, "the agent of the target cannot be reached"};
 }

@@ -60,6 +60,7 @@ class Moving : private MoverHost {
 
     // --- of the mover ---
     [[nodiscard]] bool connected(BladeId blade) const override { return peers_->connected(blade); }
+    void wanted(BladeId blade) override { peers_->try_now(blade); }
     Result<void> send(BladeId blade, chassis::Envelope message) override {
         return peers_->send(blade, std::move(message));
     }

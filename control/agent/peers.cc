@@ -29,6 +29,7 @@ struct Peers::Impl : std::enable_shared_from_this<Peers::Impl> {
         asio::steady_timer pause;
         Seldom log;
         bool gone = false;  // not configured any more
+        std::chrono::steady_clock::time_point tried;
     };
     using PeerPtr = std::shared_ptr<Peer>;
 
@@ -62,6 +63,7 @@ asio::awaitable<void> Peers::Impl::use(PeerPtr peer) {
 asio::awaitable<void> Peers::Impl::keep([[maybe_unused]] std::shared_ptr<Impl> self, PeerPtr peer) {
     Backoff backoff;
     while (!peer->gone) {
+        peer->tried = std::chrono::steady_clock::now();
         auto connected =
             co_await connect_channel(executor, tls, peer->is.address, Identity::of_blade(peer->blade));
         if (peer->gone) break;
@@ -121,6 +123,13 @@ void Peers::configure(const PeerBlades& blades) {
 bool Peers::connected(BladeId blade) const {
     const auto found = impl_->peers.find(blade);
     return found != impl_->peers.end() && found->second->channel && found->second->channel->is_open();
+}
+
+void Peers::try_now(BladeId blade) {
+    const auto found = impl_->peers.find(blade);
+    if (found == impl_->peers.end() || found->second->channel) return;
+    if (std::chrono::steady_clock::now() - found->second->tried >= Backoff::kFirst)
+        found->second->pause.cancel();
 }
 
 Result<void> Peers::send(BladeId blade, chassis::Envelope message) {

@@ -41,6 +41,8 @@ class Peers {
     /// Connections to those that stay are kept.
     void configure(const PeerBlades& blades);
     [[nodiscard]] bool connected(BladeId blade) const;
+    /// Where the next attempt to connect is not due yet. Not more often than every Backoff::kFirst.
+    void try_now(BladeId blade);
     /// Queues a message; an error: nothing was queued.
     Result<void> send(BladeId blade, chassis::Envelope message);
 

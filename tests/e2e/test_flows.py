@@ -58,7 +58,7 @@ def test_a_reused_port_does_not_cost_the_session(chassis: Chassis, options: Opti
     assert not seen["errors"], (seen, moves, chassis.account())
     assert seen["answered"] == seen["connections"] == REUSES // CLIENTS * CLIENTS
     returns = seen["answered"] - seen["first"]
-    assert seen["resumed"] >= 0.995 * returns, (seen, moves, chassis.account())
+    assert seen["resumed"] >= 0.995 * returns, f"{seen} {moves} {chassis.account()}"
     assert seen.get("slow", 0) <= 0.005 * returns, (seen, moves, chassis.account())
 
 

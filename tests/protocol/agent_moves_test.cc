@@ -156,6 +156,19 @@ TEST_F(AgentMoves, UnreachableStays) {
     EXPECT_TRUE(stores[1]->contains(name));
 }
 
+/// Nobody was there for so long that attempts are a second apart.
+TEST_F(AgentMoves, AnOrderDoesNotWaitForTheNextAttempt) {
+    start(1);
+    ready({1});
+    run_until(io, [] { return false; }, 3000);
+    start(2);
+    ready({2});
+    const SessionName name = name_at(1, 1);
+    put(1, name);
+    order(7, name, 1, 2, 100'000);
+    EXPECT_EQ(done(2, 7).result(), chassis::MOVED);
+}
+
 TEST_F(AgentMoves, NoAcknowledgementDestroys) {
     FakeEnd silent(io, chassis.tls("blade-2"), listen_port[2]);
     start(1);
