@@ -16,8 +16,8 @@ CostTotals totals_of(const Message& cost) {
     return {cost.count(), cost.cpu_ns(), cost.wall_ns()};
 }
 
-/// A difference of a quarter is no news: each is a snapshot for the dataplane.
-bool is_news(Economics::Budget before, Economics::Budget now) {
+/// A smaller difference than a quarter is not told: each is a snapshot for the dataplane.
+bool differs_enough(Economics::Budget before, Economics::Budget now) {
     if ((before.count() == 0) != (now.count() == 0)) return true;
     return std::chrono::abs(now - before) * 4 > before;
 }
@@ -109,15 +109,15 @@ bool Economics::health(BladeId blade, const chassis::Health& health, Time now) {
         move_ = {};
     move_.add(moved);
     moves_measured_ += moved.count;
-    bool news = false;
+    bool changed = false;
     for (auto& [service, versions] : handshakes_)
         for (Handshakes& costs : versions) {
             const Budget budget = judge(costs);
-            if (!is_news(costs.budget, budget)) continue;
+            if (!differs_enough(costs.budget, budget)) continue;
             costs.budget = budget;
-            news = true;
+            changed = true;
         }
-    return news;
+    return changed;
 }
 
 Economics::Budget Economics::hold_budget(const ServiceConfig& service, TlsVersion tls_version) const {

@@ -315,9 +315,9 @@ void Moves::tick(Time now) {
     directory_.sweep(unix_ms());
     std::erase_if(fences_, [&](const Fence& fence) { return now - fence.since > 2 * Orders::kTimeout; });
     if (fresh_.empty()) return;
-    std::vector<MovedSession> news;
-    for (const auto& [name, session] : std::exchange(fresh_, {})) news.push_back(session);
-    send_entries(news, false);
+    std::vector<MovedSession> entries;
+    for (const auto& [name, session] : std::exchange(fresh_, {})) entries.push_back(session);
+    send_entries(entries, false);
 }
 
 uint64_t Moves::purge(const Purged& purged, Time now) {
