@@ -45,10 +45,17 @@ void show_packets(const json& stats, bool all) {
     show_counters("WORKERS", stats, "workers", sums, all);
 }
 
-void show_ports(const json& stats) {
-    std::vector<std::string> head = {"PORT", "LINK"}, names;
+/// Their names.
+std::vector<std::string> counters_of(const json& stats, std::string_view of) {
+    std::vector<std::string> names;
     for (const json& counter : stats["counters"])
-        if (counter["of"] == "ports") names.push_back(counter["name"]);
+        if (counter["of"] == of) names.push_back(counter["name"]);
+    return names;
+}
+
+void show_ports(const json& stats) {
+    std::vector<std::string> head = {"PORT", "LINK"};
+    const std::vector<std::string> names = counters_of(stats, "ports");
     head.insert(head.end(), names.begin(), names.end());
     Table ports(head);
     for (const json& port : stats["ports"]) {
@@ -72,6 +79,16 @@ void show_moves(const json& stats, bool all) {
     if (moves["moved"].get<uint64_t>() > 0)
         fmt::print("order to acknowledgement: p50 {} us, p99 {} us\n", moves["p50_us"].get<uint64_t>(),
                    moves["p99_us"].get<uint64_t>());
+}
+
+/// Where the time of a move goes, wake-up by wake-up.
+void show_stages(const json& stages) {
+    Table table({"STAGE OF A MOVE", "P50 us", "P99 us", "FROM -> TO"});
+    for (const json& stage : stages)
+        if (stage["count"].get<uint64_t>() != 0)
+            table.add({stage["name"], stage["p50_us"].dump(), stage["p99_us"].dump(), stage["meaning"]});
+    fmt::print("\n");
+    table.print();
 }
 
 void show_checkpoints(const json& stats, bool all) {
@@ -102,10 +119,36 @@ void show_economics(const json& economics) {
     }
     table.print();
     fmt::print(
-        "\n{:.3f} s of CPU saved by resumption; a move costs {} us of CPU; {} not worth a move, {} holds "
-        "expired\n",
+        "\n{:.3f} s of CPU saved by resumption; a move costs {} us of CPU; {} not worth a move, {} would "
+        "have "
+        "waited too long, {} holds expired\n",
         economics["handshake_cpu_saved_seconds"].get<double>(), microseconds(economics["move"]["cpu_us"]),
-        economics["moves_skipped_not_worth"].get<uint64_t>(), economics["holds_expired"].get<uint64_t>());
+        economics["moves_skipped_not_worth"].get<uint64_t>(),
+        economics["moves_skipped_long_wait"].get<uint64_t>(), economics["holds_expired"].get<uint64_t>());
+}
+
+/// What clients waited for their sessions, beside what a full handshake would have cost them.
+void show_holds(const json& stats) {
+    std::vector<std::string> head = {"SERVICE", "TLS",       "HOLDS",      "P50 us",
+                                     "P99 us",  "SAVING us", "EXPECTED us"};
+    const std::vector<std::string> names = counters_of(stats, "holds");
+    head.insert(head.end(), names.begin(), names.end());
+    Table table(head);
+    for (const json& one : stats["holds"]) {
+        if (one["count"].get<uint64_t>() == 0) continue;
+        std::vector<std::string> row = {one["service"],
+                                        one["tls_version"],
+                                        one["count"].dump(),
+                                        microseconds(one["p50_us"]),
+                                        microseconds(one["p99_us"]),
+                                        microseconds(one["saving_p50_us"]),
+                                        microseconds(one["expected_us"])};
+        for (const std::string& name : names) row.push_back(one[name].dump());
+        table.add(row);
+    }
+    if (table.empty()) return;
+    fmt::print("\nholds      what clients waited for their sessions, and what a full handshake adds\n");
+    table.print();
 }
 
 void show_stats(const json& stats, bool all) {
@@ -117,6 +160,8 @@ void show_stats(const json& stats, bool all) {
     }
     show_moves(stats, all);
     show_checkpoints(stats, all);
+    if (stats.contains("holds")) show_holds(stats);
+    if (stats["moves"]["moved"].get<uint64_t>() > 0) show_stages(stats["moves"]["stages"]);
     show_economics(stats["economics"]);
 }
 

@@ -32,6 +32,7 @@ Names declared() {
     for (const CounterText& result : kMoveResultTexts) names.insert(key("moves", result.name));
     names.insert(key("moves", kMovesUnderWay.name));
     add(names, "moves", kMoveCounters);
+    names.insert(key("holds", kHoldsLonger.name));
     add(names, "checkpoints", kCheckpointCounters);
     add(names, "repositories", kRepositoryCounters);
     return names;
@@ -49,6 +50,12 @@ class Counters : public KeyraildBench {
         link::PortStats& wire = *dataplane->stats.add_ports();
         wire.set_name("front0");
         for (const PortCounter& counter : kPortCounters) put(*wire.add_counters(), counter.text.name);
+        link::HoldWaits& holds = *dataplane->stats.add_holds();
+        holds.set_service("www");
+        holds.set_tls_version(0x0303);
+        holds.mutable_waited()->add_bucket(100);
+        holds.mutable_waited()->add_count(3);
+        holds.set_longer(++last_);
     }
     std::string scrape() {
         const std::string request = "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
@@ -69,6 +76,7 @@ class Counters : public KeyraildBench {
     /// Where the API has this counter's value.
     static nlohmann::json value(const nlohmann::json& stats, const std::string& of, const std::string& name) {
         if (of == "ports") return stats["ports"][0].value(name, nlohmann::json());
+        if (of == "holds") return stats["holds"][0].value(name, nlohmann::json());
         if (of == "workers") return stats["workers"][0]["counters"].value(name, nlohmann::json());
         if (of == "repositories")
             return stats["checkpoints"]["repositories"]["lmdb"].value(name, nlohmann::json());
@@ -117,6 +125,10 @@ TEST_F(Counters, TheCommandShowsEach) {
         words >> first >> second;
         if (first == "PORT") {  // a column each
             for (std::string name; words >> name;) named.insert(key("ports", name));
+        } else if (first == "SERVICE") {
+            for (std::string word; words >> word;)
+                if (word == kHoldsLonger.name) named.insert(key("holds", word));
+            of.clear();
         } else if (first == "COUNT") {
             ASSERT_TRUE(kTitles.contains(second)) << line;
             of = kTitles.at(second);
@@ -159,6 +171,8 @@ TEST_F(Counters, MetricsHaveEachWithTheSameWords) {
     each("worker", kWorkerCounters, "{worker=\"0\"} ");
     each("port", kPortCounters, "{port=\"front0\"} ");
     each("moves", kMoveCounters, " ");
+    expect(metric_of("hold", kHoldsLonger) + "{service=\"www\",tls_version=\"1.2\"} ",
+           std::string(kHoldsLonger.meaning));
     each("checkpoints", kCheckpointCounters, " ");
     each("repository", kRepositoryCounters, "{repository=\"lmdb\"} ");
 }

@@ -296,9 +296,15 @@ struct Inspect {
         chassis::SessionState state;
         if (state.ParseFromString(sealed)) add('k', state.blade(), state.epoch());
     }
-    /// Transfers differ by when they were sent, which changes nothing.
+    /// Transfers differ by when they were sent, MoveDones by when what happened, which changes nothing.
     void add_message(const chassis::Envelope& message) {
         if (message.has_transfer()) return add('T', message.request(), message.transfer().order_id());
+        if (message.has_move_done()) {
+            chassis::MoveDone done = message.move_done();
+            done.clear_times();
+            done.AppendToString(&text);
+            return;
+        }
         if (message.has_restore()) return add('R', message.restore().order_id());
         if (!message.has_checkpoint()) {
             message.AppendToString(&text);

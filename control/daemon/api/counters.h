@@ -35,6 +35,10 @@ inline constexpr std::array kMoveCounters = {
 inline constexpr CounterText kMovesUnderWay{"under_way", CounterKind::gauge, "moves",
                                             "ordered and not yet acknowledged"};
 
+/// Of a service and TLS version.
+inline constexpr CounterText kHoldsLonger{"longer_than_saving", CounterKind::total, "holds",
+                                          "that took longer than a full handshake would have"};
+
 using CheckpointCounter = CounterOf<CheckpointCounters>;
 inline constexpr std::array kCheckpointCounters = {
     CheckpointCounter{{"sessions", CounterKind::gauge, "sessions", "whose latest state is known"},

@@ -2,6 +2,7 @@
 // Orders: one move per name, joined by all who wait for it.
 #include "control/daemon/moves/orders.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace keyrail {
@@ -9,19 +10,27 @@ namespace keyrail {
 using std::chrono::duration_cast;
 using std::chrono::microseconds;
 
+namespace {
+bool is_client(const Waiter& waiter) { return waiter.kind != Waiter::Kind::drain; }
+}  // namespace
+
 std::optional<MoveOrder> Orders::ask(const MoveWish& wish, Time now) {
     counters_.asked++;
     if (const auto running = by_name_.find(wish.name); running != by_name_.end()) {
         auto& waiters = orders_.at(running->second).waiters;
-        if (waiters.size() < kMaxWaiters) waiters.push_back(wish.waiter);
+        if (waiters.size() < kMaxWaiters) {
+            waiters.push_back(wish.waiter);
+            clients_waiting_ += is_client(wish.waiter);
+        }
         counters_.joined++;
         return std::nullopt;
     }
-    const MoveOrder order{next_id_++,  wish.name,    wish.from,         wish.to,
-                          wish.budget, wish.service, MoveSource::holder};
+    const MoveOrder order{next_id_++,  wish.name,    wish.from,          wish.to,
+                          wish.budget, wish.service, MoveSource::holder, is_client(wish.waiter)};
     orders_.emplace(order.id, Pending{order, now, false, {wish.waiter}});
     by_name_.emplace(order.name, order.id);
     counters_.ordered++;
+    clients_waiting_ += is_client(wish.waiter);
     return order;
 }
 
@@ -36,7 +45,8 @@ FinishedMove Orders::finish(Pending& pending, MoveResult result) {
         by_name_.erase(pending.order.name);
     }
     pending.told = true;
-    return {pending.order, result, std::exchange(pending.waiters, {})};
+    clients_waiting_ -= static_cast<size_t>(std::ranges::count_if(pending.waiters, is_client));
+    return {pending.order, result, std::exchange(pending.waiters, {}), pending.started};
 }
 
 std::optional<FinishedMove> Orders::done(uint64_t order_id, BladeId by, MoveResult result, Time now) {
