@@ -38,7 +38,8 @@ class MoverHost {
     virtual ~MoverHost() = default;
     /// A connection to this blade's agent is open.
     [[nodiscard]] virtual bool connected(BladeId blade) const = 0;
-    /// A client waits for one: it is tried for now, not when the next attempt is due.
+    /// An order waits for such a connection: the host connects now, not when the next attempt is due. Called
+    /// every kStep while it waits.
     virtual void wanted(BladeId /*blade*/) {}
     /// Queues a message to it, which is wiped; an error: nothing was queued.
     virtual Result<void> send(BladeId blade, chassis::Envelope message) = 0;

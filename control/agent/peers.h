@@ -41,7 +41,8 @@ class Peers {
     /// Connections to those that stay are kept.
     void configure(const PeerBlades& blades);
     [[nodiscard]] bool connected(BladeId blade) const;
-    /// Where the next attempt to connect is not due yet. Not more often than every Backoff::kFirst.
+    /// Connects at once, though the next attempt is not due. Nothing happens within Backoff::kFirst of the
+    /// last attempt, while it is connected, and for a blade that is not configured.
     void try_now(BladeId blade);
     /// Queues a message; an error: nothing was queued.
     Result<void> send(BladeId blade, chassis::Envelope message);

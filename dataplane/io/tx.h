@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Stage `tx`: the one way out of a worker. Each packet ends in one of four functions, which counts it by its
 // reason: sent to a wire, punted to the kernel, handed over to another worker, or dropped. What is sent or
-// punted is gathered by device and handed over in batches. Nothing waits: what a full device does not take is
-// dropped, and counted as that, too.
+// punted is gathered by device and handed over in batches, and what is dropped is freed in batches. Nothing
+// waits: what a full device does not take is dropped, and counted as that, too.
 #pragma once
 
 #include <array>

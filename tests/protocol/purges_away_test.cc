@@ -179,7 +179,8 @@ TEST_F(RedisAway, AnotherOneIsInUseMeanwhile) {
     RedisServer other(chassis.directory());
     configure(config_at(other));
     EXPECT_EQ(purge("www").status, 0);
-    kill_daemon();  // and it has forgotten what agents told it
+    settle();       // agents have told what is gone, to a keyraild that does not use the first one
+    kill_daemon();  // and it has forgotten it
     restart();
     configure(config_at(redis));
     real_agents.erase(1);

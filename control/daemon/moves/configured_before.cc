@@ -21,9 +21,8 @@ Result<void> ConfiguredBefore::load() {
     if (!text) return tl::make_unexpected(text.error());
     if (read(*text)) return {};
     return fail(
-        "{}: damaged; remove it. Repositories begin empty then, and sessions of services that were removed "
-        "can "
-        "only be purged with all others",
+        "{}: damaged; remove it. Repositories begin empty then, and sessions of removed services can only be "
+        "purged with all others",
         file_.string());
 }
 

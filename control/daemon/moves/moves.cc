@@ -64,7 +64,8 @@ bool Moves::may_move(BladeId from, BladeId to, const std::string& service) const
     });
 }
 
-std::optional<MoveResult> Moves::refusal(const MoveWish& wish, const std::string& service) const {
+std::optional<MoveResult> Moves::refusal(const MoveWish& wish) const {
+    const std::string& service = wish.service;
     if (wish.from == wish.to || !config_->blades.contains(wish.from) ||
         !may_move(wish.from, wish.to, service) || !host_.uses_sessions(wish.to, service))
         return MoveResult::refused;
@@ -76,8 +77,7 @@ std::optional<MoveResult> Moves::refusal(const MoveWish& wish, const std::string
     return std::nullopt;
 }
 
-void Moves::ask(MoveWish wish, const std::string& service, Time now) {
-    wish.service = service;
+void Moves::ask(MoveWish wish, Time now) {
     if (wish.since == Time{}) wish.since = now;
     // Under way it is neither where it was nor yet where it goes: what is to be done shows when it has
     // arrived.
@@ -87,7 +87,7 @@ void Moves::ask(MoveWish wish, const std::string& service, Time now) {
         if (moved->holder == wish.to) return answer(wish.waiter, MoveResult::moved, &*moved);
         wish.from = moved->holder;
     }
-    if (const auto refused = refusal(wish, service)) {
+    if (const auto refused = refusal(wish)) {
         orders_.count_refusal(*refused);
         return answer(wish.waiter, *refused, nullptr);
     }
@@ -101,8 +101,8 @@ void Moves::request(const link::MoveRequest& request, Time now) {
     if (!name || request.from() > BladeId::kMax || request.to() > BladeId::kMax)
         return answer(waiter, MoveResult::refused, nullptr);
     ask({waiter, *name, BladeId::or_none(request.from()), BladeId::or_none(request.to()),
-         microseconds(request.budget_us()), ""},
-        request.service(), now);
+         microseconds(request.budget_us()), request.service()},
+        now);
 }
 
 bool Moves::may_pull(BladeId from, BladeId to, const std::string& name) {
@@ -130,13 +130,13 @@ void Moves::pull(BladeId blade, uint64_t request, const chassis::Pull& pull, Tim
         orders_.count_refusal(MoveResult::refused);
         return answer(waiter, MoveResult::refused, nullptr);
     }
-    ask({waiter, *name, *from, blade, microseconds(pull.budget_us()), ""}, pull.service(), now);
+    ask({waiter, *name, *from, blade, microseconds(pull.budget_us()), pull.service()}, now);
 }
 
 void Moves::drain(BladeId from, BladeId to, const SessionName& name, const std::string& service, Time now) {
     if (holder(name) != from)
         return host_.drained(from, MoveResult::not_found);  // it left since it was listed
-    ask({{Waiter::Kind::drain, from, 0}, name, from, to, kDrainBudget, ""}, service, now);
+    ask({{Waiter::Kind::drain, from, 0}, name, from, to, kDrainBudget, service}, now);
 }
 
 void Moves::give_order(const MoveOrder& order, Time now) {
@@ -236,8 +236,7 @@ void Moves::ask_again(MoveWish wish, const MovedSession& now, Time at) {
         return answer(wish.waiter, MoveResult::refused, nullptr);
     }
     wish.from = now.holder;
-    const std::string service = wish.service;
-    ask(std::move(wish), service, at);
+    ask(std::move(wish), at);
 }
 
 bool Moves::restore(uint64_t order_id, const NotUsed& known) {

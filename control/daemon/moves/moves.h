@@ -134,9 +134,10 @@ class Moves {
     /// Where moves brought it; nullopt: nowhere, as far as we know.
     [[nodiscard]] std::optional<MovedSession> whereabouts(const SessionName& name) const;
     /// Joins, orders, or answers.
-    void ask(MoveWish wish, const std::string& service, Time now);
+    void ask(MoveWish wish, Time now);
     /// nullopt: order it.
-    [[nodiscard]] std::optional<MoveResult> refusal(const MoveWish& wish, const std::string& service) const;
+    [[nodiscard]] std::optional<MoveResult> refusal(const MoveWish& wish) const;
+    /// A wish that joined a move to another blade, when the session has arrived there (`now`).
     void ask_again(MoveWish wish, const MovedSession& now, Time at);
     void give_order(const MoveOrder& order, Time now);
     bool may_pull(BladeId from, BladeId to, const std::string& name);

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Work that only needs a processor goes on while other tests wait for time to pass: compiling for the sanitizers, clang-tidy.
-A process of its own does it, at the kernel's idle priority: whatever wants a processor takes it from it at once."""
+"""Work that only needs a processor (compiling for the sanitizers, clang-tidy) goes on beside the parts that do not depend on
+time. A process of its own does it, at the kernel's idle priority: it yields to everything else."""
 
 import contextlib
 import multiprocessing
@@ -47,7 +47,7 @@ class Meanwhile:
 
     @contextlib.contextmanager
     def standing_still(self) -> Iterator[None]:
-        """At idle priority, too, it takes caches and memory from whom time is measured of."""
+        """For a part that depends on time: at idle priority, too, the work takes caches and memory bandwidth."""
         for _ in range(2):  # and what the first round met while it was started
             for pid in _session(self._process.pid or 0):
                 _send(pid, signal.SIGSTOP)
