@@ -2,6 +2,9 @@
 // Purges of what is away: services that are configured no more, repositories that nobody names at the time.
 #include <gmock/gmock.h>
 
+#include <fstream>
+#include <set>
+
 #include "dataplane/common/hex.h"
 #include "tests/support/redis_server.h"
 #include "tests/support/restore_bench.h"
@@ -30,6 +33,11 @@ class PurgesAway : public RestoreBench {
     void restart() {
         start();
         require([&] { return connected() == 2; }, "the agents are connected again");
+    }
+    /// Where a repository of this kind is in use, by what keyraild finds when it starts again.
+    [[nodiscard]] std::set<std::string> used_places(const std::string& kind) const {
+        std::ifstream file(chassis.directory() / "state/configured.json");
+        return nlohmann::json::parse(file).at("repositories").at(kind).get<std::set<std::string>>();
     }
     SessionName put_mail(BladeId blade) { return put_session(blade, false, "lmdb", "mail"); }
     Answer purge(const std::string& service) { return keyrail({"session", "purge", "--service", service}); }
@@ -155,6 +163,17 @@ TEST_F(PurgesAway, WhatWasUsedUpWhileItsRepositoryWasNotInUse) {
     configure(config_with(""));
     EXPECT_EQ(move(name, 1, 2), link::NOT_FOUND);
     EXPECT_FALSE(stores[2]->contains(name)) << "it could be used a second time";
+}
+
+/// A keyraild that is killed a moment later must not take it for one that was not in use, and empty it.
+TEST_F(PurgesAway, InUseIsWrittenBeforeTheFirstSessionIs) {
+    start_all();
+    for (int i = 0; i < 4; i++) {
+        configure(good_config());
+        configure(config_with(""));
+        put_session(1, false);
+        EXPECT_FALSE(used_places("lmdb").empty()) << i;
+    }
 }
 
 class RedisAway : public PurgesAway {

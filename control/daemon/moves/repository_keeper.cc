@@ -9,10 +9,11 @@
 namespace keyrail {
 
 RepositoryKeeper::RepositoryKeeper(asio::any_io_executor executor, ConfigPtr config, Checkpoints& checkpoints,
-                                   ConfiguredBefore& before, Send send)
+                                   ConfiguredBefore& before, std::function<void()> save, Send send)
     : config_(std::move(config)),
       checkpoints_(checkpoints),
       before_(before),
+      save_(std::move(save)),
       send_(std::move(send)),
       keeper_(config_->state_dir / "pool_keys"),
       repositories_(std::move(executor)) {}
@@ -26,7 +27,11 @@ bool RepositoryKeeper::commit(ConfigPtr config, Repositories::Prepared prepared)
         const auto places = repositories_.places(kind);
         if (before_.repository(name, places) || !opened.contains(kind)) continue;
         repositories_.find(kind)->purge(
-            nullptr, [](const Result<void>&) {}, [this, name, places] { before_.emptied(name, places); });
+            nullptr, [](const Result<void>&) {},
+            [this, name, places] {
+                before_.emptied(name, places);
+                save_();
+            });
     }
     return !opened.empty();
 }

@@ -19,9 +19,10 @@ namespace keyrail {
 class RepositoryKeeper : public SealedSessions {
   public:
     using Send = std::function<Result<void>(BladeId blade, chassis::Envelope message)>;
-    /// `checkpoints` and `before` outlive this.
+    /// `checkpoints` and `before` outlive this. `save` writes `before` down: on disk it is in use before the
+    /// first session is in a repository, or a keyraild that is killed then would empty it.
     RepositoryKeeper(asio::any_io_executor executor, ConfigPtr config, Checkpoints& checkpoints,
-                     ConfiguredBefore& before, Send send);
+                     ConfiguredBefore& before, std::function<void()> save, Send send);
 
     /// Opens what `next` needs, and changes nothing yet.
     [[nodiscard]] Result<Repositories::Prepared> prepare(const Config& next) const {
@@ -65,6 +66,7 @@ class RepositoryKeeper : public SealedSessions {
     ConfigPtr config_;
     Checkpoints& checkpoints_;
     ConfiguredBefore& before_;
+    std::function<void()> save_;
     Send send_;
     PoolKeyKeeper keeper_;
     std::map<BladeId, std::string> handed_out_;  // recipient and version of the keys that a blade has
