@@ -12,7 +12,6 @@ namespace keyrail {
 namespace {
 
 constexpr uint8_t kProtocolUdp = 17;
-constexpr size_t kIcmpHeader = 8;
 
 void swap_macs(uint8_t* frame) {
     const Macs came = read_macs(frame);
@@ -21,11 +20,11 @@ void swap_macs(uint8_t* frame) {
 
 /// Where the header behind IP is, and what; IPv6 extension headers and IPv4 options are nothing that is
 /// answered.
-struct Upper {
+struct PlainUpper {
     uint8_t protocol;
     uint16_t at, end;  // offsets in the frame
 };
-std::optional<Upper> plain_upper(const Packet& packet) {
+std::optional<PlainUpper> plain_upper(const Packet& packet) {
     const Headers& h = packet.h;
     const std::span<const uint8_t> frame = packet.frame();
     const size_t fixed = h.ipv6 ? kIpv6Size : kIpv4Min;
@@ -34,7 +33,8 @@ std::optional<Upper> plain_upper(const Packet& packet) {
     if (!h.ipv6 && ip[0] != 0x45) return std::nullopt;
     const size_t end = h.l3 + (h.ipv6 ? kIpv6Size + load16(ip + 4) : load16(ip + 2));
     if (end > frame.size() || end < h.l3 + fixed) return std::nullopt;
-    return Upper{h.ipv6 ? ip[6] : ip[9], static_cast<uint16_t>(h.l3 + fixed), static_cast<uint16_t>(end)};
+    return PlainUpper{h.ipv6 ? ip[6] : ip[9], static_cast<uint16_t>(h.l3 + fixed),
+                      static_cast<uint16_t>(end)};
 }
 
 /// RFC 1122 section 3.2.2: nobody is told anything about what comes from no single host.
@@ -60,7 +60,7 @@ void send_back(Packet& packet, size_t size, Reason reason) {
     packet.decide(Action::reply, reason);
 }
 
-void answer_echo(Packet& packet, const Upper& icmp) {
+void answer_echo(Packet& packet, const PlainUpper& icmp) {
     uint8_t* at = packet.data + icmp.at;
     const auto size = static_cast<uint32_t>(icmp.end - icmp.at);
     const uint64_t pseudo = write_answer_ip(packet.data + packet.h.l3, packet.h,
@@ -73,13 +73,13 @@ void answer_echo(Packet& packet, const Upper& icmp) {
     send_back(packet, icmp.end, Reason::ping_answered);
 }
 
-bool is_echo_request(const Packet& packet, const Upper& upper) {
+bool is_echo_request(const Packet& packet, const PlainUpper& upper) {
     if (upper.protocol != (packet.h.ipv6 ? kProtocolIcmp6 : kProtocolIcmp)) return false;
     if (upper.end < upper.at + kIcmpHeader) return false;
     return packet.data[upper.at] == (packet.h.ipv6 ? 128 : 8) && packet.data[upper.at + 1] == 0;
 }
 
-void port_unreachable(Packet& packet, const Upper& upper) {
+void port_unreachable(Packet& packet, const PlainUpper& upper) {
     const Headers& h = packet.h;
     const uint32_t size = upper.end - uint32_t{h.l3}, total = h.l3 + icmp_error_size(size, h.ipv6);
     const std::span<uint8_t> room = room_for(packet, total);

@@ -9,7 +9,6 @@
 namespace keyrail {
 namespace {
 
-constexpr uint32_t kIcmpHeader = 8;
 constexpr uint32_t before_quote(bool ipv6) { return (ipv6 ? kIpv6Size : kIpv4Min) + kIcmpHeader; }
 
 /// The IP header in front of `length` bytes of ICMP, addresses turned round. Returns what the checksum of

@@ -51,7 +51,6 @@ bool parse_quoted(std::span<const uint8_t> packet, bool ipv6, Tuple& tuple) {
 /// An error about what a server has sent names the connection backwards.
 void parse_icmp(std::span<const uint8_t> frame, size_t at, size_t end, Headers& h) {
     h.layout = Layout::other_ip;
-    constexpr size_t kIcmpHeader = 8;
     if (end < at + kIcmpHeader) return;
     const uint8_t type = frame[at];  // unreachable, too big, time exceeded, bad parameter
     const bool error = h.ipv6 ? type >= 1 && type <= 4 : type == 3 || type == 11 || type == 12;

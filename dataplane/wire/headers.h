@@ -81,7 +81,7 @@ struct Headers {
     [[nodiscard]] bool bare_ack() const { return payload_size == 0 && !(flags & (kSyn | kFin | kRst)); }
 };
 
-inline constexpr uint16_t kEthernetSize = 14, kIpv4Min = 20, kIpv6Size = 40, kTcpMin = 20;
+inline constexpr uint16_t kEthernetSize = 14, kIpv4Min = 20, kIpv6Size = 40, kTcpMin = 20, kIcmpHeader = 8;
 inline constexpr uint16_t kEtherTypeIpv4 = 0x0800, kEtherTypeIpv6 = 0x86dd;
 inline constexpr uint16_t kEtherTypeVlan = 0x8100, kEtherTypeQinq = 0x88a8;  // IEEE 802.1Q
 inline constexpr uint16_t kTagSize = 4, kTagsMax = 2 * kTagSize;

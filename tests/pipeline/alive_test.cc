@@ -11,16 +11,17 @@ namespace {
 
 using namespace test;
 
-struct Row {
+struct AliveRow {
     const char* name;
     bool by_session, late, ipv6;
 };
-const auto kRows = testing::Values(Row{"late", true, true, false}, Row{"late_ipv6", true, true, true},
-                                   Row{"early", true, false, false}, Row{"early_ipv6", true, false, true},
-                                   Row{"plain", false, false, false});
+const auto kAliveRows =
+    testing::Values(AliveRow{"late", true, true, false}, AliveRow{"late_ipv6", true, true, true},
+                    AliveRow{"early", true, false, false}, AliveRow{"early_ipv6", true, false, true},
+                    AliveRow{"plain", false, false, false});
 const auto kName = [](const auto& row) { return std::string(row.param.name); };
 
-class Alive : public testing::TestWithParam<Row> {
+class Alive : public testing::TestWithParam<AliveRow> {
   protected:
     [[nodiscard]] Scene scene(Scene with) const {
         with.by_session = GetParam().by_session;
@@ -40,7 +41,7 @@ class Alive : public testing::TestWithParam<Row> {
     }
     Harness harness{scene({})};
 };
-INSTANTIATE_TEST_SUITE_P(Table, Alive, kRows, kName);
+INSTANTIATE_TEST_SUITE_P(Table, Alive, kAliveRows, kName);
 
 TEST_P(Alive, AFlowStaysWithItsBladeWhateverThatTakes) {
     harness.bind_flow(packet(kAck), 2);

@@ -11,11 +11,11 @@ namespace {
 
 using namespace test;
 
-struct Row {
+struct AskingRow {
     const char* name;
     bool by_session, late, ipv6;
 };
-class Asking : public testing::TestWithParam<Row> {
+class Asking : public testing::TestWithParam<AskingRow> {
   protected:
     [[nodiscard]] Frame packet(uint16_t port, uint8_t flags = kAck, std::vector<uint8_t> payload = {}) const {
         const bool ipv6 = GetParam().ipv6;
@@ -31,8 +31,10 @@ class Asking : public testing::TestWithParam<Row> {
     Harness harness{Scene{.by_session = GetParam().by_session, .late = GetParam().late, .agents = true}};
 };
 INSTANTIATE_TEST_SUITE_P(Table, Asking,
-                         testing::Values(Row{"late", true, true, false}, Row{"late_ipv6", true, true, true},
-                                         Row{"early", true, false, false}, Row{"plain", false, false, false}),
+                         testing::Values(AskingRow{"late", true, true, false},
+                                         AskingRow{"late_ipv6", true, true, true},
+                                         AskingRow{"early", true, false, false},
+                                         AskingRow{"plain", false, false, false}),
                          [](const auto& row) { return std::string(row.param.name); });
 
 TEST_P(Asking, GoesWhereItsBladeIs) {
@@ -233,14 +235,15 @@ TEST_P(Asking, OneConnectionHoldsAFewPackets) {
     harness.expect_conserved();
 }
 
-class NobodyToAsk : public testing::TestWithParam<Row> {};
+class NobodyToAsk : public testing::TestWithParam<AskingRow> {};
 INSTANTIATE_TEST_SUITE_P(Table, NobodyToAsk,
-                         testing::Values(Row{"late", true, true, false}, Row{"early", true, false, false},
-                                         Row{"plain", false, false, false}),
+                         testing::Values(AskingRow{"late", true, true, false},
+                                         AskingRow{"early", true, false, false},
+                                         AskingRow{"plain", false, false, false}),
                          [](const auto& row) { return std::string(row.param.name); });
 
 TEST_P(NobodyToAsk, WithoutControlOrChoice) {
-    const Row& row = GetParam();
+    const AskingRow& row = GetParam();
     for (const Scene& scene :
          {Scene{.by_session = row.by_session, .late = row.late, .control_connected = false, .agents = true},
           Scene{.up = {1}, .by_session = row.by_session, .late = row.late, .agents = true}}) {

@@ -10,8 +10,6 @@ namespace {
 
 using namespace test;
 
-constexpr uint64_t kSecond = 1'000'000;
-
 class Cookies : public testing::TestWithParam<bool> {  // IPv6
   protected:
     /// Was the segment taken for the first of a connection whose cookie is good?
@@ -30,12 +28,12 @@ TEST_P(Cookies, AreGoodForOneToTwoMinutes) {
     client.syn();
     const Frame data = client.data(one_segment_hello_of(2));
     EXPECT_TRUE(taken(data));
-    harness.advance(60 * kSecond);
+    harness.advance(60 * kSecondUs);
     EXPECT_TRUE(taken(data));
-    harness.advance(67 * kSecond);
+    harness.advance(67 * kSecondUs);
     EXPECT_FALSE(taken(data));
     for (const uint64_t hours : {1, 6, 23}) {
-        harness.advance(hours * 3600 * kSecond);
+        harness.advance(hours * 3600 * kSecondUs);
         EXPECT_FALSE(taken(data)) << hours;
     }
     harness.expect_conserved();
@@ -45,7 +43,7 @@ TEST_P(Cookies, AnswerKeepAliveProbes) {
     client.syn();
     for (const bool garbage : {false, true}) {
         TcpSegment probe = client.segment(garbage ? std::vector<uint8_t>{0} : std::vector<uint8_t>{}, 0u - 1);
-        harness.advance(20 * kSecond);
+        harness.advance(20 * kSecondUs);
         harness.burst(kFront, {probe.frame()});
         const auto out = harness.wire(kFront);
         ASSERT_EQ(out.size(), 1u);
@@ -73,7 +71,7 @@ TEST_P(Cookies, OthersProbesAreNotAnswered) {
     harness.burst(kFront, {probe.frame()});
     probe = client.segment({}, 0u - 2);
     harness.burst(kFront, {probe.frame()});
-    harness.advance(200 * kSecond);
+    harness.advance(200 * kSecondUs);
     harness.burst(kFront, {client.segment({}, 0u - 1).frame()});
     EXPECT_TRUE(harness.wire(kFront).empty());
     EXPECT_EQ(harness.count(Reason::keepalive_answered), 0u);
@@ -138,7 +136,7 @@ TEST_P(BareCookies, OfWhoHasGuessedAreNotBelievedWhereManyDo) {
     harness.burst(kFront, {Bare(42001, GetParam()).syn(1400).frame()});
     EXPECT_EQ(harness.count(Reason::bind_early), 1u) << "nobody is turned away: a blade answers";
     (void)harness.wire(kBack);
-    harness.advance(kSecond);
+    harness.advance(kSecondUs);
     EXPECT_TRUE(taken(good));
     harness.expect_conserved();
 }
@@ -147,7 +145,7 @@ TEST_P(BareCookies, OfWhoWasAnsweredBeforeAreBelievedAllTheSame) {
     const Frame good = answered_hello(Bare(42000, GetParam()));
     for (int second = 0; second < 50; second++) {
         guess_too_often();
-        harness.advance(kSecond);
+        harness.advance(kSecondUs);
     }
     guess_too_often();
     EXPECT_TRUE(taken(good));
@@ -171,7 +169,7 @@ TEST_P(BareCookies, ASynThatABladeAnswersIsNotAnsweredHereWhenItComesAgain) {
         harness.burst(kFront, {Bare(42002, GetParam()).syn(1400).frame()});
         EXPECT_EQ(harness.wire(kBack).size(), 1u);
         EXPECT_TRUE(harness.wire(kFront).empty());
-        harness.advance(kSecond + kSecond / 10);
+        harness.advance(kSecondUs + kSecondUs / 10);
     }
     harness.burst(kFront, {Bare(42003, GetParam()).syn(1400).frame()});
     EXPECT_EQ(harness.wire(kFront).size(), 1u) << "another one gets a cookie again";

@@ -11,14 +11,14 @@ using namespace test;
 
 constexpr uint8_t kHopByHop = 0, kFragment = 44, kDestination = 60;
 
-struct Row {
+struct WrappedRow {
     const char* name;
     bool ipv6;
     Frame (*wrap)(const Frame&);  // as the client's frames come
     bool tags = false;            // they go back, but not to the blade
 };
 
-const Row kRows[] = {
+const WrappedRow kWrappedRows[] = {
     {"vlan", false, [](const Frame& f) { return tagged(f, {100}); }, true},
     {"vlan_ipv6", true, [](const Frame& f) { return tagged(f, {100}); }, true},
     {"qinq", false, [](const Frame& f) { return tagged(f, {100, 200}); }, true},
@@ -29,7 +29,7 @@ const Row kRows[] = {
      [](const Frame& f) { return with_extension(with_extension(f, kDestination, 1), kHopByHop); }},
 };
 
-class Wrapped : public testing::TestWithParam<Row> {
+class Wrapped : public testing::TestWithParam<WrappedRow> {
   protected:
     /// The frame without its tags, from the EtherType on.
     static Frame inner(const Frame& frame) {
@@ -40,7 +40,7 @@ class Wrapped : public testing::TestWithParam<Row> {
 };
 
 TEST_P(Wrapped, SynIsAnsweredOnTheLinkThatItCameBy) {
-    const Row& row = GetParam();
+    const WrappedRow& row = GetParam();
     const TcpSegment syn{.source = row.ipv6 ? "2001:db8:1::10" : "192.0.2.10",
                          .destination = row.ipv6 ? kVip6 : kVip4,
                          .flags = kSyn,
@@ -59,7 +59,7 @@ TEST_P(Wrapped, SynIsAnsweredOnTheLinkThatItCameBy) {
 }
 
 TEST_P(Wrapped, HelloReachesTheBladeWithoutTags) {
-    const Row& row = GetParam();
+    const WrappedRow& row = GetParam();
     Client client(harness, 41000, row.ipv6);
     client.syn();
     const auto hello = one_segment_hello_of(2);
@@ -81,7 +81,7 @@ TEST_P(Wrapped, HelloReachesTheBladeWithoutTags) {
     harness.expect_conserved();
 }
 
-INSTANTIATE_TEST_SUITE_P(Table, Wrapped, testing::ValuesIn(kRows),
+INSTANTIATE_TEST_SUITE_P(Table, Wrapped, testing::ValuesIn(kWrappedRows),
                          [](const auto& row) { return std::string(row.param.name); });
 
 TEST(Return, GetsTheTagsOfItsRoute) {

@@ -10,10 +10,6 @@ namespace {
 
 using namespace test;
 
-constexpr uint64_t kSecondUs = 1'000'000;
-constexpr uint64_t kTimeWaitUs = 70 * kSecondUs, kForgottenUs = 77 * kSecondUs;
-constexpr uint64_t kKeepAliveUs = 7500 * kSecondUs;  // 2 h 5 min
-
 /// A connection of a client to blade 2, by IP version.
 class Ends : public testing::TestWithParam<bool> {
   protected:

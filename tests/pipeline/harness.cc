@@ -23,6 +23,16 @@
 #include "tests/support/hellos.h"
 
 namespace keyrail::test {
+
+Frame from_blade(const char* client) {
+    return TcpSegment{.source = kVip4, .destination = client, .source_port = 443, .destination_port = 40000}
+        .frame();
+}
+Frame cut_short() {
+    Frame frame = TcpSegment{}.frame();
+    frame.resize(40);
+    return frame;
+}
 namespace {
 
 constexpr unsigned kExits = 8192;

@@ -27,7 +27,16 @@ namespace keyrail::test {
 
 inline constexpr uint8_t kFront = 0, kBack = 1, kFront2 = 2;  // indices into Ports
 inline constexpr uint8_t kPorts = 3;
+inline constexpr uint64_t kSecondUs = 1'000'000;
+/// A closed flow is its blade's for the first, and forgotten after the second; an open one lives longer than
+/// the third without a word.
+inline constexpr uint64_t kTimeWaitUs = 70 * kSecondUs, kForgottenUs = 77 * kSecondUs;
+inline constexpr uint64_t kKeepAliveUs = 7500 * kSecondUs;  // 2 h 5 min
 inline constexpr kr_cookie_key kCookieKey = {0x1111, 0x2222};
+
+/// What a blade's server says to a client, and a frame that ends in its TCP header.
+Frame from_blade(const char* client = "192.0.2.10");
+Frame cut_short();
 inline const std::string kVip4 = "198.51.100.1", kVip6 = "2001:db8:100::1";
 
 struct SceneRoute {

@@ -10,10 +10,6 @@ namespace {
 
 using namespace test;
 
-constexpr uint64_t kSecondUs = 1'000'000;
-constexpr uint64_t kTimeWaitUs = 70 * kSecondUs, kForgottenUs = 77 * kSecondUs;
-constexpr uint64_t kKeepAliveUs = 7500 * kSecondUs;  // 2 h 5 min
-
 // --- the next connection from the same port
 
 struct Ending {

@@ -32,15 +32,6 @@ using Exits = std::vector<Exit>;
 Frame segment(uint16_t port, std::vector<uint8_t> payload = {1, 2, 3}) {
     return TcpSegment{.source_port = port, .ack = 77, .payload = std::move(payload)}.frame();
 }
-Frame from_blade(const char* client = "192.0.2.10") {
-    return TcpSegment{.source = kVip4, .destination = client, .source_port = 443, .destination_port = 40000}
-        .frame();
-}
-Frame cut_short() {
-    Frame frame = segment(1);
-    frame.resize(40);
-    return frame;
-}
 void set_mtu(Harness& harness, uint8_t port, uint32_t mtu) {
     harness.context().shared.port_mtu[port] = mtu;
     harness.context().mtus.read(harness.context().shared);

@@ -44,10 +44,11 @@ Daemon::Daemon(asio::io_context& io, Config config, TlsContext tls, Secrets secr
                  dataplane_.send(std::move(message));
              }),
       checkpoints_(config_, *this, repositories_),
-      repositories_(io.get_executor(), config_, checkpoints_, before_, [this] { keep_configured(); },
-                    [this](BladeId blade, chassis::Envelope message) {
-                        return agents_.send(blade, std::move(message));
-                    }),
+      repositories_(
+          io.get_executor(), config_, checkpoints_, before_, [this] { keep_configured(); },
+          [this](BladeId blade, chassis::Envelope message) {
+              return agents_.send(blade, std::move(message));
+          }),
       purging_(io, config_,
                {agents_, moves_, checkpoints_, repositories_,
                 [this] {

@@ -65,8 +65,8 @@ def lesser_cpu() -> Report:
 
 def _objects() -> list[Path]:
     found = sorted(file for folder in PRODUCT for file in (build_dir() / folder).rglob("*.o")
-                   if file.name.endswith((".cc.o", ".c.o")) and not CHOSEN_AT_RUN_TIME.search(file.name)
-                   and "bpf" not in file.name)
+                   if (file.name.endswith((".cc.o", ".c.o")) or "-unity" in file.name)
+                   and not CHOSEN_AT_RUN_TIME.search(file.name) and "bpf" not in file.name)
     if not found:
         raise ToolError(f"no object files are in {build_dir()}: is it built?")
     return found
@@ -84,16 +84,27 @@ def _newer_instruction(file: Path) -> str:
     return ""
 
 
-PREFETCHING = ("parse_parse.cc.o", "worker.cc.o")
+PREFETCHING = {"parse::process": "keyrail5parse7process", "the worker": "keyrail6Worker"}  # and the mangled names
 
 
 def _prefetches(report: Report) -> None:
     """Compilers drop a prefetch when they take it for a function without effect: a million flows cost three times as much
     (GCC 12 did so for calls that were not inlined early)."""
-    for name in PREFETCHING:
-        kept = any("\tprefetch" in run(["objdump", "-d", "--no-show-raw-insn", file]).stdout
-                   for file in _objects() if file.name == name)
-        report.passes() if kept else report.fails(f"{name} prefetches nothing: the compiler dropped it")
+    functions = {function for file in _objects() if file.is_relative_to(build_dir() / "dataplane")
+                 for function in _functions_with("\tprefetch", file)}
+    for what, mangled in PREFETCHING.items():
+        kept = any(mangled in function for function in functions)
+        report.passes() if kept else report.fails(f"{what} prefetches nothing: the compiler dropped it")
+
+
+def _functions_with(instruction: str, file: Path) -> set[str]:
+    found, function = set(), ""
+    for line in run(["objdump", "-d", "--no-show-raw-insn", file]).stdout.splitlines():
+        if match := SYMBOL.match(line):
+            function = match[1]
+        elif instruction in line:
+            found.add(function)
+    return found
 
 
 AVX2 = """
