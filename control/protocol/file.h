@@ -16,6 +16,9 @@ namespace keyrail {
 /// the new one.
 Result<void> replace_file(const std::filesystem::path& file, std::string_view content, mode_t mode);
 
+/// A file of keyraild's state that is longer is none of its own.
+inline constexpr size_t kMaxStateFile = size_t{4} << 20;
+
 /// The whole file. One that is not there, or is larger than `most` bytes, is an error.
 Result<std::string> read_file(const std::filesystem::path& file, size_t most);
 

@@ -81,8 +81,12 @@ TEST(ConfiguredBefore, OutlivesKeyraild) {
 
 TEST(ConfiguredBefore, IsBounded) {
     ConfiguredBefore before;
-    for (uint64_t i = 0; i < ConfiguredBefore::kMaxLeft + 2; i++)
-        before.services(services_named({std::to_string(i)}), kThenMs + i);
+    before.services(services_named({"0"}), kThenMs);
+    std::vector<std::string> names;
+    for (uint64_t i = 1; i < ConfiguredBefore::kMaxLeft + 1; i++) names.push_back(std::to_string(i));
+    before.services(services_named(names), kThenMs + 1);
+    EXPECT_TRUE(before.left_ms("0"));
+    before.services({}, kThenMs + 2);
     EXPECT_FALSE(before.left_ms("0")) << "the first that left";
     EXPECT_TRUE(before.left_ms("1"));
 }

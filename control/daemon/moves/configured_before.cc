@@ -10,14 +10,10 @@ namespace keyrail {
 
 using nlohmann::json;
 
-namespace {
-constexpr size_t kMaxFile = size_t{4} << 20;
-}
-
 Result<void> ConfiguredBefore::load() {
     std::error_code error;
     if (!std::filesystem::exists(file_, error)) return {};
-    const auto text = read_file(file_, kMaxFile);
+    const auto text = read_file(file_, kMaxStateFile);
     if (!text) return tl::make_unexpected(text.error());
     if (read(*text)) return {};
     return fail(

@@ -7,14 +7,10 @@
 
 namespace keyrail {
 
-namespace {
-constexpr size_t kMaxFile = size_t{4} << 20;
-}
-
 Result<void> Purges::load() {
     std::error_code error;
     if (!std::filesystem::exists(file_, error)) return {};
-    const auto text = read_file(file_, kMaxFile);
+    const auto text = read_file(file_, kMaxStateFile);
     if (!text) return tl::make_unexpected(text.error());
     auto found = read(*text);
     if (!found)

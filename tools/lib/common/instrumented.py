@@ -7,7 +7,7 @@ from common import build
 from common.paths import build_dir
 
 # Without coverage in our own code the fuzzer would be blind; the fuzz targets themselves bring its main().
-OPTIONS = ["-Db_sanitize=address,undefined", "-Db_lundef=false", "-Doptimization=1", "-Dwerror=false",
+OPTIONS = ["-Db_sanitize=address,undefined", "-Db_lundef=false", "-Doptimization=0", "-Dwerror=false",
            "-Dc_args=-fsanitize=fuzzer-no-link", "-Dcpp_args=-fsanitize=fuzzer-no-link"]
 # A finding ends the test; leaks of libraries at exit are not what is looked for here.
 ENVIRONMENT = {"ASAN_OPTIONS": "abort_on_error=1:detect_leaks=0:detect_stack_use_after_return=1",
