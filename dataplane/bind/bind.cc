@@ -86,7 +86,8 @@ void by_syn(Packet& packet, Context& context, Reason reason) {
         context.recent_syns.note(packet.hash, packet.blade, context.clock.s);
 }
 
-void answer(Packet& packet, const Miss& miss, Context& context) {
+/// All in one function: to hand a SYN on cost more than to read its options.
+[[gnu::flatten]] void answer(Packet& packet, const Miss& miss, Context& context) {
     if (is_for_a_blade(packet, miss, context)) [[unlikely]]
         return by_syn(packet, context, Reason::bind_early);
     answer_by_cookie(packet, miss, context);

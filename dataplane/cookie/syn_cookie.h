@@ -48,12 +48,14 @@ inline SynOptions read_syn_options(std::span<const uint8_t> options) {
 /// Four sizes, ascending, 16 bits each.
 constexpr uint64_t mss_classes(bool ipv6) { return ipv6 ? KR_COOKIE_MSS6 : KR_COOKIE_MSS4; }
 
-/// The largest class that a client of this MSS can take; the smallest for everything below. The classes are
-/// constants, or this would be a third longer.
+/// The largest class that a client of this MSS can take, which is nearly always the last one; the smallest
+/// for everything below. The classes are constants, or this would be a third longer.
 template <bool kIpv6>
 constexpr unsigned mss_class(uint16_t mss) {
     constexpr uint64_t kClasses = mss_classes(kIpv6);
-    return (mss >= (kClasses >> 16 & 0xffff)) + (mss >= (kClasses >> 32 & 0xffff)) + (mss >= kClasses >> 48);
+    if (mss >= kClasses >> 48) [[likely]]
+        return 3;
+    return (mss >= (kClasses >> 16 & 0xffff)) + (mss >= (kClasses >> 32 & 0xffff));
 }
 
 /// A client of so small an MSS is served by no class: a cookie would have its blade send too large segments.
