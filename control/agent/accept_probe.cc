@@ -150,7 +150,7 @@ bool AcceptProbe::arrives(const ProbeClient& client) {
     constexpr int kLooks = 4;  // mostly it is there at once: the packet is received within the call
     for (int i = 0; i < kLooks; i++) {
         if (i > 0) std::this_thread::sleep_for(std::chrono::milliseconds(i));
-        if (sockets_->find(client.to, client.from) == SockDiag::Presence::present) return true;
+        if (sockets_->find(client.to, client.from).presence == SockDiag::Presence::present) return true;
     }
     return false;
 }

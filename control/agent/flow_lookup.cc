@@ -46,13 +46,13 @@ bool FlowLookup::may_look(Time now) {
     return looked_++ < kMaxASecond;
 }
 
-Presence FlowLookup::find(std::string_view client, uint32_t client_port, std::string_view address,
-                          uint32_t port) {
+SockDiag::Found FlowLookup::find(std::string_view client, uint32_t client_port, std::string_view address,
+                                 uint32_t port) {
     const bool sizes = (client.size() == 4 || client.size() == 16) && client.size() == address.size();
-    if (!sizes || client_port > UINT16_MAX || port > UINT16_MAX) return Presence::unknown;
+    if (!sizes || client_port > UINT16_MAX || port > UINT16_MAX) return {};
     if (!sockets_) {
         auto opened = SockDiag::open();
-        if (!opened) return Presence::unknown;
+        if (!opened) return {};
         sockets_.emplace(std::move(*opened));
     }
     return sockets_->find(host_port(address, port), host_port(client, client_port));
@@ -64,9 +64,13 @@ FlowsFound FlowLookup::look(const chassis::FindFlows& question, Time now) {
         if (found.answers_size() == kMax) break;
         auto& answer = *found.add_answers();
         answer.set_id(flow.id());
-        answer.set_presence(
-            as_message(may_look(now) ? find(flow.client(), flow.client_port(), flow.address(), flow.port())
-                                     : Presence::unknown));
+        if (!may_look(now)) {
+            answer.set_presence(FlowsFound::UNKNOWN);
+            continue;
+        }
+        const SockDiag::Found known = find(flow.client(), flow.client_port(), flow.address(), flow.port());
+        answer.set_presence(as_message(known.presence));
+        answer.set_heard_ms(known.heard_ms);
     }
     return found;
 }

@@ -27,8 +27,8 @@ class FlowLookup {
 
   private:
     [[nodiscard]] bool may_look(Time now);
-    SockDiag::Presence find(std::string_view client, uint32_t client_port, std::string_view address,
-                            uint32_t port);
+    SockDiag::Found find(std::string_view client, uint32_t client_port, std::string_view address,
+                         uint32_t port);
 
     std::optional<SockDiag> sockets_;  // opened when somebody asks
     Time second_{};

@@ -130,9 +130,10 @@ bool SockDiag::read_answer(const Use& use) const {
     }
 }
 
-SockDiag::Presence SockDiag::find(const HostPort& local, const HostPort& peer) {
-    if (local.address.family != peer.address.family) return Presence::unknown;
+SockDiag::Found SockDiag::find(const HostPort& local, const HostPort& peer) {
+    if (local.address.family != peer.address.family) return {};
     Question message(local.address.family, ~0U);
+    message.request.idiag_ext = 1U << (INET_DIAG_INFO - 1);
     message.header.nlmsg_seq = ++number_;
     inet_diag_sockid& id = message.request.id;
     id.idiag_sport = htons(local.port);
@@ -140,27 +141,32 @@ SockDiag::Presence SockDiag::find(const HostPort& local, const HostPort& peer) {
     std::memcpy(id.idiag_src, local.address.bytes.data(), local.address.size());
     std::memcpy(id.idiag_dst, peer.address.bytes.data(), peer.address.size());
     id.idiag_cookie[0] = id.idiag_cookie[1] = INET_DIAG_NOCOOKIE;
-    if (send(fd_, &message, sizeof message, 0) != sizeof message) return Presence::unknown;
+    if (send(fd_, &message, sizeof message, 0) != sizeof message) return {};
     return read_found(number_);
 }
 
 /// The kernel answers while it is asked: this never waits. What is left of an older question is passed over.
-SockDiag::Presence SockDiag::read_found(uint32_t number) const {
+SockDiag::Found SockDiag::read_found(uint32_t number) const {
     constexpr uint8_t kTimeWait = 6, kListens = 10;  // net/tcp_states.h
     alignas(nlmsghdr) std::array<char, kBufferSize> buffer;
     for (;;) {
         const ssize_t got = recv(fd_, buffer.data(), buffer.size(), 0);
-        if (got <= 0) return Presence::unknown;
+        if (got <= 0) return {};
         const auto* header = reinterpret_cast<const nlmsghdr*>(buffer.data());
         if (!NLMSG_OK(header, static_cast<uint32_t>(got)) || header->nlmsg_seq != number) continue;
         if (header->nlmsg_type == NLMSG_ERROR && header->nlmsg_len >= NLMSG_LENGTH(sizeof(nlmsgerr))) {
             const int error = static_cast<const nlmsgerr*>(NLMSG_DATA(header))->error;
-            return error == -ENOENT ? Presence::absent : Presence::unknown;
+            return {error == -ENOENT ? Presence::absent : Presence::unknown};
         }
-        if (header->nlmsg_len < NLMSG_LENGTH(sizeof(inet_diag_msg))) return Presence::unknown;
+        if (header->nlmsg_len < NLMSG_LENGTH(sizeof(inet_diag_msg))) return {};
         const uint8_t state = static_cast<const inet_diag_msg*>(NLMSG_DATA(header))->idiag_state;
-        if (state == kListens) return Presence::absent;
-        return state == kTimeWait ? Presence::time_wait : Presence::present;
+        if (state == kListens) return {Presence::absent};
+        if (state == kTimeWait) return {Presence::time_wait};
+        tcp_info info;
+        const Details details = read_details(*header, info);
+        const uint32_t heard_ms =
+            details.info ? std::min(info.tcpi_last_data_recv, info.tcpi_last_ack_recv) : UINT32_MAX;
+        return {Presence::present, heard_ms};
     }
 }
 

@@ -25,8 +25,12 @@ class SockDiag {
     ~SockDiag();
 
     enum class Presence : uint8_t { absent, present, time_wait, unknown };
+    struct Found {
+        Presence presence = Presence::unknown;
+        uint32_t heard_ms = 0;  // present: since its peer was heard last
+    };
     /// One connection, looked up exactly: a few microseconds, however many there are. A listener is none.
-    Presence find(const HostPort& local, const HostPort& peer);
+    Found find(const HostPort& local, const HostPort& peer);
 
     struct Details {
         const tcp_info* info = nullptr;  // where it was asked for
@@ -41,7 +45,7 @@ class SockDiag {
     explicit SockDiag(int fd) : fd_(fd) {}
     bool ask(uint8_t family, uint32_t states, bool with_info) const;
     bool read_answer(const Use& use) const;
-    Presence read_found(uint32_t number) const;
+    [[nodiscard]] Found read_found(uint32_t number) const;
     int fd_;
     uint32_t number_ = 0;  // of the last look-up
 };

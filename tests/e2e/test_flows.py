@@ -6,19 +6,21 @@ import os
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
-from clients import curl, gnutls
+from clients import curl, gnutls, openssl
 from clients.outcome import VERSIONS, run_client, where
 from lab.namespaces import enter
 from lab.plan import CLIENT, CLIENT4, PORT, SERVER_NAME, VIP4, VIP6, WEB_CA, Options, blades
 from support import half_hello, patient, port_reuse, segments
-from support.chassis import Chassis, gateway_mac
+from support.chassis import Chassis, eventually, gateway_mac
 from support.haproxy import haproxy_with
 
 HAPROXY = Options(server="haproxy")
 EARLY = Options(bind="early")
+ALONE = Options(blades=2)
 PYTHON = ["/usr/bin/python3", "-B"]
 both_versions = pytest.mark.parametrize("version", VERSIONS)
 both_families = pytest.mark.parametrize("vip", [VIP4, VIP6])
@@ -171,8 +173,35 @@ def test_what_lasts_longer_than_the_end_of_a_flow(chassis: Chassis, options: Opt
     assert after.counter("flows_asked") == before.counter("flows_asked"), account
 
 
-def test_a_service_says_how_long_idle_is(chassis: Chassis) -> None:
-    """The shortest that there may be. What was forgotten is asked for, or guessed; here it is only seen that it was."""
+def test_two_blades_have_a_connection_from_one_port(chassis: Chassis, session: Path) -> None:
+    """A client vanishes, and its blade does not know. The dispatcher restarts and does not know either: the port's next
+    connection follows its session to another blade. After one more restart it is where its client was heard last."""
+    seconds = 12
+    ports = {23_400 + number: (vip, version) for number, (version, vip)
+             in enumerate((version, vip) for version in VERSIONS for vip in (VIP4, VIP6))}
+
+    def restart() -> None:
+        with chassis.killed("dispatch", "keyrail-dp"):
+            pass
+        eventually(lambda: openssl.connect("1.3", session).ok, 20, "the dispatcher forwards again")
+
+    old = {}
+    for port, (vip, version) in ports.items():
+        status, text = run_client(client(patient.__file__, "vanish", *common(vip, version), port))
+        assert status == 0, text
+        old[port] = text.strip()
+    restart()
+    new = [client(patient.__file__, "elsewhere", *common(vip, version), port, seconds, old[port])
+           for port, (vip, version) in ports.items()]
+    with patient_clients(new) as running:
+        restart()
+        assert [said(process) for process in running] == ["alive"] * len(new), (old, chassis.account())
+
+
+@pytest.mark.parametrize("options", [ALONE], ids=str)
+def test_a_service_says_how_long_idle_is(chassis: Chassis, options: Options) -> None:
+    """The shortest that there may be. What was forgotten is asked for, or guessed; here it is only seen that it was. In a lab
+    where nothing else was: a minute later servers give up on what other tests have left, and that is not known either."""
     def unknown() -> int:
         stats = chassis.stats()
         return stats.counter("steer_midstream") + stats.counter("flows_asked")

@@ -6,6 +6,10 @@
         asks for /slow, says FIN, waits so long for more; prints how many bytes came until the server's FIN
     patient.py idle CA ADDRESS PORT SERVER_NAME VERSION LOCAL_PORT SECONDS
         asks, says "ready", is silent for so long, and asks again; prints "alive" if the same blade answers
+    patient.py vanish CA ADDRESS PORT SERVER_NAME VERSION LOCAL_PORT
+        asks, and is gone without a word; prints the blade
+    patient.py elsewhere CA ADDRESS PORT SERVER_NAME VERSION LOCAL_PORT SECONDS BLADE
+        the same as idle, at another blade than this one
 Clients resume a session that they have from a connection before: only so are they where no hash would send them.
 """
 
@@ -55,13 +59,17 @@ class Client:
         connection = "close" if close else "keep-alive"
         tls.sendall(f"GET {path} HTTP/1.1\r\nHost: {self.name}\r\nConnection: {connection}\r\n\r\n".encode())
 
-    def session(self) -> ssl.SSLSession:
-        with self.connect(0, None, 10) as tls:
-            self.ask(tls, "/", close=True)
-            while tls.recv(65536):
-                pass
-            assert tls.session
-            return tls.session
+    def session(self, avoided: str = "") -> ssl.SSLSession:
+        """Of any blade but `avoided`."""
+        while True:
+            with self.connect(0, None, 10) as tls:
+                self.ask(tls, "/", close=True)
+                answer = b""
+                while more := tls.recv(65536):
+                    answer += more
+                assert tls.session
+                if blade(answer) != avoided:
+                    return tls.session
 
 
 def blade(answer: bytes) -> str:
@@ -80,8 +88,17 @@ def half(client: Client, local: int, seconds: float) -> None:
         print(got)
 
 
-def idle(client: Client, local: int, seconds: float) -> None:
-    with client.connect(local, client.session(), 20) as tls:
+def vanish(client: Client, local: int) -> None:
+    """As when a machine loses its power, or its last word is lost."""
+    repair = 19  # TCP_REPAIR: what is closed then says nothing
+    with client.connect(local, None, 20) as tls:
+        client.ask(tls, "/", close=False)
+        print(blade(tls.recv(65536)))
+        tls.setsockopt(socket.IPPROTO_TCP, repair, 1)
+
+
+def idle(client: Client, local: int, seconds: float, avoided: str = "") -> None:
+    with client.connect(local, client.session(avoided), 20) as tls:
         client.ask(tls, "/", close=False)
         first = blade(tls.recv(65536))
         print("ready", flush=True)
@@ -90,11 +107,14 @@ def idle(client: Client, local: int, seconds: float) -> None:
         answer = b""
         while more := tls.recv(65536):
             answer += more
-        print("alive" if first and blade(answer) == first else f"{first}: {answer!r}")
+        print("alive" if first not in ("", avoided) and blade(answer) == first else f"{first}: {answer!r}")
 
 
 if __name__ == "__main__":
     if sys.argv[1] == "serve":
         serve(*sys.argv[2:])
+    elif sys.argv[1] == "vanish":
+        vanish(Client(*sys.argv[2:7]), int(sys.argv[7]))
     else:
-        {"half": half, "idle": idle}[sys.argv[1]](Client(*sys.argv[2:7]), int(sys.argv[7]), float(sys.argv[8]))
+        {"half": half, "idle": idle, "elsewhere": idle}[sys.argv[1]](
+            Client(*sys.argv[2:7]), int(sys.argv[7]), float(sys.argv[8]), *sys.argv[9:])

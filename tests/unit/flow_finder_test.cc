@@ -28,12 +28,13 @@ class FlowFinderTest : public testing::Test {
         wanted.set_budget_us(150'000);
         return finder.ask(change(wanted), able, doubtful, now);
     }
-    void say(BladeId blade, FlowsFound::Presence presence, uint64_t id = 1) {
+    void say(BladeId blade, FlowsFound::Presence presence, uint64_t id = 1, uint32_t heard_ms = 0) {
         FlowsFound found;
         auto& answer = *found.add_answers();
         answer.set_id(id);
         answer.set_presence(presence);
-        finder.found(blade, found);
+        answer.set_heard_ms(heard_ms);
+        finder.found(blade, found, now);
     }
     /// "7:2" for question 7 and blade 2; with "t": in TIME_WAIT.
     std::string answered() {
@@ -56,7 +57,7 @@ class FlowFinderTest : public testing::Test {
                        [this](const link::FlowAnswer& answer) { answers.push_back(answer); }}};
 };
 
-TEST_F(FlowFinderTest, TheFirstThatHasItEndsIt) {
+TEST_F(FlowFinderTest, EachIsAsked) {
     ASSERT_TRUE(ask(7, {1, 2, 3}));
     EXPECT_TRUE(sent.empty());
     finder.flush();
@@ -66,10 +67,38 @@ TEST_F(FlowFinderTest, TheFirstThatHasItEndsIt) {
     say(1, FlowsFound::ABSENT);
     EXPECT_EQ(answered(), "");
     say(2, FlowsFound::PRESENT);
+    EXPECT_EQ(answered(), "");
+    say(3, FlowsFound::ABSENT);
     EXPECT_EQ(answered(), "7:2 ");
     say(3, FlowsFound::PRESENT);
     EXPECT_EQ(answered(), "7:2 ");
     EXPECT_FALSE(finder.pending());
+}
+
+/// A blade does not know that its client has gone, where the client's last word was lost.
+TEST_F(FlowFinderTest, OfSeveralTheOneThatHeardItsClientLast) {
+    ask(7, {1, 2, 3});
+    say(1, FlowsFound::PRESENT, 1, 5000);
+    say(2, FlowsFound::PRESENT, 1, 20);
+    say(3, FlowsFound::PRESENT, 1, 21);
+    ask(8, {1, 2});
+    say(1, FlowsFound::PRESENT, 2, 0);
+    say(2, FlowsFound::TIME_WAIT, 2);
+    EXPECT_EQ(answered(), "7:2 8:1 ");
+}
+
+TEST_F(FlowFinderTest, OnceOneHasItTheOthersGetAMomentMore) {
+    ask(7, {1, 2, 3});
+    now += milliseconds(50);
+    say(3, FlowsFound::PRESENT, 1, 5000);
+    now += milliseconds(19);
+    finder.tick(now);
+    EXPECT_EQ(answered(), "");
+    now += milliseconds(1);
+    finder.tick(now);
+    EXPECT_EQ(answered(), "7:3 ");
+    say(2, FlowsFound::PRESENT, 1, 20);
+    EXPECT_EQ(answered(), "7:3 ");
 }
 
 TEST_F(FlowFinderTest, NobodyWhenAllSaySo) {
@@ -92,6 +121,20 @@ TEST_F(FlowFinderTest, TimeWaitIsSecondToALiveOne) {
     say(1, FlowsFound::TIME_WAIT, 2);
     say(2, FlowsFound::ABSENT, 2);
     EXPECT_EQ(answered(), "7:2 8:1t ");
+}
+
+/// A kernel answers whatever comes to a connection in TIME_WAIT, so that a client would wait there for ever.
+TEST_F(FlowFinderTest, TimeWaitIsSecondToOneThatCannotSay) {
+    ask(7, {1, 2});
+    say(1, FlowsFound::TIME_WAIT);
+    finder.tick(now + milliseconds(100));
+    ask(8, {1}, {5});
+    say(1, FlowsFound::TIME_WAIT, 2);
+    EXPECT_EQ(answered(), "7:2 8:5 ");
+    ask(9, {1}, {5, 6});
+    say(1, FlowsFound::TIME_WAIT, 3);
+    EXPECT_EQ(answered(), "7:2 8:5 ");
+    EXPECT_FALSE(finder.pending());
 }
 
 TEST_F(FlowFinderTest, OneThatCannotSayIsTheOne) {

@@ -68,23 +68,28 @@ void FlowFinder::answer(const Question& question, BladeId blade, bool time_wait)
 }
 
 void FlowFinder::conclude(const Question& question) {
+    if (question.present != 0) return answer(question, question.present, false);
     const size_t silent = question.doubtful + question.waiting.size();
-    if (question.time_wait != 0) return answer(question, question.time_wait, true);
-    if (silent == 0) return answer(question, 0, false);
+    if (silent == 0) return answer(question, question.time_wait, question.time_wait != 0);
     if (silent == 1)
         answer(question, question.waiting.empty() ? question.doubtful_one : question.waiting.front(), false);
+}
+
+void FlowFinder::has_it(Question& question, BladeId blade, uint32_t heard_ms, Time now) {
+    question.deadline = std::min(question.deadline, now + kMoment);
+    if (question.present != 0 && question.heard_ms <= heard_ms) return;
+    question.present = blade;
+    question.heard_ms = heard_ms;
 }
 
 /// True: the question is over.
 bool FlowFinder::answered(Question& question, BladeId blade, int presence) {
     if (std::erase(question.waiting, blade) == 0) return false;  // it was not asked, or says so twice
     switch (presence) {
-        case FlowsFound::PRESENT:
-            answer(question, blade, false);
-            return true;
         case FlowsFound::TIME_WAIT:
             question.time_wait = blade;
             break;
+        case FlowsFound::PRESENT:
         case FlowsFound::ABSENT:
             break;
         default:
@@ -95,10 +100,13 @@ bool FlowFinder::answered(Question& question, BladeId blade, int presence) {
     return true;
 }
 
-void FlowFinder::found(BladeId blade, const chassis::FlowsFound& found) {
+void FlowFinder::found(BladeId blade, const chassis::FlowsFound& found, Time now) {
     for (const auto& said : found.answers()) {
         const auto question = questions_.find(said.id());
-        if (question == questions_.end()) continue;  // somebody else has it, or it was too late
+        if (question == questions_.end()) continue;  // it was too late
+        const bool asked = std::ranges::count(question->second.waiting, blade) != 0;
+        if (asked && said.presence() == FlowsFound::PRESENT)
+            has_it(question->second, blade, said.heard_ms(), now);
         if (answered(question->second, blade, said.presence())) questions_.erase(question);
     }
 }

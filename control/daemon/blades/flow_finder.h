@@ -2,7 +2,9 @@
 // Whose is a connection that keyrail-dp does not know (link.FlowAsk)? The agents of all blades that may have
 // it look into their kernels. The first that has it ends the question; nobody has it when all have said so.
 // Where all but one have said so, it is that one's: either it is right, or the client is told by a kernel
-// that knows nothing of it. Where several cannot say, there is no answer, and keyrail-dp guesses.
+// that knows nothing of it. One in TIME_WAIT is over, and counts only when all have spoken: its kernel lets a
+// client wait whose connection is elsewhere. Where several cannot say, there is no answer, and keyrail-dp
+// guesses.
 //
 // Pure: who can be asked and the time come in, messages go out. Bounded: kMax questions at once, each for
 // two thirds of its budget.
@@ -32,6 +34,7 @@ class FlowFinder {
     using Time = std::chrono::steady_clock::time_point;
     static constexpr size_t kMax = 4096;  // questions
     static constexpr int kBatch = 256;    // of them in a message
+    static constexpr std::chrono::milliseconds kMoment{20};
 
     /// What leaves; `send` says whether it could be sent.
     struct Out {
@@ -46,7 +49,7 @@ class FlowFinder {
              Time now);
     /// All that was asked since the last one: several questions, one message.
     void flush();
-    void found(BladeId blade, const chassis::FlowsFound& found);
+    void found(BladeId blade, const chassis::FlowsFound& found, Time now);
     /// Its agent is away, and will not answer.
     void lost(BladeId blade);
     /// Ends questions whose time is over.
@@ -61,10 +64,13 @@ class FlowFinder {
         size_t doubtful;        // so many cannot say,
         BladeId doubtful_one;   // one of which is this one
         BladeId time_wait = 0;  // who has it so
+        BladeId present = 0;    // who has it, by what is known yet
+        uint32_t heard_ms = 0;  // of that one
     };
     using Questions = std::map<uint64_t, Question>;
 
     static void doubt(Question& question, BladeId blade);
+    static void has_it(Question& question, BladeId blade, uint32_t heard_ms, Time now);
     bool answered(Question& question, BladeId blade, int presence);
     void answer(const Question& question, BladeId blade, bool time_wait);
     /// All have spoken, or their time is over.
