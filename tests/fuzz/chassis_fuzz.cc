@@ -52,8 +52,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
         ask.set_client_port(1);
         ask.set_port(443);
         if (!finder.ask(ask, {1, 2}, {}, {})) __builtin_trap();
-        finder.found(1, envelope.flows_found(), {});
-        finder.found(2, envelope.flows_found(), {});
+        finder.found(1, envelope.flows_found());
+        finder.found(2, envelope.flows_found());
         if (answers > 1) __builtin_trap();  // one question, one answer
     }
     return 0;

@@ -75,8 +75,7 @@ void FlowFinder::conclude(const Question& question) {
         answer(question, question.waiting.empty() ? question.doubtful_one : question.waiting.front(), false);
 }
 
-void FlowFinder::has_it(Question& question, BladeId blade, uint32_t heard_ms, Time now) {
-    question.deadline = std::min(question.deadline, now + kMoment);
+void FlowFinder::has_it(Question& question, BladeId blade, uint32_t heard_ms) {
     if (question.present != 0 && question.heard_ms <= heard_ms) return;
     question.present = blade;
     question.heard_ms = heard_ms;
@@ -100,13 +99,12 @@ bool FlowFinder::answered(Question& question, BladeId blade, int presence) {
     return true;
 }
 
-void FlowFinder::found(BladeId blade, const chassis::FlowsFound& found, Time now) {
+void FlowFinder::found(BladeId blade, const chassis::FlowsFound& found) {
     for (const auto& said : found.answers()) {
         const auto question = questions_.find(said.id());
         if (question == questions_.end()) continue;  // it was too late
         const bool asked = std::ranges::count(question->second.waiting, blade) != 0;
-        if (asked && said.presence() == FlowsFound::PRESENT)
-            has_it(question->second, blade, said.heard_ms(), now);
+        if (asked && said.presence() == FlowsFound::PRESENT) has_it(question->second, blade, said.heard_ms());
         if (answered(question->second, blade, said.presence())) questions_.erase(question);
     }
 }

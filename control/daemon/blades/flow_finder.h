@@ -34,7 +34,6 @@ class FlowFinder {
     using Time = std::chrono::steady_clock::time_point;
     static constexpr size_t kMax = 4096;  // questions
     static constexpr int kBatch = 256;    // of them in a message
-    static constexpr std::chrono::milliseconds kMoment{20};
 
     /// What leaves; `send` says whether it could be sent.
     struct Out {
@@ -49,7 +48,7 @@ class FlowFinder {
              Time now);
     /// All that was asked since the last one: several questions, one message.
     void flush();
-    void found(BladeId blade, const chassis::FlowsFound& found, Time now);
+    void found(BladeId blade, const chassis::FlowsFound& found);
     /// Its agent is away, and will not answer.
     void lost(BladeId blade);
     /// Ends questions whose time is over.
@@ -70,7 +69,7 @@ class FlowFinder {
     using Questions = std::map<uint64_t, Question>;
 
     static void doubt(Question& question, BladeId blade);
-    static void has_it(Question& question, BladeId blade, uint32_t heard_ms, Time now);
+    static void has_it(Question& question, BladeId blade, uint32_t heard_ms);
     bool answered(Question& question, BladeId blade, int presence);
     void answer(const Question& question, BladeId blade, bool time_wait);
     /// All have spoken, or their time is over.

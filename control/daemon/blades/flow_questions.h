@@ -3,7 +3,6 @@
 // look. Who is asked, and when; what the answers mean is FlowFinder's.
 #pragma once
 
-#include <chrono>
 #include <functional>
 
 #include "control/daemon/blades/agents.h"
@@ -19,9 +18,7 @@ class FlowQuestions {
                   std::function<void(const link::FlowAnswer&)> answer);
 
     void ask(const link::FlowAsk& ask);
-    void found(BladeId blade, const chassis::FlowsFound& found) {
-        finder_.found(blade, found, std::chrono::steady_clock::now());
-    }
+    void found(BladeId blade, const chassis::FlowsFound& found) { finder_.found(blade, found); }
     /// Its agent is away.
     void lost(BladeId blade) { finder_.lost(blade); }
     void stop() { timer_.cancel(); }
