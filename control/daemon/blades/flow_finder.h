@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Whose is a connection that keyrail-dp does not know (link.FlowAsk)? The agents of all blades that may have
-// it look into their kernels. The first that has it ends the question; nobody has it when all have said so.
-// Where all but one have said so, it is that one's: either it is right, or the client is told by a kernel
-// that knows nothing of it. One in TIME_WAIT is over, and counts only when all have spoken: its kernel lets a
-// client wait whose connection is elsewhere. Where several cannot say, there is no answer, and keyrail-dp
-// guesses.
+// it look into their kernels. Nobody has it when all have said so. Several may: a blade does not hear that a
+// client has gone whose last word was lost, and its port is used again. So all are waited for, as long as
+// there is time; it is the one's whose client was heard last. Where nobody has it and one cannot say, it is
+// that one's: either it is right, or the client is told by a kernel that knows nothing of it. One in
+// TIME_WAIT is over, and counts only when all have spoken: its kernel lets a client wait whose connection is
+// elsewhere. Where several cannot say, there is no answer, and keyrail-dp guesses.
 //
 // Pure: who can be asked and the time come in, messages go out. Bounded: kMax questions at once, each for
 // two thirds of its budget.
