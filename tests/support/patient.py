@@ -94,6 +94,7 @@ def vanish(client: Client, local: int) -> None:
     with client.connect(local, None, 20) as tls:
         client.ask(tls, "/", close=False)
         print(blade(tls.recv(65536)))
+        time.sleep(0.3)  # until the answer is acknowledged: nothing is sent again, to which its kernel would say RST
         tls.setsockopt(socket.IPPROTO_TCP, repair, 1)
 
 
