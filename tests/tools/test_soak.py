@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which failures the soak holds against Keyrail."""
 
+from dataclasses import replace
+
 from soak.judge import Outcome, ServerEnd, failures
 
 
@@ -42,3 +44,11 @@ def test_what_a_server_had_that_was_ended_is_not_ours() -> None:
                  outcome(10, 30, error="TimeoutError: timed out"), outcome(10, 60, error="Closed: closed"),
                  outcome(10, 17, error="Closed: closed")):  # another time
         assert failures([ours], [], [end]) == ([ours], 0), ours
+
+
+def test_half_a_hello_is_with_a_blade_before_an_answer_says_which() -> None:
+    end = ServerEnd("blade1", 18, 19.5)
+    waits = replace(outcome(17.5, 18.7, blade="", error="Closed: closed", answers=0), kind="half hello")
+    assert failures([waits], [], [end]) == ([], 1)
+    for other in (replace(waits, kind="download"), replace(waits, begin=18.2), replace(waits, connected=False)):
+        assert failures([other], [], [end]) == ([other], 0)
