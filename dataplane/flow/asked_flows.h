@@ -19,8 +19,9 @@ class AskedFlows {
   public:
     static constexpr uint32_t kFlows = 512;
     static constexpr uint8_t kPackets = 8;
-    /// As long as a question may take. Agents answer within a millisecond or two; on a machine that has just
-    /// started a process they have taken more than 100. How long the answer stands.
+    /// How long a question may take, and how long its answer stands. Agents answer within a millisecond or
+    /// two, but have taken more than 100 where a process had just been started. What the client sends again
+    /// meanwhile waits as well.
     static constexpr uint64_t kWaitUs = 450'000, kStandsUs = 2'000'000;
 
     enum class State : uint8_t { free, waiting, found, nobody, unanswered };

@@ -50,5 +50,5 @@ def test_half_a_hello_is_with_a_blade_before_an_answer_says_which() -> None:
     end = ServerEnd("blade1", 18, 19.5)
     waits = replace(outcome(17.5, 18.7, blade="", error="Closed: closed", answers=0), kind="half hello")
     assert failures([waits], [], [end]) == ([], 1)
-    for other in (replace(waits, kind="download"), replace(waits, begin=18.2), replace(waits, connected=False)):
+    for other in (replace(waits, kind="download"), replace(waits, begin=18.2), replace(waits, connected=False), replace(waits, end=22)):
         assert failures([other], [], [end]) == ([other], 0)

@@ -102,7 +102,6 @@ struct Seed {
 class MovesExplorerSeededTest : public ::testing::TestWithParam<Seed> {};
 
 TEST_P(MovesExplorerSeededTest, IsFound) {
-    if (depth_is("quick")) GTEST_SKIP() << "it says something of the explorer, nothing of the product";
     const Explorer::Report report = explore(GetParam().troubles, GetParam().mistake);
     EXPECT_FALSE(report.wrong.empty());
     if (*GetParam().wrong != 0) {

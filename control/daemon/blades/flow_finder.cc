@@ -82,13 +82,15 @@ void FlowFinder::has_it(Question& question, BladeId blade, uint32_t heard_ms) {
 }
 
 /// True: the question is over.
-bool FlowFinder::answered(Question& question, BladeId blade, int presence) {
+bool FlowFinder::answered(Question& question, BladeId blade, int presence, uint32_t heard_ms) {
     if (std::erase(question.waiting, blade) == 0) return false;  // it was not asked, or says so twice
     switch (presence) {
         case FlowsFound::TIME_WAIT:
             question.time_wait = blade;
             break;
         case FlowsFound::PRESENT:
+            has_it(question, blade, heard_ms);
+            break;
         case FlowsFound::ABSENT:
             break;
         default:
@@ -103,16 +105,14 @@ void FlowFinder::found(BladeId blade, const chassis::FlowsFound& found) {
     for (const auto& said : found.answers()) {
         const auto question = questions_.find(said.id());
         if (question == questions_.end()) continue;  // it was too late
-        const bool asked = std::ranges::count(question->second.waiting, blade) != 0;
-        if (asked && said.presence() == FlowsFound::PRESENT) has_it(question->second, blade, said.heard_ms());
-        if (answered(question->second, blade, said.presence())) questions_.erase(question);
+        if (answered(question->second, blade, said.presence(), said.heard_ms())) questions_.erase(question);
     }
 }
 
 void FlowFinder::lost(BladeId blade) {
     for (auto question = questions_.begin(); question != questions_.end();)
-        question = answered(question->second, blade, FlowsFound::UNKNOWN) ? questions_.erase(question)
-                                                                          : std::next(question);
+        question = answered(question->second, blade, FlowsFound::UNKNOWN, 0) ? questions_.erase(question)
+                                                                             : std::next(question);
 }
 
 void FlowFinder::tick(Time now) {

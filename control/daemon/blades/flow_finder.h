@@ -71,7 +71,7 @@ class FlowFinder {
 
     static void doubt(Question& question, BladeId blade);
     static void has_it(Question& question, BladeId blade, uint32_t heard_ms);
-    bool answered(Question& question, BladeId blade, int presence);
+    bool answered(Question& question, BladeId blade, int presence, uint32_t heard_ms);
     void answer(const Question& question, BladeId blade, bool time_wait);
     /// All have spoken, or their time is over.
     void conclude(const Question& question);

@@ -39,8 +39,9 @@ class ServerEnd:
 
     def broke(self, failure: Outcome) -> bool:
         """One that the blade had answered before, if only in part. That it was closed is told behind all that is on its way.
-        A hello that takes long to come is with a blade before it is whole, and no answer has said with which."""
-        told = READ_ON if failure.error.startswith("Closed") else SLACK
+        A hello that takes longer than its service's hello_timeout (100 ms) is with a blade before it is whole, and no answer
+        has said with which."""
+        told = READ_ON if failure.established and failure.error.startswith("Closed") else SLACK
         its_own = failure.blade == self.blade or (failure.kind == "half hello" and not failure.blade)
         return (its_own and failure.connected and failure.begin < self.begin
                 and self.begin <= failure.end <= self.end + told)
