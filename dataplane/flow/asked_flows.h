@@ -4,6 +4,7 @@
 // looks into an mbuf.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <span>
@@ -49,20 +50,24 @@ class AskedFlows {
         const Asked* asked = find(hash, now_us);
         return asked != nullptr && asked->state == State::waiting;
     }
-    /// A place for a question; nullptr: there is none.
+    /// A place for a question; nullptr: there is none. An answer gives way to a question, the oldest first:
+    /// without it a connection is asked about once more, without a place a question is not asked at all.
     Asked* open(uint64_t hash, Seq seq, uint64_t now_us) {
-        for (Asked& asked : set_of(hash)) {
+        const auto set = set_of(hash);
+        const auto use = [&](const Asked& asked) {
+            if (asked.state == State::waiting) return uint64_t{UINT64_MAX};
             const bool stands = asked.state == State::nobody || asked.state == State::unanswered;
-            if (asked.state == State::waiting || (stands && !over(asked, now_us))) continue;
-            asked = {.hash = hash,
-                     .until_us = now_us + kWaitUs,
-                     .generation = (asked.generation + 1) % FlowAskId::kGenerations,
-                     .state = State::waiting,
-                     .seq = seq};
-            waiting_++;
-            return &asked;
-        }
-        return nullptr;
+            return stands && !over(asked, now_us) ? asked.until_us : 0;
+        };
+        Asked& asked = *std::ranges::min_element(set, {}, use);
+        if (asked.state == State::waiting) return nullptr;
+        asked = {.hash = hash,
+                 .until_us = now_us + kWaitUs,
+                 .generation = (asked.generation + 1) % FlowAskId::kGenerations,
+                 .state = State::waiting,
+                 .seq = seq};
+        waiting_++;
+        return &asked;
     }
     /// False: it has kPackets already.
     bool add(Asked& asked, rte_mbuf* mbuf) {

@@ -228,6 +228,22 @@ TEST_P(Asking, WhatNobodyHasIsAGuess) {
     harness.expect_conserved();
 }
 
+/// There are fewer places than answers that stand.
+TEST_P(Asking, AnAnswerGivesWayToAQuestion) {
+    for (uint16_t port = 6000; port < 6000 + 2 * AskedFlows::kFlows; port++) {
+        harness.advance(1000);  // 2000 questions a second may be asked
+        harness.burst(kFront, {packet(port)});
+        const auto asks = harness.flow_asks();
+        ASSERT_EQ(asks.size(), 1u) << port;
+        harness.answer(asks[0], 0);
+        harness.burst(kFront, {packet(port)});
+        ASSERT_TRUE(harness.flow_asks().empty()) << "the latest answer stands";
+        ASSERT_EQ(harness.wire(kBack).size(), 2u) << port;
+    }
+    EXPECT_EQ(harness.held(), 0u);
+    harness.expect_conserved();
+}
+
 TEST_P(Asking, OneConnectionHoldsAFewPackets) {
     for (int i = 0; i < 20; i++) harness.burst(kFront, {packet(4000)});
     EXPECT_EQ(harness.held(), AskedFlows::kPackets);
