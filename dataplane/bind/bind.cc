@@ -344,6 +344,10 @@ void process(Burst& burst, Context& context) {
         if (packet.decided) continue;
         const Known flow = known(packet, context);
         if (flow == Known::forwarded) continue;
+        if (!is_to(packet.data, context.port_macs[packet.port])) [[unlikely]] {
+            packet.decide(Action::drop, Reason::drop_other_mac);
+            continue;
+        }
         Miss& miss = misses[count++];
         miss.packet = &packet;
         miss.service = &context.service(packet.service);

@@ -66,6 +66,7 @@ enum class Action : uint8_t {
     X(drop_ack_cookie, "bare ACK that completes a handshake: nothing to do")                        \
     X(drop_rst_cookie, "of a connection that its client gave up before a blade had it")             \
     X(drop_truncated, "headers cut short or lengths that contradict each other")                    \
+    X(drop_other_mac, "for a service, but for another MAC than its port's: another dispatcher's")   \
     X(drop_fragment, "IP fragment for a service")                                                   \
     X(drop_icmp_unowned, "ICMP error about a connection that no blade has")                         \
     X(drop_no_blade, "no blade of the pool is up")                                                  \

@@ -82,6 +82,8 @@ uint16_t service_of(Packet& packet, Services& services, const Snapshot& snapshot
     if (packet.decided) return;
     const bool addressed = packet.h.layout == Layout::tcp || packet.h.layout == Layout::other_ip;
     const Vip* vip = addressed ? context.snapshot->vip(packet.h.tuple.destination) : nullptr;
+    if (vip != nullptr && !is_to(packet.data, context.port_macs[packet.port]))
+        return packet.decide(Action::drop, Reason::drop_other_mac);
     if (vip != nullptr) to_bare_vip(packet, *vip, context);
     if (!packet.decided) packet.decide(Action::punt, Reason::punt_not_service);
 }

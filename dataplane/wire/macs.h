@@ -26,6 +26,13 @@ inline Macs read_macs(const uint8_t* ethernet) {
     return {first & kMacMask, first >> 48 | uint64_t{last} << 16};
 }
 
+/// Is the frame for this address, a word?
+inline bool is_to(const uint8_t* ethernet, uint64_t mac) {
+    uint64_t first = 0;
+    std::memcpy(&first, ethernet, sizeof first);
+    return (first ^ mac) << 16 == 0;  // what is behind the address falls out
+}
+
 inline void write_macs(uint8_t* ethernet, const Macs& macs) {
     const uint64_t first = macs.destination | macs.source << 48;
     const auto last = static_cast<uint32_t>(macs.source >> 16);

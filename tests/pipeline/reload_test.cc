@@ -283,11 +283,18 @@ TEST(ReloadEarly, ABoundConnectionsBladeIsGone) {
 /// Workers hand packets of several ports over to the one that owns the flow.
 TEST(SeveralFrontPorts, EachAnswerLeavesByThePortOfItsSyn) {
     Harness harness;
-    const auto syn = [](uint16_t port) {
-        return TcpSegment{.source_port = port, .flags = kSyn, .options = linux_syn_options()}.frame();
+    const auto syn = [&](uint16_t source_port, uint8_t by) {
+        return TcpSegment{.source_port = source_port,
+                          .flags = kSyn,
+                          .options = linux_syn_options(),
+                          .destination_mac = harness.context().ports.list[by].mac}
+            .frame();
     };
     const Frame stranger = TcpSegment{.destination = "192.0.2.200"}.frame();
-    harness.mixed_burst({{kFront, syn(1)}, {kFront2, syn(2)}, {kFront2, stranger}, {kFront, syn(3)}});
+    harness.mixed_burst({{kFront, syn(1, kFront)},
+                         {kFront2, syn(2, kFront2)},
+                         {kFront2, stranger},
+                         {kFront, syn(3, kFront)}});
     const auto ports_of = [](const std::vector<Frame>& replies) {
         std::vector<uint16_t> ports;
         for (const Frame& frame : replies) ports.push_back(parse_headers(frame).tuple.destination_port);
