@@ -1,24 +1,20 @@
 -- SPDX-License-Identifier: Apache-2.0
 -- Stands in for Pktgen-DPDK 23.03 where that is absent: `lua5.3 pktgen.lua SCRIPT` runs the script with a `pktgen` that has
 -- the names and the checks of arguments of its app/lpktgenlib.c, for those functions that our scripts use; any other is an
--- error. What sends is a model, which loses what is above KR_MODEL_PPS, or testpmd (KR_TESTPMD, its command line).
+-- error. What sends is a model, or testpmd (KR_TESTPMD, its command line). The model's packets have KR_MODEL_FRAME bytes
+-- (default 60, pktgen's own); what comes is lost above KR_MODEL_PPS; no more than KR_MODEL_MAX_PPS are sent, whatever is
+-- asked for; of the trials in KR_MODEL_PAUSES (counted from 1, between commas) half is lost.
 -- KR_PKTGEN_LOG=FILE keeps a line for each call that configures something.
-local PORTS, LINE_PPS, FRAME = 2, 14880952, 60
+local PORTS, FRAME = 2, tonumber(os.getenv("KR_MODEL_FRAME") or "60")
+local LINE_PPS = 1e10 / 8 / (FRAME + 24)
 local log = io.open(os.getenv("KR_PKTGEN_LOG") or "/dev/null", "w")
 
 -- Letters: p a list of ports, s a string, n a number, i an integer, b on or off, or one of these words.
-local WHAT, FIELD = {"count", "size", "rate", "burst", "sport", "dport", "ttl"}, {"start", "min", "max", "inc"}
+local WHAT = {"count", "size", "rate", "burst", "sport", "dport", "ttl"}
 local FUNCTIONS = {
-    set = {"p", WHAT, "n"}, start = {"p"}, stop = {"p"}, clear = {"p"}, pcap = {"p", "b"}, set_range = {"p", "b"},
-    load = {"s"}, delay = {"i"}, screen = {"b"}, quit = {}, portStats = {"p", {"port", "rate"}}, linkState = {"p"},
-    ["range.dst_mac"] = {"p", FIELD, "s"}, ["range.set_type"] = {"p", {"ipv4", "ipv6"}},
-    ["range.ip_proto"] = {"p", {"tcp", "udp", "icmp"}}, ["range.src_ip"] = {"p", FIELD, "s"},
-    ["range.dst_ip"] = {"p", FIELD, "s"}, ["range.src_port"] = {"p", FIELD, "i"}, ["range.dst_port"] = {"p", FIELD, "i"},
-    ["range.pkt_size"] = {"p", FIELD, "i"},
+    set = {"p", WHAT, "n"}, start = {"p"}, stop = {"p"}, clear = {"p"}, pcap = {"p", "b"}, 
+    delay = {"i"}, screen = {"b"}, quit = {}, portStats = {"p", {"port", "rate"}}, linkState = {"p"}, portCount = {},
 }
--- Lines of the command line (app/cli-functions.c) that a script may load.
-local COMMANDS = {"^range [%d,]+ tcp flag set %l+$", "^range [%d,]+ tcp flag clr %l+$",
-                  "^range [%d,]+ tcp seq %d+ %d+ %d+ %d+$"}
 
 local function ports(list)
     local found = {}
@@ -54,7 +50,7 @@ local function checked(name, call)
         for at, kind in ipairs(kinds) do
             if not fits(kind, given[at]) then error("bad argument #" .. at .. " to '" .. name .. "'", 2) end
         end
-        if name ~= "portStats" and name ~= "delay" then log:write(name, " ", table.concat(given, " "), "\n") end
+        if not name:match("^port") and name ~= "delay" then log:write(name, " ", table.concat(given, " "), "\n") end
         return call and call(...)
     end
 end
@@ -62,6 +58,8 @@ end
 -- Ports without hardware: time goes by when somebody waits, and what is sent comes back at the other port.
 local function model()
     local clock, rate, sending, limit = 0.0, 100, false, tonumber(os.getenv("KR_MODEL_PPS") or "1e9")
+    local most, trial = tonumber(os.getenv("KR_MODEL_MAX_PPS") or "1e9"), 0
+    local pauses = "," .. (os.getenv("KR_MODEL_PAUSES") or "") .. ","
     local counters, open = {}, io.open
     io.open = function(name, ...) -- the time that the machine has been up
         if name ~= "/proc/uptime" then return open(name, ...) end
@@ -70,15 +68,16 @@ local function model()
     local backend = {}
     function backend.clear() for port = 0, PORTS - 1 do counters[port] = {sent = 0, received = 0} end end
     function backend.set(_, what, value) if what == "rate" then rate = value end end
-    function backend.start(list) sending = list end
+    function backend.start(list) sending, trial = list, trial + 1 end
     function backend.stop() sending = false end
     function backend.delay(milliseconds)
         clock = clock + milliseconds / 1000
         for _, port in ipairs(sending and ports(sending) or {}) do
-            local pps = LINE_PPS * rate / 100
+            local pps = math.min(LINE_PPS * rate / 100, most)
+            local taken = math.min(pps, limit) / (pauses:match("," .. trial .. ",") and 2 or 1)
             counters[port].sent = counters[port].sent + math.floor(pps * milliseconds / 1000)
             local other = counters[PORTS - 1 - port]
-            other.received = other.received + math.floor(math.min(pps, limit) * milliseconds / 1000)
+            other.received = other.received + math.floor(taken * milliseconds / 1000)
         end
     end
     function backend.counters(port)
@@ -140,14 +139,7 @@ end
 local command = os.getenv("KR_TESTPMD")
 local backend = command and testpmd(command) or model()
 
-function backend.load(name)
-    for line in io.lines(name) do
-        local known = false
-        for _, pattern in ipairs(COMMANDS) do known = known or line:match(pattern) end
-        if not known then error("pktgen has no such command: " .. line, 0) end
-        log:write(line, "\n")
-    end
-end
+function backend.portCount() return PORTS end
 
 function backend.portStats(list)
     local stats = {n = #ports(list)}
@@ -164,10 +156,6 @@ function backend.linkState(list)
     return states
 end
 
-local function named(prefix)
-    return {__index = function(_, name) return checked(prefix .. name, backend[prefix .. name]) end}
-end
-
-pktgen = setmetatable({info = {Pktgen_Version = "Pktgen 23.03.0", DPDK_Version = "in its place"},
-                       range = setmetatable({}, named("range."))}, named(""))
+pktgen = setmetatable({info = {Pktgen_Version = "Pktgen 23.03.0", DPDK_Version = "in its place"}},
+                      {__index = function(_, name) return checked(name, backend[name]) end})
 dofile(arg[1])

@@ -20,7 +20,9 @@ from common import build, hugepages
 from common.paths import ROOT, build_dir
 
 SCRIPTS = ROOT / "tools/pktgen"
-LINE_PPS = 14880952
+MAC = "02:00:00:00:00:f0"
+SYN_FRAME = 74  # without FCS
+LINE_PPS = 1e10 / 8 / (SYN_FRAME + 24)
 
 
 @dataclass
@@ -49,7 +51,7 @@ def run(script: str, folder: Path, **settings: str | Path | float) -> Run:
 
 def capture(kind: str, folder: Path, *arguments: str) -> Path:
     file = folder / f"{kind}.pcap"
-    subprocess.run([SCRIPTS / "capture", kind, "--out", file, *arguments], check=True, capture_output=True, timeout=60)
+    subprocess.run([SCRIPTS / "capture", kind, "--out", file, "--mac", MAC, *arguments], check=True, capture_output=True, timeout=60)
     return file
 
 
@@ -57,40 +59,129 @@ def facts(file: Path) -> dict:
     return json.loads(Path(f"{file}.json").read_text())
 
 
+def syns(folder: Path) -> dict[str, str | float]:
+    """The settings of a run that replays SYNs."""
+    return {"CAPTURE": str(capture("syns", folder, "--clients", "100")), "MODEL_FRAME": SYN_FRAME}
+
+
 def test_a_flood_of_syns(tmp_path: Path) -> None:
-    made = run("syn_flood", tmp_path, RATE=10, SECONDS=2, VIP="198.51.100.9", MAC="02:00:00:00:00:09", MODEL_PPS=1e6)
+    made = run("syn_flood", tmp_path, RATE=10, SECONDS=2, MODEL_PPS=1e6, **syns(tmp_path))
     [trial] = made.report["trials"]
     assert trial["sent"] == pytest.approx(LINE_PPS * 0.2, rel=1e-6) and trial["received"] == 2_000_000
     assert trial["loss"] == pytest.approx(100 * (1 - trial["received"] / trial["sent"]), rel=1e-4)
+    assert trial["first"]["asked_pps"] == pytest.approx(LINE_PPS / 10) and trial["paced"]
     assert made.rows[0]["sent"] == str(trial["sent"])
-    assert {"range.dst_mac 0 start 02:00:00:00:00:09", "range.dst_ip 0 start 198.51.100.9", "set_range 0 on",
-            "range 0 tcp flag clr all", "range 0 tcp flag set syn"} <= set(made.calls)
+    assert "pcap 0 on" in made.calls
 
 
 @pytest.mark.parametrize("capacity, tolerated", [(4_321_000, 0), (100_000, 0), (4_321_000, 10), (1e9, 0)])
 def test_the_sweep_finds_what_is_forwarded_without_loss(tmp_path: Path, capacity: float, tolerated: float) -> None:
-    made = run("rate_sweep", tmp_path, TRAFFIC="syns", PRECISION=0.1, LOSS=tolerated, MODEL_PPS=capacity)
+    made = run("rate_sweep", tmp_path, PRECISION=0.1, LOSS=tolerated, MODEL_PPS=capacity, **syns(tmp_path))
     best, limit = made.report["best"], min(LINE_PPS, capacity / (1 - tolerated / 100))
     assert limit - LINE_PPS * 0.001 <= best["sent_pps"] <= limit * 1.000001
     assert all(trial["passes"] == (trial["loss"] <= tolerated) for trial in made.report["trials"])
-    assert len(made.rows) == len(made.report["trials"]) <= 11
+    assert len(made.rows) == len(made.report["trials"]) <= 2 * 11  # two that agree at each rate
+
+
+def test_one_bad_trial_is_no_answer(tmp_path: Path) -> None:
+    """A pause of the machine, in the first trial of the first rate and in the last of the second."""
+    made = run("rate_sweep", tmp_path, MODEL_PAUSES="1", **syns(tmp_path))
+    assert [trial["passes"] for trial in made.report["trials"]] == [False, True, True]
+    assert made.report["best"]["rate"] == 100
+    made = run("rate_sweep", tmp_path, MODEL_PAUSES="1", TRIALS=1, PRECISION=50, **syns(tmp_path))
+    assert made.report["best"]["rate"] == 50, "with one trial it is"
+
+
+def test_what_pktgen_does_not_send_passes_for_nothing(tmp_path: Path) -> None:
+    made = run("rate_sweep", tmp_path, MODEL_MAX_PPS=LINE_PPS * 0.3, **syns(tmp_path))
+    assert 29 <= made.report["best"]["rate"] <= 30 * 1.05
+    assert not made.report["trials"][0]["paced"] and "where" in made.output
 
 
 def test_a_sweep_in_which_everything_is_lost_has_no_best(tmp_path: Path) -> None:
-    assert "best" not in run("rate_sweep", tmp_path, TRAFFIC="syns", MODEL_PPS=0).report
+    assert "best" not in run("rate_sweep", tmp_path, MODEL_PPS=0, **syns(tmp_path)).report
 
 
-MISTAKES = {
+def test_a_loss_curve_ends_at_two_rates_without_loss(tmp_path: Path) -> None:
+    made = run("loss_curve", tmp_path, MODEL_PPS=LINE_PPS * 0.72, **syns(tmp_path))
+    assert [trial["rate"] for trial in made.report["trials"]] == [100, 90, 80, 70, 60]
+    assert [trial["loss"] > 0 for trial in made.report["trials"]] == [True, True, True, False, False]
+
+
+def stats(folder: Path, **each: int) -> Path:
+    """A command in the place of `keyrail stats --json`: so many more at each call."""
+    script, calls = folder / "stats", folder / "stats-calls"
+    counted = ", ".join(f"\\\"{name}\\\": $((n * {count}))" for name, count in each.items())
+    script.write_text(f'#!/bin/sh\nn=$(cat {calls} 2>/dev/null || echo 1)\necho $((n + 1)) >{calls}\n'
+                      f'echo "{{\\"reasons\\": {{{counted}}}}}"\n')
+    script.chmod(0o755)
+    return script
+
+
+def test_hellos_are_the_dispatchers_own_count(tmp_path: Path) -> None:
+    file = capture("storm", tmp_path, "--clients", "10")
+    frame = facts(file)["bytes"] / facts(file)["packets"]
+    made = run("hello_storm", tmp_path, CAPTURE=file, MODEL_FRAME=frame, SECONDS=2,
+               STATS=stats(tmp_path, steer_foreign=5000, flow=7000, steer_tuple=10))
+    [trial] = made.report["trials"]
+    assert trial["hellos_per_second"] == 2500
+    assert trial["reasons"] == {"steer_foreign": 5000, "flow": 7000, "steer_tuple": 10}
+    made = run("hello_storm", tmp_path, CAPTURE=file, MODEL_FRAME=frame)
+    assert "hellos_per_second" not in made.report["trials"][0] and "give KR_STATS" in made.output
+
+
+def test_packets_of_no_connection_are_no_result(tmp_path: Path) -> None:
+    file = capture("storm", tmp_path, "--clients", "10")
+    made = run("hello_storm", tmp_path, CAPTURE=file, MODEL_FRAME=facts(file)["bytes"] / facts(file)["packets"],
+               STATS=stats(tmp_path, steer_midstream=9000, syn_cookie=4000))
+    assert "9000 packets were of no connection" in made.output and not made.report
+
+
+MISTAKES: dict[str, dict[str, str | float]] = {
     "KR_RATE must be a number": {"RATE": "fast"},
-    "KR_TRAFFIC must be syns or replay, not floods": {"TRAFFIC": "floods"},
+    "KR_RATE must be from 0.001 to 100": {"RATE": 101},
+    "KR_TRIALS must be a whole number": {"TRIALS": 2.5},
+    "KR_TX: pktgen has no port 2": {"TX": "0,2"},
+    "KR_RX: 'one' is no list of ports": {"RX": "one"},
+    "KR_VIP is no setting": {"VIP": "198.51.100.1"},
+    "KR_STATS: 'true' does not print": {"STATS": "true"},
     "made by tools/pktgen/capture, is missing": {"CAPTURE": "/none.pcap"},
 }
 
 
 @pytest.mark.parametrize("complaint", MISTAKES)
 def test_mistakes_are_told_and_leave_no_report(tmp_path: Path, complaint: str) -> None:
-    made = run("rate_sweep", tmp_path, **MISTAKES[complaint])
-    assert complaint in made.output and not made.report
+    for name in ("report.json", "report.csv"):
+        (tmp_path / name).write_text("of an earlier run")
+    made = run("rate_sweep", tmp_path, **(syns(tmp_path) | MISTAKES[complaint]))
+    assert complaint in made.output and not made.report and not (tmp_path / "report.csv").exists()
+
+
+CAPTURE_MISTAKES = {
+    "are required: --mac": ["syns"],
+    "is for many": ["syns", "--mac", "ff:ff:ff:ff:ff:ff"],
+    "is no MAC address": ["syns", "--mac", "02:00:00:00:00"],
+    "'70000' is no number from 1 to 65535": ["syns", "--mac", MAC, "--port", "70000"],
+    "'9000' is no number from 64 to 1518": ["established", "--mac", MAC, "--size", "9000"],
+    "are of different kinds": ["syns", "--mac", MAC, "--sources", "2001:2::/48"],
+    "has no room for clients": ["syns", "--mac", MAC, "--sources", "198.18.0.0/31"],
+}
+
+
+@pytest.mark.parametrize("complaint", CAPTURE_MISTAKES)
+def test_a_capture_says_what_is_wrong(tmp_path: Path, complaint: str) -> None:
+    done = subprocess.run([SCRIPTS / "capture", *CAPTURE_MISTAKES[complaint]], cwd=tmp_path, capture_output=True, text=True,
+                          check=False, timeout=60)
+    assert done.returncode == 2 and complaint in done.stderr and not list(tmp_path.iterdir())
+
+
+def test_syns_have_a_real_clients_options(tmp_path: Path) -> None:
+    file = capture("syns", tmp_path, "--clients", "2000")
+    seen = subprocess.run(["tshark", "-r", file, "-o", "tcp.check_checksum:TRUE", "-T", "fields", "-e", "ip.src", "-e",
+                           "tcp.options.mss_val", "-e", "tcp.options.wscale.shift", "-e", "tcp.checksum.status"],
+                          capture_output=True, text=True, check=True)
+    lines = [line.split() for line in seen.stdout.splitlines()]
+    assert len({line[0] for line in lines}) == 2000 and {tuple(line[1:]) for line in lines} == {("1460", "7", "1")}
 
 
 def test_a_capture_that_pktgen_was_not_started_with(tmp_path: Path) -> None:
@@ -127,6 +218,8 @@ def test_frames_have_the_size_that_is_asked_for(tmp_path: Path) -> None:
     file = capture("established", tmp_path, "--clients", "20", "--size", "600")
     assert facts(file)["bytes"] == 20 * 596  # without the FCS
     assert hellos(file) == []
+    assert facts(capture("established", tmp_path, "--clients", "24", "--size", "imix"))["bytes"] == (
+        2 * (7 * 60 + 4 * 590 + 1514))
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")

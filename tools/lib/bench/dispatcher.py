@@ -26,6 +26,7 @@ from common.shell import ToolError, run
 VIP, PORT = "198.51.100.1", 443
 FRONT, BACK = "192.0.2.1", "10.77.0.1"
 CLIENT, CLIENT_MAC = "192.0.2.10", "02:00:00:00:c0:01"  # the gateway to all clients
+FRONT_MAC = "02:00:00:00:00:f0"  # of a port whose device takes any address
 COOKIE_KEY, NAME_KEY, NAME_GENERATION = bytes(range(16)), bytes(range(16, 32)), 1
 PROGRAM, FEED = "dataplane/keyrail-dp", "tests/support/keyrail-feed"  # Meson targets
 
@@ -34,6 +35,7 @@ PROGRAM, FEED = "dataplane/keyrail-dp", "tests/support/keyrail-feed"  # Meson ta
 class Setup:
     front: str  # device strings as in a profile: "net_memif0,role=server,socket=..."
     back: str
+    front_mac: str = ""  # "": the device's own
     vips: tuple[str, ...] = (VIP,)
     steering: str = "session"  # or "tuple": plain layer 4
     binding: str = "late"  # or "early"
@@ -80,13 +82,14 @@ def _bytes(value: bytes) -> str:
 
 
 def profile(setup: Setup) -> str:
-    def port(role: str, device: str, address: str, routes: list[str]) -> str:
-        return (f'[[port]]\nname = "{role}0"\nrole = "{role}"\ndevice = "{device}"\nkernel_interface = "{role}"\n'
+    def port(role: str, device: str, address: str, routes: list[str], mac: str = "") -> str:
+        own = f'mac = "{mac}"\n' if mac else ""
+        return (f'[[port]]\nname = "{role}0"\nrole = "{role}"\ndevice = "{device}"\nkernel_interface = "{role}"\n{own}'
                 f'addresses = ["{address}"]\nroutes = {json.dumps(routes)}\n')
 
     return (f'[worker]\ncount = {setup.workers}\ncores = "{setup.cores}"\npoll = "{setup.poll}"\n'
             f"[memory]\nmegabytes = {setup.megabytes}\nmbufs = {setup.mbufs}\nflows = {setup.flows}\n"
-            f"holds = {setup.holds}\n" + port("front", setup.front, f"{FRONT}/24", [f"default via {CLIENT}"])
+            f"holds = {setup.holds}\n" + port("front", setup.front, f"{FRONT}/24", [f"default via {CLIENT}"], setup.front_mac)
             + port("back", setup.back, f"{BACK}/16", []))
 
 

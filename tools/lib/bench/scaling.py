@@ -72,10 +72,11 @@ def forwarded(context: Context, workers: int) -> float:
     """Mpps that leave a keyrail-dp which makes its own packets: each worker's queue replays a capture."""
     with tempfile.TemporaryDirectory(prefix="keyrail-bench-") as scratch:
         capture = Path(scratch) / "flows.pcap"
-        measured([ROOT / "tools/pktgen/capture", "established", "--out", capture, "--clients", str(FLOWS)])
+        measured([ROOT / "tools/pktgen/capture", "established", "--out", capture, "--clients", str(FLOWS),
+                  "--mac", dispatcher.FRONT_MAC])
         queues = ",".join([f"rx_pcap={capture}"] * workers)
-        setup = dispatcher.Setup(f"net_pcap0,{queues},infinite_rx=1", "net_null0,no-rx=1", steering="tuple",
-                                 workers=workers, cores=WORKERS[workers])
+        setup = dispatcher.Setup(f"net_pcap0,{queues},infinite_rx=1", "net_null0,no-rx=1", dispatcher.FRONT_MAC,
+                                 steering="tuple", workers=workers, cores=WORKERS[workers])
         with dispatcher.running(setup) as dut:
             return testpmd.per_second(lambda: dut.sent(1), context.seconds) / 1e6
 

@@ -58,7 +58,7 @@ Dut = dispatcher.Dispatcher | testpmd.Testpmd
 def device_under_test(kind: str, front: str, back: str, scratch: Path) -> Iterator[Dut]:
     """For Keyrail a service of plain layer 4: the first packet of a connection that it meets makes it a flow."""
     if kind == "keyrail":
-        setup = dispatcher.Setup(front, back, steering="tuple", vips=(dispatcher.VIP, FLOWGEN_SOURCE),
+        setup = dispatcher.Setup(front, back, dispatcher.FRONT_MAC, steering="tuple", vips=(dispatcher.VIP, FLOWGEN_SOURCE),
                                  cores=f"(0,1)@{DUT_CORE}")
         with dispatcher.running(setup) as dut:
             yield dut
@@ -92,7 +92,7 @@ def forward_rate(kind: str, link: links.Link, size: int, seconds: float) -> floa
         scratch = Path(path)
         capture = scratch / "flows.pcap"
         measured([ROOT / "tools/pktgen/capture", "established", "--out", capture, "--clients", str(FLOWS),
-                  "--size", str(size), "--vip", dispatcher.VIP, "--port", str(dispatcher.PORT)])
+                  "--size", str(size), "--mac", dispatcher.FRONT_MAC, "--vip", dispatcher.VIP, "--port", str(dispatcher.PORT)])
         (front, to_front), (back, to_back) = (link.ends(scratch, number) for number in (0, 1))
         dut = undo.enter_context(device_under_test(kind, front, back, scratch))
         devices = (f"net_pcap0,rx_pcap={capture},infinite_rx=1", to_front, to_back, NULL)

@@ -6,6 +6,7 @@ A capture may be replayed for ever: each connection begins with a SYN again, and
 import argparse
 import ipaddress
 import json
+import re
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,10 @@ from pcap import hello
 
 FIN, SYN, PSH, ACK = 0x01, 0x02, 0x08, 0x10
 MSS = 1448
+# Of a Linux client's SYN: MSS 1460, SACK permitted, timestamps, window scale 7.
+SYN_OPTIONS = bytes.fromhex("020405b4 0402 080a 0000004d 00000000 01 030307")
+IMIX = (64,) * 7 + (594,) * 4 + (1518,)  # the usual "simple IMIX": RFC 6985 says why its sizes must be named
+SIZES = range(64, 1519)  # with FCS
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
@@ -44,8 +49,9 @@ class Stream:
     ack: int = 0
 
     def segment(self, flags: int, payload: bytes = b"") -> bytes:
+        options = SYN_OPTIONS if flags == SYN else b""
         tcp = struct.pack("!HHIIBBHHH", self.source.port, self.target.port, self.seq, self.ack if flags & ACK else 0,
-                          0x50, flags, 0xFFFF, 0, 0)
+                          (20 + len(options)) // 4 << 4, flags, 0xFFFF, 0, 0) + options
         self.seq = (self.seq + len(payload) + bool(flags & (SYN | FIN))) % 2**32
         pair = self.source.address.packed + self.target.address.packed
         size = len(tcp) + len(payload)
@@ -118,6 +124,10 @@ class Maker:
         for at in range(0, len(content), MSS):
             yield stream.segment(ACK | PSH, content[at:at + MSS])
 
+    def syns(self, number: int) -> Iterator[bytes]:
+        stream, _ = self.client(number)
+        yield stream.segment(SYN)
+
     def storm(self, number: int) -> Iterator[bytes]:
         stream, _ = self.client(number)
         yield stream.segment(SYN)
@@ -149,11 +159,12 @@ class Maker:
         """One packet of --size bytes a connection: of plain layer 4, or of one that is known already."""
         stream, _ = self.client(number)
         headers = 54 if self.wanted.vip.version == 4 else 74
-        yield stream.segment(ACK, self.random.randbytes(max(0, self.wanted.size - 4 - headers)))
+        size = self.wanted.size[number % len(self.wanted.size)]
+        yield stream.segment(ACK, self.random.randbytes(max(0, size - 4 - headers)))
 
     def packets(self) -> list[bytes]:
         """Of all connections, mingled; each one's own in their order."""
-        make = {"storm": self.storm, "mixed": self.mixed, "return": self.back, "established": self.established}
+        make = {"syns": self.syns, "storm": self.storm, "mixed": self.mixed, "return": self.back, "established": self.established}
         placed = []
         for number in range(self.wanted.clients):
             begin = self.random.random() * self.wanted.clients
@@ -162,26 +173,50 @@ class Maker:
         return [frame for _, frame in placed]
 
 
+def _mac(text: str) -> str:
+    if not re.fullmatch(r"[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}", text):
+        raise argparse.ArgumentTypeError(f"'{text}' is no MAC address")
+    if int(text[:2], 16) & 1:
+        raise argparse.ArgumentTypeError(f"{text} is for many; give the dispatcher's port's own: 'ip link show' of its "
+                                         "kernel interface says it")
+    return text
+
+
+def _number(least: int, most: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        if not text.isascii() or not text.isdigit() or not least <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f"'{text}' is no number from {least} to {most}")
+        return int(text)
+    return read
+
+
+def _sizes(text: str) -> tuple[int, ...]:
+    return IMIX if text == "imix" else (_number(SIZES[0], SIZES[-1])(text),)
+
+
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser("tools/pktgen/capture", description=(
         "Writes a capture for pktgen (-s PORT:FILE) or testpmd (net_pcap0,rx_pcap=FILE,infinite_rx=1), and beside it "
         "FILE.json, which says what is in it."))
-    top.add_argument("kind", choices=("storm", "mixed", "return", "established"),
-                     help="storm: SYN, ACK, ClientHello; mixed: whole connections of several kinds, client's side; "
+    top.add_argument("kind", choices=("syns", "storm", "mixed", "return", "established"),
+                     help="syns: a SYN of each client, with a Linux client's options; storm: SYN, ACK, ClientHello; mixed: whole connections of several kinds, client's side; "
                           "return: the blades' side; established: one packet of each connection")
     top.add_argument("--out", type=Path, metavar="FILE", help="default: KIND.pcap")
-    top.add_argument("--clients", type=int, default=8192, metavar="N", help="connections (default: 8192)")
+    top.add_argument("--clients", type=_number(1, 1 << 20), default=8192, metavar="N", help="connections (default: 8192)")
     top.add_argument("--vip", type=ipaddress.ip_address, default="198.51.100.1", metavar="ADDRESS",
                      help="the service's address, IPv4 or IPv6 (default: 198.51.100.1)")
-    top.add_argument("--port", type=int, default=443, metavar="N", help="the service's port (default: 443)")
+    top.add_argument("--port", type=_number(1, 65535), default=443, metavar="N", help="the service's port (default: 443)")
     top.add_argument("--sources", type=ipaddress.ip_network, metavar="NETWORK",
                      help="the clients' addresses (default: for benchmarks, 198.18.0.0/15 or 2001:2::/48)")
-    top.add_argument("--mac", default="02:00:00:00:00:01", help="of the dispatcher's port that gets this")
-    top.add_argument("--source-mac", default="02:00:00:00:00:02", help="of the generator's port")
+    top.add_argument("--mac", type=_mac, required=True,
+                     help="of the dispatcher's port that gets this; it drops what is for another one")
+    top.add_argument("--source-mac", type=_mac, default="02:00:00:00:00:02", metavar="MAC", help="of the generator's port")
     top.add_argument("--key-share", default="X25519MLKEM768", choices=STORM,
                      help="storm: of its hellos; X25519MLKEM768, as clients send today, takes two segments, X25519 one "
                           "(default: X25519MLKEM768)")
-    top.add_argument("--size", type=int, default=64, metavar="BYTES", help="established: size with FCS (default: 64)")
+    top.add_argument("--size", type=_sizes, default=(64,), metavar="BYTES",
+                     help="established: size with FCS, 64 to 1518 (RFC 2544 wants 64, 128, 256, 512, 1024, 1280, 1518), or "
+                          "imix: 64, 594 and 1518 as 7 to 4 to 1 (default: 64)")
     top.add_argument("--seed", type=int, default=1, metavar="N", help="another one draws other connections")
     return top
 
@@ -191,6 +226,8 @@ def main(words: Sequence[str]) -> int:
     wanted.sources = wanted.sources or ipaddress.ip_network("198.18.0.0/15" if wanted.vip.version == 4 else "2001:2::/48")
     if wanted.sources.version != wanted.vip.version:
         parser().error(f"--sources {wanted.sources} and --vip {wanted.vip} are of different kinds")
+    if wanted.sources.num_addresses < 4:
+        parser().error(f"--sources {wanted.sources} has no room for clients; give a network of four addresses or more")
     file = wanted.out or Path(f"{wanted.kind}.pcap")
     maker = Maker(wanted, Random(wanted.seed))
     packets = maker.packets()
