@@ -4,8 +4,10 @@ accounted for, and through the peers. KR_BUILD = build directory."""
 
 import json
 import os
+import signal
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -80,6 +82,31 @@ def test_nobody_answers(tmp_path: Path) -> None:
     assert report["completed"] == 0 and report["unfinished"] == 0
     assert report["failed"] == report["failed_by_reason"]["no_syn_ack"] == report["started"]
     assert report["retransmitted"] == 2 * report["started"] and report["front"]["sent"] == 3 * report["started"]
+
+
+def test_failed_connections_are_a_failure_unless_they_are_allowed(tmp_path: Path) -> None:
+    """Too little time for most of them: what completes does not hide what fails."""
+    words = [*joined(tmp_path), "--bind", "early", "--connections", "4096", "--timeout-ms", "1", "--tries", "1"]
+    status, report = generate(tmp_path, *words)
+    assert report["completed"] and report["failed"] and status == 1
+    status, report = generate(tmp_path, *words, "--max-failed", "100")
+    assert report["completed"] and report["failed"] and status == 0
+
+
+def test_it_ends_by_a_signal_while_it_stays(tmp_path: Path) -> None:
+    file = tmp_path / "report.json"
+    with subprocess.Popen([PROGRAM, *SHORT, "--json", file, *joined(tmp_path), "--bind", "early", "--stay"], text=True,
+                          stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        try:
+            deadline = time.monotonic() + 30
+            while not file.exists() and time.monotonic() < deadline:
+                time.sleep(0.05)
+            time.sleep(0.3)
+            assert process.poll() is None, "it stays"
+            process.send_signal(signal.SIGINT)
+            assert process.wait(10) == 0
+        finally:
+            process.kill()
 
 
 def test_mistakes_are_explained(tmp_path: Path) -> None:
