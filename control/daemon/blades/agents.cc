@@ -64,7 +64,7 @@ struct Agents::Impl : std::enable_shared_from_this<Agents::Impl> {
     std::shared_ptr<Listener> listener;
     HostPort listens_at;
     size_t strangers = 0;
-    bool stopped = false;
+    bool stopped = false, out_of_reach = false;
     Clock::time_point looked = Clock::now();  // when the watch last did
 
     asio::awaitable<void> serve_stranger(std::shared_ptr<Impl> self, ChannelPtr channel);
@@ -231,13 +231,14 @@ void Agents::Impl::watch_one(BladeId blade, Watched& state) {
         asio::co_spawn(executor, probe_one(shared_from_this(), blade, blades.at(blade)), asio::detached);
     }
     const auto quiet = now - state.answered;
-    if (!state.silent && state.was_here && quiet >= kSilent) {
+    const bool ours = nobody_answers(now);
+    if (!state.silent && state.was_here && quiet >= (ours ? kGone : kSilent)) {
         state.silent = true;
         spdlog::warn("agents: blade {} has not answered for {} ms: it gets nothing new", blade,
-                     kSilent.count());
+                     duration_cast<std::chrono::milliseconds>(quiet).count());
         events.silent(blade, true);
     }
-    if (!state.gone && now - state.seen >= kGone && !nobody_answers(now)) {
+    if (!state.gone && now - state.seen >= kGone && !(ours && watched.size() > 1)) {
         state.gone = true;
         if (state.was_here)
             spdlog::warn("agents: blade {} has not answered for {} ms: its flows are given away", blade,
@@ -246,17 +247,17 @@ void Agents::Impl::watch_one(BladeId blade, Watched& state) {
     }
 }
 
-/// All at once: more likely the fault is ours; and no blade would be left to take their flows.
+/// All at once: more likely the fault is ours, and to refuse clients would make it worse; nor would a blade
+/// be left to take their flows.
 bool Agents::Impl::nobody_answers(Clock::time_point now) const {
-    return watched.size() > 1 && std::ranges::all_of(watched, [&](const auto& entry) {
-               return now - entry.second.answered >= kSilent;
-           });
+    return std::ranges::all_of(watched,
+                               [&](const auto& entry) { return now - entry.second.answered >= kSilent; });
 }
 
-/// We were stopped, or had no processor: what came in the meantime must be read first.
+/// We were stopped, had no processor or no way to the blades: what came in the meantime must be read first.
 void Agents::Impl::forgive_our_own(Clock::time_point now) {
     const auto late = now - std::exchange(looked, now);
-    if (late <= 2 * kWatch) return;
+    if (late <= 2 * kWatch && !out_of_reach) return;
     for (auto& [blade, state] : watched) {
         state.heard = std::min(now, state.heard + late);
         state.answered = std::min(now, state.answered + late);
@@ -321,6 +322,11 @@ void Agents::commit(const Config& config, const std::map<BladeId, HostPort>& lef
         impl_->events.lost(blade);
     }
     std::erase_if(impl_->watched, [&](const auto& entry) { return !impl_->blades.contains(entry.first); });
+}
+
+void Agents::within_reach(bool there) {
+    if (impl_->out_of_reach == there) impl_->forgive_our_own(Clock::now());  // up to now, as it was
+    impl_->out_of_reach = !there;
 }
 
 bool Agents::connected(BladeId blade) const {

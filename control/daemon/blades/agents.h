@@ -39,7 +39,8 @@ struct AgentEvents {
     std::function<void(BladeId blade)> lost;
     /// Everything but Ping, Pong and answers to ask().
     std::function<void(BladeId blade, const chassis::Envelope& message)> message;
-    /// Neither agent nor machine has answered for kSilent (its agent was here before); or its agent again.
+    /// Neither agent nor machine has answered for kSilent (its agent was here before), or, where no blade
+    /// answers, for kGone; or its agent again.
     std::function<void(BladeId blade, bool silent)> silent;
     /// The same for kGone, and it does not answer as a neighbour, either; or one of them answers again.
     std::function<void(BladeId blade, bool gone)> gone;
@@ -76,10 +77,12 @@ class Agents {
     void commit(const Config& config, const std::map<BladeId, HostPort>& left, Prepared prepared);
     void stop();
 
+    /// The way to the blades is through keyrail-dp's ports. While it is away nobody is judged: its time does
+    /// not count.
+    void within_reach(bool there);
     [[nodiscard]] bool connected(BladeId blade) const;
     [[nodiscard]] size_t count() const;
-    /// Neither agent nor machine has answered for kSilent, and its agent was here before (a connection that
-    /// nobody closed may be left); for kGone.
+    /// As AgentEvents::silent (a connection that nobody closed may be left), and gone.
     [[nodiscard]] bool silent(BladeId blade) const;
     [[nodiscard]] bool gone(BladeId blade) const;
     /// The operator says that the blade has no power: it is gone as soon as nothing on it answers for

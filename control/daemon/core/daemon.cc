@@ -29,10 +29,12 @@ Daemon::Daemon(asio::io_context& io, Config config, TlsContext tls, Secrets secr
       agents_(io.get_executor(), agent_events()),
       dataplane_(io.get_executor(), config_->dataplane,
                  {[this] {
+                      agents_.within_reach(true);
                       if (!settled()) return;
                       publisher_.publish();
                       moves_.send_directory();
                   },
+                  [this] { agents_.within_reach(false); },
                   [this](const link::MoveRequest& request) { moves_.request(request, Clock::now()); },
                   [this](const link::FlowAsk& ask) { flows_.ask(ask); }}),
       moves_(config_, *this, unix_ms() * 1000),

@@ -11,6 +11,7 @@
 #include <asio/generic/seq_packet_protocol.hpp>
 #include <asio/local/stream_protocol.hpp>
 #include <deque>
+#include <utility>
 #include <vector>
 
 #include "control/protocol/replies.h"
@@ -125,7 +126,7 @@ void DataplaneLink::Impl::disconnect(const std::string& why) {
     if (!stopped) spdlog::warn("dataplane: the link to keyrail-dp is down: {}; connecting again", why);
     asio::error_code ignored;
     socket.close(ignored);
-    peer = {};
+    if (std::exchange(peer, {}).connected && !stopped) events.lost();
     while (queue.size() > (sending ? 1u : 0u)) {
         OPENSSL_cleanse(queue.back().data(), queue.back().size());
         queue.pop_back();

@@ -25,6 +25,7 @@ class ToDataplane;
 
 struct DataplaneEvents {
     std::function<void()> connected;  // its Hello has come: send everything
+    std::function<void()> lost;       // it was connected
     std::function<void(const link::MoveRequest&)> move;
     std::function<void(const link::FlowAsk&)> flow;
 };
