@@ -39,16 +39,28 @@ def test_what_a_server_had_that_was_ended_is_not_ours() -> None:
     assert failures([outcome(10, 20, error="closed", answers=0)], [], [end]) == ([], 1)  # in the middle of an answer
     slow = outcome(10, 30, error="Closed: closed")  # it still read what had been sent before
     assert failures([slow], [], [end]) == ([], 1)
-    for ours in (outcome(10, 20, "blade2", "closed"), outcome(10, 20, "", "closed", answers=0),  # another blade, or none
+    slow = outcome(10, 30, error="Closed: closed", answers=0)  # the same, of its first answer
+    assert failures([slow], [], [end]) == ([], 1)
+    for ours in (outcome(10, 20, "blade2", "closed"), outcome(10, 20, "", "Closed: closed", answers=0),  # another blade, or none
                  outcome(18.5, 19, error="refused", answers=0, connected=False), outcome(18.5, 20, error="closed"),  # new
                  outcome(10, 30, error="TimeoutError: timed out"), outcome(10, 60, error="Closed: closed"),
                  outcome(10, 17, error="Closed: closed")):  # another time
         assert failures([ours], [], [end]) == ([ours], 0), ours
 
 
+def test_who_has_no_answer_yet_may_be_with_the_blade_whose_server_ends() -> None:
+    """TLS was set up, its request was on its way: FIN."""
+    end = ServerEnd("blade1", 18, 19.5)
+    early = outcome(17.9, 18.1, blade="", error="Closed: closed", answers=0)
+    assert failures([early], [], [end]) == ([], 1)
+    for other in (replace(early, begin=18.05), replace(early, end=19.6), replace(early, error="TimeoutError"),
+                  replace(early, connected=False)):
+        assert failures([other], [], [end]) == ([other], 0)
+
+
 def test_half_a_hello_is_with_a_blade_before_an_answer_says_which() -> None:
     end = ServerEnd("blade1", 18, 19.5)
     waits = replace(outcome(17.5, 18.7, blade="", error="Closed: closed", answers=0), kind="half hello")
     assert failures([waits], [], [end]) == ([], 1)
-    for other in (replace(waits, kind="download"), replace(waits, begin=18.2), replace(waits, connected=False), replace(waits, end=22)):
+    for other in (replace(waits, kind="download", end=20), replace(waits, begin=18.2), replace(waits, connected=False), replace(waits, end=22)):
         assert failures([other], [], [end]) == ([other], 0)

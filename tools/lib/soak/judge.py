@@ -38,13 +38,16 @@ class ServerEnd:
     end: float  # it is started again
 
     def broke(self, failure: Outcome) -> bool:
-        """One that the blade had answered before, if only in part. That it was closed is told behind all that is on its way.
-        A hello that takes longer than its service's hello_timeout (100 ms) is with a blade before it is whole, and no answer
-        has said with which."""
-        told = READ_ON if failure.established and failure.error.startswith("Closed") else SLACK
-        its_own = failure.blade == self.blade or (failure.kind == "half hello" and not failure.blade)
-        return (its_own and failure.connected and failure.begin < self.begin
-                and self.begin <= failure.end <= self.end + told)
+        """One that the blade had answered before, if only in part: an answer's first line names its blade. That it was
+        closed is told behind all that is on its way. One that has no answer yet may be with this blade, too, as long as it
+        closes what it has; a hello that takes longer than its service's hello_timeout (100 ms) is with a blade before it is
+        whole."""
+        if not failure.connected or not failure.begin < self.begin <= failure.end:
+            return False
+        if failure.blade:
+            told = READ_ON if failure.error.startswith("Closed") else SLACK
+            return failure.blade == self.blade and failure.end <= self.end + told
+        return failure.error.startswith("Closed") and failure.end <= self.end + (SLACK if failure.kind == "half hello" else 0)
 
 
 def excused(failure: Outcome, native: list[Outcome]) -> bool:
