@@ -14,7 +14,7 @@ from testing import arrows, named_files
 from testing.report import Report
 
 PRODUCT = ("control", "dataplane")
-FOLDERS = (*PRODUCT, "tests", "tools")
+FOLDERS = (*PRODUCT, "hw", "tests", "tools")
 SCRIPTS = ("tools/lab", "tools/demo", "tools/test", "tools/pcap", "tools/fuzz", "tools/replay", "tools/loadgen",
            "tools/bench", "tools/soak", "tools/pktgen/capture", "tools/lib/bootstrap.sh", ".ci/run")
 
@@ -84,7 +84,7 @@ def scripts() -> Report:
     files exist that READMEs and comments name."""
     report = Report()
     _lint(report, ["shellcheck", "-x", "-P", ROOT], (ROOT / name for name in SCRIPTS))
-    python = [*(ROOT / "tools").rglob("*.py"), *(ROOT / "tests").rglob("*.py")]
+    python = [ROOT / "hw/keyrail-hw", *(path for folder in ("hw", "tools", "tests") for path in (ROOT / folder).rglob("*.py"))]
     _lint(report, ["/usr/bin/python3", "-m", "pyflakes"], sorted(python))
     report.add(arrows.check())
     report.add(named_files.check())
