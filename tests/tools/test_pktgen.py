@@ -259,6 +259,28 @@ def test_a_storm_through_the_dispatcher(tmp_path: Path) -> None:
     assert stats["steer_foreign"] > 1000  # hellos whose names are no session's here
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_the_device_under_test_says_what_becomes_of_packets(tmp_path: Path) -> None:
+    """A capture in the front port's place, which is sent for ever."""
+    file, counters = capture("storm", tmp_path, "--clients", "100"), tmp_path / "stats"
+    with subprocess.Popen([SCRIPTS / "dut", "--front", f"net_pcap0,rx_pcap={file},infinite_rx=1", "--front-mac", MAC, "--back",
+                           "net_null0,no-rx=1", "--megabytes", "512", "--cores", "(0,1)@0", "--stats", counters, "--json"],
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout
+            lines = [process.stdout.readline() for _ in range(3)]
+            assert all(lines), process.stderr.read() if process.stderr else ""
+            kept = json.loads(counters.read_text())["reasons"]
+        finally:
+            process.terminate()
+            process.wait(30)
+    last = json.loads(lines[-1])
+    assert last["rx_pps"] > 1000 and last["reasons_pps"]["steer_foreign"] > 100 and last["flows"] == 100
+    assert kept["steer_foreign"] > 100 and "drop_other_mac" in kept and kept["drop_other_mac"] == 0
+    assert subprocess.run([SCRIPTS / "dut", "--front", "a", "--back", "b", "--vip", "300.1.1.1"], capture_output=True, text=True,
+                          check=False).stderr == "keyrail: --vip 300.1.1.1: must be an IPv4 address\n"
+
+
 def _testpmd(file: Path, memif: Callable[[int, str], str]) -> str:
     devices = (f"net_pcap0,rx_pcap={file},infinite_rx=1", memif(0, "client"), memif(1, "client"), "net_null0,no-rx=1")
     return " ".join(["dpdk-testpmd", "'--lcores=(0,1)@1'", "-m", "256", "--in-memory", "--no-pci", "--no-telemetry",

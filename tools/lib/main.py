@@ -9,7 +9,7 @@ from types import FrameType
 from common.shell import ToolError
 
 TOOLS = {"lab": "lab.cli", "demo": "demo.cli", "test": "testing.cli", "pcap": "pcap.cli", "fuzz": "fuzzing.cli",
-         "build": "building.cli", "capture": "pcap.traffic", "bench": "bench.cli", "soak": "soak.cli"}
+         "build": "building.cli", "capture": "pcap.traffic", "bench": "bench.cli", "soak": "soak.cli", "dut": "bench.dut"}
 
 
 def interrupt(_signal: int, _frame: FrameType | None) -> None:
