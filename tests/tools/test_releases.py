@@ -2,6 +2,7 @@
 """tools/test --on RELEASE: what it says when it cannot, and how it reads what the inside printed."""
 
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -48,6 +49,22 @@ def test_everywhere_is_here_and_ahead_of_the_lab_what_the_other_release_can_brea
     assert [line.partition(":")[0] for line in printed if " s)" in line] == ["build", "unit", other, "e2e", "tidy"]
     assert f"FAILED {other}: something on {other}" in printed
     assert printed[-1] == "14 passed, 1 failed"
+
+
+def test_without_a_mirror_everywhere_says_that_it_tests_one_release(monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
+                                                                    capsys: pytest.CaptureFixture[str]) -> None:
+    """It is not this tree's fault; who asked for that release alone did not get what they asked for."""
+    other = next(release for release in RELEASES if release != own_release())
+    monkeypatch.setenv("KR_ROOTS", str(tmp_path))
+    monkeypatch.setattr(releases, "_mirror", lambda: "http://127.0.0.1:9/debian")
+    monkeypatch.setattr(cli, "PARTS", (cli.Part("unit", "", lambda: Report(passed=1)),))
+    assert cli.main(["--everywhere"]) == 0
+    said = capsys.readouterr()
+    assert said.out.splitlines()[-1] == "1 passed, 0 failed, 1 skipped"
+    assert f"Debian {other} is NOT TESTED: http://127.0.0.1:9/debian has no Debian {other}" in said.err
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(releases.NoRoot):
+        cli.main(["--on", other])
 
 
 @pytest.mark.parametrize(("dump", "says"), [

@@ -22,7 +22,12 @@ from testing.report import Report
 CORE_PARTS = ("build", "unit", "protocol", "pipeline", "baseline", "vdev", "tools", "e2e")
 CORE_E2E = "test_resumption or test_moves or test_faults or test_binding or test_early_data or test_servers"
 PLACE = Path("/usr/src/keyrail")  # of the source tree, inside
+MIRROR_ANSWERS = 30  # seconds: longer than that no mirror takes to say what a release has
 CLOSING = re.compile(r"^(\d+) passed, (\d+) failed(?:, (\d+) skipped)?$", re.MULTILINE)
+
+
+class NoRoot(ToolError):
+    """There is none and it cannot be made, mostly for want of a mirror: nothing is said about the release, good or bad."""
 
 
 def _mirror() -> str:
@@ -41,15 +46,24 @@ def make_root(release: str) -> Path:
         return root
     if shutil.which("debootstrap") is None:
         raise ToolError("debootstrap is not installed; tools/packages.txt names it: run tools/test as root once")
+    mirror = _mirror()
+    _ask(mirror, release)
     root.parent.mkdir(parents=True, exist_ok=True)
     unfinished = root.with_name(f"{release}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     say(f"making a root of Debian {release} in {root} (once; about a minute)")
-    done = run(["debootstrap", "--variant=minbase", release, unfinished, _mirror()], check=False, timeout=1200)
+    done = run(["debootstrap", "--variant=minbase", release, unfinished, mirror], check=False, timeout=1200)
     if done.returncode != 0:
         raise ToolError(f"debootstrap could not make {unfinished}:\n{tail(done.stdout + done.stderr, 20)}")
     unfinished.rename(root)
     return root
+
+
+def _ask(mirror: str, release: str) -> None:
+    """In debootstrap's own way, which would try for minutes."""
+    words = ["wget", "-q", "-O", "/dev/null", "--tries=1", f"--timeout={MIRROR_ANSWERS}", f"{mirror}/dists/{release}/InRelease"]
+    if run(words, check=False, timeout=3 * MIRROR_ANSWERS).returncode != 0:
+        raise ToolError(f"{mirror} has no Debian {release}, or cannot be reached from here")
 
 
 def _copy_machine_settings(root: Path) -> None:
@@ -104,8 +118,11 @@ def prepared_root(release: str) -> Path:
     """With all packages in it."""
     if release == own_release():
         raise ToolError(f"this machine is Debian {release} itself: tools/test without --on tests it")
-    root = make_root(release)
-    _install_packages(root)
+    try:
+        root = make_root(release)
+        _install_packages(root)
+    except ToolError as error:
+        raise NoRoot(str(error)) from error
     return root
 
 
