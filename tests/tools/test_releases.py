@@ -2,6 +2,7 @@
 """tools/test --on RELEASE: what it says when it cannot, and how it reads what the inside printed."""
 
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -42,13 +43,43 @@ def test_everywhere_is_here_and_ahead_of_the_lab_what_the_other_release_can_brea
     prepared: list[str] = []
     monkeypatch.setattr(cli, "PARTS", tuple(cli.Part(name, "", lambda: Report(passed=1)) for name in ("build", "unit", "e2e", "tidy")))
     monkeypatch.setattr(releases, "prepared_root", prepared.append)
-    monkeypatch.setattr(releases, "run_on", lambda release, parts: Report(passed=10, failed=1, failures=[f"something on {release}"]))
+    monkeypatch.setattr(releases, "run_on", lambda release, parts, until: Report(passed=10, failed=1, failures=[f"something on {release}"]))
     assert cli.main(["--everywhere"]) == 1
     printed = capsys.readouterr().out.splitlines()
     assert prepared == [other]
     assert [line.partition(":")[0] for line in printed if " s)" in line] == ["build", "unit", other, "e2e", "tidy"]
     assert f"FAILED {other}: something on {other}" in printed
     assert printed[-1] == "14 passed, 1 failed"
+
+
+@pytest.mark.parametrize(("inside", "expected", "says"), [
+    ("echo 'unit: 7 passed, 0 failed (3 s)'; sleep 60", (7, 0, 1), "time is up, after unit"),
+    ("echo 'FAILED unit: x'; echo 'unit: 6 passed, 1 failed (3 s)'; sleep 60", (6, 1, 1), "time is up, after unit"),
+    ("sleep 60", (0, 0, 1), "time is up, after nothing"),
+    ("echo '7 passed, 0 failed'", (7, 0, 0), ""),
+    ("exit 1", (0, 1, 0), ""),  # that is no want of time
+])
+def test_what_has_come_to_no_result_when_time_is_up_is_skipped(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+                                                               inside: str, expected: tuple[int, int, int], says: str) -> None:
+    monkeypatch.setattr(releases, "prepared_root", Path)
+    monkeypatch.setattr(releases, "inside", lambda root, script, network: ["bash", "-c", inside])
+    report = releases.run_on("trixie", ["unit", "pipeline"], time.monotonic() + 2)
+    assert (report.passed, report.failed, report.skipped) == expected
+    assert len(report.failures) == report.failed
+    assert says in capsys.readouterr().err
+
+
+def test_who_has_minutes_tests_the_other_release_last(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    other = next(release for release in RELEASES if release != own_release())
+    monkeypatch.setattr(cli, "PARTS", tuple(cli.Part(name, "", lambda: Report(passed=1)) for name in ("build", "e2e", "tidy")))
+    monkeypatch.setattr(releases, "prepared_root", lambda release: None)
+    asked: list[tuple[object, float]] = []
+    monkeypatch.setattr(releases, "run_on", lambda release, *words: asked.append(words) or Report(passed=1))
+    assert cli.main(["--everywhere", "--minutes", "50"]) == 0
+    assert [line.partition(":")[0] for line in capsys.readouterr().out.splitlines() if " s)" in line] == ["build", "e2e", "tidy", other]
+    assert asked[0][0] == releases.FIRST_PARTS and 2990 < asked[0][1] - time.monotonic() <= 3000
+    with pytest.raises(ToolError, match="give both"):
+        cli.main(["--minutes", "50"])
 
 
 def test_without_a_mirror_everywhere_says_that_it_tests_one_release(monkeypatch: pytest.MonkeyPatch, tmp_path: Path,

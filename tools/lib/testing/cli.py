@@ -58,6 +58,9 @@ def parser() -> argparse.ArgumentParser:
                           f"{' or '.join(RELEASES)}; what another release can break, or what --only names")
     top.add_argument("--everywhere", action="store_true",
                      help="on this machine's release, and what another release can break on the other one")
+    top.add_argument("--minutes", type=int, metavar="N",
+                     help=f"with --everywhere: the other release comes last, with {', '.join(releases.FIRST_PARTS)}, and has what these "
+                          "minutes leave; where that is too little it says what was not tested, and fails not")
     top.add_argument("--list", action="store_true", help="say what the parts are, run nothing")
     return top
 
@@ -84,6 +87,8 @@ def chosen(only: Sequence[str] | None) -> list[Part]:
 
 def main(words: Sequence[str]) -> int:
     arguments = parser().parse_args(words)
+    if arguments.minutes and not arguments.everywhere:
+        raise ToolError("--minutes says how long --everywhere may take: give both", status=2)
     if arguments.list:
         for part in PARTS:
             print(f"{part.name:12} {part.about}")
@@ -91,14 +96,16 @@ def main(words: Sequence[str]) -> int:
     if arguments.on:
         return summed_up(releases.run_on(arguments.on, arguments.only))
     parts = chosen(arguments.only)
-    if arguments.everywhere:
+    if arguments.minutes:
+        parts.append(_on_the_other_release(releases.FIRST_PARTS, time.monotonic() + 60 * arguments.minutes))
+    elif arguments.everywhere:
         parts.insert(next((i for i, part in enumerate(parts) if part.name == "e2e"), len(parts)), _on_the_other_release())
     return summed_up(run_parts(parts))
 
 
-def _on_the_other_release() -> Part:
-    """Ahead of the end-to-end tests here, some of which want its programs. Its root is made meanwhile: that is mostly waiting
-    for the network and the disk."""
+def _on_the_other_release(its_parts: Sequence[str] | None = None, until: float = 0) -> Part:
+    """Ahead of the end-to-end tests here, some of which want its programs, if there is time. Its root is made meanwhile: that is
+    mostly waiting for the network and the disk."""
     other = next(release for release in RELEASES if release != own_release())
     root = ThreadPoolExecutor(1).submit(releases.prepared_root, other)
 
@@ -108,7 +115,7 @@ def _on_the_other_release() -> Part:
         except releases.NoRoot as reason:
             say(f"Debian {other} is NOT TESTED: {reason}")
             return Report(skipped=1)
-        return releases.run_on(other, None)
+        return releases.run_on(other, its_parts, until)
 
     return Part(other, "what another release can break, in a root of Debian's other release", run)
 
