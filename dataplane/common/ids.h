@@ -4,7 +4,7 @@
 // files, names), that is the place that checks them.
 #pragma once
 
-#include <fmt/core.h>
+#include <fmt/format.h>
 
 #include <compare>
 #include <concepts>

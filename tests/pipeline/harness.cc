@@ -69,9 +69,9 @@ struct Bench {
         ports.pool = pool;
         asks = create_ring("asks", sizeof(MoveAsk), 64, SOCKET_ID_ANY, RING_F_SP_ENQ | RING_F_SC_DEQ);
         handoff = rte_ring_create("handoff", 64, SOCKET_ID_ANY, RING_F_SC_DEQ);
-        flow_asks = rte_ring_create_elem("flow_asks", sizeof(FlowAsk), 64, SOCKET_ID_ANY,
-                                         RING_F_SP_ENQ | RING_F_SC_DEQ);
-        flow_ends = rte_ring_create_elem("flow_ends", sizeof(FlowEnd), 64, SOCKET_ID_ANY, RING_F_SC_DEQ);
+        flow_asks =
+            create_ring("flow_asks", sizeof(FlowAsk), 64, SOCKET_ID_ANY, RING_F_SP_ENQ | RING_F_SC_DEQ);
+        flow_ends = create_ring("flow_ends", sizeof(FlowEnd), 64, SOCKET_ID_ANY, RING_F_SC_DEQ);
         exits = create_ring("exits", sizeof(Exit), kExits, SOCKET_ID_ANY, RING_F_SP_ENQ | RING_F_SC_DEQ);
         auto made = Routes::create(1024);
         if (!made) throw std::runtime_error(made.error().message);

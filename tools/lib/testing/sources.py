@@ -10,7 +10,7 @@ from pathlib import Path
 from common.paths import ROOT, build_dir
 from common.say import Progress
 from common.shell import ToolError, run, tail
-from testing import arrows, named_files
+from testing import arrows, named_files, portable
 from testing.report import Report
 
 PRODUCT = ("control", "dataplane")
@@ -80,14 +80,15 @@ def _in_parallel(what: str, units: list[Path], build: Path) -> Report:
 
 
 def scripts() -> Report:
-    """shellcheck for the shell, pyflakes for the Python: one test each; which folder includes which; and whether the
-    files exist that READMEs and comments name."""
+    """shellcheck for the shell, pyflakes for the Python: one test each; which folder includes which; whether the
+    files exist that READMEs and comments name; and what would not compile on another release."""
     report = Report()
     _lint(report, ["shellcheck", "-x", "-P", ROOT], (ROOT / name for name in SCRIPTS))
     python = [ROOT / "hw/keyrail-hw", *(path for folder in ("hw", "tools", "tests") for path in (ROOT / folder).rglob("*.py"))]
     _lint(report, ["/usr/bin/python3", "-m", "pyflakes"], sorted(python))
     report.add(arrows.check())
     report.add(named_files.check())
+    report.add(portable.check())
     return report
 
 
