@@ -69,6 +69,16 @@ def test_what_has_come_to_no_result_when_time_is_up_is_skipped(monkeypatch: pyte
     assert says in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("parts", "inside"), [(["e2e"], "test_moves"), (None, releases.CORE_E2E)])
+def test_whose_end_to_end_tests_run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], parts: list[str] | None,
+                                    inside: str) -> None:
+    monkeypatch.setenv("KR_E2E", "test_moves")
+    monkeypatch.setattr(releases, "prepared_root", Path)
+    monkeypatch.setattr(releases, "inside", lambda root, script, network: ["sh", "-c", 'echo "$KR_E2E"; echo "1 passed, 0 failed"'])
+    assert releases.run_on("trixie", parts).passed == 1
+    assert capfd.readouterr().out == f"trixie: {inside}\n"
+
+
 def test_who_has_minutes_tests_the_other_release_last(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     other = next(release for release in RELEASES if release != own_release())
     monkeypatch.setattr(cli, "PARTS", tuple(cli.Part(name, "", lambda: Report(passed=1)) for name in ("build", "e2e", "tidy")))

@@ -156,7 +156,7 @@ def run_on(release: str, parts: Sequence[str] | None, until: float = 0) -> Repor
     words = " ".join(f"--only {part}" for part in parts or CORE_PARTS)
     limit = ["timeout", f"{until - time.monotonic():.0f}"] if until else []
     process = subprocess.Popen([*limit, *inside(root, f"tools/test {words}", network=False)], stdout=subprocess.PIPE, text=True,
-                               env=_environment("" if parts else CORE_E2E))
+                               env=_environment(os.environ.get("KR_E2E", "") if parts else CORE_E2E))
     printed: list[str] = []
     with process:
         try:
