@@ -21,8 +21,8 @@ from testing.report import Report
 
 # What another release can break. The rest (style, captures against tshark, benches, fuzzing) is the same everywhere.
 CORE_PARTS = ("build", "unit", "protocol", "pipeline", "baseline", "vdev", "tools", "e2e")
-# Of these, what does not depend on time and finds most in a minute, in this order: for who has not much time.
-FIRST_PARTS = ("build", "unit", "pipeline", "protocol")
+# Of these, what finds most in a minute: for who has not much time.
+FIRST_PARTS = ("build", "unit", "pipeline")
 CORE_E2E = "test_resumption or test_moves or test_faults or test_binding or test_early_data or test_servers"
 PLACE = Path("/usr/src/keyrail")  # of the source tree, inside
 MIRROR_ANSWERS = 30  # seconds: longer than that no mirror takes to say what a release has
@@ -57,7 +57,7 @@ def _make_root(release: str, root: Path) -> None:
     unfinished = root.with_name(f"{release}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     say(f"making a root of Debian {release} in {root} (once; about a minute)")
-    done = run(["debootstrap", "--variant=minbase", release, unfinished, mirror], check=False, timeout=MAKING)
+    done = run(["nice", "debootstrap", "--variant=minbase", release, unfinished, mirror], check=False, timeout=MAKING)
     if done.returncode != 0:
         raise ToolError(f"debootstrap could not make {unfinished}:\n{tail(done.stdout + done.stderr, 20)}")
     _install_packages(unfinished)
@@ -115,7 +115,7 @@ def _install_packages(root: Path) -> None:
     # A root that a crash of the machine spoils is made again: dpkg need not wait for the disk at each file.
     (root / "etc/dpkg/dpkg.cfg.d/keyrail").write_text("force-unsafe-io\n")
     script = ". tools/lib/bootstrap.sh && ensure_packages"
-    command = ["timeout", str(MAKING), *inside(root, script, network=True)]
+    command = ["timeout", str(MAKING), "nice", *inside(root, script, network=True)]
     if subprocess.run(command, env=_environment(), check=False).returncode != 0:
         raise ToolError(f"packages could not be installed in {root}")
 
