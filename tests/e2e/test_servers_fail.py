@@ -36,7 +36,7 @@ def serve(s):
     try:
         t = c.wrap_socket(s, server_side=True)
         t.recv(9999)
-        t.sendall(b"HTTP/1.0 200 OK\\r\\nX-Blade: mptcp\\r\\n\\r\\n")
+        t.sendall(b"HTTP/1.0 200 OK\\r\\nX-Blade: mptcp\\r\\nContent-Length: 0\\r\\n\\r\\n")
         t.close()
     except OSError:
         pass

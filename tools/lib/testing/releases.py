@@ -101,10 +101,12 @@ mount -t bpf bpf sys/fs/bpf
 mount -t tmpfs -o mode=0755 run run
 mount -t tmpfs -o mode=1777 tmp tmp
 {"" if network else "ip link set lo up"}
-# Not exec: this shell is the first process in there, and collects those that lost their parents.
+# This shell is the first process in there, and collects those that lost their parents. It does not become its last command,
+# for that is not the last one.
 chroot . /usr/bin/env -i HOME=/root TERM=dumb CI="$CI" PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 \\
     CCACHE_DIR={BUILD.parent}/ccache KR_BUILD={BUILD} KR_E2E="$KR_E2E" \\
     /bin/bash -c "$KR_SCRIPT"
+exit 0
 """
     return ["env", f"KR_SCRIPT=cd {PLACE} && {script}", "unshare", "--mount", "--propagation", "private",
             *([] if network else ["--net", "--ipc", "--uts"]), "--pid", "--fork", "--kill-child", "bash", "-c", mounts]
