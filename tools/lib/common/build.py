@@ -13,8 +13,6 @@ from common.paths import ROOT
 from common.say import Progress
 from common.shell import ToolError, run, tail
 
-# What ccache has of one clone is good for another one: paths are relative to the build directory.
-SHARED = {"CCACHE_NOHASHDIR": "1"}
 PROGRESS_LINE = re.compile(r"^\[(\d+/\d+)\] ")
 
 
@@ -24,6 +22,12 @@ class Target:
     kind: str  # "executable", "shared library", "custom", ...
     file: Path
     defined_in: Path
+
+
+def shared(root: Path = ROOT) -> dict[str, str]:
+    """What ccache has of one clone is good for another one. Paths are relative to the build directory, but for those in the files
+    that Meson makes of several."""
+    return {"CCACHE_NOHASHDIR": "1", "CCACHE_BASEDIR": str(root)}
 
 
 def configure(build: Path, options: Sequence[str] = (), compiler: Mapping[str, str] | None = None) -> None:
@@ -42,7 +46,7 @@ def compile_all(build: Path, targets: Sequence[str] = ()) -> None:
     messages: list[str] = []
     command = ["ninja", "-C", str(build), "-j", str(os.cpu_count() or 1), *targets]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                          errors="replace", env={**os.environ, **SHARED, "NINJA_STATUS": "[%f/%t] "}) as ninja:
+                          errors="replace", env={**os.environ, **shared(), "NINJA_STATUS": "[%f/%t] "}) as ninja:
         try:
             for line in ninja.stdout or ():
                 if match := PROGRESS_LINE.match(line):
