@@ -18,6 +18,7 @@
 #include "control/agent/late_binding_trial.h"
 #include "control/agent/token_source.h"
 #include "control/protocol/event_loop.h"
+#include "control/protocol/pulse.h"
 
 namespace {
 
@@ -71,7 +72,10 @@ int run(AgentConfig config) {
     auto agent = Agent::start(io, std::move(config));
     if (!agent) return complain(agent.error().message, kFailed);
     spdlog::info("keyrail-agent of blade {} is ready", id);
-    run_loop(io, busy_poll);
+    {
+        const Pulse pulse(io.get_executor());
+        run_loop(io, busy_poll);
+    }
     spdlog::info("keyrail-agent ends; the session store and the accept program stay");
     return 0;
 }
