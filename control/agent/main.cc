@@ -56,7 +56,9 @@ int do_join(JoinWish wish, const std::string& token_file, const std::string& arg
     OPENSSL_cleanse(wish.token.data(), wish.token.size());
     if (!written) return complain(written.error().message, kFailed);
     for (const auto& file : *written) fmt::print("{}\n", file.string());
-    fmt::print(stderr, "this machine is a blade now; start: keyrail-agent --config {}\n",
+    fmt::print(stderr,
+               "this machine is a blade now; start its agent: systemctl start keyrail-agent (by hand: "
+               "keyrail-agent --config {})\n",
                wish.config.string());
     return 0;
 }

@@ -16,7 +16,8 @@ from testing.report import Report
 PRODUCT = ("control", "dataplane")
 FOLDERS = (*PRODUCT, "hw", "tests", "tools")
 SCRIPTS = ("tools/lab", "tools/demo", "tools/test", "tools/pcap", "tools/fuzz", "tools/replay", "tools/loadgen",
-           "tools/bench", "tools/soak", "tools/pktgen/capture", "tools/pktgen/dut", "tools/lib/bootstrap.sh", ".ci/run")
+           "tools/bench", "tools/soak", "tools/pktgen/capture", "tools/pktgen/dut", "tools/lib/bootstrap.sh", ".ci/run",
+           "hw/blade/keyrail-blade.in")
 
 
 def _files(*suffixes: str) -> list[Path]:
