@@ -25,7 +25,7 @@ PLACE = Path("/usr/src/keyrail")  # of the source tree, inside
 CLOSING = re.compile(r"^(\d+) passed, (\d+) failed(?:, (\d+) skipped)?$", re.MULTILINE)
 
 
-def _mirror() -> str:
+def mirror() -> str:
     """Where this machine has its packages from: what apt itself would ask for the release's main part."""
     listed = run(["apt-get", "indextargets", "--format", "$(SITE)", "Created-By: Packages"], check=False).stdout
     for site in listed.splitlines():
@@ -45,14 +45,14 @@ def make_root(release: str) -> Path:
     unfinished = root.with_name(f"{release}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     say(f"making a root of Debian {release} in {root} (once; about a minute)")
-    done = run(["debootstrap", "--variant=minbase", release, unfinished, _mirror()], check=False, timeout=1200)
+    done = run(["debootstrap", "--variant=minbase", release, unfinished, mirror()], check=False, timeout=1200)
     if done.returncode != 0:
         raise ToolError(f"debootstrap could not make {unfinished}:\n{tail(done.stdout + done.stderr, 20)}")
     unfinished.rename(root)
     return root
 
 
-def _copy_machine_settings(root: Path) -> None:
+def copy_machine_settings(root: Path) -> None:
     """How packages are reached from here: resolver, proxies."""
     for name in ("etc/resolv.conf", "etc/hosts"):
         source = Path("/") / name
@@ -92,7 +92,7 @@ chroot . /usr/bin/env -i HOME=/root TERM=dumb CI="$CI" PATH=/usr/sbin:/usr/bin:/
 
 
 def _install_packages(root: Path) -> None:
-    _copy_machine_settings(root)
+    copy_machine_settings(root)
     # A root that a crash of the machine spoils is made again: dpkg need not wait for the disk at each file.
     (root / "etc/dpkg/dpkg.cfg.d/keyrail").write_text("force-unsafe-io\n")
     script = ". tools/lib/bootstrap.sh && ensure_packages"
