@@ -23,6 +23,7 @@
 #include <fstream>
 #include <string_view>
 
+#include "dataplane/common/service_manager.h"
 #include "dataplane/core/shared.h"
 #include "dataplane/flow/flow_memory.h"
 #include "dataplane/io/eal.h"
@@ -30,6 +31,7 @@
 #include "dataplane/link/control_link.h"
 #include "dataplane/link/kernel_routes.h"
 #include "dataplane/link/kernel_setup.h"
+#include "dataplane/link/worker_watch.h"
 #include "dataplane/profile/profile.h"
 #include "dataplane/tables/moved_table.h"
 #include "dataplane/worker.h"
@@ -190,6 +192,25 @@ Dispatcher::~Dispatcher() {
     rte_free(shared.rcu);
 }
 
+/// systemd's watchdog is fed only while every worker moves: one that does not is worse than a restart, which
+/// keeps the flows.
+class Pulse {
+  public:
+    explicit Pulse(std::vector<const WorkerStats*> workers) : watch_(std::move(workers)) {}
+
+    void every_second() {
+        const auto stuck = watch_.stuck();
+        seconds_ = stuck ? seconds_ + 1 : 0;
+        if (!stuck) return tell_alive();
+        if (seconds_ == kWorthSaying) SPDLOG_ERROR("worker {} has ended no turn for {} s", *stuck, seconds_);
+    }
+
+  private:
+    static constexpr int kWorthSaying = 2;  // one may pass after a SIGCONT
+    WorkerWatch watch_;
+    int seconds_ = 0;
+};
+
 /// Gives huge pages and devices back, whatever ended the process's work.
 struct Eal {
     ~Eal() { rte_eal_cleanup(); }
@@ -219,12 +240,16 @@ Result<void> serve(const Profile& profile, const std::filesystem::path& run_dir)
                              .kernel = dispatcher.kernel.get(),
                              .version = KEYRAIL_VERSION};
     for (const auto& worker : dispatcher.workers) parts.workers.push_back(&worker->stats());
+    Pulse pulse(parts.workers);
     auto control = ControlLink::listen(run_dir / "dp.sock", std::move(parts));
     if (!control) return tl::make_unexpected(control.error());
+    if (auto good = loop->watch_clock([&pulse] { pulse.every_second(); }); !good) return good;
     SPDLOG_INFO("ready: {} ports, {} workers, {}", dispatcher.ports.list.size(), dispatcher.workers.size(),
                 (run_dir / "dp.sock").string());
+    tell_ready();
     loop->run();
     SPDLOG_INFO("stopping");
+    tell_stopping();
     dispatcher.join();  // before the control link, which frees the snapshot
     return {};
 }

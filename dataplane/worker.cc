@@ -171,6 +171,7 @@ struct Worker::Impl {
         stats.held.set(context->holds_table.held_segments() + context->asked_flows.held());
         stats.holds.set(context->holds_table.in_use());
         stats.flows.set(context->flows.size());
+        stats.turns.add();
         if (!context->wake_control) return;
         context->wake_control = false;
         const uint64_t one = 1;

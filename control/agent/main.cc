@@ -18,6 +18,7 @@
 #include "control/agent/late_binding_trial.h"
 #include "control/agent/token_source.h"
 #include "control/protocol/event_loop.h"
+#include "control/protocol/pulse.h"
 
 namespace {
 
@@ -55,7 +56,9 @@ int do_join(JoinWish wish, const std::string& token_file, const std::string& arg
     OPENSSL_cleanse(wish.token.data(), wish.token.size());
     if (!written) return complain(written.error().message, kFailed);
     for (const auto& file : *written) fmt::print("{}\n", file.string());
-    fmt::print(stderr, "this machine is a blade now; start: keyrail-agent --config {}\n",
+    fmt::print(stderr,
+               "this machine is a blade now; start its agent: systemctl start keyrail-agent (by hand: "
+               "keyrail-agent --config {})\n",
                wish.config.string());
     return 0;
 }
@@ -71,7 +74,10 @@ int run(AgentConfig config) {
     auto agent = Agent::start(io, std::move(config));
     if (!agent) return complain(agent.error().message, kFailed);
     spdlog::info("keyrail-agent of blade {} is ready", id);
-    run_loop(io, busy_poll);
+    {
+        const Pulse pulse(io.get_executor());
+        run_loop(io, busy_poll);
+    }
     spdlog::info("keyrail-agent ends; the session store and the accept program stay");
     return 0;
 }

@@ -17,6 +17,7 @@
 #include "control/daemon/core/daemon.h"
 #include "control/protocol/event_loop.h"
 #include "control/protocol/file.h"
+#include "control/protocol/pulse.h"
 
 namespace {
 
@@ -85,7 +86,10 @@ Result<void> run(const fs::path& file) {
     if (auto started = daemon.start(); !started) return started;
     watch_signals(signals, io, daemon);
     spdlog::info("keyraild {} for chassis '{}' is ready", KEYRAIL_VERSION, daemon.config().name);
-    run_loop(io, daemon.config().busy_poll);
+    {
+        const Pulse pulse(io.get_executor());
+        run_loop(io, daemon.config().busy_poll);
+    }
     daemon.stop();
     return {};
 }

@@ -30,6 +30,7 @@ struct alignas(64) WorkerStats {
     Counter held;   // gauge: segments in the hold table, packets whose blade is asked for
     Counter flows;  // gauge: flow entries in use
     Counter holds;  // gauge: ClientHellos held
+    Counter turns;  // of its loop: it moves (WorkerWatch)
     Counter moves_asked;
     Counter flows_asked;   // whose connections agents were asked for
     Counter flows_found;   // and which they found

@@ -49,12 +49,13 @@ void EventLoop::forget(int fd) {
 }
 
 Result<void> EventLoop::watch_clock(std::function<void()> every_second) {
-    timer_ = Descriptor(timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC));
+    Descriptor timer(timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC));
     const itimerspec period{.it_interval = {.tv_sec = 1, .tv_nsec = 0},
                             .it_value = {.tv_sec = 1, .tv_nsec = 0}};
-    if (!timer_ || timerfd_settime(timer_.get(), 0, &period, nullptr) != 0)
+    if (!timer || timerfd_settime(timer.get(), 0, &period, nullptr) != 0)
         return fail("timer: {}", strerror(errno));
-    return watch(timer_.get(), [fd = timer_.get(), call = std::move(every_second)] {
+    const int descriptor = timers_.emplace_back(std::move(timer)).get();
+    return watch(descriptor, [fd = descriptor, call = std::move(every_second)] {
         uint64_t expirations = 0;
         if (read(fd, &expirations, sizeof expirations) > 0) call();
     });

@@ -6,6 +6,7 @@
 #include <functional>
 #include <initializer_list>
 #include <map>
+#include <vector>
 
 #include "dataplane/common/result.h"
 #include "dataplane/link/seqpacket.h"
@@ -21,7 +22,7 @@ class EventLoop {
     Result<void> watch(int fd, std::function<void()> on_readable);
     void forget(int fd);
 
-    /// Calls `every_second` about once per second.
+    /// Calls `every_second` about once per second; who calls this again is called beside.
     Result<void> watch_clock(std::function<void()> every_second);
     /// Ends `run` at one of these signals; they must be blocked in all threads.
     Result<void> stop_at(std::initializer_list<int> signals);
@@ -30,7 +31,8 @@ class EventLoop {
     void stop() { running_ = false; }
 
   private:
-    Descriptor epoll_, timer_, signals_;
+    Descriptor epoll_, signals_;
+    std::vector<Descriptor> timers_;
     std::map<int, std::function<void()>> handlers_;
     bool running_ = true;
 };

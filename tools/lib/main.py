@@ -9,7 +9,8 @@ from types import FrameType
 from common.shell import ToolError
 
 TOOLS = {"lab": "lab.cli", "demo": "demo.cli", "test": "testing.cli", "pcap": "pcap.cli", "fuzz": "fuzzing.cli",
-         "build": "building.cli", "capture": "pcap.traffic", "bench": "bench.cli", "soak": "soak.cli", "dut": "bench.dut"}
+         "build": "building.cli", "capture": "pcap.traffic", "bench": "bench.cli", "soak": "soak.cli", "dut": "bench.dut",
+         "package": "package.cli"}
 
 
 def interrupt(_signal: int, _frame: FrameType | None) -> None:

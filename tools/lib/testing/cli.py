@@ -23,6 +23,7 @@ class Part:
     run: Callable[[], Report]
     needs_build: bool = False
     alone: bool = False  # it depends on time: nothing goes on beside it
+    asked_for: bool = False  # only when --only names it
     ahead: Callable[[], object] | None = None  # what can be done of it beside other parts; all of it if a Report comes of it
 
 
@@ -41,6 +42,8 @@ PARTS = (
     Part("bench", "benches: do they run, are their counters conserved", end_to_end.bench, True, alone=True),
     Part("e2e", "real clients, servers and faults in the lab", end_to_end.lab, True, alone=True),
     Part("soak", "two minutes of mixed load and a random operator in the lab (three in all)", end_to_end.soak, True, alone=True),
+    Part("packages", "packages made, installed as the README says, upgraded with live servers, purged; units (two to four minutes, and making them: eight)",
+         end_to_end.packages, alone=True, asked_for=True),
     Part("sanitize", "unit, pipeline and replay tests under address and undefined-behaviour sanitizers", builds.sanitizers,
          ahead=builds.compile_instrumented),
     Part("fuzz", f"every parser, {builds.FUZZ_SECONDS} s each", builds.fuzz),
@@ -79,7 +82,7 @@ def run_beside(part: Part, meanwhile: Meanwhile | None) -> Report:
 
 def chosen(only: Sequence[str] | None) -> list[Part]:
     """The parts asked for, and the build before those that need it."""
-    parts = [part for part in PARTS if not only or part.name in only]
+    parts = [part for part in PARTS if (part.name in only if only else not part.asked_for)]
     if any(part.needs_build for part in parts) and not any(part.name == "build" for part in parts):
         parts.insert(0, next(part for part in PARTS if part.name == "build"))
     return parts
@@ -91,7 +94,7 @@ def main(words: Sequence[str]) -> int:
         raise ToolError("--minutes says how long --everywhere may take: give both", status=2)
     if arguments.list:
         for part in PARTS:
-            print(f"{part.name:12} {part.about}")
+            print(f"{part.name:12} {part.about}{'; only when it is named' if part.asked_for else ''}")
         return 0
     if arguments.on:
         return summed_up(releases.run_on(arguments.on, arguments.only))

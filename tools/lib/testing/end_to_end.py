@@ -41,6 +41,10 @@ def tools() -> Report:
     return _pytest(ROOT / "tests/tools")
 
 
+def packages() -> Report:
+    return _pytest(ROOT / "tests/packages")
+
+
 def replay(variables: dict[str, str]) -> Report:
     """tools/replay alone, of a build that `variables` name."""
     return _pytest(ROOT / "tests/tools/test_replay.py", variables=variables)

@@ -37,7 +37,7 @@ class NoRoot(ToolError):
     """There is none and it cannot be made, mostly for want of a mirror: nothing is said about the release, good or bad."""
 
 
-def _mirror() -> str:
+def mirror() -> str:
     """Where this machine has its packages from: what apt itself would ask for the release's main part."""
     listed = run(["apt-get", "indextargets", "--format", "$(SITE)", "Created-By: Packages"], check=False).stdout
     for site in listed.splitlines():
@@ -51,27 +51,27 @@ def _make_root(release: str, root: Path) -> None:
     them there): one that was not finished is made again."""
     if shutil.which("debootstrap") is None:
         raise ToolError("debootstrap is not installed; tools/packages.txt names it: run tools/test as root once")
-    mirror = _mirror()
-    _ask(mirror, release)
+    site = mirror()
+    _ask(site, release)
     root.parent.mkdir(parents=True, exist_ok=True)
     unfinished = root.with_name(f"{release}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     say(f"making a root of Debian {release} in {root} (once; about a minute)")
-    done = run(["nice", "debootstrap", "--variant=minbase", release, unfinished, mirror], check=False, timeout=MAKING)
+    done = run(["nice", "debootstrap", "--variant=minbase", release, unfinished, site], check=False, timeout=MAKING)
     if done.returncode != 0:
         raise ToolError(f"debootstrap could not make {unfinished}:\n{tail(done.stdout + done.stderr, 20)}")
     _install_packages(unfinished)
     unfinished.rename(root)
 
 
-def _ask(mirror: str, release: str) -> None:
+def _ask(site: str, release: str) -> None:
     """In debootstrap's own way, which would try for minutes."""
-    words = ["wget", "-q", "-O", "/dev/null", "--tries=1", f"--timeout={MIRROR_ANSWERS}", f"{mirror}/dists/{release}/InRelease"]
+    words = ["wget", "-q", "-O", "/dev/null", "--tries=1", f"--timeout={MIRROR_ANSWERS}", f"{site}/dists/{release}/InRelease"]
     if run(words, check=False, timeout=3 * MIRROR_ANSWERS).returncode != 0:
-        raise ToolError(f"{mirror} has no Debian {release}, or cannot be reached from here")
+        raise ToolError(f"{site} has no Debian {release}, or cannot be reached from here")
 
 
-def _copy_machine_settings(root: Path) -> None:
+def copy_machine_settings(root: Path) -> None:
     """How packages are reached from here: resolver, proxies."""
     for name in ("etc/resolv.conf", "etc/hosts"):
         source = Path("/") / name
@@ -113,7 +113,7 @@ exit 0
 
 
 def _install_packages(root: Path) -> None:
-    _copy_machine_settings(root)
+    copy_machine_settings(root)
     # A root that a crash of the machine spoils is made again: dpkg need not wait for the disk at each file.
     (root / "etc/dpkg/dpkg.cfg.d/keyrail").write_text("force-unsafe-io\n")
     script = ". tools/lib/bootstrap.sh && ensure_packages"

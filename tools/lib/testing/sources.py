@@ -16,7 +16,9 @@ from testing.report import Report
 PRODUCT = ("control", "dataplane")
 FOLDERS = (*PRODUCT, "hw", "tests", "tools")
 SCRIPTS = ("tools/lab", "tools/demo", "tools/test", "tools/pcap", "tools/fuzz", "tools/replay", "tools/loadgen",
-           "tools/bench", "tools/soak", "tools/pktgen/capture", "tools/pktgen/dut", "tools/lib/bootstrap.sh", ".ci/run")
+           "tools/bench", "tools/soak", "tools/package", "tools/pktgen/capture", "tools/pktgen/dut", "tools/lib/bootstrap.sh", ".ci/run",
+           "hw/blade/keyrail-blade.in", "hw/debian/keyrail-blade.postinst", "hw/debian/keyrail-blade.prerm", "hw/debian/keyrail-blade.postrm",
+           "hw/debian/keyrail-dispatcher.postrm")
 
 
 def _files(*suffixes: str) -> list[Path]:
