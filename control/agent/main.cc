@@ -18,6 +18,7 @@
 #include "control/agent/late_binding_trial.h"
 #include "control/agent/token_source.h"
 #include "control/protocol/event_loop.h"
+#include "dataplane/common/urgency.h"
 
 namespace {
 
@@ -68,10 +69,16 @@ int run(AgentConfig config) {
     std::signal(SIGPIPE, SIG_IGN);
     const auto id = config.id;
     const auto busy_poll = config.busy_poll;
+    const bool urgent = config.urgent;
     auto agent = Agent::start(io, std::move(config));
     if (!agent) return complain(agent.error().message, kFailed);
     spdlog::info("keyrail-agent of blade {} is ready", id);
-    run_loop(io, busy_poll);
+    std::optional<Urgency> urgency;
+    if (urgent) {
+        urgency.emplace(kUrgentShare);
+        spdlog::info("moves run at {}", urgency->text());
+    }
+    run_loop(io, busy_poll, urgency ? &*urgency : nullptr);
     spdlog::info("keyrail-agent ends; the session store and the accept program stay");
     return 0;
 }

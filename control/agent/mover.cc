@@ -7,6 +7,7 @@
 
 #include "control/agent/records.h"
 #include "dataplane/common/name_bytes.h"
+#include "dataplane/common/stamp.h"
 
 namespace keyrail {
 
@@ -70,6 +71,8 @@ std::optional<Mover::Outcome> Mover::send(Task& task, Time now) {
     chassis::Envelope message;
     message.set_request(number);
     message.mutable_transfer()->set_order_id(task.order_id);
+    message.mutable_transfer()->set_ordered_ns(stamp_ns(task.begun));
+    message.mutable_transfer()->set_sent_ns(stamp_ns());
     to_message(*record, served_, wall_clock_ms(), *message.mutable_transfer()->mutable_record());
     if (auto sent = host_.send(task.to, std::move(message)); !sent)
         return put_back(task, chassis::UNREACHABLE, sent.error().message);

@@ -17,6 +17,7 @@
 #include "control/daemon/core/daemon.h"
 #include "control/protocol/event_loop.h"
 #include "control/protocol/file.h"
+#include "dataplane/common/urgency.h"
 
 namespace {
 
@@ -85,7 +86,12 @@ Result<void> run(const fs::path& file) {
     if (auto started = daemon.start(); !started) return started;
     watch_signals(signals, io, daemon);
     spdlog::info("keyraild {} for chassis '{}' is ready", KEYRAIL_VERSION, daemon.config().name);
-    run_loop(io, daemon.config().busy_poll);
+    std::optional<Urgency> urgency;
+    if (daemon.config().urgent) {
+        urgency.emplace(kUrgentShare);
+        spdlog::info("moves run at {}", urgency->text());
+    }
+    run_loop(io, daemon.config().busy_poll, urgency ? &*urgency : nullptr);
     daemon.stop();
     return {};
 }

@@ -97,6 +97,7 @@ class Reader {
             config_.busy_poll = poll->value;
         if (const auto stay = table.duration("stay_awake", 0us, kMaxStayAwake, Need::optional))
             config_.stay_awake = stay->value;
+        if (const auto urgent = table.boolean("urgent", Need::optional)) config_.urgent = urgent->value;
         table.finish();
     }
 
