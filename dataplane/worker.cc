@@ -49,16 +49,13 @@ class Idleness {
         if (adaptive_ && urgent) urgency_.emplace(kUrgentShare);
     }
 
-    /// `soon`: the answer to a move comes in a moment; whoever makes it may need this core.
+    /// `soon`: the answer to a move comes in a moment. Whoever makes it may need this core, and an urgent
+    /// worker keeps it from everybody else until it yields or sleeps.
     void after_loop(bool worked, bool soon) {
         idle_loops_ = worked ? 0 : idle_loops_ + 1;
         if (urgency_ && ++loops_ % kLoopsPerLook == 0) urgency_->look();
-        if (worked) return;
-        if (adaptive_ && soon) {
-            sched_yield();
-            return;
-        }
-        if (!adaptive_ || idle_loops_ < kSpins) return rte_pause();
+        if (!adaptive_) return worked ? void() : rte_pause();
+        if (worked || soon || idle_loops_ < kSpins) return static_cast<void>(sched_yield());
         const long short_nap = std::min(kShortNapMax, (idle_loops_ - kSpins + 1) * kShortNapStep);
         const timespec nap{0, idle_loops_ < kQuietLoops ? short_nap : kLongNap};
         rte_rcu_qsbr_thread_offline(rcu_, thread_);  // RCU does not wait for a worker that sleeps

@@ -29,6 +29,7 @@ struct AgentConfig {
     std::chrono::microseconds busy_poll{0};             // event_loop.h
     std::chrono::microseconds stay_awake = kStayAwake;  // wakefulness.h
     bool urgent = true;                                 // urgency.h
+    std::optional<unsigned> core;                       // likewise
 };
 
 /// The configuration, or every mistake in the file, each as "FILE:LINE: what; what to do".

@@ -70,12 +70,13 @@ int run(AgentConfig config) {
     const auto id = config.id;
     const auto busy_poll = config.busy_poll;
     const bool urgent = config.urgent;
+    const auto core = config.core;
     auto agent = Agent::start(io, std::move(config));
     if (!agent) return complain(agent.error().message, kFailed);
     spdlog::info("keyrail-agent of blade {} is ready", id);
     std::optional<Urgency> urgency;
     if (urgent) {
-        urgency.emplace(kUrgentShare);
+        urgency.emplace(kUrgentShare, core);
         spdlog::info("moves run at {}", urgency->text());
     }
     run_loop(io, busy_poll, urgency ? &*urgency : nullptr);

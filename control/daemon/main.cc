@@ -88,7 +88,7 @@ Result<void> run(const fs::path& file) {
     spdlog::info("keyraild {} for chassis '{}' is ready", KEYRAIL_VERSION, daemon.config().name);
     std::optional<Urgency> urgency;
     if (daemon.config().urgent) {
-        urgency.emplace(kUrgentShare);
+        urgency.emplace(kUrgentShare, daemon.config().core);
         spdlog::info("moves run at {}", urgency->text());
     }
     run_loop(io, daemon.config().busy_poll, urgency ? &*urgency : nullptr);

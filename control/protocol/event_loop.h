@@ -17,6 +17,8 @@ class Urgency;
 /// The share of a CPU for which keyraild and keyrail-agent run before everything else (urgency.h): some 2500
 /// lone moves a second, and what a drain does beyond that has no hurry.
 inline constexpr double kUrgentShare = 0.2;
+/// The highest core that may be named for that.
+inline constexpr int64_t kMaxCore = 1023;
 
 /// The longest that a configuration may ask for.
 inline constexpr std::chrono::microseconds kMaxBusyPoll{10'000};

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "dataplane/common/urgency.h"
 
+#include <fmt/core.h>
 #include <sched.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -56,11 +57,18 @@ void limit_never_sleeping() {
 
 }  // namespace
 
-Urgency::Urgency(double share)
+Urgency::Urgency(double share, std::optional<unsigned> core)
     : budget_(share, std::chrono::nanoseconds(kBurst).count()),
       last_ns_(now_ns(CLOCK_MONOTONIC)),
       last_cpu_ns_(now_ns(CLOCK_THREAD_CPUTIME_ID)) {
     limit_never_sleeping();
+    sched_getaffinity(0, sizeof anywhere_, &anywhere_);
+    there_ = anywhere_;
+    const bool usable = core && *core < CPU_SETSIZE && CPU_ISSET(*core, &anywhere_);
+    if (usable) {
+        CPU_ZERO(&there_);
+        CPU_SET(*core, &there_);
+    }
     for (const Means means : {Means::real_time, Means::nice}) {
         means_ = means;
         if (set(true)) break;
@@ -69,16 +77,25 @@ Urgency::Urgency(double share)
     text_ = means_ == Means::real_time ? "real-time"
             : means_ == Means::nice    ? "nice -20"
                                        : "normal priority: neither CAP_SYS_NICE nor RLIMIT_RTPRIO";
+    if (core)
+        text_ += fmt::format("{}core {}{}", usable ? ", " : "; ", *core,
+                             usable ? "" : " is not one of this process's");
 }
 
 Urgency::~Urgency() {
     if (urgent_) set(false);
 }
 
+void Urgency::gather(bool urgent) const {
+    if (CPU_EQUAL(&anywhere_, &there_) == 0)
+        sched_setaffinity(0, sizeof there_, urgent ? &there_ : &anywhere_);
+}
+
 bool Urgency::set(bool urgent) {
     const bool done =
         means_ == Means::none || (means_ == Means::nice ? set_nice(urgent) : set_policy(urgent));
     if (done) urgent_ = urgent && means_ != Means::none;
+    if (done && means_ != Means::none) gather(urgent);
     return done && means_ != Means::none;
 }
 

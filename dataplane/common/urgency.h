@@ -6,8 +6,11 @@
 // any other until it has paid that back, so nothing else starves.
 #pragma once
 
+#include <sched.h>
+
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string>
 
 namespace keyrail {
@@ -38,13 +41,15 @@ class UrgencyBudget {
     bool urgent_ = true;
 };
 
-/// Of the thread that makes it, and that alone may call it. Its children and threads that it starts are
-/// normal.
+/// Of the thread that makes it, and that alone may call it. Its children and threads that it starts are of
+/// normal priority.
 class Urgency {
   public:
     static constexpr std::chrono::milliseconds kBurst{20};
 
-    explicit Urgency(double share);
+    /// `core`: as long as it is urgent, the thread runs there alone: whom it wakes, and who wakes it, need no
+    /// other core for that if they are there, too. One that the process may not use is as none.
+    explicit Urgency(double share, std::optional<unsigned> core = std::nullopt);
     ~Urgency();
     Urgency(const Urgency&) = delete;
     Urgency& operator=(const Urgency&) = delete;
@@ -52,14 +57,16 @@ class Urgency {
     /// After each wake-up's work, or now and then.
     void look();
 
-    /// What the kernel allowed: "real-time", "nice -20" or "normal priority".
+    /// What the kernel allowed: "real-time", "nice -20" or "normal priority", and the core.
     [[nodiscard]] const std::string& text() const { return text_; }
     [[nodiscard]] bool urgent() const { return urgent_; }
 
   private:
     enum class Means : uint8_t { real_time, nice, none };
     bool set(bool urgent);
+    void gather(bool urgent) const;
 
+    cpu_set_t anywhere_{}, there_{};  // equal: no core was asked for
     Means means_ = Means::none;
     UrgencyBudget budget_;
     bool urgent_ = false;

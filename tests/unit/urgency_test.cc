@@ -85,6 +85,56 @@ TEST(Urgency, IsOfItsThreadAloneAndEndsWithItsBudget) {
     EXPECT_EQ(policy(), SCHED_OTHER);
 }
 
+/// Of this thread.
+cpu_set_t usable() {
+    cpu_set_t cores;
+    CPU_ZERO(&cores);
+    EXPECT_EQ(sched_getaffinity(0, sizeof cores, &cores), 0);
+    return cores;
+}
+
+TEST(Urgency, IsOnItsCoreAsLongAsItLasts) {
+    in_a_thread([] {
+        const cpu_set_t before = usable();
+        if (CPU_COUNT(&before) < 2) GTEST_SKIP() << "one core";
+        unsigned core = CPU_SETSIZE - 1;
+        while (!CPU_ISSET(core, &before)) core--;
+        const auto is_there = [&] {
+            const cpu_set_t now = usable();
+            return CPU_COUNT(&now) == 1 && CPU_ISSET(core, &now);
+        };
+        const auto is_anywhere = [&] {
+            const cpu_set_t now = usable();
+            return CPU_EQUAL(&now, &before) != 0;
+        };
+        {
+            Urgency urgency(0.2, core);
+            if (!urgency.urgent()) GTEST_SKIP() << urgency.text();
+            EXPECT_TRUE(is_there());
+            burn(2 * Urgency::kBurst);
+            urgency.look();
+            EXPECT_TRUE(is_anywhere()) << "a drain may use them all";
+            std::this_thread::sleep_for(std::chrono::milliseconds(250));
+            urgency.look();
+            EXPECT_TRUE(is_there());
+        }
+        EXPECT_TRUE(is_anywhere());
+    });
+}
+
+TEST(Urgency, ACoreThatIsNotThereIsSaid) {
+    in_a_thread([] {
+        const cpu_set_t before = usable();
+        unsigned missing = 0;
+        while (CPU_ISSET(missing, &before)) missing++;
+        const Urgency urgency(0.2, missing), another(0.2, 100'000u);
+        EXPECT_NE(urgency.text().find("is not one of this process's"), std::string::npos) << urgency.text();
+        EXPECT_NE(another.text().find("100000 is not"), std::string::npos) << another.text();
+        const cpu_set_t now = usable();
+        EXPECT_TRUE(CPU_EQUAL(&now, &before));
+    });
+}
+
 TEST(Urgency, AThreadThatComesToNoEndIsNormalBeforeItsMachineNotices) {
     const pid_t child = fork();
     if (child == 0) {
