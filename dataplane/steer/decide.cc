@@ -93,7 +93,7 @@ void weigh(Wait& wait, const HelloFacts& hello, const Service& service) {
 /// As where a move is not worth it: a holder that is only overloaded keeps its client.
 Decision without_move(const Decision& decision, const HelloFacts& hello, const Snapshot& snapshot,
                       const Holder& holder) {
-    const bool could_stay = hello.bound == 0 && in_pool(snapshot.pools[hello.pool], holder.blade) &&
+    const bool could_stay = hello.bound == 0 && snapshot.pools[hello.pool].has(holder.blade) &&
                             snapshot.blades[holder.blade].intake == Intake::overloaded;
     return {could_stay ? holder.blade : decision.blade, Reason::steer_long_wait};
 }

@@ -81,7 +81,8 @@ class Counters : public KeyraildBench {
     }
     /// Where the API has this counter's value.
     static nlohmann::json value(const nlohmann::json& stats, const std::string& of, const std::string& name) {
-        if (of == "ports" || of == "blades" || of == "holds") return stats[of][0].value(name, nlohmann::json());
+        if (of == "ports" || of == "blades" || of == "holds")
+            return stats[of][0].value(name, nlohmann::json());
         if (of == "workers") return stats["workers"][0]["counters"].value(name, nlohmann::json());
         if (of == "repositories")
             return stats["checkpoints"]["repositories"]["lmdb"].value(name, nlohmann::json());

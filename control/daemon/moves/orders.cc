@@ -51,8 +51,8 @@ FinishedMove Orders::finish(Pending& pending, MoveResult result) {
     }
     pending.told = true;
     clients_waiting_ -= static_cast<size_t>(std::ranges::count_if(pending.waiters, is_client));
-    return {pending.order, result,         std::exchange(pending.waiters, {}), std::exchange(pending.others, {}),
-            {},            pending.started};
+    return {pending.order,  result, std::exchange(pending.waiters, {}), std::exchange(pending.others, {}), {},
+            pending.started};
 }
 
 std::optional<FinishedMove> Orders::done(uint64_t order_id, BladeId by, MoveResult result, Time now) {

@@ -158,7 +158,7 @@ class Orders {
         std::vector<Waiter> waiters;
         std::vector<MoveWish> others;
     };
-    static void join(Pending& pending, const MoveWish& wish);
+    void join(Pending& pending, const MoveWish& wish);
     FinishedMove finish(Pending& pending, MoveResult result);
 
     uint64_t next_id_;
