@@ -31,8 +31,9 @@ using std::chrono::milliseconds;
 namespace {
 
 constexpr size_t kLengthSize = 4;
-constexpr size_t kReadAhead = size_t{64} << 10;
 constexpr size_t kReadSize = 17'408;  // a TLS record at most
+/// What is read beyond the message that is waited for: as much as fits into the buffer that a channel keeps.
+constexpr size_t kReadAhead = SecretBuffer::kKept - kReadSize;
 
 void wipe(std::string& secret) { OPENSSL_cleanse(secret.data(), secret.size()); }
 
