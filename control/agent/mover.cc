@@ -46,19 +46,21 @@ void Mover::order(const chassis::Order& order, Time now) {
 /// As long as the record is here, a target that cannot be reached costs nothing: it is taken when all else is
 /// set.
 std::optional<Mover::Outcome> Mover::advance(Task& task, Time now) {
-    if (!store_.contains(task.name)) {
-        if (now < task.patience) return std::nullopt;
-        return not_found(task.name, now);
-    }
     if (host_.connected(task.to)) return send(task, now);
+    if (!store_.contains(task.name)) return missing(task, now);
     host_.wanted(task.to);
     if (now < task.deadline) return std::nullopt;
     return Outcome{chassis::UNREACHABLE, "the agent of the target cannot be reached"};
 }
 
+std::optional<Mover::Outcome> Mover::missing(const Task& task, Time now) {
+    if (now < task.patience) return std::nullopt;
+    return not_found(task.name, now);
+}
+
 std::optional<Mover::Outcome> Mover::send(Task& task, Time now) {
-    const auto record = std::make_shared<SessionRecord>();
-    if (!store_.take(task.name, *record)) return not_found(task.name, now);
+    const auto record = std::make_shared_for_overwrite<SessionRecord>();
+    if (!store_.take(task.name, *record)) return missing(task, now);
     if (record->expires_ms <= wall_clock_ms()) return Outcome{chassis::NOT_FOUND, "it is expired"};
     if (auto refused = refusal(task, *record)) {
         if (refused->result == chassis::REFUSED && store_.put(*record) != Store::Put::kStored)

@@ -143,7 +143,7 @@ std::optional<chassis::TransferAck> Receiver::receive(BladeId from, uint64_t num
     if (const auto refused = read(from, transfer, record)) return answer(key, order_id, refused);
     if (const auto expected = expected_.find(order_id); expected != expected_.end())
         return answer(key, order_id, take(expected->second, order_id, from, record, times_of(transfer, now)));
-    const auto waits = std::make_shared<SessionRecord>();
+    const auto waits = std::make_shared_for_overwrite<SessionRecord>();
     if (!has_room_for(from) || read(from, transfer, *waits)) return answer(key, order_id, kUnannounced);
     remember(key, std::nullopt);
     early_.push_back({key, order_id, waits, times_of(transfer, now), now + kEarlyFor});
