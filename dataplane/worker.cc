@@ -55,6 +55,7 @@ class Idleness {
         idle_loops_ = worked ? 0 : idle_loops_ + 1;
         if (urgency_ && ++loops_ % kLoopsPerLook == 0) urgency_->look();
         if (!adaptive_) return worked ? void() : rte_pause();
+        if (worked && !(urgency_ && urgency_->urgent())) return;
         if (worked || soon || idle_loops_ < kSpins) return static_cast<void>(sched_yield());
         const long short_nap = std::min(kShortNapMax, (idle_loops_ - kSpins + 1) * kShortNapStep);
         const timespec nap{0, idle_loops_ < kQuietLoops ? short_nap : kLongNap};
