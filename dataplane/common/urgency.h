@@ -26,8 +26,8 @@ class UrgencyBudget {
     /// urgent?
     constexpr bool spend(int64_t passed_ns, int64_t used_ns) {
         const double earned = share_ * static_cast<double>(passed_ns);
-        left_ns_ +=
-            (earned > static_cast<double>(burst_ns_) ? burst_ns_ : static_cast<int64_t>(earned)) - used_ns;
+        const int64_t most = 2 * burst_ns_;  // from deepest in debt to all there is
+        left_ns_ += (earned > static_cast<double>(most) ? most : static_cast<int64_t>(earned)) - used_ns;
         if (left_ns_ > burst_ns_) left_ns_ = burst_ns_;
         if (left_ns_ < -burst_ns_) left_ns_ = -burst_ns_;  // what was long ago is forgiven
         if (left_ns_ < 0) urgent_ = false;

@@ -40,6 +40,14 @@ TEST(UrgencyBudget, WhoSpendsAllTheTimeIsUrgentForItsShareOfIt) {
     EXPECT_NEAR(static_cast<double>(urgent) / kSteps, 0.2, 0.02);
 }
 
+TEST(UrgencyBudget, APauseIsEnoughHoweverDeepTheDebt) {
+    UrgencyBudget budget(0.2, 20 * kMs);
+    EXPECT_FALSE(budget.spend(40 * kMs, 40 * kMs));
+    EXPECT_TRUE(budget.spend(250 * kMs, 0));
+    EXPECT_FALSE(budget.spend(1000 * kMs, 1000 * kMs));
+    EXPECT_TRUE(budget.spend(250 * kMs, 0));
+}
+
 TEST(UrgencyBudget, APauseOfHoursIsNoHugeBudget) {
     UrgencyBudget budget(0.2, 20 * kMs);
     EXPECT_TRUE(budget.spend(int64_t{3600} * 1000 * kMs, 0));
