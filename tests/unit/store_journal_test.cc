@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The journal of the session store: what happened to sessions, for the agent.
+#include <algorithm>
+
 #include "tests/support/store_test.h"
 
 namespace keyrail {
