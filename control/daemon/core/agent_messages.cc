@@ -79,7 +79,7 @@ void Daemon::on_message(BladeId blade, const chassis::Envelope& message) {
             break;
         case chassis::Envelope::kMoveDone:
             moves_.done(blade, message.move_done(), Clock::now());
-            if (moves_.orders().clients_waiting() == 0) nothing_soon();
+            if (!moves_.orders().few_wait()) nothing_soon();
             break;
         case chassis::Envelope::kPull:
             moves_.pull(blade, message.request(), message.pull(), Clock::now());

@@ -124,7 +124,7 @@ Result<void> Daemon::send(BladeId blade, chassis::Envelope message) {
     const bool moves = message.has_order();
     auto sent = agents_.send(blade, std::move(message));
     if (moves) wakefulness_.needed();
-    if (moves && moves_.orders().clients_waiting() > 0) expect_soon();
+    if (moves && moves_.orders().few_wait()) expect_soon();
     return sent;
 }
 void Daemon::send(link::ToDataplane message) { dataplane_.send(std::move(message)); }

@@ -71,7 +71,7 @@ struct MoveOrder {
     std::chrono::microseconds budget{};
     std::string service;
     MoveSource source = MoveSource::holder;
-    bool soon = false;  // a client waits for it
+    bool soon = false;  // a client waits for it, and few others do
 
     /// Who says that it failed; that it succeeded, always the target says.
     [[nodiscard]] BladeId answers_for() const { return source == MoveSource::holder ? from : to; }
@@ -148,9 +148,12 @@ class Orders {
     [[nodiscard]] bool under_way(const SessionName& name) const { return by_name_.contains(name); }
     /// Clients and servers that wait for an order: not drains.
     [[nodiscard]] size_t clients_waiting() const { return clients_waiting_; }
+    /// Some, but so few that those who move their sessions would sleep between the messages.
+    [[nodiscard]] bool few_wait() const { return clients_waiting_ > 0 && clients_waiting_ <= kFew; }
 
   private:
     friend struct testing::Inspect;
+    static constexpr size_t kFew = 4;
     struct Pending {
         MoveOrder order;
         Time started;
