@@ -12,7 +12,7 @@ from clients import openssl
 from clients.outcome import VERSIONS
 from common.shell import run
 from lab import readiness
-from lab.namespaces import enter
+from lab.namespaces import enter, wait_until
 from lab.plan import AWAY4, CONTROL_SOCKET, DISPATCH, METRICS
 from support.chassis import Chassis
 
@@ -48,6 +48,8 @@ def total(samples: Samples, name: str, /, **labels: Any) -> float:
 def test_metrics_say_what_stats_say(chassis: Chassis, session: Path) -> None:
     assert openssl.connect("1.3", session, source=AWAY4).ok
     assert openssl.connect("1.3", session, source=AWAY4).resumed
+    # Agents tell once a second what handshakes there were.
+    assert wait_until(lambda: any(blade["resumed"] for blade in chassis.keyrail("blade", "list")), 5)
     samples = read(scraped(f"http://{METRICS}/metrics"))
     stats, blades = chassis.stats().raw, chassis.keyrail("blade", "list")
     for reason in ("steer_home", "steer_new", "syn_cookie"):
