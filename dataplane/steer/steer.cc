@@ -34,9 +34,9 @@ void find_holders(std::span<PendingHello> hellos, const Context& context) {
 }
 
 /// When its SYN-ACK left stands in the cookie's timestamp, in steps of 4 ms: what is sure of the round trip
-/// since. A hello that is late (lost, and sent again) is believed so far.
+/// since. Who connects, and says hello later, looks as if he were far away: that is believed so far.
 uint32_t round_trip_us(const PendingHello& hello, const Burst& burst, const Context& context) {
-    constexpr int32_t kLongestMs = 250, kStepMs = 1 << KR_COOKIE_CLOCK_SHIFT;
+    constexpr int32_t kLongestMs = 50, kStepMs = 1 << KR_COOKIE_CLOCK_SHIFT;
     if (hello.facts.bound != 0 || !context.service(hello.facts.service).late) return 0;  // no cookie of ours
     int64_t gathered_ms = 0;
     std::optional<int32_t> age_ms;
@@ -58,8 +58,9 @@ uint32_t round_trip_us(const PendingHello& hello, const Burst& burst, const Cont
     return static_cast<uint32_t>(std::clamp<int64_t>(sure_ms, 0, kLongestMs) * 1000);
 }
 
-/// A client that waits for its session longer than a full handshake takes is better off with that.
-void weigh_wait(PendingHello& hello, const Burst& burst, const Context& context) {
+/// A client that waits for its session longer than a full handshake takes is better off with that. Apart from
+/// what is done for each hello, which would otherwise be compiled for this.
+[[gnu::noinline, gnu::cold]] void weigh_wait(PendingHello& hello, const Burst& burst, const Context& context) {
     const Service& service = context.service(hello.facts.service);
     hello.wait.round_trip = round_trip_us(hello, burst, context);
     hello.wait.expected = context.shared.forecast.expected_us(service.id, hello.facts.tls_version);

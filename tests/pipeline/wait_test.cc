@@ -130,7 +130,7 @@ TEST_P(Waiting, EarlyDataIsARoundTripLess) {
 
 TEST_P(Waiting, ARoundTripIsNotBelievedWhateverItIs) {
     come(43000, 40'000'000);
-    EXPECT_LE(harness.asks().at(0).budget_us, 20'000u + 250'000);
+    EXPECT_LE(harness.asks().at(0).budget_us, 20'000u + 50'000);
 }
 
 INSTANTIATE_TEST_SUITE_P(All, Waiting,
