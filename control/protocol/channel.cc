@@ -104,9 +104,9 @@ struct Channel::Impl : std::enable_shared_from_this<Channel::Impl> {
     std::string name;  // "10.77.0.13:7401" until the peer is known, then "blade 3 at 10.77.0.13:7401"
     bool open = true, finishing = false, timed_out = false;
     bool writing = false, posted = false;  // posted: nothing is under way yet, but will be
-    SecretBuffer input, queue;    // frames
-    SecretBuffer output;          // frames being written; asio's while `writing`
-    asio::steady_timer has_room;  // cancelled when there is some: a condition variable
+    SecretBuffer input, queue;             // frames
+    SecretBuffer output;                   // frames being written; asio's while `writing`
+    asio::steady_timer has_room;           // cancelled when there is some: a condition variable
 
     asio::awaitable<Result<void>> handshake(asio::ssl::stream_base::handshake_type side);
     asio::awaitable<Result<chassis::Envelope>> receive(std::shared_ptr<Impl> self);

@@ -15,10 +15,10 @@ void NameOpener::Freed::operator()(evp_cipher_ctx_st* context) const { EVP_CIPHE
 
 NameOpener::Cipher NameOpener::cipher(std::span<const uint8_t, kNameKeySize> key, int direction) {
     Cipher cipher(EVP_CIPHER_CTX_new());
-    const bool good = cipher &&
-                      EVP_CipherInit_ex(cipher.get(), EVP_aes_128_ecb(), nullptr, key.data(), nullptr,
-                                        direction) == 1 &&
-                      EVP_CIPHER_CTX_set_padding(cipher.get(), 0) == 1;
+    const bool good =
+        cipher &&
+        EVP_CipherInit_ex(cipher.get(), EVP_aes_128_ecb(), nullptr, key.data(), nullptr, direction) == 1 &&
+        EVP_CIPHER_CTX_set_padding(cipher.get(), 0) == 1;
     return good ? std::move(cipher) : nullptr;
 }
 

@@ -60,7 +60,8 @@ uint32_t round_trip_us(const PendingHello& hello, const Burst& burst, const Cont
 
 /// A client that waits for its session longer than a full handshake takes is better off with that. Apart from
 /// what is done for each hello, which would otherwise be compiled for this.
-[[gnu::noinline, gnu::cold]] void weigh_wait(PendingHello& hello, const Burst& burst, const Context& context) {
+[[gnu::noinline, gnu::cold]] void weigh_wait(PendingHello& hello, const Burst& burst,
+                                             const Context& context) {
     const Service& service = context.service(hello.facts.service);
     hello.wait.round_trip = round_trip_us(hello, burst, context);
     hello.wait.expected = context.shared.forecast.expected_us(service.id, hello.facts.tls_version);
