@@ -21,9 +21,11 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <optional>
 #include <string_view>
 
 #include "dataplane/common/service_manager.h"
+#include "dataplane/common/urgency.h"
 #include "dataplane/core/shared.h"
 #include "dataplane/flow/flow_memory.h"
 #include "dataplane/io/eal.h"
@@ -51,10 +53,11 @@ struct Dispatcher {
     std::unique_ptr<FlowMemory> flows;
     std::vector<std::unique_ptr<Worker>> workers;
     Descriptor wake;
+    std::vector<Descriptor> wake_workers;
 
     ~Dispatcher();
     Result<void> open(const Profile& profile, const std::filesystem::path& run_dir);
-    Result<void> make_rings();
+    Result<void> make_rings(bool naps);
     Result<void> open_flows(const Profile& profile, const std::filesystem::path& run_dir);
     Result<void> make_workers(const Profile& profile);
     void launch();
@@ -72,9 +75,14 @@ rte_ring* make_ring(const char* what, size_t worker, unsigned element, unsigned 
     return create_ring(fmt::format("{}{}", what, worker).c_str(), element, kRing, SOCKET_ID_ANY, flags);
 }
 
-Result<void> Dispatcher::make_rings() {
+Result<void> Dispatcher::make_rings(bool naps) {
     wake = Descriptor(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
     shared.wake_control = wake.get();
+    if (naps)
+        for (size_t i = 0; i < shared.workers; ++i) {
+            wake_workers.emplace_back(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
+            shared.wake_worker[i] = wake_workers.back().get();
+        }
     constexpr unsigned kOneToOne = RING_F_SP_ENQ | RING_F_SC_DEQ;
     bool good = static_cast<bool>(wake);
     for (size_t i = 0; i < shared.workers; ++i) {
@@ -137,7 +145,7 @@ Result<void> Dispatcher::make_workers(const Profile& profile) {
 Result<void> Dispatcher::open(const Profile& profile, const std::filesystem::path& run_dir) {
     shared.workers = profile.workers;
     if (auto good = open_flows(profile, run_dir); !good) return good;
-    if (auto good = make_rings(); !good) return good;
+    if (auto good = make_rings(profile.poll == PollMode::adaptive); !good) return good;
     auto opened = open_ports(profile, profile.workers);
     if (!opened) return tl::make_unexpected(opened.error());
     ports = std::move(*opened);
@@ -216,6 +224,9 @@ struct Eal {
     ~Eal() { rte_eal_cleanup(); }
 };
 
+/// Of a CPU, for the control thread: it has a few microseconds of work for a move.
+constexpr double kUrgentShare = 0.2;
+
 Result<void> serve(const Profile& profile, const std::filesystem::path& run_dir) {
     auto lock = lock_run_directory(run_dir);
     if (!lock) return tl::make_unexpected(lock.error());
@@ -246,8 +257,13 @@ Result<void> serve(const Profile& profile, const std::filesystem::path& run_dir)
     if (auto good = loop->watch_clock([&pulse] { pulse.every_second(); }); !good) return good;
     SPDLOG_INFO("ready: {} ports, {} workers, {}", dispatcher.ports.list.size(), dispatcher.workers.size(),
                 (run_dir / "dp.sock").string());
+    std::optional<Urgency> urgency;
+    if (profile.urgent) {
+        urgency.emplace(kUrgentShare);
+        SPDLOG_INFO("moves run at {}", urgency->text());
+    }
     tell_ready();
-    loop->run();
+    loop->run(urgency ? &*urgency : nullptr);
     SPDLOG_INFO("stopping");
     tell_stopping();
     dispatcher.join();  // before the control link, which frees the snapshot

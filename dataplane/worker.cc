@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "dataplane/worker.h"
 
+#include <poll.h>
 #include <rte_cycles.h>
 #include <rte_ethdev.h>
 #include <rte_pause.h>
@@ -8,13 +9,16 @@
 #include <rte_rcu_qsbr.h>
 #include <rte_ring.h>
 #include <rte_ring_elem.h>
+#include <sched.h>
 #include <sys/prctl.h>
 #include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <optional>
 
 #include "dataplane/bind/settle.h"
+#include "dataplane/common/urgency.h"
 #include "dataplane/parse/blade_ends.h"
 #include "dataplane/pipeline.h"
 #include "dataplane/rewrite/egress.h"
@@ -34,28 +38,47 @@ uint64_t nanoseconds(clockid_t clock) {
 /// Does not nap while there is work; the longer there was none, the longer the naps. For machines that have
 /// other work, too: 100 us between bursts is less than a client on the same switch notices. An idle
 /// dispatcher polls a thousand times a second (100 us naps took 17 % of a core, 500 us naps 5.6 %).
+/// The answer to a move ends a nap: its client has waited long enough.
 class Idleness {
   public:
-    Idleness(PollMode mode, rte_rcu_qsbr* rcu, unsigned thread)
-        : adaptive_(mode == PollMode::adaptive), rcu_(rcu), thread_(thread) {}
+    Idleness(PollMode mode, bool urgent, const Shared& shared, unsigned thread)
+        : adaptive_(mode == PollMode::adaptive),
+          rcu_(shared.rcu),
+          thread_(thread),
+          wake_(shared.wake_worker[thread]) {
+        if (adaptive_ && urgent) urgency_.emplace(kUrgentShare);
+    }
 
-    void after_loop(bool worked) {
+    /// `soon`: the answer to a move comes in a moment. Whoever makes it may need this core, and an urgent
+    /// worker keeps it from everybody else until it yields or sleeps.
+    void after_loop(bool worked, bool soon) {
         idle_loops_ = worked ? 0 : idle_loops_ + 1;
-        if (worked) return;
-        if (!adaptive_ || idle_loops_ < kSpins) return rte_pause();
+        if (urgency_ && ++loops_ % kLoopsPerLook == 0) urgency_->look();
+        if (!adaptive_) return worked ? void() : rte_pause();
+        if (worked && !(urgency_ && urgency_->urgent())) return;
+        if (worked || soon || idle_loops_ < kSpins) return static_cast<void>(sched_yield());
         const long short_nap = std::min(kShortNapMax, (idle_loops_ - kSpins + 1) * kShortNapStep);
         const timespec nap{0, idle_loops_ < kQuietLoops ? short_nap : kLongNap};
         rte_rcu_qsbr_thread_offline(rcu_, thread_);  // RCU does not wait for a worker that sleeps
-        nanosleep(&nap, nullptr);
+        pollfd answers{wake_, POLLIN, 0};
+        uint64_t count = 0;
+        if (ppoll(&answers, 1, &nap, nullptr) > 0 && read(wake_, &count, sizeof count) > 0) idle_loops_ = 0;
         rte_rcu_qsbr_thread_online(rcu_, thread_);
+        if (urgency_) urgency_->look();
     }
 
   private:
     static constexpr long kSpins = 32, kQuietLoops = 300;  // 300 loops: about 30 ms without a packet
     static constexpr long kShortNapStep = 5'000, kShortNapMax = 100'000, kLongNap = 1'000'000;  // ns
+    /// Half a CPU: a worker that naps shares its core with what it serves.
+    static constexpr double kUrgentShare = 0.5;
+    static constexpr uint32_t kLoopsPerLook = 256;
     const bool adaptive_;
     rte_rcu_qsbr* rcu_;
     const unsigned thread_;
+    const int wake_;
+    std::optional<Urgency> urgency_;
+    uint32_t loops_ = 0;
     long idle_loops_ = 0;
 };
 
@@ -64,6 +87,9 @@ class Idleness {
 struct Worker::Impl {
     std::unique_ptr<Context> context;
     PollMode poll = PollMode::busy;
+    bool urgent = false;
+    static constexpr uint64_t kSoonUs = 400;
+    uint64_t soon_until_us = 0;  // a move was asked for: its answer is looked for, without naps
     uint64_t tsc_per_us = 1;
     uint64_t wall_us = 0;  // when the wall clocks were read
     Burst burst;
@@ -144,6 +170,7 @@ struct Worker::Impl {
         rte_ring* ring = context->shared.answers[context->worker];
         while (rte_ring_dequeue_elem(ring, &answer, sizeof answer) == 0) {
             settle::move_answered(answer, *context);
+            soon_until_us = 0;
             any = true;
         }
         return any;
@@ -174,6 +201,7 @@ struct Worker::Impl {
         stats.turns.add();
         if (!context->wake_control) return;
         context->wake_control = false;
+        soon_until_us = context->clock.us + kSoonUs;
         const uint64_t one = 1;
         // Only when a move was asked for: not a cost of packets. A full counter is as good as a write.
         [[maybe_unused]] const ssize_t written = write(context->shared.wake_control, &one, sizeof one);
@@ -217,6 +245,7 @@ Result<std::unique_ptr<Worker>> Worker::create(uint16_t index, const Profile& pr
     impl.context = std::make_unique<Context>(index, shared, ports, flows.buckets(index), profile.holds,
                                              segments_for(profile), std::move(*names), *trace);
     impl.poll = profile.poll;
+    impl.urgent = profile.urgent;
     impl.context->flows.count();
     impl.tsc_per_us = flows.tsc_per_us();
     impl.read_clocks();
@@ -229,11 +258,11 @@ void Worker::run() {
     prctl(PR_SET_TIMERSLACK, 1000);  // naps of 5 us, not of 55
     rte_rcu_qsbr_thread_register(shared.rcu, impl_->context->worker);
     rte_rcu_qsbr_thread_online(shared.rcu, impl_->context->worker);
-    Idleness idleness(impl_->poll, shared.rcu, impl_->context->worker);
+    Idleness idleness(impl_->poll, impl_->urgent, shared, impl_->context->worker);
     while (!shared.stop.load(std::memory_order_relaxed)) {
         const bool worked = impl_->loop();
         rte_rcu_qsbr_quiescent(shared.rcu, impl_->context->worker);
-        idleness.after_loop(worked);
+        idleness.after_loop(worked, impl_->context->clock.us < impl_->soon_until_us);
     }
     rte_rcu_qsbr_thread_offline(shared.rcu, impl_->context->worker);
     rte_rcu_qsbr_thread_unregister(shared.rcu, impl_->context->worker);

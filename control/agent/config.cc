@@ -76,6 +76,9 @@ void read_blade(TomlTable& table, const std::filesystem::path& folder, ConfigErr
         config.busy_poll = poll->value;
     if (const auto stay = table.duration("stay_awake", microseconds(0), kMaxStayAwake, Need::optional))
         config.stay_awake = stay->value;
+    if (const auto urgent = table.boolean("urgent", Need::optional)) config.urgent = urgent->value;
+    if (const auto core = table.integer("core", 0, kMaxCore, Need::optional))
+        config.core = static_cast<unsigned>(core->value);
     table.finish();
 }
 

@@ -28,6 +28,8 @@ struct AgentConfig {
     bool accept_program = true;                         // false: this blade does without late binding
     std::chrono::microseconds busy_poll{0};             // event_loop.h
     std::chrono::microseconds stay_awake = kStayAwake;  // wakefulness.h
+    bool urgent = true;                                 // urgency.h
+    std::optional<unsigned> core;                       // likewise
 };
 
 /// The configuration, or every mistake in the file, each as "FILE:LINE: what; what to do".

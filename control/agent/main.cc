@@ -19,6 +19,7 @@
 #include "control/agent/token_source.h"
 #include "control/protocol/event_loop.h"
 #include "control/protocol/pulse.h"
+#include "dataplane/common/urgency.h"
 
 namespace {
 
@@ -71,12 +72,19 @@ int run(AgentConfig config) {
     std::signal(SIGPIPE, SIG_IGN);
     const auto id = config.id;
     const auto busy_poll = config.busy_poll;
+    const bool urgent = config.urgent;
+    const auto core = config.core;
     auto agent = Agent::start(io, std::move(config));
     if (!agent) return complain(agent.error().message, kFailed);
     spdlog::info("keyrail-agent of blade {} is ready", id);
+    std::optional<Urgency> urgency;
+    if (urgent) {
+        urgency.emplace(kUrgentShare, core);
+        spdlog::info("moves run at {}", urgency->text());
+    }
     {
         const Pulse pulse(io.get_executor());
-        run_loop(io, busy_poll);
+        run_loop(io, busy_poll, urgency ? &*urgency : nullptr);
     }
     spdlog::info("keyrail-agent ends; the session store and the accept program stay");
     return 0;

@@ -7,6 +7,7 @@
 
 #include "control/agent/records.h"
 #include "dataplane/common/name_bytes.h"
+#include "dataplane/common/stamp.h"
 
 namespace keyrail {
 
@@ -45,19 +46,21 @@ void Mover::order(const chassis::Order& order, Time now) {
 /// As long as the record is here, a target that cannot be reached costs nothing: it is taken when all else is
 /// set.
 std::optional<Mover::Outcome> Mover::advance(Task& task, Time now) {
-    if (!store_.contains(task.name)) {
-        if (now < task.patience) return std::nullopt;
-        return not_found(task.name, now);
-    }
     if (host_.connected(task.to)) return send(task, now);
+    if (!store_.contains(task.name)) return missing(task, now);
     host_.wanted(task.to);
     if (now < task.deadline) return std::nullopt;
     return Outcome{chassis::UNREACHABLE, "the agent of the target cannot be reached"};
 }
 
+std::optional<Mover::Outcome> Mover::missing(const Task& task, Time now) {
+    if (now < task.patience) return std::nullopt;
+    return not_found(task.name, now);
+}
+
 std::optional<Mover::Outcome> Mover::send(Task& task, Time now) {
-    const auto record = std::make_shared<SessionRecord>();
-    if (!store_.take(task.name, *record)) return not_found(task.name, now);
+    const auto record = std::make_shared_for_overwrite<SessionRecord>();
+    if (!store_.take(task.name, *record)) return missing(task, now);
     if (record->expires_ms <= wall_clock_ms()) return Outcome{chassis::NOT_FOUND, "it is expired"};
     if (auto refused = refusal(task, *record)) {
         if (refused->result == chassis::REFUSED && store_.put(*record) != Store::Put::kStored)
@@ -70,6 +73,8 @@ std::optional<Mover::Outcome> Mover::send(Task& task, Time now) {
     chassis::Envelope message;
     message.set_request(number);
     message.mutable_transfer()->set_order_id(task.order_id);
+    message.mutable_transfer()->set_ordered_ns(stamp_ns(task.begun));
+    message.mutable_transfer()->set_sent_ns(stamp_ns());
     to_message(*record, served_, wall_clock_ms(), *message.mutable_transfer()->mutable_record());
     if (auto sent = host_.send(task.to, std::move(message)); !sent)
         return put_back(task, chassis::UNREACHABLE, sent.error().message);

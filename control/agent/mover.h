@@ -110,6 +110,7 @@ class Mover {
     /// nullopt: it has to wait.
     std::optional<Outcome> advance(Task& task, Time now);
     std::optional<Outcome> send(Task& task, Time now);
+    std::optional<Outcome> missing(const Task& task, Time now);
     /// Why this record is not to leave, or to live.
     [[nodiscard]] std::optional<Outcome> refusal(const Task& task, const SessionRecord& record) const;
     Outcome not_found(const SessionName& name, Time now);

@@ -6,6 +6,8 @@
 
 #include <utility>
 
+#include "control/protocol/event_loop.h"
+
 namespace keyrail {
 
 using Clock = std::chrono::steady_clock;
@@ -55,6 +57,7 @@ ReceiverEvents Moving::receiver_events() {
     ReceiverEvents events;
     events.stored = [this](const SessionName& name, chassis::MoveDone moved) {
         checkpointer_.came(name);
+        nothing_soon();
         events_.stored(name, std::move(moved));
     };
     events.answered = [this](BladeId blade, uint64_t number, chassis::TransferAck ack) {
@@ -92,7 +95,10 @@ void Moving::answer(BladeId blade, uint64_t number, chassis::TransferAck ack) {
     (void)channel->send(std::move(message));  // who is gone has destroyed it
 }
 
-void Moving::expect(const chassis::Expect& message) { receiver_.expect(message, Clock::now()); }
+void Moving::expect(const chassis::Expect& message) {
+    receiver_.expect(message, Clock::now());
+    if (message.soon()) expect_soon();
+}
 
 void Moving::order(const chassis::Order& order) {
     mover_.order(order, Clock::now());

@@ -7,6 +7,7 @@
 #include <map>
 #include <optional>
 
+#include "control/protocol/session_home.h"
 #include "dataplane/common/session_name.h"
 
 namespace keyrail {
@@ -15,18 +16,16 @@ class NameKeys {
   public:
     using Key = std::array<uint8_t, kNameKeySize>;
 
-    NameKeys() = default;
-    NameKeys(const NameKeys&) = delete;
-    NameKeys& operator=(const NameKeys&) = delete;
-    ~NameKeys() { clear(); }
-
-    void set(uint8_t generation, const Key& key) { keys_[generation] = key; }
-    void clear();
+    void set(uint8_t generation, const Key& key) { openers_.insert_or_assign(generation, NameOpener(key)); }
+    void clear() { openers_.clear(); }
     /// nullopt: not a name of this chassis, every bit of it, or its key is gone.
-    [[nodiscard]] std::optional<BladeId> home(const SessionName& name) const;
+    [[nodiscard]] std::optional<BladeId> home(const SessionName& name) const {
+        const auto opener = openers_.find(name[0]);
+        return opener != openers_.end() ? opener->second.home(name) : std::nullopt;
+    }
 
   private:
-    std::map<uint8_t, Key> keys_;
+    std::map<uint8_t, NameOpener> openers_;
 };
 
 }  // namespace keyrail

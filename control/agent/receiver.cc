@@ -8,12 +8,21 @@
 #include "control/agent/records.h"
 #include "dataplane/common/ids.h"
 #include "dataplane/common/name_bytes.h"
+#include "dataplane/common/stamp.h"
 
 namespace keyrail {
 
 namespace {
 constexpr const char* kUnannounced = "keyraild has not announced it";
+
+chassis::MoveTimes times_of(const chassis::Transfer& transfer, Receiver::Time received) {
+    chassis::MoveTimes times;
+    times.set_ordered_ns(transfer.ordered_ns());
+    times.set_sent_ns(transfer.sent_ns());
+    times.set_received_ns(stamp_ns(received));
+    return times;
 }
+}  // namespace
 
 // --- what keyraild announces
 
@@ -46,7 +55,7 @@ void Receiver::expect(const chassis::Expect& message, Time now) {
         const Early waited = std::move(*early);
         early = early_.erase(early);
         early_of_[waited.key.first]--;
-        const Refusal refused = take(found->second, order_id, waited.key.first, *waited.record);
+        const Refusal refused = take(found->second, order_id, waited.key.first, *waited.record, waited.times);
         events_.answered(waited.key.first, waited.key.second, answer(waited.key, order_id, refused));
     }
 }
@@ -78,7 +87,7 @@ bool Receiver::has_room_for(BladeId from) const {
 
 /// An announcement counts for one session; what does not fit to it leaves it as it was.
 Receiver::Refusal Receiver::take(const Expected& expected, uint64_t order_id, BladeId from,
-                                 SessionRecord& record) {
+                                 SessionRecord& record, const chassis::MoveTimes& times) {
     if (expected.from != from || expected.name != record.name) return kUnannounced;
     if (std::ranges::find(expected.services, record.service) == expected.services.end())
         return !record.service.known() ? "its service is not known"
@@ -92,6 +101,8 @@ Receiver::Refusal Receiver::take(const Expected& expected, uint64_t order_id, Bl
     done.set_order_id(order_id);
     done.set_result(chassis::MOVED);
     done.set_expires_ms(record.expires_ms);
+    *done.mutable_times() = times;
+    done.mutable_times()->set_stored_ns(stamp_ns());
     events_.stored(record.name, std::move(done));
     return std::nullopt;
 }
@@ -131,11 +142,11 @@ std::optional<chassis::TransferAck> Receiver::receive(BladeId from, uint64_t num
     SessionRecord record;
     if (const auto refused = read(from, transfer, record)) return answer(key, order_id, refused);
     if (const auto expected = expected_.find(order_id); expected != expected_.end())
-        return answer(key, order_id, take(expected->second, order_id, from, record));
-    const auto waits = std::make_shared<SessionRecord>();
+        return answer(key, order_id, take(expected->second, order_id, from, record, times_of(transfer, now)));
+    const auto waits = std::make_shared_for_overwrite<SessionRecord>();
     if (!has_room_for(from) || read(from, transfer, *waits)) return answer(key, order_id, kUnannounced);
     remember(key, std::nullopt);
-    early_.push_back({key, order_id, waits, now + kEarlyFor});
+    early_.push_back({key, order_id, waits, times_of(transfer, now), now + kEarlyFor});
     early_of_[from]++;
     return std::nullopt;
 }

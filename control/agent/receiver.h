@@ -87,12 +87,14 @@ class Receiver {
         Key key;
         uint64_t order_id = 0;
         std::shared_ptr<SessionRecord> record;
+        chassis::MoveTimes times;
         Time until;
     };
     /// Why it is not even looked for an announcement; else the record.
     Refusal read(BladeId from, const chassis::Transfer& transfer, SessionRecord& out) const;
     [[nodiscard]] bool has_room_for(BladeId from) const;
-    Refusal take(const Expected& expected, uint64_t order_id, BladeId from, SessionRecord& record);
+    Refusal take(const Expected& expected, uint64_t order_id, BladeId from, SessionRecord& record,
+                 const chassis::MoveTimes& times);
     void remember(const Key& key, std::optional<Refusal> outcome);
     chassis::TransferAck answer(const Key& key, uint64_t order_id, const Refusal& refused);
 

@@ -28,7 +28,9 @@ void list(const Store& store, const ServedServices& served, const chassis::List&
     cursor.shard = static_cast<uint32_t>(question.cursor() >> 32);
     cursor.chunk = static_cast<uint32_t>(question.cursor());
     const uint32_t most = std::clamp(question.most(), 1U, kMaxListed);
-    for (const SessionInfo& info : store.list(cursor, Store::Which::kAll, most)) {
+    const auto found =
+        question.lately() ? store.list_lately(cursor, most) : store.list(cursor, Store::Which::kAll, most);
+    for (const SessionInfo& info : found) {
         auto& listed = *reply.add_sessions();
         listed.set_name(info.name.data(), info.name.size());
         listed.set_service(served.name(info.service));

@@ -45,13 +45,19 @@ void show_packets(const json& stats, bool all) {
     show_counters("WORKERS", stats, "workers", sums, all);
 }
 
+/// Their names.
+std::vector<std::string> counters_of(const json& stats, std::string_view of) {
+    std::vector<std::string> names;
+    for (const json& counter : stats["counters"])
+        if (counter["of"] == of) names.push_back(counter["name"]);
+    return names;
+}
+
 /// A row for each port or blade: its names, a column for each of its counters. `-`: not known.
 template <typename Names>
 void show_columns(std::vector<std::string> head, const json& stats, const std::string& of,
                   const Names& names_of) {
-    std::vector<std::string> names;
-    for (const json& counter : stats["counters"])
-        if (counter["of"] == of) names.push_back(counter["name"]);
+    const std::vector<std::string> names = counters_of(stats, of);
     head.insert(head.end(), names.begin(), names.end());
     Table table(head);
     for (const json& one : stats[of]) {
@@ -85,6 +91,16 @@ void show_moves(const json& stats, bool all) {
                    moves["p99_us"].get<uint64_t>());
 }
 
+/// Where the time of a move goes, wake-up by wake-up.
+void show_stages(const json& stages) {
+    Table table({"STAGE OF A MOVE", "P50 us", "P99 us", "FROM -> TO"});
+    for (const json& stage : stages)
+        if (stage["count"].get<uint64_t>() != 0)
+            table.add({stage["name"], stage["p50_us"].dump(), stage["p99_us"].dump(), stage["meaning"]});
+    fmt::print("\n");
+    table.print();
+}
+
 void show_checkpoints(const json& stats, bool all) {
     const json& checkpoints = stats["checkpoints"];
     show_counters("SESSIONS", stats, "checkpoints", checkpoints, all);
@@ -113,10 +129,36 @@ void show_economics(const json& economics) {
     }
     table.print();
     fmt::print(
-        "\n{:.3f} s of CPU saved by resumption; a move costs {} us of CPU; {} not worth a move, {} holds "
-        "expired\n",
+        "\n{:.3f} s of CPU saved by resumption; a move costs {} us of CPU; {} not worth a move, {} would "
+        "have "
+        "waited too long, {} holds expired\n",
         economics["handshake_cpu_saved_seconds"].get<double>(), microseconds(economics["move"]["cpu_us"]),
-        economics["moves_skipped_not_worth"].get<uint64_t>(), economics["holds_expired"].get<uint64_t>());
+        economics["moves_skipped_not_worth"].get<uint64_t>(),
+        economics["moves_skipped_long_wait"].get<uint64_t>(), economics["holds_expired"].get<uint64_t>());
+}
+
+/// What clients waited for their sessions, beside what a full handshake would have cost them.
+void show_holds(const json& stats) {
+    std::vector<std::string> head = {"SERVICE", "TLS",       "HOLDS",      "P50 us",
+                                     "P99 us",  "SAVING us", "EXPECTED us"};
+    const std::vector<std::string> names = counters_of(stats, "holds");
+    head.insert(head.end(), names.begin(), names.end());
+    Table table(head);
+    for (const json& one : stats["holds"]) {
+        if (one["count"].get<uint64_t>() == 0) continue;
+        std::vector<std::string> row = {one["service"],
+                                        one["tls_version"],
+                                        one["count"].dump(),
+                                        microseconds(one["p50_us"]),
+                                        microseconds(one["p99_us"]),
+                                        microseconds(one["saving_p50_us"]),
+                                        microseconds(one["expected_us"])};
+        for (const std::string& name : names) row.push_back(one[name].dump());
+        table.add(row);
+    }
+    if (table.empty()) return;
+    fmt::print("\nholds      what clients waited for their sessions, and what a full handshake adds\n");
+    table.print();
 }
 
 void show_stats(const json& stats, bool all) {
@@ -129,6 +171,8 @@ void show_stats(const json& stats, bool all) {
     show_blades(stats);
     show_moves(stats, all);
     show_checkpoints(stats, all);
+    if (stats.contains("holds")) show_holds(stats);
+    if (stats["moves"]["moved"].get<uint64_t>() > 0) show_stages(stats["moves"]["stages"]);
     show_economics(stats["economics"]);
 }
 

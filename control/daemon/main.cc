@@ -18,6 +18,7 @@
 #include "control/protocol/event_loop.h"
 #include "control/protocol/file.h"
 #include "control/protocol/pulse.h"
+#include "dataplane/common/urgency.h"
 
 namespace {
 
@@ -86,9 +87,14 @@ Result<void> run(const fs::path& file) {
     if (auto started = daemon.start(); !started) return started;
     watch_signals(signals, io, daemon);
     spdlog::info("keyraild {} for chassis '{}' is ready", KEYRAIL_VERSION, daemon.config().name);
+    std::optional<Urgency> urgency;
+    if (daemon.config().urgent) {
+        urgency.emplace(kUrgentShare, daemon.config().core);
+        spdlog::info("moves run at {}", urgency->text());
+    }
     {
         const Pulse pulse(io.get_executor());
-        run_loop(io, daemon.config().busy_poll);
+        run_loop(io, daemon.config().busy_poll, urgency ? &*urgency : nullptr);
     }
     daemon.stop();
     return {};

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Channel: framing, the bounded send queue, and the two ways to open one. What is sent while one handler
-// runs, or while a write is under way, goes out in one write; what arrives together is read in one read.
+// Channel: framing, the bounded send queue, and the two ways to open one. What is sent while that is handled
+// which arrived together, or while a write is under way, goes out in one write; what arrives together is read
+// in one read.
 #include "control/protocol/channel.h"
 
 #include <netinet/tcp.h>
@@ -18,6 +19,8 @@
 #include <asio/steady_timer.hpp>
 #include <asio/use_awaitable.hpp>
 #include <asio/write.hpp>
+#include <utility>
+#include <vector>
 
 #include "chassis.pb.h"
 #include "control/protocol/openssl_ptr.h"
@@ -31,8 +34,9 @@ using std::chrono::milliseconds;
 namespace {
 
 constexpr size_t kLengthSize = 4;
-constexpr size_t kReadAhead = size_t{64} << 10;
 constexpr size_t kReadSize = 17'408;  // a TLS record at most
+/// What is read beyond the message that is waited for: as much as fits into the buffer that a channel keeps.
+constexpr size_t kReadAhead = SecretBuffer::kKept - kReadSize;
 
 void wipe(std::string& secret) { OPENSSL_cleanse(secret.data(), secret.size()); }
 
@@ -75,6 +79,11 @@ void tune(tcp::socket& socket) {
 
 }  // namespace
 
+namespace {
+/// Channels of this thread whose write is posted.
+thread_local std::vector<std::weak_ptr<Channel::Impl>> unwritten;
+}  // namespace
+
 struct Channel::Impl : std::enable_shared_from_this<Channel::Impl> {
     Impl(tcp::socket socket, asio::ssl::context context_in)
         : context(std::move(context_in)),
@@ -93,10 +102,11 @@ struct Channel::Impl : std::enable_shared_from_this<Channel::Impl> {
     CertificateInfo peer_certificate;
     bool admits_strangers = false;
     std::string name;  // "10.77.0.13:7401" until the peer is known, then "blade 3 at 10.77.0.13:7401"
-    bool open = true, finishing = false, writing = false, timed_out = false;
-    SecretBuffer input, queue;    // frames
-    SecretBuffer output;          // frames being written; asio's while `writing`
-    asio::steady_timer has_room;  // cancelled when there is some: a condition variable
+    bool open = true, finishing = false, timed_out = false;
+    bool writing = false, posted = false;  // posted: nothing is under way yet, but will be
+    SecretBuffer input, queue;             // frames
+    SecretBuffer output;                   // frames being written; asio's while `writing`
+    asio::steady_timer has_room;           // cancelled when there is some: a condition variable
 
     asio::awaitable<Result<void>> handshake(asio::ssl::stream_base::handshake_type side);
     asio::awaitable<Result<chassis::Envelope>> receive(std::shared_ptr<Impl> self);
@@ -106,6 +116,7 @@ struct Channel::Impl : std::enable_shared_from_this<Channel::Impl> {
     Result<chassis::Envelope> take_frame();
     [[nodiscard]] size_t queued() const { return queue.size() + output.size(); }
     void write_soon();
+    void write_posted();
     void write();
     void close();
     [[nodiscard]] std::string explain(const asio::error_code& error, bool inside_frame) const;
@@ -247,6 +258,7 @@ asio::awaitable<Result<chassis::Envelope>> Channel::Impl::receive(
     [[maybe_unused]] std::shared_ptr<Impl> self) {
     Result<bool> whole = has_frame();
     while (whole && !*whole) {
+        write_all();  // answers leave before we look for more, which is mostly in vain
         std::span<uint8_t> room = input.room(std::max(missing(), kReadSize));
         asio::error_code error;
         input.commit(co_await stream.async_read_some(asio::buffer(room.data(), room.size()),
@@ -269,8 +281,13 @@ asio::awaitable<Result<chassis::Envelope>> Channel::Impl::receive(
 /// Not at once: other messages may follow before this handler is over.
 void Channel::Impl::write_soon() {
     if (writing) return;
-    writing = true;
-    asio::post(stream.get_executor(), [self = shared_from_this()] { self->write(); });
+    writing = posted = true;
+    unwritten.push_back(weak_from_this());
+    asio::post(stream.get_executor(), [self = shared_from_this()] { write_all(); });
+}
+
+void Channel::Impl::write_posted() {
+    if (std::exchange(posted, false)) write();
 }
 
 void Channel::Impl::write() {
@@ -306,6 +323,11 @@ Channel::~Channel() { impl_->close(); }
 const Identity& Channel::peer() const { return impl_->peer; }
 const CertificateInfo& Channel::peer_certificate() const { return impl_->peer_certificate; }
 const std::string& Channel::name() const { return impl_->name; }
+void Channel::write_all() {
+    for (size_t i = 0; i < unwritten.size(); i++)
+        if (const auto channel = unwritten[i].lock()) channel->write_posted();
+    unwritten.clear();
+}
 asio::awaitable<Result<chassis::Envelope>> Channel::receive() { return impl_->receive(impl_); }
 void Channel::close() { impl_->close(); }
 bool Channel::is_open() const { return impl_->open && !impl_->finishing; }

@@ -55,6 +55,10 @@ class Channel {
     /// was queued, the channel stays open).
     Result<void> send(chassis::Envelope message);
 
+    /// What was sent on channels of this thread leaves now, not only when the handler that runs is over.
+    /// Before receive() looks for more it does so itself; others that wait for the next event may.
+    static void write_all();
+
     /// Waits until at least half of the queue is free, or the channel is closed. For bulk senders.
     [[nodiscard]] asio::awaitable<void> room();
 

@@ -4,6 +4,7 @@
 #include <openssl/crypto.h>
 
 #include <algorithm>
+#include <cstring>
 #include <utility>
 
 namespace keyrail {
@@ -24,7 +25,17 @@ void SecretBuffer::relocate(size_t capacity) {
     end_ = used;
 }
 
+/// What is there is less than what was before it: so no byte is moved twice before as many have gone.
+void SecretBuffer::move_to_front() {
+    const size_t used = size();
+    std::memmove(data_.data(), data_.data() + begin_, used);
+    OPENSSL_cleanse(data_.data() + used, end_ - used);
+    begin_ = 0;
+    end_ = used;
+}
+
 std::span<uint8_t> SecretBuffer::room(size_t least) {
+    if (data_.size() - end_ < least && size() <= begin_ && data_.size() - size() >= least) move_to_front();
     if (data_.size() - end_ < least) relocate(std::max({kKept, 2 * size(), size() + least}));
     return std::span(data_).subspan(end_);
 }

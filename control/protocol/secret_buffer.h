@@ -30,9 +30,11 @@ class SecretBuffer {
     void consume(size_t count);
     void clear() { consume(size()); }
 
-  private:
     static constexpr size_t kKept = size_t{64} << 10;  // capacity that an empty buffer keeps
+
+  private:
     void relocate(size_t capacity);
+    void move_to_front();
 
     std::vector<uint8_t> data_;
     size_t begin_ = 0, end_ = 0;

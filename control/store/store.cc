@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cstring>
 #include <deque>
+#include <set>
 #include <utility>
 
 #include "control/store/store_shard.h"
@@ -250,6 +251,28 @@ std::vector<SessionInfo> Store::list(Cursor& cursor, Which which, size_t most) c
         if (shard && cursor.chunk < geometry_.chunks) continue;
         cursor.chunk = 0;
         cursor.finished = ++cursor.shard == geometry_.shards;
+    }
+    return batch;
+}
+
+std::vector<SessionInfo> Store::list_lately(Cursor& cursor, size_t most) const {
+    constexpr uint64_t kStride = 512;  // entries looked at under one lock, and all that there are of a shard
+    std::vector<SessionInfo> batch;
+    for (cursor.finished |= cursor.shard >= geometry_.shards; !cursor.finished && batch.size() < most;
+         cursor.finished = ++cursor.shard == geometry_.shards) {
+        ShardGuard shard(*this, cursor.shard);
+        if (!shard) continue;
+        std::set<SessionName> seen;
+        const uint64_t end = shard->header().journaled.load(std::memory_order_relaxed);
+        const uint64_t first = end - std::min({end, uint64_t{geometry_.journal}, kStride});
+        for (uint64_t number = end; number-- > first;) {
+            const SessionName name = shard->noted(number).name;
+            const uint32_t index = shard->find(name, shard.bucket(name_hash(name)));
+            if (index == layout::kNone || !seen.insert(name).second) continue;
+            SessionInfo info;
+            shard->info(index, info);
+            batch.push_back(info);
+        }
     }
     return batch;
 }

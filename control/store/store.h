@@ -194,6 +194,9 @@ class Store {
 
     /// The next batch of about `most` sessions; one shard is locked at a time, briefly.
     std::vector<SessionInfo> list(Cursor& cursor, Which which, size_t most) const;
+    /// The same of those that were made or used last, as far as the journal goes back, but no more than some
+    /// hundred of a shard: in each the latest ones first, each once.
+    std::vector<SessionInfo> list_lately(Cursor& cursor, size_t most) const;
     /// What happened since the cursor was last used; all that is still known when it is new. A session that
     /// moves away, expires or makes room is no change: it is not gone, it is no longer here. The number of
     /// changes that were forgotten before they were read.

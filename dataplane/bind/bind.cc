@@ -105,7 +105,8 @@ bool is_native(const Packet& packet, const Context& context) {
     if (context.clock.us >= context.alone_at_us) return false;
     const Acknowledgement acknowledgement(packet.frame(), packet.h);
     const auto here = static_cast<int32_t>(context.clock.tai_ms - context.began_tai_ms);
-    return !acknowledgement.has_timestamp() || acknowledgement.age_ms(context.clock.tai_ms) >= here;
+    const std::optional<int32_t> age = acknowledgement.age_ms(context.clock.tai_ms);
+    return !age || *age >= here;
 }
 
 /// No flow and no cookie explains it, but another reading of its numbers may. Without timestamps that is

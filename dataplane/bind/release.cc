@@ -42,6 +42,20 @@ bool may_go_to(BladeId blade, const Hold& hold, const Context& context) {
     return service != kNoService && context.service(service).has_member(blade);
 }
 
+/// A client has waited for its session.
+void count_wait(const Hold& hold, Context& context) {
+    const uint16_t service = context.service_at(hold.tuple);
+    ServiceHoldWaits* const known =
+        service == kNoService ? nullptr : context.stats.hold_waits.make(context.service(service).id);
+    if (known == nullptr) return;
+    HoldWaits& waits = (*known)[tls_index(hold.tls_version)];
+    const uint64_t waited_us = context.clock.us - hold.since_us;
+    waits.waited.add(waited_us);
+    if (hold.saving_us == 0) return;
+    waits.saving.add(hold.saving_us);
+    if (waited_us > hold.saving_us) waits.longer.add();
+}
+
 }  // namespace
 
 AddResult add_if_room(uint32_t slot, const Packet& packet, Context& context) {
@@ -100,6 +114,7 @@ void release(uint32_t slot, BladeId blade, Reason reason, Context& context) {
 
 bool end_move(uint32_t slot, BladeId blade, Reason reason, Context& context) {
     Hold& hold = context.holds_table.at(slot);
+    count_wait(hold, context);
     if (may_go_to(blade, hold, context)) {
         release(slot, blade, reason, context);
     } else if (hold.bound != 0) {

@@ -5,6 +5,7 @@
 
 #include "dataplane/bind/hello.h"
 #include "dataplane/bind/release.h"
+#include "dataplane/common/stamp.h"
 #include "dataplane/rewrite/answers.h"
 
 namespace keyrail::settle {
@@ -34,10 +35,10 @@ bool ask(MoveAsk question, Context& context) {
 bool start_move(PendingHello& hello, Burst& burst, Context& context) {
     const uint32_t slot = hold_for(hello, burst, context);
     if (slot == kNone) return false;
-    const Hold& hold = context.holds_table.at(slot);
+    Hold& hold = context.holds_table.at(slot);
     const HelloFacts& facts = hello.facts;
     const Service& service = context.service(facts.service);
-    const uint32_t budget = service.hold_budget(facts.tls_version);
+    const uint32_t budget = hello.wait.budget;
     hello.hold = slot;
     hello.packet = kNone;
     const MoveAsk question{.move_id = MoveId(context.worker, hold.generation, slot),
@@ -46,8 +47,12 @@ bool start_move(PendingHello& hello, Burst& burst, Context& context) {
                            .to = hello.decision.blade,
                            .service = service.id,
                            .tls_version = facts.tls_version,
-                           .budget_us = budget};
+                           .budget_us = budget,
+                           .asked_ns = stamp_ns()};
     if (!ask(question, context)) return false;
+    hold.since_us = context.clock.us;
+    hold.tls_version = facts.tls_version;
+    hold.saving_us = hello.wait.saving;
     context.holds_table.start_moving(slot, hello.decision.blade, context.clock.us + budget);
     hello.moving = true;
     return true;
@@ -130,6 +135,8 @@ void move_answered(const MoveAnswer& answer, Context& context) {
     const bool may_follow = hold.bound == 0 || hold.bound == answer.holder;
     const bool there = answer.moved && answer.holder != 0 && may_follow;
     context.trace.at_work(Stage::settle);
+    const int64_t to_worker_us = stage_us(answer.heard_ns, stamp_ns());
+    if (to_worker_us >= 0) context.stats.to_worker.add(static_cast<uint64_t>(to_worker_us));
     bind::end_move(id.slot(), there ? answer.holder : hold.target,
                    there ? Reason::steer_move : Reason::steer_move_failed, context);
 }

@@ -3,24 +3,14 @@
 #pragma once
 
 #include <array>
-#include <atomic>
 #include <cstdint>
 
+#include "dataplane/common/counter.h"
+#include "dataplane/common/hold_waits.h"
 #include "dataplane/common/ids.h"
 #include "dataplane/common/verdict.h"
 
 namespace keyrail {
-
-/// A counter with one writer: no lock prefix, yet no torn or cached read elsewhere.
-class Counter {
-  public:
-    void add(uint64_t n = 1) { value_.store(get() + n, std::memory_order_relaxed); }
-    void set(uint64_t n) { value_.store(n, std::memory_order_relaxed); }
-    [[nodiscard]] uint64_t get() const { return value_.load(std::memory_order_relaxed); }
-
-  private:
-    std::atomic<uint64_t> value_{0};
-};
 
 /// Gauges and totals beside the reasons. rx == tx + punt + held + sum(reasons named drop_*).
 struct alignas(64) WorkerStats {
@@ -39,6 +29,9 @@ struct alignas(64) WorkerStats {
     Counter names_forged;  // whose block is one of ours, but not their tag
     std::array<Counter, kReasons> reasons;
     std::array<Counter, BladeId::kMax + 1> blade_flows;  // flows bound, by blade id
+    AllHoldWaits hold_waits;
+    SharedHistogram
+        to_worker;  // of a move: the control thread has its answer -> the worker releases the hold
 
     void count(Reason reason, uint64_t n = 1) { reasons[static_cast<size_t>(reason)].add(n); }
 };

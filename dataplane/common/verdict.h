@@ -36,6 +36,7 @@ enum class Action : uint8_t {
     X(steer_ticket, "ClientHello with a foreign ticket, forwarded to the blade that has its key")   \
     X(steer_foreign, "ClientHello with a name that is not ours, by Maglev")                         \
     X(steer_not_worth, "ClientHello whose session is not worth a move, by Maglev")                  \
+    X(steer_long_wait, "ClientHello whose session would come later than a full handshake ends")     \
     X(steer_content, "ClientHello whose session may not move to the content, by Maglev")            \
     X(steer_no_control, "ClientHello whose session cannot be moved: no control plane")              \
     X(steer_holder_down, "ClientHello whose session went down with its blade, by Maglev")           \

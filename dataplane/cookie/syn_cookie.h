@@ -105,20 +105,21 @@ class Acknowledgement {
 
     /// The cookie's option byte, which names its key.
     [[nodiscard]] uint8_t options() const { return static_cast<uint8_t>(isn_); }
+    [[nodiscard]] bool has_timestamp() const { return timestamp_; }
     /// When the cookie can have been made.
     [[nodiscard]] uint16_t period(uint32_t tai_ms) const {
         return kr_cookie_period_of(isn_, kr_cookie_latest(tai_ms));
-    }
-    [[nodiscard]] bool has_timestamp() const { return timestamp_; }
-    /// How old the cookie is, by its timestamp.
-    [[nodiscard]] int32_t age_ms(uint32_t tai_ms) const {
-        return kr_cookie_age_ms(period(tai_ms), tsecr_, tai_ms);
     }
     /// Is this the cookie with that MAC? `keys` by key id; one that is all zero is not in use: whoever wants
     /// could make its cookies.
     [[nodiscard]] bool carries(uint64_t mac, std::span<const kr_cookie_key, 2> keys) const {
         const kr_cookie_key& key = keys[options() >> KR_COOKIE_KEY_SHIFT & 1];
         return (key.k0 | key.k1) != 0 && kr_cookie_valid(mac, isn_, timestamp_, tsecr_) != 0;
+    }
+    /// How old the cookie is, by its timestamp; nullopt: the client has none.
+    [[nodiscard]] std::optional<int32_t> age_ms(uint32_t tai_ms) const {
+        if (!timestamp_) return std::nullopt;
+        return kr_cookie_age_ms(period(tai_ms), tsecr_, tai_ms);
     }
     /// Payload of a segment that the client fills, by the MSS class in the cookie.
     [[nodiscard]] uint32_t full_segment() const;

@@ -59,6 +59,7 @@ struct PendingHello {
     HelloFacts facts;
     Holder holder;
     Decision decision;
+    Wait wait;            // of a decision to move
     bool moving = false;  // settled: in hold `hold` until the move is acknowledged
     uint8_t older = 0;    // in Burst's index
 };

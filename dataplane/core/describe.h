@@ -32,6 +32,7 @@ inline void describe(HelloFacts& facts, const ClientHello& hello, const Snapshot
     facts.pool = service.routes.find(hello).value_or(service.pool);
     facts.name_count = static_cast<uint8_t>(session_names(hello, facts.names));
     facts.tls_version = hello.has_psk ? TlsVersion::tls13 : TlsVersion::tls12;
+    facts.early_data = hello.early_data;
     if (!snapshot.ticket_keys.empty()) facts.opener = snapshot.ticket_blade(hello.ticket_key_name());
 }
 

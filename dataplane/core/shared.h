@@ -2,12 +2,14 @@
 // What the control thread and the workers of keyrail-dp share, and who writes what. Nothing else is shared.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <random>
 
 #include "dataplane/common/ids.h"
 #include "dataplane/common/session_name.h"
+#include "dataplane/core/hold_forecast.h"
 #include "dataplane/profile/profile.h"
 #include "dataplane/tables/next_hop.h"
 #include "dataplane/tables/routes.h"
@@ -33,6 +35,7 @@ struct MoveAsk {
     ServiceId service;  // the control thread may have another snapshot when it looks
     TlsVersion tls_version;
     uint32_t budget_us;
+    uint64_t asked_ns;  // stamp_ns()
 };
 static_assert(sizeof(MoveAsk) % 4 == 0);
 
@@ -41,7 +44,8 @@ struct MoveAnswer {
     MoveId move_id;
     BladeId holder;  // 0: nobody
     uint8_t moved;   // 1: it is at `holder` now
-    uint8_t unused[5];
+    uint8_t unused[5] = {};
+    uint64_t heard_ns = 0;  // stamp_ns(), by the control thread
 };
 static_assert(sizeof(MoveAnswer) % 4 == 0);
 
@@ -85,6 +89,7 @@ inline uint64_t random_key() {
 struct Shared {
     Shared() {
         for (auto& mtu : port_mtu) mtu = kUsualMtu;
+        std::ranges::fill(wake_worker, -1);
     }
 
     uint64_t flow_hash_key =
@@ -104,6 +109,7 @@ struct Shared {
     std::array<std::atomic<uint32_t>, kMaxPorts> port_mtu;
     std::atomic<uint32_t> backplane_mtu{kUsualMtu};
     MovedTable* moved = nullptr;
+    HoldForecast forecast;
 
     // per worker, single producer and single consumer, elements as above (create_ring)
     rte_ring* asks[kMaxWorkers] = {};          // worker -> control thread
@@ -113,6 +119,7 @@ struct Shared {
     rte_ring* handoff[kMaxWorkers] = {};    // any worker -> this one: mbufs of its flows (ports without RSS)
     rte_ring* flow_ends[kMaxWorkers] = {};  // any worker -> this one: FlowEnd; null: there is one worker
     int wake_control = -1;                  // eventfd: a worker put something into its asks
+    int wake_worker[kMaxWorkers];  // eventfd of a worker that naps: it has answers. -1: it never naps
 
     std::atomic<bool> control_connected{false};  // control thread: rw. False: no moves, no holds for moves
     std::atomic<bool> stop{false};

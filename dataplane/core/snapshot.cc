@@ -163,6 +163,9 @@ Result<Service> make_service(const link::Service& message, Snapshot& snapshot) {
         return fail("service {}: port {} is not in 1..65535", service.name, message.port());
     service.port = static_cast<uint16_t>(message.port());
     service.hold_budget_us = {message.hold_budget_us(), message.hold_budget_tls13_us()};
+    service.saving_us = {message.saving_us(), message.saving_tls13_us()};
+    service.hold_fixed = message.hold_fixed();
+    service.early_data = message.early_data();
     service.content_moves = message.content_moves();
     service.repository = message.repository();
     service.hello_timeout_us = message.hello_timeout_us();

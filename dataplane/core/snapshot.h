@@ -64,7 +64,10 @@ struct Service {
     bool late = true;        // by_session: the blade is chosen after the ClientHello; false: at the SYN
     uint16_t port = 0;       // host order
     std::array<uint32_t, 2> hold_budget_us{};  // TLS 1.2, TLS 1.3; 0: its sessions are not worth a move
-    bool repository = false;                   // may have sessions of dead blades
+    std::array<uint32_t, 2> saving_us{};       // as measured; 0: not known
+    bool hold_fixed = false;                   // the budget is the operator's word
+    bool early_data = false;
+    bool repository = false;  // may have sessions of dead blades
     uint32_t hello_timeout_us = 0;
     uint32_t hello_limit = kHelloDefault;         // bytes, record headers included
     bool proxy_header = false;                    // one may be in front of the hello (wire/proxy_header.h)

@@ -37,7 +37,7 @@ uint32_t HoldTable::open(uint64_t hash, const Tuple& tuple, Seq base, uint64_t d
     hold.tuple = tuple;
     hold.hash = hash;
     hold.base = base;
-    hold.deadline_us = deadline_us;
+    hold.deadline_us = hold.since_us = deadline_us;
     hold.phase = HoldPhase::collecting;
     hold.next_in_bucket = std::exchange(buckets_[bucket(hash)], slot);
     wheel_insert(slot);

@@ -36,6 +36,7 @@ struct Hold {
     uint64_t hash = 0;
     uint64_t deadline_us = 0;
     uint64_t limit_us = 0;    // collecting: the deadline is never later
+    uint64_t since_us = 0;    // its first segment came; moving: its session was asked for
     Seq base;                 // of the stream's first byte
     uint32_t wanted = 0;      // stream bytes that the parser needs at least
     uint32_t reached = 0;     // stream bytes that are there without a gap
@@ -44,9 +45,11 @@ struct Hold {
     uint32_t last = kNone;    // the last one
     uint32_t generation = 0;  // tells a late answer from the next user of the slot
     uint16_t segments = 0;
-    BladeId bound = 0;     // the blade that has the connection already, 0 = none
-    BladeId target = 0;    // moving: the blade that the client goes to
-    bool fin = false;      // one of the segments has it
+    BladeId bound = 0;                             // the blade that has the connection already, 0 = none
+    BladeId target = 0;                            // moving: the blade that the client goes to
+    TlsVersion tls_version = TlsVersion::unknown;  // moving: of its session
+    uint32_t saving_us = 0;  // moving: what a full handshake would take the client longer; 0: not known
+    bool fin = false;        // one of the segments has it
     bool read_on = false;  // deciding: the hello is not complete, and is read further on its way to the blade
     HoldPhase phase = HoldPhase::free;
     // intrusive lists
@@ -80,6 +83,7 @@ class HoldTable {
     /// A free slot, entered under this connection; kNone when all are in use.
     uint32_t open(uint64_t hash, const Tuple& tuple, Seq base, uint64_t deadline_us);
     [[nodiscard]] Hold& at(uint32_t slot) { return holds_[slot]; }
+    [[nodiscard]] const Hold& at(uint32_t slot) const { return holds_[slot]; }
     /// The one that has been collecting longest, but for `spared`; kNone when there is none.
     [[nodiscard]] uint32_t oldest(uint32_t spared = kNone) const;
 

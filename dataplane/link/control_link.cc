@@ -2,7 +2,6 @@
 #include "dataplane/link/control_link.h"
 
 #include <openssl/crypto.h>
-#include <rte_rcu_qsbr.h>
 #include <rte_ring.h>
 #include <rte_ring_elem.h>
 #include <spdlog/spdlog.h>
@@ -13,11 +12,15 @@
 #include <cstring>
 #include <ctime>
 
+#include "dataplane/common/stamp.h"
 #include "dataplane/core/snapshot.h"
 #include "dataplane/flow/asked_flows.h"
+#include "dataplane/link/forecaster.h"
+#include "dataplane/link/hold_report.h"
 #include "dataplane/link/kernel_routes.h"
 #include "dataplane/link/seqpacket.h"
 #include "dataplane/link/stats_report.h"
+#include "dataplane/tables/grace.h"
 #include "dataplane/tables/moved_table.h"
 #include "link.pb.h"
 
@@ -62,6 +65,8 @@ struct ControlLink::Impl {
     Parts parts;
     std::filesystem::path path;
     Descriptor listener, peer;
+    Forecaster forecaster;
+    MoveStages stages;
     std::vector<uint8_t> buffer = std::vector<uint8_t>(kMaxPacket);
     std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();
 
@@ -195,7 +200,9 @@ Result<void> ControlLink::Impl::apply(link::Snapshot& message) {
     if (!built) return tl::make_unexpected(built.error());
     sync_kernel(message);  // first: no worker may know a blade by a new address, and send to the old one
     const Snapshot* before = parts.shared.snapshot.exchange(built->release(), std::memory_order_acq_rel);
-    rte_rcu_qsbr_synchronize(parts.shared.rcu, RTE_QSBR_THRID_INVALID);
+    Grace grace(parts.shared.rcu);
+    grace.changed();
+    grace.wait();
     delete before;
     SPDLOG_INFO("snapshot {}: {} services, {} blades", message.generation(), message.services_size(),
                 message.blades_size());
@@ -239,13 +246,15 @@ Result<void> ControlLink::Impl::apply(const link::MovedEntries& message) {
 }
 
 void ControlLink::Impl::apply(const link::MoveOutcome& message) {
+    parts.loop.nothing_soon();  // others that are under way are late, or wake us
     const MoveId id(message.move_id());
     const uint32_t worker = id.worker();
     if (worker >= parts.workers.size()) {
         SPDLOG_WARN("move outcome for worker {}, which does not exist", worker);
         return;
     }
-    MoveAnswer answer{.move_id = id, .holder = 0, .moved = 0, .unused = {}};
+    MoveAnswer answer{.move_id = id, .holder = 0, .moved = 0, .heard_ns = stamp_ns()};
+    stages.add(stages.from_keyraild, message.sent_ns(), answer.heard_ns);
     if (message.result() == link::MOVED) {
         if (auto good = check_moved(message.now()); !good) {
             SPDLOG_WARN("move outcome: {}", good.error().message);
@@ -261,7 +270,11 @@ void ControlLink::Impl::apply(const link::MoveOutcome& message) {
 
 /// A full ring means a worker that stands still; its hold ends by its own budget.
 void ControlLink::Impl::answer_worker(MoveAnswer answer) {
-    rte_ring_enqueue_elem(parts.shared.answers[answer.move_id.worker()], &answer, sizeof answer);
+    const uint32_t worker = answer.move_id.worker();
+    rte_ring_enqueue_elem(parts.shared.answers[worker], &answer, sizeof answer);
+    if (parts.shared.wake_worker[worker] < 0) return;
+    const uint64_t one = 1;
+    [[maybe_unused]] const ssize_t written = write(parts.shared.wake_worker[worker], &one, sizeof one);
 }
 
 void ControlLink::Impl::apply(const link::FlowAnswer& message) {
@@ -287,6 +300,7 @@ void ControlLink::Impl::send_stats(uint64_t request) {
     link::FromDataplane message;
     message.set_request(request);
     report_stats(parts.workers, parts.ports, parts.shared, *message.mutable_stats());
+    report_stages(parts.workers, stages, *message.mutable_stats());
     const auto age = std::chrono::steady_clock::now() - started;
     message.mutable_stats()->set_uptime_s(
         static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::seconds>(age).count()));
@@ -312,8 +326,7 @@ void ControlLink::Impl::ask(const MoveAsk& ask) {
     const Snapshot* snapshot = parts.shared.snapshot.load();
     if (!peer || snapshot == nullptr) return;  // the hold budget ends it
     const Service* service = snapshot->service(ask.service);
-    if (service == nullptr)
-        return answer_worker({.move_id = ask.move_id, .holder = 0, .moved = 0, .unused = {}});
+    if (service == nullptr) return answer_worker({.move_id = ask.move_id, .holder = 0, .moved = 0});
     link::FromDataplane message;
     auto& request = *message.mutable_move_request();
     request.set_move_id(ask.move_id.number());
@@ -323,8 +336,12 @@ void ControlLink::Impl::ask(const MoveAsk& ask) {
     request.set_service(service->name);
     request.set_tls_version(number_of(ask.tls_version));
     request.set_budget_us(ask.budget_us);
-    // keyraild is behind and gets no more work; this hold, too, ends by its budget.
-    if (send_message(peer.get(), message) == Transfer::closed) disconnect("closed");
+    const uint64_t now_ns = stamp_ns();
+    stages.add(stages.to_control, ask.asked_ns, now_ns);
+    request.set_sent_ns(now_ns);
+    // A keyraild that is behind gets no more to do; this hold, too, ends by its budget.
+    if (send_message(peer.get(), message) == Transfer::closed) return disconnect("closed");
+    parts.loop.expect_soon();
 }
 
 void ControlLink::Impl::ask(const FlowAsk& ask) {
@@ -363,6 +380,8 @@ Result<std::unique_ptr<ControlLink>> ControlLink::listen(const std::filesystem::
     if (good) {
         good = impl.parts.loop.watch_clock([&impl] {
             impl.parts.shared.moved->sweep(unix_now());
+            if (const Snapshot* snapshot = impl.parts.shared.snapshot.load(); snapshot != nullptr)
+                impl.forecaster.tick(*snapshot, impl.parts.workers, impl.parts.shared.forecast);
             if (impl.parts.kernel != nullptr) impl.parts.kernel->tick();
         });
     }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "dataplane/link/event_loop.h"
 
+#include <sched.h>
 #include <sys/epoll.h>
 #include <sys/signalfd.h>
 #include <sys/timerfd.h>
@@ -68,18 +69,30 @@ Result<void> EventLoop::stop_at(std::initializer_list<int> signals) {
     return watch(signals_.get(), [this] { running_ = false; });
 }
 
-void EventLoop::run() {
+int EventLoop::wait(epoll_event* events, int most) {
+    while (soon_until_ != std::chrono::steady_clock::time_point{} &&
+           std::chrono::steady_clock::now() < soon_until_) {
+        const int count = epoll_wait(epoll_.get(), events, most, 0);
+        if (count != 0) return count;
+        sched_yield();
+    }
+    nothing_soon();
+    return epoll_wait(epoll_.get(), events, most, -1);
+}
+
+void EventLoop::run(Urgency* urgency) {
     running_ = true;
     std::array<epoll_event, 16> events;
     while (running_) {
         // Interrupted often: net_tap signals each packet from the kernel by SIGIO.
-        const int count = epoll_wait(epoll_.get(), events.data(), events.size(), -1);
+        const int count = wait(events.data(), static_cast<int>(events.size()));
         for (int i = 0; i < count && running_; ++i) {
             const auto handler = handlers_.find(events[static_cast<size_t>(i)].data.fd);
             if (handler == handlers_.end()) continue;  // forgotten by a handler before it
             const auto call = handler->second;         // a copy: it may forget itself
             call();
         }
+        if (urgency != nullptr) urgency->look();
     }
 }
 

@@ -2,6 +2,9 @@
 // The control thread's loop: file descriptors that become readable, and what is called then.
 #pragma once
 
+#include <sys/epoll.h>
+
+#include <chrono>
 #include <csignal>
 #include <functional>
 #include <initializer_list>
@@ -9,6 +12,7 @@
 #include <vector>
 
 #include "dataplane/common/result.h"
+#include "dataplane/common/urgency.h"
 #include "dataplane/link/seqpacket.h"
 
 namespace keyrail {
@@ -27,14 +31,22 @@ class EventLoop {
     /// Ends `run` at one of these signals; they must be blocked in all threads.
     Result<void> stop_at(std::initializer_list<int> signals);
 
-    void run();
+    /// `urgency`: of this thread; it is told of each wake-up. nullptr: there is none.
+    void run(Urgency* urgency = nullptr);
     void stop() { running_ = false; }
+    /// A client waits for what comes in a moment: it is looked for, for so long, rather than slept for and be
+    /// woken by. Until nothing_soon(), or the time is over.
+    static constexpr std::chrono::microseconds kSoon{400};
+    void expect_soon() { soon_until_ = std::chrono::steady_clock::now() + kSoon; }
+    void nothing_soon() { soon_until_ = {}; }
 
   private:
     Descriptor epoll_, signals_;
     std::vector<Descriptor> timers_;
     std::map<int, std::function<void()>> handlers_;
+    int wait(epoll_event* events, int most);
     bool running_ = true;
+    std::chrono::steady_clock::time_point soon_until_;
 };
 
 /// Blocks the signals in this thread and in those that it will start.

@@ -5,6 +5,7 @@
 
 #include "dataplane/common/counters.h"
 #include "dataplane/core/snapshot.h"
+#include "dataplane/link/hold_report.h"
 #include "dataplane/tables/moved_table.h"
 
 namespace keyrail {
@@ -67,6 +68,7 @@ void report_stats(std::span<const WorkerStats* const> workers, const Ports& port
     if (const Snapshot* snapshot = shared.snapshot.load(); snapshot != nullptr) {
         into.set_snapshot_generation(snapshot->generation);
         report_blades(workers, *snapshot, shared, into);
+        report_holds(workers, *snapshot, shared, into);
     }
     into.set_held(held);
     into.set_flows(flows);

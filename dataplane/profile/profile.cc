@@ -106,6 +106,7 @@ Result<void> read_worker(const toml::table& table, Profile& profile) {
     if (poll != "busy" && poll != "adaptive")
         reader.error_key("poll", "'poll' must be \"busy\" or \"adaptive\"");
     profile.poll = poll == "adaptive" ? PollMode::adaptive : PollMode::busy;
+    reader.flag("urgent", profile.urgent);
     return reader.finish();
 }
 

@@ -34,6 +34,7 @@ struct Profile {
     uint16_t workers = 1;
     std::string cores;  // EAL --lcores; "" = let the kernel place the threads
     PollMode poll = PollMode::busy;
+    bool urgent = true;  // the control thread, and workers that nap, run before everything of normal priority
     bool huge_pages = true;
     uint32_t memory_mb = 512;  // EAL -m
     uint32_t mbufs = 32768;

@@ -4,6 +4,8 @@
 #include <cstring>
 #include <optional>
 
+#include "dataplane/common/hold_waits.h"
+
 namespace keyrail::steer {
 namespace {
 
@@ -75,6 +77,25 @@ Holder home_of(const HelloFacts& hello) {
     for (uint8_t i = 0; i < hello.name_count; i++)
         if (hello.homes[i] != 0) return {hello.homes[i], i, false};
     return {};
+}
+
+/// In TLS 1.2 a full handshake has a round trip more before the client may send (RFC 5246 section 7.3). In
+/// TLS 1.3 it has not, but early data needs none at all (RFC 8446 section 2.3).
+void weigh(Wait& wait, const HelloFacts& hello, const Service& service) {
+    const size_t version = tls_index(hello.tls_version);
+    const bool saves_trip = version == 0 || (service.early_data && hello.early_data);
+    const uint32_t trip = saves_trip ? wait.round_trip : 0;
+    if (const uint32_t servers = service.saving_us[version]; servers != 0) wait.saving = servers + trip;
+    wait.budget = service.hold_budget_us[version] + (service.hold_fixed ? 0 : trip);
+    if (service.hold_fixed) wait.expected = 0;
+}
+
+/// As where a move is not worth it: a holder that is only overloaded keeps its client.
+Decision without_move(const Decision& decision, const HelloFacts& hello, const Snapshot& snapshot,
+                      const Holder& holder) {
+    const bool could_stay = hello.bound == 0 && snapshot.pools[hello.pool].has(holder.blade) &&
+                            snapshot.blades[holder.blade].intake == Intake::overloaded;
+    return {could_stay ? holder.blade : decision.blade, Reason::steer_long_wait};
 }
 
 Decision decide(const HelloFacts& hello, const Snapshot& snapshot, const Holder& holder, bool control_up) {

@@ -13,4 +13,13 @@ Holder home_of(const HelloFacts& hello);
 /// `control_up`: somebody is there who could order a move.
 Decision decide(const HelloFacts& hello, const Snapshot& snapshot, const Holder& holder, bool control_up);
 
+/// Fills in what resuming saves this client, and how long it may wait for that.
+void weigh(Wait& wait, const HelloFacts& hello, const Service& service);
+
+/// What becomes of a decision to move whose client would wait longer than a full handshake takes it.
+Decision without_move(const Decision& decision, const HelloFacts& hello, const Snapshot& snapshot,
+                      const Holder& holder);
+/// Is a client that waits like this better off with a full handshake?
+inline bool too_long(const Wait& wait) { return wait.expected > wait.budget; }
+
 }  // namespace keyrail::steer

@@ -14,9 +14,7 @@
 
 #include <rte_fib.h>
 #include <rte_fib6.h>
-#include <rte_rcu_qsbr.h>
 #include <rte_version.h>
-#include <sched.h>
 
 #include <array>
 #include <atomic>
@@ -24,27 +22,9 @@
 #include <cstdint>
 #include <string>
 
+#include "dataplane/tables/grace.h"
+
 namespace keyrail {
-
-/// When all workers have seen the latest change. Without `rcu` nobody reads, and all is seen at once.
-class Grace {
-  public:
-    explicit Grace(rte_rcu_qsbr* rcu) : rcu_(rcu) {}
-    void changed() {
-        if (rcu_ != nullptr) token_ = rte_rcu_qsbr_start(rcu_);
-        pending_ = rcu_ != nullptr;
-    }
-    void wait() {
-        // Yields: on a machine of few cores the worker waited for may need this very one.
-        while (pending_ && rte_rcu_qsbr_check(rcu_, token_, false) == 0) sched_yield();
-        pending_ = false;
-    }
-
-  private:
-    rte_rcu_qsbr* rcu_;
-    uint64_t token_ = 0;
-    bool pending_ = false;
-};
 
 struct Fib4 {
     using Table = rte_fib;

@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 // Moves between real processes: keyraild and two agents over loopback; this program plays the dataplane and
 // fills the stores. First one move at a time (latency; also with cores that may sleep, and with busy_poll),
-// then many at once (sustained rate). Prints one line of JSON. Usage: moves_bench [sessions=20000] [in
-// flight=256]
+// then single ones after pauses, and where their time goes; then many at once (sustained rate). Prints one
+// line of JSON. Usage: moves_bench [sessions=20000] [in flight=256] | moves_bench sporadic
 #include <httplib.h>
 
 #include <algorithm>
 #include <cstdio>
 #include <nlohmann/json.hpp>
+#include <thread>
 #include <unordered_map>
 
-#include "control/daemon/moves/histogram.h"
+#include "dataplane/common/histogram.h"
 #include "tests/support/real_chassis.h"
 
 namespace keyrail {
@@ -73,6 +74,30 @@ class MovesBench {
         return report;
     }
 
+    /// As a client now and then asks for them: each alone, after a pause; and where their time goes.
+    nlohmann::json sporadic(uint64_t count, std::chrono::milliseconds pause, BladeId from, BladeId to) {
+        Histogram latency;
+        uint64_t failed = 0;
+        for (uint64_t i = 0; i < count; i++) {
+            std::this_thread::sleep_for(pause);
+            const auto asked = Clock::now();
+            failed += move_one(names_[i], from, to) ? 0 : 1;
+            latency.add(duration_cast<microseconds>(Clock::now() - asked));
+        }
+        nlohmann::json report = {{"moves", count},
+                                 {"pause_ms", pause.count()},
+                                 {"failed", failed},
+                                 {"p50_us", latency.quantile(0.5).count()},
+                                 {"p99_us", latency.quantile(0.99).count()}};
+        httplib::Client api(chassis_.socket().string());
+        api.set_address_family(AF_UNIX);
+        const auto stats = api.Get("/v1/stats");
+        if (stats)
+            for (const auto& stage : nlohmann::json::parse(stats->body)["moves"]["stages"])
+                report["stages"][stage["name"].get<std::string>()] = {stage["p50_us"], stage["p99_us"]};
+        return report;
+    }
+
     /// All sessions of blade 2 go to blade 1, while bystanders are moved there and back between 1 and 3.
     nlohmann::json drain(uint32_t rate) {
         const SessionName bystander = chassis_.put(3, sessions_ + 1);
@@ -132,13 +157,26 @@ class MovesBench {
 constexpr const char* kAsleep = "stay_awake = \"0s\"\n";
 constexpr const char* kBusyPoll = "stay_awake = \"0s\"\nbusy_poll = \"200us\"\n";
 
+/// Each its own chassis: the stages are of all its moves.
+void sporadic(uint64_t some, nlohmann::json& report) {
+    for (const int pause_ms : {5, 20, 100})
+        report[fmt::format("sporadic_{}ms", pause_ms)] = keyrail::MovesBench(some).sporadic(
+            std::min<uint64_t>(some, pause_ms == 100 ? 100 : 200), std::chrono::milliseconds(pause_ms), 1, 2);
+}
+
 int main(int argc, char** argv) {
+    nlohmann::json report;
+    if (argc > 1 && std::string_view(argv[1]) == "sporadic") {
+        sporadic(200, report);
+        std::printf("%s\n", report.dump().c_str());
+        return 0;
+    }
     const uint64_t sessions = argc > 1 ? std::stoull(argv[1]) : 20'000;
     const uint64_t in_flight = argc > 2 ? std::stoull(argv[2]) : 256;
     const uint64_t some = std::min<uint64_t>(sessions, 5000);
-    nlohmann::json report;
     report["one_at_a_time_asleep"] = keyrail::MovesBench(some, kAsleep).run(some, 1, 1, 2);
     report["one_at_a_time_busy_poll"] = keyrail::MovesBench(some, kBusyPoll).run(some, 1, 1, 2);
+    sporadic(some, report);
     keyrail::MovesBench bench(sessions);
     report["one_at_a_time"] = bench.run(some, 1, 1, 2);
     bench.run(some, in_flight, 2, 1);

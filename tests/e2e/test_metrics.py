@@ -7,13 +7,17 @@ from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
+import pytest
 from clients import openssl
+from clients.outcome import VERSIONS
 from common.shell import run
-from lab.namespaces import enter
+from lab import readiness
+from lab.namespaces import enter, wait_until
 from lab.plan import AWAY4, CONTROL_SOCKET, DISPATCH, METRICS
 from support.chassis import Chassis
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
+ENDINGS = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_sum", "_count")}
 NAME = re.compile(r"keyrail_[a-z0-9_]+")
 
 
@@ -26,9 +30,9 @@ def read(text: str) -> Samples:
     samples: Samples = {}
     for family in text_string_to_metric_families(text):
         assert NAME.fullmatch(family.name) and family.documentation, family
-        assert family.type in ("counter", "gauge"), family
+        assert family.type in ENDINGS, family
         for sample in family.samples:
-            assert sample.name == family.name + ("_total" if family.type == "counter" else ""), sample
+            assert sample.name.removeprefix(family.name) in ENDINGS[family.type], sample
             key = (sample.name, tuple(sorted(sample.labels.items())))
             assert key not in samples, f"{key} is there twice"
             assert family.type == "gauge" or sample.value >= 0, sample
@@ -44,6 +48,8 @@ def total(samples: Samples, name: str, /, **labels: Any) -> float:
 def test_metrics_say_what_stats_say(chassis: Chassis, session: Path) -> None:
     assert openssl.connect("1.3", session, source=AWAY4).ok
     assert openssl.connect("1.3", session, source=AWAY4).resumed
+    # Agents tell once a second what handshakes there were.
+    assert wait_until(lambda: any(blade["resumed"] for blade in chassis.keyrail("blade", "list")), 5)
     samples = read(scraped(f"http://{METRICS}/metrics"))
     stats, blades = chassis.stats().raw, chassis.keyrail("blade", "list")
     for reason in ("steer_home", "steer_new", "syn_cookie"):
@@ -57,6 +63,32 @@ def test_metrics_say_what_stats_say(chassis: Chassis, session: Path) -> None:
     resumed = total(samples, "handshakes_total", result="resumed")
     assert 0 < resumed <= sum(blade["resumed"] for blade in blades)
     assert total(samples, "service_blades_up", service="www", sni="") == len(blades)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_what_a_client_waited_is_in_all_of_them(chassis: Chassis, session: Path, version: str) -> None:
+    def holds() -> dict[str, Any]:
+        return next(one for one in chassis.stats().raw["holds"] if one["tls_version"] == version)
+
+    before = holds()["count"]
+    blade = openssl.connect(version, session, source=AWAY4).blade
+    with chassis.drained(blade, "--rate", "1/s"):
+        assert openssl.connect(version, session, source=AWAY4).resumed
+    known = holds()
+    assert known["count"] > before and 0 < known["p50_us"] <= known["p99_us"] < 200_000, known
+    samples = read(scraped(f"http://{METRICS}/metrics"))
+    labels = {"service": "www", "tls_version": version}
+    count = total(samples, "hold_duration_seconds_count", **labels)
+    assert count >= known["count"]
+    assert total(samples, "hold_duration_seconds_bucket", le="+Inf", **labels) == count
+    steps = [value for (name, its), value in samples.items()
+             if name == "keyrail_hold_duration_seconds_bucket" and labels.items() <= dict(its).items()]
+    assert steps == sorted(steps) and steps[-1] == count, "cumulative"
+    assert total(samples, "hold_duration_seconds_sum", **labels) >= known["sum_us"] / 1e6
+    stages = {stage["name"]: stage for stage in chassis.stats().raw["moves"]["stages"]}
+    assert list(stages) == ["ask", "request", "order", "take", "transfer", "store", "report", "answer", "release"]
+    assert all(stage["count"] > 0 for stage in stages.values()), stages
+    assert "STAGE OF A MOVE" in readiness.keyrail("stats")
 
 
 def test_the_same_over_the_api(chassis: Chassis) -> None:

@@ -35,6 +35,7 @@ Names declared() {
     for (const CounterText& result : kMoveResultTexts) names.insert(key("moves", result.name));
     names.insert(key("moves", kMovesUnderWay.name));
     add(names, "moves", kMoveCounters);
+    names.insert(key("holds", kHoldsLonger.name));
     add(names, "checkpoints", kCheckpointCounters);
     add(names, "repositories", kRepositoryCounters);
     return names;
@@ -55,6 +56,12 @@ class Counters : public KeyraildBench {
         auto& blade = *dataplane->stats.add_blades();
         blade.set_id(1);
         blade.set_flows_bound(++last_);
+        link::HoldWaits& holds = *dataplane->stats.add_holds();
+        holds.set_service("www");
+        holds.set_tls_version(0x0303);
+        holds.mutable_waited()->add_bucket(100);
+        holds.mutable_waited()->add_count(3);
+        holds.set_longer(++last_);
     }
     std::string scrape() {
         const std::string request = "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
@@ -74,7 +81,8 @@ class Counters : public KeyraildBench {
     }
     /// Where the API has this counter's value.
     static nlohmann::json value(const nlohmann::json& stats, const std::string& of, const std::string& name) {
-        if (of == "ports" || of == "blades") return stats[of][0].value(name, nlohmann::json());
+        if (of == "ports" || of == "blades" || of == "holds")
+            return stats[of][0].value(name, nlohmann::json());
         if (of == "workers") return stats["workers"][0]["counters"].value(name, nlohmann::json());
         if (of == "repositories")
             return stats["checkpoints"]["repositories"]["lmdb"].value(name, nlohmann::json());
@@ -125,6 +133,10 @@ TEST_F(Counters, TheCommandShowsEach) {
             std::string name;
             if (first == "BLADE") words >> name;  // NEIGHBOUR
             while (words >> name) named.insert(key(first == "PORT" ? "ports" : "blades", name));
+        } else if (first == "SERVICE") {
+            for (std::string word; words >> word;)
+                if (word == kHoldsLonger.name) named.insert(key("holds", word));
+            of.clear();
         } else if (first == "COUNT") {
             ASSERT_TRUE(kTitles.contains(second)) << line;
             of = kTitles.at(second);
@@ -171,6 +183,8 @@ TEST_F(Counters, MetricsHaveEachWithTheSameWords) {
     each("worker", kWorkerCounters, "{worker=\"0\"} ");
     each("port", kPortCounters, "{port=\"front0\"} ");
     each("moves", kMoveCounters, " ");
+    expect(metric_of("hold", kHoldsLonger) + "{service=\"www\",tls_version=\"1.2\"} ",
+           std::string(kHoldsLonger.meaning));
     each("checkpoints", kCheckpointCounters, " ");
     each("repository", kRepositoryCounters, "{repository=\"lmdb\"} ");
 }

@@ -210,8 +210,8 @@ TEST_F(Reload, AMistakeInTheFile) {
 
 TEST_F(Reload, WhatNeedsARestart) {
     begin();
-    for (const std::string key :
-         {"metrics = \"127.0.0.1:1\"", "dataplane = \"/tmp/other.sock\"", "busy_poll = \"1ms\""}) {
+    for (const std::string key : {"metrics = \"127.0.0.1:1\"", "dataplane = \"/tmp/other.sock\"",
+                                  "busy_poll = \"1ms\"", "urgent = false", "core = 1"}) {
         std::string config = next_config();
         config.insert(config.find("listen ="), key + "\n");
         expect_refused(config, "restart it");

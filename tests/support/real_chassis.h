@@ -11,6 +11,7 @@
 #include <memory>
 
 #include "dataplane/common/ids.h"
+#include "dataplane/common/stamp.h"
 #include "tests/support/blade_ids.h"
 #include "tests/support/fake_control.h"
 #include "tests/support/fake_dataplane.h"
@@ -133,6 +134,7 @@ class RealChassis {
         request.set_service("www");
         request.set_tls_version(number_of(TlsVersion::tls13));
         request.set_budget_us(budget_us);
+        request.set_sent_ns(stamp_ns());
         dataplane->send(message);
     }
     [[nodiscard]] std::string logs() const {

@@ -45,7 +45,7 @@ std::vector<uint8_t> unhex(const std::string& text) {
 /// Home blade of a name under the store's current key; 0 when it is none of ours.
 int home(const SessionName& name, const StoreControl& control) {
     if (control.name_key_count == 0 || name[0] != control.name_keys[0].generation) return 0;
-    return home_of(name, control.name_keys[0].key).value_or(BladeId{});
+    return NameOpener(control.name_keys[0].key).home(name).value_or(BladeId{});
 }
 
 int list(Store& store) {

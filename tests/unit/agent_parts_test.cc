@@ -95,6 +95,13 @@ TEST_F(AgentConfigTest, ReadsWhatIsThereAndKnowsTheRest) {
     EXPECT_EQ(config->bpffs, "/sys/fs/bpf/keyrail");
     EXPECT_TRUE(config->accept_program);
     EXPECT_EQ(config->busy_poll.count(), 0);
+    EXPECT_TRUE(config->urgent);
+    EXPECT_FALSE(config->core);
+    EXPECT_EQ(
+        load_agent_config(folder.write("core.toml", with(kGood, "store_size_mb = 8", "core = 1")))->core, 1u);
+    EXPECT_FALSE(
+        load_agent_config(folder.write("calm.toml", with(kGood, "store_size_mb = 8", "urgent = false")))
+            ->urgent);
     const std::string polling = with(kGood, "store_size_mb = 8", "busy_poll = \"200us\"");
     EXPECT_EQ(load_agent_config(folder.write("polling.toml", polling))->busy_poll.count(), 200);
     EXPECT_EQ(config->stay_awake, std::chrono::seconds(1));

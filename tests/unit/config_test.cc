@@ -133,6 +133,8 @@ TEST_F(ConfigTest, GoodOne) {
     EXPECT_EQ(config->state_dir, dir / "state");
     EXPECT_EQ(config->listen.text(), "[fd77::1]:7400");
     EXPECT_EQ(config->busy_poll.count(), 0);
+    EXPECT_TRUE(config->urgent);
+    EXPECT_FALSE(config->core);
     EXPECT_EQ(config->stay_awake, std::chrono::seconds(1));
     EXPECT_EQ(config->blades.at(1).agent.text(), "10.77.0.11:7401");
     EXPECT_EQ(config->blades.at(2).agent.text(), "10.77.0.112:7500");

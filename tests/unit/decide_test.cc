@@ -151,5 +151,65 @@ TEST(HomeOf, TheFirstNameOfOurs) {
     EXPECT_EQ(steer::home_of(hello).blade, 0);
 }
 
+// --- what a client's wait is weighed by
+
+class Weigh : public Decide {
+  protected:
+    Weigh() {
+        service().set_saving_us(800);
+        service().set_saving_tls13_us(500);
+        service().set_hold_budget_us(800);
+        service().set_hold_budget_tls13_us(500);
+        hello.tls_version = TlsVersion::tls12;
+    }
+    Wait weighed(uint32_t round_trip = 0, uint32_t expected = 0) {
+        const auto snapshot = Snapshot::build(described);
+        Wait wait{.expected = expected, .round_trip = round_trip};
+        steer::weigh(wait, hello, (*snapshot)->services[0]);
+        return wait;
+    }
+};
+
+TEST_F(Weigh, ServersAndInTls12ARoundTrip) {
+    EXPECT_EQ(weighed().saving, 800u);
+    EXPECT_EQ(weighed(30'000).saving, 30'800u);
+    EXPECT_EQ(weighed(30'000).budget, 30'800u) << "it may wait for as long as that saves";
+    hello.tls_version = TlsVersion::tls13;
+    EXPECT_EQ(weighed(30'000).saving, 500u);
+    hello.early_data = true;
+    EXPECT_EQ(weighed(30'000).saving, 500u) << "nobody takes it";
+    service().set_early_data(true);
+    EXPECT_EQ(weighed(30'000).saving, 30'500u);
+}
+
+TEST_F(Weigh, TooLongIsLongerThanTheBudget) {
+    EXPECT_FALSE(steer::too_long(weighed(0, 0))) << "nothing is known: it is tried";
+    EXPECT_FALSE(steer::too_long(weighed(0, 800)));
+    EXPECT_TRUE(steer::too_long(weighed(0, 801)));
+    EXPECT_FALSE(steer::too_long(weighed(4000, 801))) << "this client is far away";
+}
+
+TEST_F(Weigh, TheOperatorsWordStands) {
+    service().set_hold_budget_us(200'000);
+    service().set_hold_fixed(true);
+    const Wait wait = weighed(30'000, 1'000'000);
+    EXPECT_FALSE(steer::too_long(wait));
+    EXPECT_EQ(wait.budget, 200'000u);
+    EXPECT_EQ(wait.saving, 30'800u) << "measured all the same";
+}
+
+TEST_F(Weigh, WithoutAMoveWhoIsFullKeepsItsClient) {
+    const auto instead = [&] {
+        const auto snapshot = Snapshot::build(described);
+        return steer::without_move({.blade = 2, .move = true}, hello, **snapshot, {.blade = 1});
+    };
+    blades({.one = link::INTAKE_DRAINING});
+    expect(instead(), {2}, Reason::steer_long_wait);
+    blades({.one = link::INTAKE_OVERLOADED});
+    expect(instead(), {1}, Reason::steer_long_wait);
+    hello.bound = 2;
+    expect(instead(), {2}, Reason::steer_long_wait);
+}
+
 }  // namespace
 }  // namespace keyrail

@@ -14,8 +14,9 @@ using namespace std::chrono_literals;
 /// A blade with sessions; moves end when the test says so.
 class DrainsTest : public ::testing::Test, public DrainHost {
   protected:
-    bool list(BladeId, uint64_t cursor, uint32_t most) override {
+    bool list(BladeId, uint64_t cursor, uint32_t most, bool used_last) override {
         asked = agent_there;
+        of_lately = used_last;
         from = cursor;
         at_most = most;
         return agent_there;
@@ -23,10 +24,17 @@ class DrainsTest : public ::testing::Test, public DrainHost {
     std::optional<BladeId> target(BladeId, const SessionName&, const std::string&) override { return to; }
     void move(BladeId, BladeId, const SessionName& name, const std::string&) override {
         moving.push_back(name);
+        moved_in_order.push_back(name);
     }
+    [[nodiscard]] bool client_waits() const override { return waits; }
 
     void answer() {
         if (!std::exchange(asked, false)) return;
+        if (of_lately) {
+            std::deque<Drains::Listed> last;
+            for (const SessionName& name : lately) last.push_back({name, "www"});
+            return drains.listed(1, last.size(), true, std::move(last));
+        }
         std::deque<Drains::Listed> found;
         auto next = sessions.begin();
         std::advance(next, std::min<size_t>(from, sessions.size()));
@@ -58,7 +66,8 @@ class DrainsTest : public ::testing::Test, public DrainHost {
     std::set<SessionName> sessions;
     std::vector<SessionName> moving;
     std::optional<BladeId> to = BladeId{2};
-    bool agent_there = true, asked = false;
+    bool agent_there = true, asked = false, of_lately = false, waits = false;
+    std::vector<SessionName> lately, moved_in_order;
     uint64_t from = 0;
     uint32_t at_most = 0;
 };
@@ -71,6 +80,44 @@ TEST_F(DrainsTest, KeepsTheRate) {
     drains.start(1, 3000, now);
     run(500ms);
     EXPECT_NEAR(static_cast<double>(drains.progress(1)->moved), 3500, 200);
+}
+
+TEST_F(DrainsTest, WhatWasUsedLatelyGoesFirst) {
+    fill(1500);
+    lately = {*std::next(sessions.begin(), 1400), *std::next(sessions.begin(), 7)};
+    drains.start(1, 10'000, now);
+    run(1s);
+    ASSERT_GE(moved_in_order.size(), 2u);
+    EXPECT_EQ(moved_in_order[0], lately[0]);
+    EXPECT_EQ(moved_in_order[1], lately[1]);
+    EXPECT_TRUE(sessions.empty());
+    EXPECT_EQ(moved_in_order.size(), 1500u) << "each once";
+    EXPECT_EQ(drains.progress(1)->moved, 1500u);
+}
+
+TEST_F(DrainsTest, AClientThatWaitsGoesFirstButNotForEver) {
+    fill(5000);
+    drains.start(1, 10'000, now);
+    run(100ms);
+    const size_t before = moved_in_order.size();
+    waits = true;
+    drains.tick(now += 1ms);
+    drains.tick(now += 3ms);
+    EXPECT_EQ(moved_in_order.size(), before);
+    drains.tick(now += 3ms);
+    EXPECT_GT(moved_in_order.size(), before) << "longer than a drain makes way";
+    waits = false;
+    finish(MoveResult::moved);
+    const size_t then = moved_in_order.size();
+    drains.tick(now += 1ms);
+    EXPECT_GT(moved_in_order.size(), then);
+}
+
+TEST_F(DrainsTest, AFastDrainGoesInSmallSteps) {
+    drains.start(1, 100, now);
+    EXPECT_EQ(drains.pause(), Drains::kTick);
+    drains.start(2, 4000, now);
+    EXPECT_EQ(drains.pause(), Drains::kShortTick);
 }
 
 TEST_F(DrainsTest, GoesOnUntilAPassFindsNothing) {

@@ -82,11 +82,20 @@ TEST_F(EconomicsTest, NotWorthWhereAMoveCostsMoreThanItSaves) {
     EXPECT_EQ(budget(kTls13), 0us);
 }
 
-TEST_F(EconomicsTest, NotWorthWhereTheClientWouldWaitLonger) {
+TEST_F(EconomicsTest, HowLongAMoveTakesIsNoMatterOfCosts) {
     sums(16, 500, 40, 100);
     report.mutable_moves()->set_wall_ns(16 * 1200 * kUs);
     EXPECT_TRUE(heard());
-    EXPECT_EQ(budget(), 0us) << "920 us are saved, but a move takes 1200";
+    EXPECT_EQ(budget(), 920us) << "the dataplane knows what its clients wait, and their round trips";
+}
+
+TEST_F(EconomicsTest, TheSavingIsKnownWhateverTheBudget) {
+    EXPECT_EQ(economics.saving(config.services[0], kTls12), 0us);
+    config.services[0].hold_budget = 200ms;
+    sums(16, 500, 40, 1000);
+    heard();
+    EXPECT_EQ(economics.saving(config.services[0], kTls12), 920us);
+    EXPECT_EQ(economics.saving(config.services[0], kTls13), 0us);
 }
 
 TEST_F(EconomicsTest, TriedAsLongAsNoMoveWasMeasured) {
@@ -134,7 +143,7 @@ TEST_F(EconomicsTest, EarlyDataIsWorthAMove) {
         sums(16, 280, 196, 110, version);
         heard();
     }
-    EXPECT_EQ(budget(kTls13), Economics::kDefaultBudget);
+    EXPECT_EQ(budget(kTls13), 168us) << "and the round trip, which the dataplane adds";
     EXPECT_EQ(budget(kTls12), 0us);
 }
 

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The journal of the session store: what happened to sessions, for the agent.
+#include <algorithm>
+
 #include "tests/support/store_test.h"
 
 namespace keyrail {
@@ -48,6 +50,40 @@ TEST(Journal, ANewReaderGetsWhatIsStillKnown) {
     store->erase(record.name);
     Store::JournalCursor cursor;
     EXPECT_EQ(changes(*store, cursor).size(), 2U) << "what happened while no agent was there";
+}
+
+TEST(Journal, ListsWhatWasUsedLast) {
+    TempStore store;
+    SessionRecord record, out;
+    std::vector<SessionName> names;
+    for (uint8_t i = 0; i < 40; i++) {
+        fill(record, i, 100);
+        store->put(record);
+        names.push_back(record.name);
+    }
+    const auto lately = [&] {
+        std::vector<SessionName> found;
+        for (Store::Cursor cursor; !cursor.done();)
+            for (const SessionInfo& info : store->list_lately(cursor, 7)) found.push_back(info.name);
+        return found;
+    };
+    const auto at = [](const std::vector<SessionName>& all, const SessionName& name) {
+        return std::ranges::find(all, name) - all.begin();
+    };
+    EXPECT_EQ(lately().size(), 40U) << "each once";
+    ASSERT_TRUE(store->take(names[5], out));
+    store->erase(names[6]);
+    for (int i = 0; i < 3; i++) store->advance(names[7], static_cast<uint32_t>(i), record.digest);
+    const auto found = lately();
+    EXPECT_EQ(found.size(), 38U) << "what is gone is not listed";
+    for (size_t i = 0; i < 40; i++) {
+        const auto same_shard = [&](const SessionName& name) {
+            const uint64_t shards = layout::geometry_of(store.size()).shards;
+            return (name_hash(name) ^ name_hash(names[7])) % shards == 0;
+        };
+        if (i == 5 || i == 6 || i == 7 || !same_shard(names[i])) continue;
+        EXPECT_LT(at(found, names[7]), at(found, names[i])) << "used last";
+    }
 }
 
 TEST(Journal, CountsWhatWasForgotten) {

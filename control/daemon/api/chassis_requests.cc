@@ -116,7 +116,7 @@ asio::awaitable<json> stats_json(Daemon& daemon) {
     add_agents_counters(report, daemon.blades().all());
     report["dataplane"] = dataplane_report(daemon);
     report["generation"] = daemon.generation();
-    report["moves"] = moves_report(daemon.moves().orders());
+    report["moves"] = moves_report(daemon.moves(), report);
     report["checkpoints"] = checkpoints_report(daemon.checkpoints().counters());
     report["checkpoints"]["repositories"] = repositories_report(daemon.repositories().all());
     report["counters"] = counter_texts();

@@ -51,6 +51,9 @@ inline constexpr std::array kBladeHandshakes = {
 };
 /// As keyrail-dp counts them.
 inline constexpr CounterText kBladeFlows{"flows", CounterKind::total, "connections", "given to the blade"};
+/// Of a service and TLS version.
+inline constexpr CounterText kHoldsLonger{"longer_than_saving", CounterKind::total, "holds",
+                                          "that took longer than a full handshake would have"};
 
 using CheckpointCounter = CounterOf<CheckpointCounters>;
 inline constexpr std::array kCheckpointCounters = {

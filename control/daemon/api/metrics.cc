@@ -26,14 +26,15 @@ class Exposition {
   public:
     void counter(std::string_view name, std::string_view help) { family(name, "counter", help); }
     void gauge(std::string_view name, std::string_view help) { family(name, "gauge", help); }
+    void histogram(std::string_view name, std::string_view help) { family(name, "histogram", help); }
 
     /// A number or a boolean; anything else (null: not known) is no sample.
-    void sample(const json& value, const Labels& labels = {}) {
+    void sample(const json& value, const Labels& labels = {}, std::string_view suffix = "") {
         if (!value.is_number() && !value.is_boolean()) return;
         std::string inside;
         for (const auto& [label, text] : labels)
             inside += fmt::format("{}{}=\"{}\"", inside.empty() ? "" : ",", label, escaped(text));
-        text_ += fmt::format("{}{} {}\n", name_, inside.empty() ? "" : "{" + inside + "}",
+        text_ += fmt::format("{}{}{} {}\n", name_, suffix, inside.empty() ? "" : "{" + inside + "}",
                              value.is_boolean() ? json(value.get<bool>() ? 1 : 0).dump() : value.dump());
     }
     std::string text() && { return std::move(text_); }
@@ -174,6 +175,36 @@ void add_ports(Exposition& out, const json& ports) {
     }
 }
 
+/// By service and TLS version. A histogram's samples have names of their own.
+void add_holds(Exposition& out, const json& holds) {
+    const auto seconds = [](const json& us) {
+        return us.is_number() ? json(us.get<double>() / 1e6) : json();
+    };
+    const auto labels_of = [](const json& one) {
+        return Labels{{"service", text_of(one["service"])}, {"tls_version", text_of(one["tls_version"])}};
+    };
+    out.histogram("hold_duration_seconds",
+                  "From a complete ClientHello to its release, where its session had to be moved");
+    for (const json& one : holds) {
+        for (const json& step : one["buckets"]) {
+            Labels labels = labels_of(one);
+            labels.emplace_back("le", fmt::format("{}", step["le_us"].get<double>() / 1e6));
+            out.sample(step["count"], labels, "_bucket");
+        }
+        Labels all = labels_of(one);
+        all.emplace_back("le", "+Inf");
+        out.sample(one["count"], all, "_bucket");
+        out.sample(seconds(one["sum_us"]), labels_of(one), "_sum");
+        out.sample(one["count"], labels_of(one), "_count");
+    }
+    begin_family(out, "hold", kHoldsLonger);
+    for (const json& one : holds) out.sample(one[std::string(kHoldsLonger.name)], labels_of(one));
+    out.gauge("hold_saving_seconds", "What a full handshake would have taken held clients longer: median");
+    for (const json& one : holds) out.sample(seconds(one["saving_p50_us"]), labels_of(one));
+    out.gauge("hold_expected_seconds", "What the next client must expect to wait: nine of ten of the latest");
+    for (const json& one : holds) out.sample(seconds(one["expected_us"]), labels_of(one));
+}
+
 void add_packets(Exposition& out, const json& stats) {
     if (!stats.contains("workers")) return;
     out.counter("packets_total",
@@ -193,6 +224,7 @@ void add_packets(Exposition& out, const json& stats) {
     add_blade_family(out, kBladeFlows, stats["blades"]);
     add_each(out, stats["blades"], {{"blade", "id"}},
              {{"blade_neighbour_known", "1: its MAC address is known", "/neighbour"}});
+    add_holds(out, stats["holds"]);
 }
 
 void add_moves(Exposition& out, const json& moves) {
@@ -255,6 +287,9 @@ void add_economics(Exposition& out, const json& economics) {
     out.sample(economics["handshake_cpu_saved_seconds"]);
     out.counter("moves_skipped_not_worth_total", "Sessions not moved: a full handshake is cheaper");
     out.sample(economics["moves_skipped_not_worth"]);
+    out.counter("moves_skipped_long_wait_total",
+                "Sessions not moved: a full handshake would be over earlier");
+    out.sample(economics["moves_skipped_long_wait"]);
     out.counter("holds_expired_total", "Hold budgets spent before the move was acknowledged");
     out.sample(economics["holds_expired"]);
 }

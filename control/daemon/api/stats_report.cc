@@ -60,6 +60,69 @@ json port_report(const link::PortStats& port) {
     return report;
 }
 
+Histogram histogram_of(const link::Durations& durations) {
+    Histogram histogram;
+    for (int i = 0; i < std::min(durations.bucket_size(), durations.count_size()); i++)
+        histogram.add_to(durations.bucket(i), durations.count(i));
+    return histogram;
+}
+
+/// Prometheus': how many took at most so many microseconds, in powers of two.
+json cumulative(const Histogram& histogram) {
+    constexpr uint64_t kFirst = 32, kLast = uint64_t{1} << 20;
+    json steps = json::array();
+    uint64_t seen = 0;
+    size_t bucket = 0;
+    for (uint64_t bound = kFirst; bound <= kLast; bound *= 2) {
+        for (; DurationBuckets::highest(bucket) < bound; bucket++) seen += histogram.in(bucket);
+        steps.push_back({{"le_us", bound}, {"count", seen}});
+    }
+    return steps;
+}
+
+/// All that is known: {longest of the bucket, in us: how many}.
+json fine(const Histogram& histogram) {
+    json counts = json::object();
+    for (size_t i = 0; i < DurationBuckets::kCount; i++)
+        if (histogram.in(i) != 0) counts[std::to_string(DurationBuckets::highest(i))] = histogram.in(i);
+    return counts;
+}
+
+json hold_report(const link::HoldWaits& holds) {
+    const Histogram waited = histogram_of(holds.waited()), saving = histogram_of(holds.saving());
+    const auto known = [](uint64_t value) { return value == 0 ? json() : json(value); };
+    return {{"service", holds.service()},
+            {"tls_version", holds.tls_version() == 0x0304 ? "1.3" : "1.2"},
+            {"count", waited.count()},
+            {"sum_us", holds.waited().sum_us()},
+            {"p50_us", known(static_cast<uint64_t>(waited.quantile(0.50).count()))},
+            {"p90_us", known(static_cast<uint64_t>(waited.quantile(0.90).count()))},
+            {"p99_us", known(static_cast<uint64_t>(waited.quantile(0.99).count()))},
+            {"weighed", saving.count()},
+            {"saving_p50_us", known(static_cast<uint64_t>(saving.quantile(0.50).count()))},
+            {kHoldsLonger.name, holds.longer()},
+            {"expected_us", known(holds.expected_us())},
+            {"buckets", cumulative(waited)},
+            {"waited", fine(waited)},
+            {"saving", fine(saving)}};
+}
+
+json stage_report(std::string_view name, std::string_view meaning, const Histogram& took) {
+    return {{"name", name},
+            {"meaning", meaning},
+            {"count", took.count()},
+            {"p50_us", took.quantile(0.50).count()},
+            {"p99_us", took.quantile(0.99).count()}};
+}
+
+/// Of those inside keyrail-dp (dataplane/link/hold_report.cc).
+std::string_view meaning_of_stage(std::string_view name) {
+    if (name == "ask") return "a worker asks for the move -> the control thread has sent the request";
+    if (name == "answer") return "keyraild has sent the answer -> the control thread has read it";
+    if (name == "release") return "the control thread has the answer -> the worker releases the hold";
+    return "";
+}
+
 json cost_report(const MeanCost& cost, uint64_t count) {
     return {{"count", count},
             {"cpu_us", cost.known() ? json(cost.cpu_ns() / 1000) : json()},
@@ -75,7 +138,8 @@ json stats_report(const link::Stats& stats, const Config& config) {
                    {"moved_entries", stats.moved_entries()},
                    {"workers", json::array()},
                    {"ports", json::array()},
-                   {"blades", json::array()}};
+                   {"blades", json::array()},
+                   {"holds", json::array()}};
     for (const auto& worker : stats.workers()) {
         json counters = json::object();
         for (const auto& counter : worker.counters()) {
@@ -98,6 +162,10 @@ json stats_report(const link::Stats& stats, const Config& config) {
     report["reasons"] = std::move(reasons);
     report["other"] = std::move(others);
     for (const auto& port : stats.ports()) report["ports"].push_back(port_report(port));
+    for (const auto& stage : stats.stages())
+        report["stages"].push_back(
+            stage_report(stage.name(), meaning_of_stage(stage.name()), histogram_of(stage.took())));
+    for (const auto& holds : stats.holds()) report["holds"].push_back(hold_report(holds));
     for (const auto& blade : stats.blades()) {
         const auto known = config.blades.find(BladeId::or_none(blade.id()));
         report["blades"].push_back({{"id", blade.id()},
@@ -138,12 +206,29 @@ json counter_texts() {
     for (const CounterText& result : kMoveResultTexts) texts.push_back(text_report("moves", result));
     texts.push_back(text_report("moves", kMovesUnderWay));
     add_texts(texts, "moves", kMoveCounters);
+    texts.push_back(text_report("holds", kHoldsLonger));
     add_texts(texts, "checkpoints", kCheckpointCounters);
     add_texts(texts, "repositories", kRepositoryCounters);
     return texts;
 }
 
-json moves_report(const Orders& orders) {
+namespace {
+/// keyrail-dp's stages around those of keyraild and the agents: first "ask", then "answer" and "release".
+json stages_report(const MoveStages& stages, const json& stats) {
+    json report = json::array();
+    const json of_dataplane = stats.value("stages", json::array());
+    if (!of_dataplane.empty()) report.push_back(of_dataplane[0]);
+    for (size_t i = 0; i < MoveStages::kTexts.size(); i++)
+        report.push_back(
+            stage_report(MoveStages::kTexts[i].name, MoveStages::kTexts[i].meaning, stages.stages()[i]));
+    for (size_t i = 1; i < of_dataplane.size(); i++) report.push_back(of_dataplane[i]);
+    return report;
+}
+
+}  // namespace
+
+json moves_report(const Moves& moves, const json& stats) {
+    const Orders& orders = moves.orders();
     const MoveCounters& counters = orders.counters();
     json report = values(kMoveCounters, counters);
     report[std::string(kMovesUnderWay.name)] = orders.under_way();
@@ -151,6 +236,7 @@ json moves_report(const Orders& orders) {
         report[std::string(kMoveResultTexts[i].name)] = counters.results[i];
     report["p50_us"] = counters.duration.quantile(0.50).count();
     report["p99_us"] = counters.duration.quantile(0.99).count();
+    report["stages"] = stages_report(moves.stages(), stats);
     return report;
 }
 
@@ -183,6 +269,7 @@ json economics_report(const Economics& economics, const json& stats) {
                                   {"full", cost_report(costs.full, costs.full_count)},
                                   {"resumed", cost_report(costs.resumed, costs.resumed_count)},
                                   {"auto_hold_budget_us", costs.budget.count()},
+                                  {"saving_us", costs.known() ? json(costs.saving().count()) : json()},
                                   {"cpu_saved_seconds", costs.saved_s}});
             saved += costs.saved_s;
         }
@@ -190,6 +277,7 @@ json economics_report(const Economics& economics, const json& stats) {
     return {{"handshakes", std::move(handshakes)},
             {"move", cost_report(economics.move(), economics.moves_measured())},
             {"moves_skipped_not_worth", reasons.value("steer_not_worth", uint64_t{0})},
+            {"moves_skipped_long_wait", reasons.value("steer_long_wait", uint64_t{0})},
             {"holds_expired", reasons.value("steer_move_late", uint64_t{0})},
             {"handshake_cpu_saved_seconds", saved}};
 }

@@ -8,7 +8,7 @@
 #include "control/daemon/config/config.h"
 #include "control/daemon/moves/checkpoints.h"
 #include "control/daemon/moves/economics.h"
-#include "control/daemon/moves/orders.h"
+#include "control/daemon/moves/moves.h"
 #include "control/daemon/moves/repositories.h"
 
 namespace keyrail {
@@ -18,6 +18,8 @@ class Stats;
 }
 
 /// {rx, tx, punt, held, drops, conserved, flows, reasons, workers, ports, blades, moved_entries, …}
+/// holds: [per service and TLS version: what held clients waited, what a full handshake would have cost them,
+/// and what the next one must expect].
 /// conserved: rx == tx + punt + held + drops (dataplane/common/verdict.h).
 nlohmann::json stats_report(const link::Stats& stats, const Config& config);
 
@@ -31,8 +33,10 @@ void add_agents_counters(nlohmann::json& stats, const std::map<BladeId, Blade>& 
 /// "ports", "blades", "moves", "checkpoints", "repositories" (in the checkpoints).
 nlohmann::json counter_texts();
 
-/// {asked, joined, ordered, moved, …, late, under_way, p50_us, p99_us}
-nlohmann::json moves_report(const Orders& orders);
+/// {asked, joined, ordered, moved, …, late, under_way, p50_us, p99_us, stages}
+/// stages: [{name, meaning, count, p50_us, p99_us}], in the order in which a move takes them; those inside
+/// keyrail-dp are in `stats`, as stats_report made it, or missing without a dataplane.
+nlohmann::json moves_report(const Moves& moves, const nlohmann::json& stats);
 
 /// {sessions, reported, stale, …}
 nlohmann::json checkpoints_report(const CheckpointCounters& counters);
@@ -41,8 +45,9 @@ nlohmann::json checkpoints_report(const CheckpointCounters& counters);
 nlohmann::json repository_report(const RepositoryStats& stats);
 nlohmann::json repositories_report(const Repositories& repositories);
 
-/// {handshakes: [per service and TLS version: costs, budget], moves, moves_skipped_not_worth, holds_expired,
-/// handshake_cpu_saved_seconds}; `stats`: as stats_report made it, or empty without a dataplane.
+/// {handshakes: [per service and TLS version: costs, budget], moves, moves_skipped_not_worth,
+/// moves_skipped_long_wait, holds_expired, handshake_cpu_saved_seconds}; `stats`: as stats_report made it, or
+/// empty without a dataplane.
 nlohmann::json economics_report(const Economics& economics, const nlohmann::json& stats);
 
 }  // namespace keyrail

@@ -97,6 +97,9 @@ class Reader {
             config_.busy_poll = poll->value;
         if (const auto stay = table.duration("stay_awake", 0us, kMaxStayAwake, Need::optional))
             config_.stay_awake = stay->value;
+        if (const auto urgent = table.boolean("urgent", Need::optional)) config_.urgent = urgent->value;
+        if (const auto core = table.integer("core", 0, kMaxCore, Need::optional))
+            config_.core = static_cast<unsigned>(core->value);
         table.finish();
     }
 

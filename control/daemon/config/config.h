@@ -116,6 +116,9 @@ struct Config {
     std::chrono::microseconds busy_poll{0};
     /// How long idle cores are kept awake after a move; 0: not at all.
     std::chrono::microseconds stay_awake = kStayAwake;
+    /// keyraild runs before everything of normal priority, within a budget (urgency.h).
+    bool urgent = true;
+    std::optional<unsigned> core;           // likewise
     std::map<BladeId, BladeConfig> blades;  // by id
     Pools pools;
     std::vector<BladeId> revoked;  // not in the file: enrolment.h

@@ -7,6 +7,7 @@
 #include "chassis.pb.h"
 #include "control/daemon/core/daemon.h"
 #include "control/daemon/core/snapshot.h"
+#include "control/protocol/event_loop.h"
 #include "control/repository/pool_key.h"
 
 namespace keyrail {
@@ -78,6 +79,7 @@ void Daemon::on_message(BladeId blade, const chassis::Envelope& message) {
             break;
         case chassis::Envelope::kMoveDone:
             moves_.done(blade, message.move_done(), Clock::now());
+            if (!moves_.orders().few_wait()) nothing_soon();
             break;
         case chassis::Envelope::kPull:
             moves_.pull(blade, message.request(), message.pull(), Clock::now());

@@ -22,6 +22,8 @@ Result<void> check_fixed(const Config& now, const Config& next) {
     if (checked) checked = same(next.dataplane == now.dataplane, "dataplane");
     if (checked) checked = same(next.metrics == now.metrics, "metrics");
     if (checked) checked = same(next.busy_poll == now.busy_poll, "busy_poll");
+    if (checked) checked = same(next.urgent == now.urgent, "urgent");
+    if (checked) checked = same(next.core == now.core, "core");
     const bool has_lmdb =
         std::ranges::count(now.services, RepositoryKind::lmdb, &ServiceConfig::repository) != 0;
     if (checked) checked = same(!has_lmdb || next.lmdb_bytes == now.lmdb_bytes, "size_mb of [lmdb]");

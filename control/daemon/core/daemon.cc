@@ -6,6 +6,7 @@
 #include <spdlog/spdlog.h>
 
 #include "chassis.pb.h"
+#include "control/protocol/event_loop.h"
 #include "link.pb.h"
 
 namespace keyrail {
@@ -123,6 +124,7 @@ Result<void> Daemon::send(BladeId blade, chassis::Envelope message) {
     const bool moves = message.has_order();
     auto sent = agents_.send(blade, std::move(message));
     if (moves) wakefulness_.needed();
+    if (moves && moves_.orders().few_wait()) expect_soon();
     return sent;
 }
 void Daemon::send(link::ToDataplane message) { dataplane_.send(std::move(message)); }

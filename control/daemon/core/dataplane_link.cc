@@ -14,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "control/protocol/channel.h"
 #include "control/protocol/replies.h"
 #include "link.pb.h"
 
@@ -88,6 +89,7 @@ asio::awaitable<asio::error_code> DataplaneLink::Impl::connect() {
 asio::awaitable<std::string> DataplaneLink::Impl::receive_all() {
     asio::error_code error;
     while (true) {
+        Channel::write_all();
         co_await socket.async_wait(Protocol::socket::wait_read,
                                    asio::redirect_error(asio::use_awaitable, error));
         if (error) co_return error.message();

@@ -70,6 +70,10 @@ void add_service(link::Service& out, const ServiceConfig& service, const Blades&
     };
     out.set_hold_budget_us(budget_us(TlsVersion::tls12));
     out.set_hold_budget_tls13_us(budget_us(TlsVersion::tls13));
+    out.set_hold_fixed(service.hold_budget.has_value());
+    out.set_early_data(service.early_data);
+    out.set_saving_us(static_cast<uint32_t>(economics.saving(service, TlsVersion::tls12).count()));
+    out.set_saving_tls13_us(static_cast<uint32_t>(economics.saving(service, TlsVersion::tls13).count()));
     out.set_repository(service.repository != RepositoryKind::none);
     out.set_hello_timeout_us(static_cast<uint32_t>(service.hello_timeout.count()));
     out.set_hello_limit(service.hello_limit);

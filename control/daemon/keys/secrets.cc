@@ -14,7 +14,6 @@
 #include "control/daemon/keys/sealing.h"
 #include "control/protocol/channel.h"
 #include "control/protocol/file.h"
-#include "control/protocol/session_home.h"
 
 namespace keyrail {
 
@@ -69,6 +68,7 @@ Result<Secrets> Secrets::create() {
     const int64_t now = unix_s(std::chrono::system_clock::now());
     secrets.cookie_keys_.push_back({0, *cookie, true, now, 0});
     secrets.name_keys_.push_back({1, *name, true, now, 0});
+    secrets.make_openers();
     return secrets;
 }
 
@@ -143,7 +143,13 @@ Result<Secrets> Secrets::unseal(const fs::path& dir) {
         return damaged("there are no keys in it");
     if (!result) return tl::make_unexpected(result.error());
     secrets.dir_ = dir;
+    secrets.make_openers();
     return secrets;
+}
+
+void Secrets::make_openers() {
+    openers_.clear();
+    for (const Key& one : name_keys_) openers_.emplace(one.id, NameOpener(one.key.bytes));
 }
 
 Result<void> Secrets::become(Keys cookie_keys, Keys name_keys) {
@@ -154,6 +160,7 @@ Result<void> Secrets::become(Keys cookie_keys, Keys name_keys) {
         cookie_keys_ = std::move(cookie_keys);
         name_keys_ = std::move(name_keys);
     }
+    make_openers();
     return sealed;
 }
 
@@ -197,8 +204,8 @@ Result<bool> Secrets::retire(Time now) {
 }
 
 std::optional<BladeId> Secrets::home(const SessionName& name) const {
-    const auto key = std::ranges::find(name_keys_, uint32_t{name[0]}, &Key::id);
-    return key != name_keys_.end() ? home_of(name, key->key.bytes) : std::nullopt;
+    const auto opener = openers_.find(name[0]);
+    return opener != openers_.end() ? opener->second.home(name) : std::nullopt;
 }
 
 }  // namespace keyrail

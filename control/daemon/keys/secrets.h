@@ -13,9 +13,11 @@
 #include <chrono>
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <optional>
 #include <vector>
 
+#include "control/protocol/session_home.h"
 #include "dataplane/common/result.h"
 #include "dataplane/common/session_name.h"
 
@@ -77,9 +79,11 @@ class Secrets {
     static Result<Secrets> unseal(const std::filesystem::path& dir);
     Result<void> seal() const;
     Result<void> become(Keys cookie_keys, Keys name_keys);
+    void make_openers();
 
     std::filesystem::path dir_;  // empty: not kept
     Keys cookie_keys_, name_keys_;
+    std::map<uint32_t, NameOpener> openers_;  // of all name keys, by id
 };
 
 }  // namespace keyrail

@@ -29,20 +29,21 @@ void Draining::stop() { timer_.cancel(); }
 void Draining::tick() {
     if (!drains_->active()) return;
     drains_->tick(std::chrono::steady_clock::now());
-    timer_.after(Drains::kTick, [this] { tick(); });
+    timer_.after(drains_->pause(), [this] { tick(); });
 }
 
-bool Draining::list(BladeId blade, uint64_t cursor, uint32_t most) {
+bool Draining::list(BladeId blade, uint64_t cursor, uint32_t most, bool lately) {
     if (!agents_.connected(blade)) return false;
-    asio::co_spawn(executor_, list(drains_, agents_, blade, cursor, most), asio::detached);
+    asio::co_spawn(executor_, list(drains_, agents_, blade, cursor, most, lately), asio::detached);
     return true;
 }
 
 asio::awaitable<void> Draining::list(std::weak_ptr<Drains> weak, Agents& agents, BladeId blade,
-                                     uint64_t cursor, uint32_t most) {
+                                     uint64_t cursor, uint32_t most, bool lately) {
     chassis::Envelope question;
     question.mutable_list()->set_cursor(cursor);
     question.mutable_list()->set_most(most);
+    question.mutable_list()->set_lately(lately);
     const auto answer = co_await agents.ask(blade, std::move(question), Drains::kPatience);
     const auto drains = weak.lock();
     if (!drains || !answer || !answer->has_list_reply()) co_return;

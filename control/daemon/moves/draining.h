@@ -26,11 +26,12 @@ class Draining : private DrainHost {
     [[nodiscard]] const DrainProgress* progress(BladeId blade) const { return drains_->progress(blade); }
 
   private:
-    bool list(BladeId blade, uint64_t cursor, uint32_t most) override;
+    bool list(BladeId blade, uint64_t cursor, uint32_t most, bool lately) override;
     std::optional<BladeId> target(BladeId from, const SessionName& name, const std::string& service) override;
     void move(BladeId from, BladeId to, const SessionName& name, const std::string& service) override;
+    [[nodiscard]] bool client_waits() const override { return moves_.orders().clients_waiting() > 0; }
     static asio::awaitable<void> list(std::weak_ptr<Drains> drains, Agents& agents, BladeId blade,
-                                      uint64_t cursor, uint32_t most);
+                                      uint64_t cursor, uint32_t most, bool lately);
     void tick();
 
     asio::any_io_executor executor_;

@@ -40,6 +40,22 @@ void Drains::moved(BladeId blade, MoveResult result) {
     if (result != MoveResult::moved && result != MoveResult::not_found) drain.progress.failed++;
 }
 
+std::chrono::milliseconds Drains::pause() const {
+    constexpr uint32_t kFast = 200;  // moves a second: less than that is a step of one or two as it is
+    const bool fast =
+        std::ranges::any_of(drains_, [](const auto& entry) { return entry.second.progress.rate > kFast; });
+    return fast ? kShortTick : kTick;
+}
+
+bool Drains::makes_way(Drain& drain, Time now) const {
+    if (!host_.client_waits()) {
+        drain.held_up = {};
+        return false;
+    }
+    if (drain.held_up == Time{}) drain.held_up = now;
+    return now - drain.held_up < kMakesWay;
+}
+
 void Drains::tick(Time now) {
     for (auto& [blade, drain] : drains_) tick(blade, drain, now);
 }
@@ -49,7 +65,9 @@ void Drains::tick(BladeId blade, Drain& drain, Time now) {
     const double burst =
         std::max(1.0, drain.progress.rate * 0.05);  // what a pause of 50 ms may leave to catch up
     drain.allowance = std::min(burst, drain.allowance + passed * drain.progress.rate);
-    while (drain.allowance >= 1 && !drain.waiting.empty() && drain.under_way < kMaxUnderWay) {
+    const bool stands_still = makes_way(drain, now);
+    while (!stands_still && drain.allowance >= 1 && !drain.waiting.empty() &&
+           drain.under_way < kMaxUnderWay) {
         const Listed session = std::move(drain.waiting.front());
         drain.waiting.pop_front();
         drain.allowance -= 1;
@@ -71,12 +89,18 @@ void Drains::list(BladeId blade, Drain& drain, Time now) {
         return;
     }
     if (drain.cursor == 0) drain.progress.failed = 0;
-    drain.listing = host_.list(blade, drain.cursor, kBatch);
+    drain.listing = host_.list(blade, drain.cursor, kBatch, drain.lately);
     drain.next_list = now + (drain.listing ? kPatience : kPause);
 }
 
 void Drains::end_pass(Drain& drain, Time now) {
     DrainProgress& progress = drain.progress;
+    if (std::exchange(drain.lately, false)) {
+        drain.cursor = drain.found = 0;
+        drain.last = false;
+        drain.next_list = now;
+        return;
+    }
     progress.passes++;
     const bool empty = drain.found == 0;
     if (empty && !std::exchange(progress.empty, true)) progress.ended = now;

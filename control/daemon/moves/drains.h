@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Drains: all sessions of a blade that is drained are moved to the other blades of their pools, at a set
-// rate. The agent lists them batch by batch, each becomes an order like any other (moves.h). Pass after pass,
-// until a whole pass finds none: what could not be moved is tried again, and so is what came meanwhile.
-// Nothing here is kept on disk: after a restart a blade that still drains is listed from the start.
+// rate. The agent lists them batch by batch, each becomes an order like any other (moves.h). First come those
+// that were used lately: their clients are the likeliest to return, and shall not have to wait then. After
+// them, pass after pass until a whole one finds none: what could not be moved is tried again, and so is what
+// came meanwhile. Nothing here is kept on disk: after a restart a blade that still drains is listed from the
+// start.
 #pragma once
 
 #include <chrono>
@@ -30,20 +32,25 @@ struct DrainProgress {
 class DrainHost {
   public:
     virtual ~DrainHost() = default;
-    /// Asks the blade's agent for a batch, which comes by listed(); false: it is away.
-    virtual bool list(BladeId blade, uint64_t cursor, uint32_t most) = 0;
+    /// Asks the blade's agent for a batch, which comes by listed(); false: it is away. `lately`: of those
+    /// that were used last.
+    virtual bool list(BladeId blade, uint64_t cursor, uint32_t most, bool lately) = 0;
     /// The blade that shall have this session; nullopt: there is none now.
     virtual std::optional<BladeId> target(BladeId from, const SessionName& name,
                                           const std::string& service) = 0;
     /// How it ends comes by moved(), perhaps at once.
     virtual void move(BladeId from, BladeId to, const SessionName& name, const std::string& service) = 0;
+    /// A client waits for its session now: that goes first.
+    [[nodiscard]] virtual bool client_waits() const = 0;
 };
 
 class Drains {
   public:
     using Time = std::chrono::steady_clock::time_point;
     static constexpr uint32_t kHighestRate = 100'000;
-    static constexpr std::chrono::milliseconds kTick{10};
+    static constexpr std::chrono::milliseconds kTick{10}, kShortTick{1};
+    /// While a client waits, the drain stands still, for no longer than that at a time.
+    static constexpr std::chrono::milliseconds kMakesWay{5};
     static constexpr uint32_t kBatch = 1000;             // sessions listed at once
     static constexpr size_t kMaxUnderWay = 256;          // moves, per blade
     static constexpr std::chrono::seconds kPause{1};     // after a pass with failures, or that found nothing
@@ -62,8 +69,10 @@ class Drains {
     /// The agent's answer: `last`: there is nothing behind it.
     void listed(BladeId blade, uint64_t cursor, bool last, std::deque<Listed> sessions);
     void moved(BladeId blade, MoveResult result);
-    /// Every kTick while active().
+    /// Every pause() while active().
     void tick(Time now);
+    /// A fast drain goes in small steps: what is ordered at once, a returning client's move waits behind.
+    [[nodiscard]] std::chrono::milliseconds pause() const;
     [[nodiscard]] bool active() const { return !drains_.empty(); }
     /// nullptr: this blade is not being drained.
     [[nodiscard]] const DrainProgress* progress(BladeId blade) const;
@@ -74,11 +83,14 @@ class Drains {
         std::deque<Listed> waiting;
         uint64_t cursor = 0, found = 0;  // of this pass
         bool listing = false, last = false;
+        bool lately = true;  // the first pass, of those that were used last
         size_t under_way = 0;
         Time next_list, last_tick;
+        Time held_up;          // since when a client's move goes first; 0: it does not
         double allowance = 0;  // moves that the rate allows now
     };
     void tick(BladeId blade, Drain& drain, Time now);
+    [[nodiscard]] bool makes_way(Drain& drain, Time now) const;
     void list(BladeId blade, Drain& drain, Time now);
     static void end_pass(Drain& drain, Time now);
 

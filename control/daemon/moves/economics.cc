@@ -86,18 +86,22 @@ void Economics::add_handshakes(BladeId blade, const chassis::Health& health) {
     }
 }
 
-/// A move is worth it when it costs the chassis less CPU than it saves, and when the client waits for it no
-/// longer than for a full handshake. Once worth it, a move stays so until it is clearly not.
+Economics::Budget Economics::Handshakes::saving() const {
+    if (!known()) return {};
+    const double saved_us = (full.wall_ns() - resumed.wall_ns()) / 1000;
+    return std::min(Budget(static_cast<int64_t>(std::max(saved_us, 0.0))), kMaxBudget);
+}
+
+/// A move is worth it when it costs the chassis less CPU than it saves. Whether a client should wait for it
+/// is decided for each one, where its round trip and the holds of the moment are known (steer/decide.h). Once
+/// worth it, a move stays so until it is clearly not.
 Economics::Budget Economics::judge(const Handshakes& costs) const {
     constexpr double kDoubt = 0.8;
-    if (!costs.full.known() || !costs.resumed.known()) return kDefaultBudget;
+    if (!costs.known()) return kDefaultBudget;
     const double cpu_saved = costs.full.cpu_ns() - costs.resumed.cpu_ns();
-    const double wait_saved = costs.full.wall_ns() - costs.resumed.wall_ns();
     const double margin = costs.budget.count() != 0 ? kDoubt : 1;
-    if (move_.known() && (cpu_saved < move_.cpu_ns() * margin || wait_saved < move_.wall_ns() * margin))
-        return Budget{0};
-    const auto budget = Budget(static_cast<int64_t>(std::max(wait_saved, 0.0) / 1000));
-    return std::min(budget, kMaxBudget);
+    if (move_.known() && cpu_saved < move_.cpu_ns() * margin) return Budget{0};
+    return costs.saving();
 }
 
 bool Economics::health(BladeId blade, const chassis::Health& health, Time now) {
@@ -123,10 +127,16 @@ bool Economics::health(BladeId blade, const chassis::Health& health, Time now) {
 Economics::Budget Economics::hold_budget(const ServiceConfig& service, TlsVersion tls_version) const {
     if (service.hold_budget) return *service.hold_budget;
     const auto known = handshakes_.find(service.name);
-    const Budget budget =
-        known == handshakes_.end() ? kDefaultBudget : known->second[index_of(tls_version)].budget;
-    // Early data saves the client a round trip, of which the blades know nothing.
-    return service.early_data && tls_version == TlsVersion::tls13 ? std::max(budget, kDefaultBudget) : budget;
+    if (known == handshakes_.end()) return kDefaultBudget;
+    const Handshakes& costs = known->second[index_of(tls_version)];
+    // Early data saves the client a round trip, of which the blades know nothing: worth some CPU.
+    const bool early_data = service.early_data && tls_version == TlsVersion::tls13 && costs.known();
+    return early_data ? std::max(costs.budget, costs.saving()) : costs.budget;
+}
+
+Economics::Budget Economics::saving(const ServiceConfig& service, TlsVersion tls_version) const {
+    const auto known = handshakes_.find(service.name);
+    return known == handshakes_.end() ? Budget{} : known->second[index_of(tls_version)].saving();
 }
 
 }  // namespace keyrail

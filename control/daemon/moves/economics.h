@@ -57,6 +57,11 @@ class Economics {
         uint64_t full_count = 0, resumed_count = 0;
         double saved_s = 0;  // CPU that resumptions have saved
         Budget budget = kDefaultBudget;
+
+        [[nodiscard]] bool known() const { return full.known() && resumed.known(); }
+        /// What a full handshake takes longer than a resumed one, both as the servers see them: the client's
+        /// own work is in it, its round trips are not. 0: not known.
+        [[nodiscard]] Budget saving() const;
     };
 
     /// Services that are new are known from now on, those that are gone are forgotten.
@@ -64,8 +69,11 @@ class Economics {
     /// What a blade has measured so far. True: a budget has changed, the dataplane must be told.
     bool health(BladeId blade, const chassis::Health& health, Time now);
 
-    /// Longest wait for the move of a session: the service's own, or as its costs say.
+    /// Longest wait for the move of a session, the client's round trips apart: the service's own, or as its
+    /// costs say.
     [[nodiscard]] Budget hold_budget(const ServiceConfig& service, TlsVersion tls_version) const;
+    /// As measured, whatever the budget says; 0: not known.
+    [[nodiscard]] Budget saving(const ServiceConfig& service, TlsVersion tls_version) const;
 
     /// By service; TLS 1.2 (and before), TLS 1.3.
     [[nodiscard]] const auto& handshakes() const { return handshakes_; }

@@ -97,6 +97,7 @@ void Moves::ask(MoveWish wish, Time now) {
 
 void Moves::request(const link::MoveRequest& request, Time now) {
     const Waiter waiter{Waiter::Kind::dataplane, 0, request.move_id()};
+    stages_.add(MoveStages::request, request.sent_ns(), stamp_ns(now));
     const auto name = name_from(request.name());
     if (!name || request.from() > BladeId::kMax || request.to() > BladeId::kMax)
         return answer(waiter, MoveResult::refused, nullptr);
@@ -154,6 +155,7 @@ void Moves::give_order(const MoveOrder& order, Time now) {
     expect.set_order_id(order.id);
     expect.set_name(bytes_of(order.name));
     expect.set_from(order.from);
+    expect.set_soon(order.soon);
     *expect.mutable_services() = message.services();
     expect.set_receipt(host_.receipt(order.name, order.to, order.id));
     if (const LatestState* const latest = host_.latest(order.name); latest && !latest->gone) {
@@ -188,6 +190,7 @@ void Moves::answer(const Waiter& waiter, MoveResult result, const MovedSession* 
     outcome.set_move_id(waiter.id);
     outcome.set_result(static_cast<link::MoveResult>(result));
     if (now) fill(*outcome.mutable_now(), *now);
+    outcome.set_sent_ns(stamp_ns());
     host_.send(std::move(message));
 }
 
@@ -268,12 +271,24 @@ void Moves::done(BladeId blade, const chassis::MoveDone& done, Time now) {
                       done.order_id());
         return;
     }
+    if (result == MoveResult::moved) measure(*ended, done.times(), now);
     if (result != MoveResult::moved)
         spdlog::info("moves: blade {} to {}: {} {}", ended->order.from, ended->order.to, text_of(result),
                      done.reason().substr(0, kMaxReason));
     finished(*ended, done.expires_ms());
     if (result == MoveResult::moved && ended->order.source == MoveSource::repository)
         host_.restored(ended->order);
+}
+
+/// Of moves that a client waits for: those of a drain wait for each other.
+void Moves::measure(const FinishedMove& move, const chassis::MoveTimes& times, Time now) {
+    const auto by_dataplane = [](const Waiter& waiter) { return waiter.kind == Waiter::Kind::dataplane; };
+    if (std::ranges::none_of(move.waiters, by_dataplane)) return;
+    stages_.add(MoveStages::order, stamp_ns(move.started), times.ordered_ns());
+    stages_.add(MoveStages::take, times.ordered_ns(), times.sent_ns());
+    stages_.add(MoveStages::transfer, times.sent_ns(), times.received_ns());
+    stages_.add(MoveStages::store, times.received_ns(), times.stored_ns());
+    stages_.add(MoveStages::report, times.stored_ns(), stamp_ns(now));
 }
 
 void Moves::announce(BladeId blade, const chassis::Announce& announce) {

@@ -14,6 +14,7 @@
 #include "control/daemon/config/config.h"
 #include "control/daemon/moves/directory.h"
 #include "control/daemon/moves/latest.h"
+#include "control/daemon/moves/move_stages.h"
 #include "control/daemon/moves/orders.h"
 #include "control/protocol/purged.h"
 #include "control/protocol/seldom.h"
@@ -26,6 +27,7 @@ namespace chassis {
 class Announce;
 class Envelope;
 class MoveDone;
+class MoveTimes;
 class Pull;
 class TransfersRefused;
 }  // namespace chassis
@@ -128,6 +130,7 @@ class Moves {
     [[nodiscard]] std::optional<BladeId> holder(const SessionName& name) const;
     [[nodiscard]] const Orders& orders() const { return orders_; }
     [[nodiscard]] const Directory& directory() const { return directory_; }
+    [[nodiscard]] const MoveStages& stages() const { return stages_; }
 
   private:
     friend struct testing::Inspect;
@@ -144,6 +147,7 @@ class Moves {
     bool restore(uint64_t order_id, const NotUsed& known);
     [[nodiscard]] bool fenced(const MoveOrder& order) const;
     void finished(const FinishedMove& move, uint64_t expires_ms);
+    void measure(const FinishedMove& move, const chassis::MoveTimes& times, Time now);
     void send_entries(const std::vector<MovedSession>& sessions, bool replace);
     void answer(const Waiter& waiter, MoveResult result, const MovedSession* now);
 
@@ -151,6 +155,7 @@ class Moves {
     MoveHost& host_;
     Orders orders_;
     Directory directory_;
+    MoveStages stages_;
     /// Moves that the dataplane did not ask for: it is told at the next tick.
     std::unordered_map<SessionName, MovedSession, SessionNameHash> fresh_;
     bool directory_changed_ = false;

@@ -2,6 +2,7 @@
 // Orders: one move per name, joined by all who wait for it.
 #include "control/daemon/moves/orders.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace keyrail {
@@ -9,14 +10,17 @@ namespace keyrail {
 using std::chrono::duration_cast;
 using std::chrono::microseconds;
 
+namespace {
+bool is_client(const Waiter& waiter) { return waiter.kind != Waiter::Kind::drain; }
+}  // namespace
+
 /// A drain does not care where the session is, and counts on an answer; there is one drain a blade.
 void Orders::join(Pending& pending, const MoveWish& wish) {
-    if (wish.waiter.kind == Waiter::Kind::drain) return pending.waiters.push_back(wish.waiter);
-    if (pending.waiters.size() + pending.others.size() >= kMaxWaiters) return;
-    if (wish.to != pending.order.to)
-        pending.others.push_back(wish);
-    else
-        pending.waiters.push_back(wish.waiter);
+    const bool client = is_client(wish.waiter);
+    if (client && pending.waiters.size() + pending.others.size() >= kMaxWaiters) return;
+    if (client && wish.to != pending.order.to) return pending.others.push_back(wish);
+    pending.waiters.push_back(wish.waiter);
+    clients_waiting_ += client;
 }
 
 std::optional<MoveOrder> Orders::ask(const MoveWish& wish, Time now) {
@@ -26,8 +30,10 @@ std::optional<MoveOrder> Orders::ask(const MoveWish& wish, Time now) {
         counters_.joined++;
         return std::nullopt;
     }
-    const MoveOrder order{next_id_++,  wish.name,    wish.from,         wish.to,
-                          wish.budget, wish.service, MoveSource::holder};
+    clients_waiting_ += is_client(wish.waiter);
+    const MoveOrder order{
+        next_id_++,  wish.name,    wish.from,          wish.to,
+        wish.budget, wish.service, MoveSource::holder, is_client(wish.waiter) && few_wait()};
     orders_.emplace(order.id, Pending{order, now, false, {wish.waiter}, {}});
     by_name_.emplace(order.name, order.id);
     counters_.ordered++;
@@ -45,7 +51,9 @@ FinishedMove Orders::finish(Pending& pending, MoveResult result) {
         by_name_.erase(pending.order.name);
     }
     pending.told = true;
-    return {pending.order, result, std::exchange(pending.waiters, {}), std::exchange(pending.others, {}), {}};
+    clients_waiting_ -= static_cast<size_t>(std::ranges::count_if(pending.waiters, is_client));
+    return {pending.order,  result, std::exchange(pending.waiters, {}), std::exchange(pending.others, {}), {},
+            pending.started};
 }
 
 std::optional<FinishedMove> Orders::done(uint64_t order_id, BladeId by, MoveResult result, Time now) {

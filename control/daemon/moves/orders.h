@@ -16,9 +16,9 @@
 #include <unordered_map>
 #include <vector>
 
-#include "control/daemon/moves/histogram.h"
 #include "control/daemon/moves/session_name_hash.h"
 #include "dataplane/common/counters.h"
+#include "dataplane/common/histogram.h"
 #include "dataplane/common/ids.h"
 
 namespace keyrail {
@@ -71,6 +71,7 @@ struct MoveOrder {
     std::chrono::microseconds budget{};
     std::string service;
     MoveSource source = MoveSource::holder;
+    bool soon = false;  // a client waits for it, and few others do
 
     /// Who says that it failed; that it succeeded, always the target says.
     [[nodiscard]] BladeId answers_for() const { return source == MoveSource::holder ? from : to; }
@@ -85,6 +86,7 @@ struct FinishedMove {
     /// a hello.
     std::vector<MoveWish> others;
     std::chrono::steady_clock::time_point at{};  // if it was MOVED
+    std::chrono::steady_clock::time_point started{};
 };
 
 struct MoveCounters {
@@ -144,9 +146,14 @@ class Orders {
     [[nodiscard]] const MoveCounters& counters() const { return counters_; }
     [[nodiscard]] size_t under_way() const { return by_name_.size(); }
     [[nodiscard]] bool under_way(const SessionName& name) const { return by_name_.contains(name); }
+    /// Clients and servers that wait for an order: not drains.
+    [[nodiscard]] size_t clients_waiting() const { return clients_waiting_; }
+    /// Some, but so few that those who move their sessions would sleep between the messages.
+    [[nodiscard]] bool few_wait() const { return clients_waiting_ > 0 && clients_waiting_ <= kFew; }
 
   private:
     friend struct testing::Inspect;
+    static constexpr size_t kFew = 4;
     struct Pending {
         MoveOrder order;
         Time started;
@@ -154,13 +161,14 @@ class Orders {
         std::vector<Waiter> waiters;
         std::vector<MoveWish> others;
     };
-    static void join(Pending& pending, const MoveWish& wish);
+    void join(Pending& pending, const MoveWish& wish);
     FinishedMove finish(Pending& pending, MoveResult result);
 
     uint64_t next_id_;
     std::map<uint64_t, Pending> orders_;                                  // by id = by age
     std::unordered_map<SessionName, uint64_t, SessionNameHash> by_name_;  // whose waiters have not been told
     MoveCounters counters_;
+    size_t clients_waiting_ = 0;
 };
 
 }  // namespace keyrail

@@ -54,7 +54,10 @@ struct Inspect {
     /// it did by the old one's, so what is told of it differs by the milliseconds that this run took. Neither
     /// changes anything.
     void add_message(chassis::Envelope message) {
-        if (message.has_move_done()) message.mutable_move_done()->clear_expires_ms();
+        if (message.has_move_done()) {
+            message.mutable_move_done()->clear_expires_ms();
+            message.mutable_move_done()->clear_times();  // what happened when
+        }
         if (message.has_announce())
             for (auto& held : *message.mutable_announce()->mutable_held()) held.clear_expires_ms();
         if (message.has_transfer()) return add('T', message.request(), message.transfer().order_id());

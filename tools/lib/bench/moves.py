@@ -10,14 +10,15 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
+from bench import holds
 from bench.context import Context
 from bench.figures import Figure, Result
 from bench.processes import measured
 from common.shell import ToolError, run as run_program
 
 BENCH, CONTROL, AGENT = "tests/bench/moves_bench", "control/daemon/keyraild", "control/agent/keyrail-agent"
-TARGETS = (BENCH, CONTROL, AGENT)
-SAVED = "; baseline: moves.saving_us"
+TARGETS = tuple({*holds.TARGETS, BENCH, CONTROL, AGENT})
+SAVED, SAVED_TLS12 = "; baseline: moves.saving_us", "; baseline: moves.saving_tls12_us"
 FIGURES = (
     Figure("moves.p50_us", "us", f"from order to acknowledgement, one move at a time{SAVED}", 150),
     Figure("moves.p99_us", "us", "the same"),
@@ -25,9 +26,12 @@ FIGURES = (
     Figure("moves.asleep.p50_us", "us", "moves.p50_us with stay_awake = \"0s\" in all configurations"),
     Figure("moves.busy_poll.p50_us", "us", "moves.asleep.p50_us with busy_poll = \"200us\" as well"),
     Figure("moves.share_of_saving", "ratio", f"moves.p50_us by what a resumed handshake saves{SAVED}", 0.5),
+    *(Figure(f"moves.sporadic.{pause}ms.{part}_us", "us", f"request to answer, single moves {pause} ms apart{SAVED_TLS12}")
+      for pause in holds.PAUSES_MS for part in ("p50", "p99")),
     Figure("moves.per_second", "1/s", "256 at a time, all on this machine's cores", more_is_better=True),
     Figure("moves.saving_us", "us", "server CPU that a resumed handshake saves: TLS 1.3, RSA-2048, OpenSSL as installed"),
     Figure("moves.saving_tls12_us", "us", "the same, TLS 1.2"),
+    *holds.FIGURES,
 )
 
 
@@ -105,11 +109,19 @@ def run(context: Context) -> Iterator[Result]:
             samples[name].append(report["one_at_a_time"][name])
         samples["asleep.p50_us"].append(report["one_at_a_time_asleep"]["p50_us"])
         samples["busy_poll.p50_us"].append(report["one_at_a_time_busy_poll"]["p50_us"])
+        for pause in holds.PAUSES_MS:
+            for part in ("p50", "p99"):
+                samples[f"sporadic.{pause}ms.{part}_us"].append(report[f"sporadic_{pause}ms"][f"{part}_us"])
         samples["per_second"].append(report["sustained"]["moves_per_s"])
         for name, version in (("saving_us", ssl.TLSVersion.TLSv1_3), ("saving_tls12_us", ssl.TLSVersion.TLSv1_2)):
             samples[name].append(saving_us(version, 20 if context.quick else 300))
+    for pause in holds.PAUSES_MS:
+        for part in ("p50", "p99"):
+            name = f"sporadic.{pause}ms.{part}_us"
+            yield Result.of(f"moves.{name}", samples.pop(name), samples["saving_tls12_us"])
     share = [move / saved for move, saved in zip(samples["p50_us"], samples["saving_us"], strict=True)]
     yield Result.of("moves.p50_us", samples.pop("p50_us"), samples["saving_us"])
     yield Result.of("moves.share_of_saving", share)
     for name, found in samples.items():
         yield Result.of(f"moves.{name}", found)
+    yield from holds.run(context)

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Measures handshakes: run inside the client's network, prints one JSON object.
 
-    handshakes.py full|resumed|again VERSION COUNT ADDRESS PORT SERVER_NAME CA_FILE
+    handshakes.py full|resumed|again VERSION COUNT ADDRESS PORT SERVER_NAME CA_FILE [PAUSE_MS]
 
 VERSION is 1.2, 1.3, or "1.2 by id": with session ids in place of tickets. A full handshake is timed from the ClientHello to
 the client's own Finished, TCP's three segments not included; a resumed one the same way, each with the newest session of the
 connection before. "again": COUNT clients get a session each; when all have one it says "ready", and after a line of input they
-come again, and are timed.
+come again, and are timed. PAUSE_MS: between one and the next of them.
 """
 
 import json
@@ -34,7 +34,8 @@ def one(context: ssl.SSLContext, address: str, port: int, name: str,
 
 
 def main() -> None:
-    kind, version, count, address, port, name, ca_file = sys.argv[1:]
+    kind, version, count, address, port, name, ca_file, *more = sys.argv[1:]
+    pause = float(more[0]) / 1000 if more else 0
     context = ssl.create_default_context(cafile=ca_file)
     number, _, by_id = version.partition(" ")
     context.minimum_version = context.maximum_version = VERSIONS[number]
@@ -47,6 +48,7 @@ def main() -> None:
     times, reused = [], 0
     for _ in range(int(count)):
         offered = None if kind == "full" else sessions.pop(0)
+        time.sleep(pause)
         microseconds, was_resumed, newest = one(context, address, int(port), name, offered)
         sessions.append(newest)
         times.append(microseconds)

@@ -2,6 +2,7 @@
 """Keyrail's own processes in the lab: their configuration files, and how each is started."""
 
 import json
+import os
 import shutil
 import tomllib
 from pathlib import Path
@@ -19,6 +20,9 @@ from lab.processes import Process
 PROGRAMS = ("keyrail-dp", "keyraild", "keyrail-agent", "keyrail")
 NO_LATE_BINDING = 3  # exit status of keyrail-agent --check on a kernel without bpf_sk_assign_tcp_reqsk
 MODEL_PROFILE = ROOT / "hw/profiles/lab.toml"
+# What moves sessions gathers on one core: there it is woken without an interrupt to another.
+MOVE_CORE = max(os.sched_getaffinity(0)) if len(os.sched_getaffinity(0)) > 1 else None
+GATHERED: dict[str, object] = {} if MOVE_CORE is None else {"core": MOVE_CORE}
 HOLD_BUDGET = "200ms"  # ten times the default: two cores run the whole chassis, and its clients
 
 
@@ -83,7 +87,7 @@ def control_config(options: Options) -> str:
         _table("[chassis]", {
             "name": "lab", "run_dir": directory(DISPATCH), "state_dir": directory(DISPATCH) / "state",
             "listen": f"{BACK4}:7400", "ca": CHASSIS_PKI / "ca.pem", "certificate": CHASSIS_PKI / "control.pem",
-            "key": CHASSIS_PKI / "control.key", "dataplane": DATAPLANE_SOCKET, "metrics": METRICS}),
+            "key": CHASSIS_PKI / "control.key", "dataplane": DATAPLANE_SOCKET, "metrics": METRICS, **GATHERED}),
         *(_table("[[blade]]", {"id": blade.id, "name": blade.host, "address": blade.address4})
           for blade in blades(options)),
         _table("[[pool]]", {"name": "web", "blades": pool}),
@@ -102,7 +106,7 @@ def agent_config(blade: Blade, options: Options) -> str:
         "id": blade.id, "control": f"{BACK4}:7400", "listen": f"{blade.address4}:7401", "interface": "back0",
         "ca": CHASSIS_PKI / "ca.pem", "certificate": CHASSIS_PKI / f"blade-{blade.id}.pem",
         "key": CHASSIS_PKI / f"blade-{blade.id}.key", "store": blade.store, "store_size_mb": options.store_mb,
-        "bpffs": blade.bpffs, "server_group": "www-data", "accept_program": not options.plain and blade.id > options.no_accept})
+        "bpffs": blade.bpffs, "server_group": "www-data", "accept_program": not options.plain and blade.id > options.no_accept, **GATHERED})
 
 
 def profile() -> str:
@@ -115,6 +119,8 @@ def profile() -> str:
     own = {"front": {"addresses": [f"{FRONT4}/24", f"{FRONT6}/64"],
                      "routes": [f"{AWAY4_PREFIX} via {CLIENT4}", f"{AWAY6_PREFIX} via {CLIENT6}"]},
            "back": {"addresses": [f"{BACK4}/24", f"{BACK6}/64"], "routes": []}}
+    if MOVE_CORE is not None:
+        model["worker"]["cores"] = f"0@{MOVE_CORE},1@{MOVE_CORE}"
     ports = [_table("[[port]]", {**port, **own[port["role"]]}) for port in model.pop("port")]
     tables = [_table(f"[{name}]", values) for name, values in model.items()]
     return "# Made by tools/lab from hw/profiles/lab.toml.\n" + "\n".join(tables + ports)

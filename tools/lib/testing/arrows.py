@@ -37,7 +37,7 @@ ARROWS: Arrows = {
     "dataplane/rewrite": _dataplane("common", "wire", "core"),
     "dataplane/parse": _dataplane("common", "wire", "core", "rewrite"),
     "dataplane/bind": _dataplane("common", "wire", "cookie", "flow", "core", "rewrite"),
-    "dataplane/steer": _dataplane("common", "wire", "tables", "core"),
+    "dataplane/steer": _dataplane("common", "wire", "cookie", "tables", "core"),
     "dataplane/link": _dataplane("common", "tables", "flow", "profile", "io", "core"),
     "dataplane/replay": _dataplane("common", "wire", "flow", "core", "steer"),
     "dataplane": _dataplane("common", "tables", "flow", "profile", "io", "core", "parse", "rewrite", "bind", "steer", "link"),
