@@ -278,7 +278,11 @@ int run(int argc, char** argv) {
     app.add_option("--run-dir", run_dir, "directory of dp.sock, where keyraild connects")
         ->capture_default_str();
     app.set_version_flag("--version", std::string("keyrail-dp " KEYRAIL_VERSION));
-    CLI11_PARSE(app, argc, argv);
+    try {
+        app.parse(argc, argv);
+    } catch (const CLI::ParseError& error) {
+        return app.exit(error) == 0 ? 0 : 2;  // as all programs of Keyrail: control/protocol/exit_status.h
+    }
 
     spdlog::set_default_logger(spdlog::stderr_logger_mt("keyrail-dp"));
     spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%e %n %l: %v");

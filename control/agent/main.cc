@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// keyrail-agent: one per blade. Exit status: 0 fine, 1 something is wrong (said on stderr), 3 (of --check)
-// the kernel cannot do late binding.
+// keyrail-agent: one per blade. Exit status: 0 fine, 1 something is wrong (said on stderr), 2 usage, 3 (of
+// --check) the kernel cannot do late binding.
 #include <openssl/crypto.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
@@ -18,6 +18,7 @@
 #include "control/agent/late_binding_trial.h"
 #include "control/agent/token_source.h"
 #include "control/protocol/event_loop.h"
+#include "control/protocol/exit_status.h"
 #include "control/protocol/pulse.h"
 #include "dataplane/common/urgency.h"
 
@@ -113,12 +114,17 @@ int main(int argc, char** argv) {
         ->capture_default_str();
     join->add_option("--interface", wish.interface,
                      "where clients' segments arrive (default: the backplane)");
-    CLI11_PARSE(app, argc, argv);
+    app.set_version_flag("--version", "keyrail-agent " KEYRAIL_VERSION);
+    try {
+        app.parse(argc, argv);
+    } catch (const CLI::ParseError& error) {
+        return app.exit(error) == 0 ? kDone : kUsage;
+    }
     if (*join) return do_join(std::move(wish), token_file, argument);
     spdlog::set_default_logger(spdlog::stderr_logger_st("keyrail-agent"));
     spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%e %l %v");
     if (only_check) return check();
-    if (file.empty()) return complain("--config FILE is missing (or --check)", kFailed);
+    if (file.empty()) return complain("--config FILE is missing (or --check)", kUsage);
     auto config = load_agent_config(file);
     if (!config) {
         for (const std::string& line : config.error()) fmt::print(stderr, "{}\n", line);

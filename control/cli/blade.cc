@@ -6,14 +6,13 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
-#include <map>
 #include <memory>
 #include <thread>
 
 #include "control/cli/api_client.h"
 #include "control/cli/table.h"
 #include "control/pki/ca.h"
-#include "control/protocol/toml_table.h"
+#include "control/protocol/words.h"
 #include "dataplane/common/session_name.h"
 
 namespace keyrail::cli {
@@ -23,27 +22,28 @@ using nlohmann::json;
 namespace {
 
 std::string drain_text(const json& drain) {
-    std::string text = fmt::format("{} moved, {} left, {} failed", drain["moved"].get<uint64_t>(),
-                                   drain["left"].get<uint64_t>(), drain["failed"].get<uint64_t>());
-    if (drain["empty"].get<bool>()) return text + "; empty";
-    return text + fmt::format("; about {} s to go", drain["estimate_s"].get<double>());
+    std::string text = fmt::format("{} moved, {} left, {} failed", drain.at("moved").get<uint64_t>(),
+                                   drain.at("left").get<uint64_t>(), drain.at("failed").get<uint64_t>());
+    if (drain.at("empty").get<bool>()) return text + "; empty";
+    return text + fmt::format("; about {} s to go", drain.at("estimate_s").get<double>());
 }
 
 std::string remarks(const json& blade) {
-    std::string text = blade["why_down"];
-    if (!blade["drain"].is_null()) text += (text.empty() ? "" : "; ") + drain_text(blade["drain"]);
-    for (const json* list : {&blade["faults"], &blade["agent"]["problems"]})
+    std::string text = blade.at("why_down");
+    if (!blade.at("drain").is_null()) text += (text.empty() ? "" : "; ") + drain_text(blade.at("drain"));
+    for (const json* list : {&blade.at("faults"), &blade.at("agent").at("problems")})
         for (const json& problem : *list)
-            if (problem != blade["why_down"]) text += (text.empty() ? "" : "; ") + problem.get<std::string>();
-    for (const json& server : blade["servers"])
-        if (text.empty() && !server["listening"].get<bool>())
-            text = fmt::format("nothing listens on port {}", server["port"].get<int>());
+            if (problem != blade.at("why_down"))
+                text += (text.empty() ? "" : "; ") + problem.get<std::string>();
+    for (const json& server : blade.at("servers"))
+        if (text.empty() && !server.at("listening").get<bool>())
+            text = fmt::format("nothing listens on port {}", server.at("port").get<int>());
     return text;
 }
 
 std::string load_of(const json& blade) {
-    const int limit = blade["load_limit"];
-    const std::string load = fmt::format("{:.0f}%", blade["load"].get<double>());
+    const int limit = blade.at("load_limit");
+    const std::string load = fmt::format("{:.0f}%", blade.at("load").get<double>());
     return limit == 100 ? load : fmt::format("{} of {}%", load, limit);
 }
 
@@ -51,29 +51,29 @@ void show_list(const json& blades) {
     Table table({"ID", "NAME", "ADDRESS", "STATE", "FLOWS", "AGENT", "LOAD", "SESSIONS", "RESUMED", "FULL",
                  "REMARKS"});
     for (const json& blade : blades)
-        table.add({blade["id"].dump(), blade["name"], blade["address"], blade["state"],
-                   blade["gone"].get<bool>() ? "gone" : "live",
-                   blade["agent"]["connected"].get<bool>() ? "connected" : "away", load_of(blade),
-                   blade["sessions"].dump(), blade["resumed"].dump(), blade["full"].dump(), remarks(blade)});
+        table.add({blade.at("id").dump(), blade.at("name"), blade.at("address"), blade.at("state"),
+                   blade.at("gone").get<bool>() ? "gone" : "live",
+                   blade.at("agent").at("connected").get<bool>() ? "connected" : "away", load_of(blade),
+                   blade.at("sessions").dump(), blade.at("resumed").dump(), blade.at("full").dump(),
+                   remarks(blade)});
     table.print();
 }
 
 void show_change(const json& blade) {
-    fmt::print("blade {} ({}) is {}", blade["id"].get<int>(), blade["name"].get<std::string>(),
-               blade["state"].get<std::string>());
-    if (!blade["drain"].is_null()) fmt::print("; {}", drain_text(blade["drain"]));
+    fmt::print("blade {} ({}) is {}", blade.at("id").get<int>(), blade.at("name").get<std::string>(),
+               blade.at("state").get<std::string>());
+    if (!blade.at("drain").is_null()) fmt::print("; {}", drain_text(blade.at("drain")));
     fmt::print("\n");
-    for (const json& note : blade["notes"]) fmt::print("note: {}\n", note.get<std::string>());
+    for (const json& note : blade.at("notes")) fmt::print("note: {}\n", note.get<std::string>());
 }
 
 void add_resume(CLI::App& blade, Invocation& invocation) {
     const auto id = std::make_shared<std::string>();
     CLI::App* command = subcommand(blade, "resume", "Takes new clients again");
-    command->add_option("id", *id, "blade id")->required();
+    add_blade_argument(*command, *id);
     command->callback([&invocation, id] {
         invocation.run = [&invocation, id] {
-            return print(invocation, tell(invocation.socket, fmt::format("/v1/blades/{}/resume", *id)),
-                         show_change);
+            return print(invocation, tell(invocation, path_of({"v1", "blades", *id, "resume"})), show_change);
         };
     });
 }
@@ -82,11 +82,11 @@ void add_off(CLI::App& blade, Invocation& invocation) {
     const auto id = std::make_shared<std::string>();
     CLI::App* command = subcommand(
         blade, "off", "It has no power: its connections are bound anew at once; refused while it answers");
-    command->add_option("id", *id, "blade id")->required();
+    add_blade_argument(*command, *id);
     command->callback([&invocation, id] {
         invocation.run = [&invocation, id] {
             return print(
-                invocation, tell(invocation.socket, fmt::format("/v1/blades/{}/off", *id)), [&](const json&) {
+                invocation, tell(invocation, path_of({"v1", "blades", *id, "off"})), [&](const json&) {
                     fmt::print("blade {} is off; what it had is bound anew until it answers again\n", *id);
                 });
         };
@@ -94,39 +94,43 @@ void add_off(CLI::App& blade, Invocation& invocation) {
 }
 
 void show_token(const json& reply) {
-    fmt::print("{}\n", reply["token"].get<std::string>());
+    fmt::print("{}\n", reply.at("token").get<std::string>());
     fmt::print(stderr,
                "good for one 'keyrail-agent join', until {}; anybody who has it can become blade {}\n",
-               reply["expires"].get<std::string>(), reply["blade"].get<int>());
+               reply.at("expires").get<std::string>(), reply.at("blade").get<int>());
 }
 
 void add_enroll(CLI::App& blade, Invocation& invocation) {
     struct Arguments {
-        std::string id, address, name;
+        uint16_t id = 0;
+        std::string address, name;
         std::vector<std::string> pools;
-        std::string valid = "1h";
+        std::chrono::microseconds valid = std::chrono::hours(1);
     };
     const auto arguments = std::make_shared<Arguments>();
     CLI::App* command =
         subcommand(blade, "enroll", "Print a token by which a machine becomes this blade, once");
-    command->add_option("id", arguments->id, "blade id")->required();
+    command->add_option("id", arguments->id, "blade id")
+        ->required()
+        ->type_name("ID")
+        ->check(CLI::Range(BladeId::kMin, BladeId::kMax));
     command
         ->add_option("--pools", arguments->pools, "pools that it serves; not for blades of the configuration")
         ->delimiter(',');
     command->add_option("--address", arguments->address, "its address on the backplane; likewise");
     command->add_option("--name", arguments->name, "default: blade-<id>; likewise");
-    command->add_option("--valid", arguments->valid, "how long the token is good: 1min to 7d")
-        ->capture_default_str();
+    add_duration(
+        *command, "--valid", [arguments](std::chrono::microseconds time) { arguments->valid = time; },
+        "how long the token is good: 1min to 7d (1h)");
     command->callback([&invocation, arguments] {
         invocation.run = [&invocation, arguments] {
-            const auto valid = parse_duration(arguments->valid);
-            if (!valid) return complain("--valid: " + valid.error().message);
-            json body = {{"valid_s", std::chrono::duration_cast<std::chrono::seconds>(*valid).count()}};
+            json body = {
+                {"valid_s", std::chrono::duration_cast<std::chrono::seconds>(arguments->valid).count()}};
             if (!arguments->pools.empty()) body["pools"] = arguments->pools;
             if (!arguments->address.empty()) body["address"] = arguments->address;
             if (!arguments->name.empty()) body["name"] = arguments->name;
-            const std::string path = fmt::format("/v1/blades/{}/enroll", arguments->id);
-            return print(invocation, tell(invocation.socket, path, body), show_token);
+            const std::string path = path_of({"v1", "blades", std::to_string(arguments->id), "enroll"});
+            return print(invocation, tell(invocation, path, body), show_token);
         };
     });
 }
@@ -135,42 +139,46 @@ void add_revoke(CLI::App& blade, Invocation& invocation) {
     const auto id = std::make_shared<std::string>();
     CLI::App* command =
         subcommand(blade, "revoke", "Cut a blade off at once and for good; 'enroll' lets the slot in again");
-    command->add_option("id", *id, "blade id")->required();
+    add_blade_argument(*command, *id);
     command->callback([&invocation, id] {
-        invocation.run = [&invocation, id] {
-            return print(invocation, tell(invocation.socket, fmt::format("/v1/blades/{}/revoke", *id)),
-                         [&](const json&) {
+        invocation.run = [&invocation, id]() -> int {
+            if (const int no = confirmed(
+                    invocation, fmt::format("blade {} is cut off and its sessions are destroyed", *id)))
+                return no;
+            return print(invocation, tell(invocation, path_of({"v1", "blades", *id, "revoke"})),
+                         [&](const json& reply) {
                              fmt::print(
                                  "blade {} is revoked: cut off everywhere, its sessions and keys are worth "
                                  "nothing\n",
-                                 *id);
+                                 reply.at("revoked").get<int>());
                          });
         };
     });
 }
 
 struct DrainArguments {
-    std::string id;
-    uint32_t rate = 0;
-    uint64_t deadline_s = 0;
+    std::string blade;
+    std::optional<uint32_t> rate;
+    std::optional<std::chrono::microseconds> deadline;
     bool wait = false;
 };
 
 /// Asks until the blade is empty, or nobody drains it any more; a line that is written over shows how far it
 /// is.
-Result<json> await_drain(const Invocation& invocation, const DrainArguments& arguments) {
+Reply await_drain(const Invocation& invocation, int id) {
     const bool show = !invocation.json && isatty(STDOUT_FILENO) == 1;
     for (;;) {
-        auto blades = ask(invocation.socket, "/v1/blades");
+        Reply blades = ask(invocation, "/v1/blades");
         if (!blades) return blades;
-        const auto blade = std::ranges::find_if(
-            *blades, [&](const json& entry) { return entry["id"].dump() == arguments.id; });
-        if (blade == blades->end() || (*blade)["drain"].is_null())
-            return fail("blade {} is not being drained any more", arguments.id);
-        const json& drain = (*blade)["drain"];
+        const auto blade =
+            std::ranges::find_if(*blades, [&](const json& entry) { return entry.at("id") == id; });
+        if (blade == blades->end() || blade->at("drain").is_null())
+            return tl::make_unexpected(
+                failure(kRefused, fmt::format("blade {} is not being drained any more", id)));
+        const json& drain = blade->at("drain");
         if (show) fmt::print("\r{:<70}", drain_text(drain));
         if (show) std::fflush(stdout);
-        const bool empty = drain["empty"];
+        const bool empty = drain.at("empty");
         if (empty && show) fmt::print("\n");
         if (empty) (*blade)["notes"] = json::array();
         if (empty) return *blade;
@@ -178,12 +186,36 @@ Result<json> await_drain(const Invocation& invocation, const DrainArguments& arg
     }
 }
 
+/// On a terminal, before the last blade of a service takes nothing new.
+int last_one_confirmed(const Invocation& invocation, const std::string& word) {
+    if (invocation.yes || invocation.json || isatty(STDIN_FILENO) != 1 || isatty(STDERR_FILENO) != 1)
+        return kDone;  // a script gets its drain, and the notes: 'resume' takes it back
+    const Reply blades = ask(invocation, "/v1/blades"), status = ask(invocation, "/v1/status");
+    if (!blades || !status) return kDone;  // the drain itself will say so
+    for (const json& service : status->at("services"))
+        for (const json& blade : *blades) {
+            const bool named = blade.at("id").dump() == word || blade.at("name") == word;
+            const json& members = service.at("blades");
+            const bool member = std::ranges::find(members, blade.at("id")) != members.end();
+            if (!named || !member || !blade.at("takes_new").get<bool>() || service.at("blades_up") != 1)
+                continue;
+            if (const int no =
+                    confirmed(invocation, fmt::format("service '{}' will have no blade: its new clients "
+                                                      "are refused",
+                                                      service.at("name").get<std::string>())))
+                return no;
+        }
+    return kDone;
+}
+
 int drain(const Invocation& invocation, const DrainArguments& arguments) {
+    if (const int no = last_one_confirmed(invocation, arguments.blade)) return no;
     json body = json::object();
-    if (arguments.rate != 0) body["rate"] = arguments.rate;
-    if (arguments.deadline_s != 0) body["deadline_s"] = arguments.deadline_s;
-    auto reply = tell(invocation.socket, fmt::format("/v1/blades/{}/drain", arguments.id), body);
-    if (reply && arguments.wait) reply = await_drain(invocation, arguments);
+    if (arguments.rate) body["rate"] = *arguments.rate;
+    if (arguments.deadline)
+        body["deadline_s"] = std::chrono::ceil<std::chrono::seconds>(*arguments.deadline).count();
+    Reply reply = tell(invocation, path_of({"v1", "blades", arguments.blade, "drain"}), body);
+    if (reply && arguments.wait) reply = await_drain(invocation, reply->at("id"));
     return print(invocation, reply, show_change);
 }
 
@@ -191,13 +223,20 @@ void add_drain(CLI::App& blade, Invocation& invocation) {
     const auto arguments = std::make_shared<DrainArguments>();
     CLI::App* command =
         subcommand(blade, "drain", "New clients go elsewhere, and so do the blade's sessions");
-    command->add_option("id", arguments->id, "blade id")->required();
-    command->add_option("--rate", arguments->rate, "sessions moved per second (2000/s)")
-        ->transform([](const std::string& text) {
-            return text.ends_with("/s") ? text.substr(0, text.size() - 2) : text;
-        });
-    command->add_option("--deadline", arguments->deadline_s, "by then the blade is to be free (90s, 30m, 2h)")
-        ->transform(CLI::AsNumberWithUnit(std::map<std::string, uint64_t>{{"s", 1}, {"m", 60}, {"h", 3600}}));
+    add_blade_argument(*command, arguments->blade);
+    command
+        ->add_option_function<std::string>(
+            "--rate",
+            [arguments](const std::string& text) {
+                const auto rate = parse_rate(text);
+                if (!rate) throw CLI::ValidationError("--rate", rate.error().message);
+                arguments->rate = *rate;
+            },
+            "sessions moved per second, N/s or N/min (2000/s)")
+        ->type_name("RATE");
+    add_duration(
+        *command, "--deadline", [arguments](std::chrono::microseconds time) { arguments->deadline = time; },
+        "by then the blade is to be free (90s, 30min, 2h)");
     command->add_flag("--wait", arguments->wait, "show how far it is, until the blade has no sessions left");
     command->callback([&invocation, arguments] {
         invocation.run = [&invocation, arguments] { return drain(invocation, *arguments); };
@@ -205,14 +244,21 @@ void add_drain(CLI::App& blade, Invocation& invocation) {
 }
 
 int show_files(const Invocation& invocation, const Result<pki::Files>& files) {
-    if (!files) return complain(files.error().message);
+    if (!files) return complain(invocation, kRefused, files.error().message);
     json list = json::array();
     for (const auto& file : *files) list.push_back(file.string());
     if (invocation.json)
         fmt::print("{}\n", json{{"files", list}}.dump(2));
     else
         for (const auto& file : *files) fmt::print("{}\n", file.string());
-    return kOk;
+    return kDone;
+}
+
+/// A key that is there is not made anew without a word.
+int replaced(const Invocation& invocation, const std::filesystem::path& key) {
+    std::error_code ignored;
+    if (!std::filesystem::exists(key, ignored)) return kDone;
+    return confirmed(invocation, fmt::format("{} is replaced by another key", key.string()));
 }
 
 void add_certify(CLI::App& blade, Invocation& invocation) {
@@ -228,7 +274,10 @@ void add_certify(CLI::App& blade, Invocation& invocation) {
         ->check(CLI::Range(BladeId::kMin, BladeId::kMax));
     command->add_option("--dir", arguments->dir, "folder of the chassis CA")->required();
     command->callback([&invocation, arguments] {
-        invocation.run = [&invocation, arguments] {
+        invocation.run = [&invocation, arguments]() -> int {
+            if (const int no =
+                    replaced(invocation, arguments->dir / fmt::format("blade-{}.key", arguments->id)))
+                return no;
             return show_files(invocation,
                               pki::certify(arguments->dir, Identity::of_blade(BladeId(arguments->id))));
         };
@@ -240,8 +289,8 @@ void add_certify(CLI::App& blade, Invocation& invocation) {
 void add_blade(CLI::App& app, Invocation& invocation) {
     CLI::App* blade = subcommand(app, "blade", "The blades of the chassis");
     blade->require_subcommand(1);
-    subcommand(*blade, "list", "All blades, their state and their sessions")->callback([&] {
-        invocation.run = [&] { return print(invocation, ask(invocation.socket, "/v1/blades"), show_list); };
+    showing(*blade, invocation, "list", "All blades, their state and their sessions")->callback([&] {
+        invocation.run = [&] { return print(invocation, ask(invocation, "/v1/blades"), show_list); };
     });
     add_drain(*blade, invocation);
     add_resume(*blade, invocation);
@@ -271,7 +320,8 @@ void add_chassis(CLI::App& app, Invocation& invocation) {
     CLI::App* certify = subcommand(*chassis, "certify", "Make control's certificate and key anew");
     certify->add_option("--dir", arguments->dir, "folder of the chassis CA")->required();
     certify->callback([&invocation, arguments] {
-        invocation.run = [&invocation, arguments] {
+        invocation.run = [&invocation, arguments]() -> int {
+            if (const int no = replaced(invocation, arguments->dir / "control.key")) return no;
             return show_files(invocation, pki::certify(arguments->dir, Identity::control()));
         };
     });

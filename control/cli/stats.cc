@@ -13,13 +13,13 @@ namespace {
 
 /// The counters of one kind, with keyraild's words. Those that are zero only where all are wanted.
 void add_rows(Table& table, const json& stats, std::string_view of, const json& values, bool all) {
-    for (const json& counter : stats["counters"]) {
-        if (counter["of"] != of) continue;
-        const uint64_t count = values.value(counter["name"].get<std::string>(), uint64_t{0});
+    for (const json& counter : stats.at("counters")) {
+        if (counter.at("of") != of) continue;
+        const uint64_t count = values.value(counter.at("name").get<std::string>(), uint64_t{0});
         if (count == 0 && !all) continue;
-        const std::string meaning = counter["meaning"];
-        table.add({std::to_string(count), counter["name"],
-                   of == "reasons" ? meaning : counter["unit"].get<std::string>() + " " + meaning});
+        const std::string meaning = counter.at("meaning");
+        table.add({std::to_string(count), counter.at("name"),
+                   of == "reasons" ? meaning : counter.at("unit").get<std::string>() + " " + meaning});
     }
 }
 
@@ -33,23 +33,23 @@ void show_counters(const std::string& title, const json& stats, std::string_view
 }
 
 void show_packets(const json& stats, bool all) {
-    const auto number = [&](const char* key) { return stats[key].get<uint64_t>(); };
+    const auto number = [&](const char* key) { return stats.at(key).get<uint64_t>(); };
     fmt::print("packets    rx {} = tx {} + punt {} + held {} + drops {}: {}\n", number("rx"), number("tx"),
                number("punt"), number("held"), number("drops"),
-               stats["conserved"].get<bool>() ? "conserved" : "NOT CONSERVED (a fault; please report it)");
+               stats.at("conserved").get<bool>() ? "conserved" : "NOT CONSERVED (a fault; please report it)");
     fmt::print("flows      {}, moved-table entries {}, snapshot {}\n", number("flows"),
                number("moved_entries"), number("snapshot_generation"));
-    show_counters("REASON", stats, "reasons", stats["reasons"], all);
-    json sums = stats["other"];
-    for (const char* total : {"rx", "tx", "punt", "held"}) sums[total] = stats[total];
+    show_counters("REASON", stats, "reasons", stats.at("reasons"), all);
+    json sums = stats.at("other");
+    for (const char* total : {"rx", "tx", "punt", "held"}) sums[total] = stats.at(total);
     show_counters("WORKERS", stats, "workers", sums, all);
 }
 
 /// Their names.
 std::vector<std::string> counters_of(const json& stats, std::string_view of) {
     std::vector<std::string> names;
-    for (const json& counter : stats["counters"])
-        if (counter["of"] == of) names.push_back(counter["name"]);
+    for (const json& counter : stats.at("counters"))
+        if (counter.at("of") == of) names.push_back(counter.at("name"));
     return names;
 }
 
@@ -60,9 +60,9 @@ void show_columns(std::vector<std::string> head, const json& stats, const std::s
     const std::vector<std::string> names = counters_of(stats, of);
     head.insert(head.end(), names.begin(), names.end());
     Table table(head);
-    for (const json& one : stats[of]) {
+    for (const json& one : stats.at(of)) {
         std::vector<std::string> row = names_of(one);
-        for (const std::string& name : names) row.push_back(one.contains(name) ? one[name].dump() : "-");
+        for (const std::string& name : names) row.push_back(one.contains(name) ? one.at(name).dump() : "-");
         table.add(row);
     }
     fmt::print("\n");
@@ -71,7 +71,7 @@ void show_columns(std::vector<std::string> head, const json& stats, const std::s
 
 void show_ports(const json& stats) {
     show_columns({"PORT", "LINK"}, stats, "ports", [](const json& port) -> std::vector<std::string> {
-        return {port["name"], port["link_up"].get<bool>() ? "up" : "down"};
+        return {port.at("name"), port.at("link_up").get<bool>() ? "up" : "down"};
     });
 }
 
@@ -79,34 +79,36 @@ void show_blades(const json& stats) {
     show_columns({"BLADE", "NAME", "NEIGHBOUR"}, stats, "blades",
                  [](const json& blade) -> std::vector<std::string> {
                      const bool known = blade.value("neighbour", false);
-                     return {blade["id"].dump(), blade["name"], known ? "known" : "unknown"};
+                     return {blade.at("id").dump(), blade.at("name"), known ? "known" : "unknown"};
                  });
 }
 
 void show_moves(const json& stats, bool all) {
-    const json& moves = stats["moves"];
+    const json& moves = stats.at("moves");
     show_counters("MOVES", stats, "moves", moves, all);
-    if (moves["moved"].get<uint64_t>() > 0)
-        fmt::print("order to acknowledgement: p50 {} us, p99 {} us\n", moves["p50_us"].get<uint64_t>(),
-                   moves["p99_us"].get<uint64_t>());
+    if (moves.at("moved").get<uint64_t>() > 0)
+        fmt::print("order to acknowledgement: p50 {} us, p99 {} us\n", moves.at("p50_us").get<uint64_t>(),
+                   moves.at("p99_us").get<uint64_t>());
 }
 
 /// Where the time of a move goes, wake-up by wake-up.
 void show_stages(const json& stages) {
     Table table({"STAGE OF A MOVE", "P50 us", "P99 us", "FROM -> TO"});
     for (const json& stage : stages)
-        if (stage["count"].get<uint64_t>() != 0)
-            table.add({stage["name"], stage["p50_us"].dump(), stage["p99_us"].dump(), stage["meaning"]});
+        if (stage.at("count").get<uint64_t>() != 0)
+            table.add({stage.at("name"), stage.at("p50_us").dump(), stage.at("p99_us").dump(),
+                       stage.at("meaning")});
     fmt::print("\n");
     table.print();
 }
 
 void show_checkpoints(const json& stats, bool all) {
-    const json& checkpoints = stats["checkpoints"];
+    const json& checkpoints = stats.at("checkpoints");
     show_counters("SESSIONS", stats, "checkpoints", checkpoints, all);
-    for (const auto& [kind, repository] : checkpoints["repositories"].items()) {
+    for (const auto& [kind, repository] : checkpoints.at("repositories").items()) {
         show_counters("REPOSITORY " + kind, stats, "repositories", repository, all);
-        if (!repository["up"].get<bool>()) fmt::print("DOWN: {}\n", repository["problem"].get<std::string>());
+        if (!repository.at("up").get<bool>())
+            fmt::print("DOWN: {}\n", repository.at("problem").get<std::string>());
     }
 }
 
@@ -117,12 +119,13 @@ std::string microseconds(const json& value) {
 void show_economics(const json& economics) {
     fmt::print("\n");
     Table table({"SERVICE", "TLS", "FULL", "CPU us", "RESUMED", "CPU us", "WORTH A WAIT OF"});
-    for (const json& costs : economics["handshakes"]) {
-        const json &full = costs["full"], &resumed = costs["resumed"];
-        const uint64_t budget = costs["auto_hold_budget_us"];
-        table.add({costs["service"], costs["tls_version"], full["count"].dump(), microseconds(full["cpu_us"]),
-                   resumed["count"].dump(), microseconds(resumed["cpu_us"]),
-                   full["cpu_us"].is_null() || resumed["cpu_us"].is_null()
+    for (const json& costs : economics.at("handshakes")) {
+        const json &full = costs.at("full"), &resumed = costs.at("resumed");
+        const uint64_t budget = costs.at("auto_hold_budget_us");
+        table.add({costs.at("service"), costs.at("tls_version"), full.at("count").dump(),
+                   microseconds(full.at("cpu_us")), resumed.at("count").dump(),
+                   microseconds(resumed.at("cpu_us")),
+                   full.at("cpu_us").is_null() || resumed.at("cpu_us").is_null()
                        ? fmt::format("{} us (default)", budget)
                    : budget == 0 ? "no move"
                                  : fmt::format("{} us", budget)});
@@ -132,9 +135,11 @@ void show_economics(const json& economics) {
         "\n{:.3f} s of CPU saved by resumption; a move costs {} us of CPU; {} not worth a move, {} would "
         "have "
         "waited too long, {} holds expired\n",
-        economics["handshake_cpu_saved_seconds"].get<double>(), microseconds(economics["move"]["cpu_us"]),
-        economics["moves_skipped_not_worth"].get<uint64_t>(),
-        economics["moves_skipped_long_wait"].get<uint64_t>(), economics["holds_expired"].get<uint64_t>());
+        economics.at("handshake_cpu_saved_seconds").get<double>(),
+        microseconds(economics.at("move").at("cpu_us")),
+        economics.at("moves_skipped_not_worth").get<uint64_t>(),
+        economics.at("moves_skipped_long_wait").get<uint64_t>(),
+        economics.at("holds_expired").get<uint64_t>());
 }
 
 /// What clients waited for their sessions, beside what a full handshake would have cost them.
@@ -144,16 +149,16 @@ void show_holds(const json& stats) {
     const std::vector<std::string> names = counters_of(stats, "holds");
     head.insert(head.end(), names.begin(), names.end());
     Table table(head);
-    for (const json& one : stats["holds"]) {
-        if (one["count"].get<uint64_t>() == 0) continue;
-        std::vector<std::string> row = {one["service"],
-                                        one["tls_version"],
-                                        one["count"].dump(),
-                                        microseconds(one["p50_us"]),
-                                        microseconds(one["p99_us"]),
-                                        microseconds(one["saving_p50_us"]),
-                                        microseconds(one["expected_us"])};
-        for (const std::string& name : names) row.push_back(one[name].dump());
+    for (const json& one : stats.at("holds")) {
+        if (one.at("count").get<uint64_t>() == 0) continue;
+        std::vector<std::string> row = {one.at("service"),
+                                        one.at("tls_version"),
+                                        one.at("count").dump(),
+                                        microseconds(one.at("p50_us")),
+                                        microseconds(one.at("p99_us")),
+                                        microseconds(one.at("saving_p50_us")),
+                                        microseconds(one.at("expected_us"))};
+        for (const std::string& name : names) row.push_back(one.at(name).dump());
         table.add(row);
     }
     if (table.empty()) return;
@@ -172,20 +177,20 @@ void show_stats(const json& stats, bool all) {
     show_moves(stats, all);
     show_checkpoints(stats, all);
     if (stats.contains("holds")) show_holds(stats);
-    if (stats["moves"]["moved"].get<uint64_t>() > 0) show_stages(stats["moves"]["stages"]);
-    show_economics(stats["economics"]);
+    if (stats.at("moves").at("moved").get<uint64_t>() > 0) show_stages(stats.at("moves").at("stages"));
+    show_economics(stats.at("economics"));
 }
 
 }  // namespace
 
 void add_stats(CLI::App& app, Invocation& invocation) {
     CLI::App* command =
-        subcommand(app, "stats", "What became of packets and of moves, and what handshakes cost");
+        showing(app, invocation, "stats", "What became of packets and of moves, and what handshakes cost");
     const auto all = std::make_shared<bool>(false);
     command->add_flag("--all", *all, "Show counters that are zero, too");
     command->callback([&invocation, all] {
         invocation.run = [&invocation, all] {
-            return print(invocation, ask(invocation.socket, "/v1/stats"),
+            return print(invocation, ask(invocation, "/v1/stats"),
                          [all](const json& stats) { show_stats(stats, *all); });
         };
     });

@@ -19,7 +19,8 @@ void Table::print() const {
             const auto digit = [](char x) { return x >= '0' && x <= '9'; };
             if (r > 0 && !std::ranges::all_of(cell, digit)) numbers[c] = false;
         }
-    for (const auto& row : rows_) {
+    for (size_t r = headers_ ? 0 : 1; r < rows_.size(); r++) {
+        const auto& row = rows_[r];
         std::string line;
         for (size_t c = 0; c < columns; c++)
             line += numbers[c] ? fmt::format("{:>{}}  ", row[c], widths[c])

@@ -14,8 +14,11 @@ class Table {
     [[nodiscard]] bool empty() const { return rows_.size() < 2; }
     /// Columns that hold only numbers are aligned to the right.
     void print() const;
+    /// Of all tables: with their first line, or without (--no-headers).
+    static void headers(bool wanted) { headers_ = wanted; }
 
   private:
+    static inline bool headers_ = true;
     std::vector<std::vector<std::string>> rows_;
 };
 

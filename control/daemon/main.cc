@@ -15,7 +15,9 @@
 #include "control/daemon/api/api.h"
 #include "control/daemon/api/api_server.h"
 #include "control/daemon/core/daemon.h"
+#include "control/daemon/history/startup.h"
 #include "control/protocol/event_loop.h"
+#include "control/protocol/exit_status.h"
 #include "control/protocol/file.h"
 #include "control/protocol/pulse.h"
 #include "dataplane/common/urgency.h"
@@ -43,6 +45,14 @@ void keep_memory_private() {
                      std::strerror(errno));
 }
 
+std::string refusal_text(const Applying::Refusal& refusal) {
+    const bool listed = refusal.why == Applying::Why::mistakes;
+    std::string text = refusal.text;
+    for (const std::string& mistake : refusal.mistakes)
+        if (listed) text += "\n" + mistake;
+    return text;
+}
+
 void watch_signals(asio::signal_set& signals, asio::io_context& io, Daemon& daemon) {
     signals.async_wait([&](const asio::error_code& error, int signal) {
         if (error) return;
@@ -51,15 +61,17 @@ void watch_signals(asio::signal_set& signals, asio::io_context& io, Daemon& daem
             io.stop();
             return;
         }
-        if (auto applied = daemon.reload(); !applied)
-            spdlog::error("the configuration is refused, nothing has changed:\n{}", applied.error().message);
+        if (auto applied = daemon.applying().reload("SIGHUP", false); !applied)
+            spdlog::error("{}", refusal_text(applied.error()));
         watch_signals(signals, io, daemon);
     });
 }
 
 Result<void> run(const fs::path& file) {
-    auto config = check_config(file);
-    if (!config) return fail("{}", fmt::join(config.error(), "\n"));
+    auto startup = choose_configuration(file);
+    if (!startup) return tl::make_unexpected(startup.error());
+    for (const std::string& remark : startup->remarks) spdlog::warn("configuration: {}", remark);
+    Config* const config = &startup->config;
     auto tls = control_tls(*config);
     if (!tls) return tl::make_unexpected(tls.error());
     for (const fs::path& dir : {config->run_dir, config->state_dir})
@@ -70,7 +82,8 @@ Result<void> run(const fs::path& file) {
     asio::io_context io(1);
     asio::signal_set signals(io, SIGHUP, SIGINT, SIGTERM);
     const fs::path socket = config->run_dir / "keyraild.sock";
-    Daemon daemon(io, std::move(*config), std::move(*tls), std::move(*secrets));
+    Daemon daemon(io, std::move(*config), std::move(*tls), std::move(*secrets), std::move(startup->history));
+    daemon.applying().started_with(file);
     // The API's socket first: it is what tells a second keyraild to keep away.
     const auto api = ApiServer::open(io.get_executor(), socket, [&](ApiRequest request) {
         return answer_api(daemon, std::move(request));
@@ -112,19 +125,19 @@ int main(int argc, char** argv) {
     auto* run_option = app.add_option("--config", config, "run with this configuration");
     auto* check_option =
         app.add_option("--check", checked, "check this configuration and exit: 0 good, 1 not");
-    app.set_version_flag("--version", KEYRAIL_VERSION);
+    app.set_version_flag("--version", "keyraild " KEYRAIL_VERSION);
     run_option->excludes(check_option);
     bool verbose = false;
     app.add_flag("--verbose,-v", verbose, "log more");
     try {
         app.parse(argc, argv);
     } catch (const CLI::ParseError& error) {
-        return app.exit(error) == 0 ? 0 : 2;
+        return app.exit(error) == 0 ? kDone : kUsage;
     }
     if (!checked.empty()) return check(checked);
     if (config.empty()) {
         fmt::print(stderr, "keyraild: give --config FILE, or --check FILE\n");
-        return 2;
+        return kUsage;
     }
     if (verbose) spdlog::set_level(spdlog::level::debug);
     keep_memory_private();

@@ -3,27 +3,14 @@
 #include "control/protocol/toml_table.h"
 
 #include <algorithm>
-#include <array>
-#include <charconv>
 #include <fstream>
-#include <numeric>
+#include <iterator>
 
 namespace keyrail {
 
 using std::chrono::microseconds;
 
 namespace {
-
-struct Unit {
-    std::string_view name;
-    int64_t us;
-};
-constexpr std::array<Unit, 6> kUnits = {{{"d", 86'400'000'000},
-                                         {"h", 3'600'000'000},
-                                         {"min", 60'000'000},
-                                         {"s", 1'000'000},
-                                         {"ms", 1000},
-                                         {"us", 1}}};
 
 uint32_t line_of(const toml::node& node) { return node.source().begin.line; }
 
@@ -37,26 +24,9 @@ std::string_view kind_of(const toml::node& node) {
     return node.is_boolean() ? "true or false" : "a date or time";
 }
 
-/// Levenshtein distance: how many letters were mistyped.
-size_t distance(std::string_view a, std::string_view b) {
-    std::vector<size_t> row(b.size() + 1);
-    std::iota(row.begin(), row.end(), size_t{0});
-    for (size_t i = 1; i <= a.size(); i++) {
-        size_t diagonal = row[0];
-        row[0] = i;
-        for (size_t j = 1; j <= b.size(); j++) {
-            const size_t above = row[j];
-            row[j] = std::min({above + 1, row[j - 1] + 1, diagonal + (a[i - 1] == b[j - 1] ? 0 : 1)});
-            diagonal = above;
-        }
-    }
-    return row[b.size()];
-}
-
 std::string advice(std::string_view key, const std::set<std::string, std::less<>>& known) {
-    for (const std::string& candidate : known)
-        if (key.size() < 64 && distance(key, candidate) <= 2)
-            return fmt::format("did you mean '{}'?", candidate);
+    const std::vector<std::string> candidates(known.begin(), known.end());
+    if (const auto close = nearest(key, candidates)) return fmt::format("did you mean '{}'?", *close);
     return fmt::format("remove it, or use one of: {}", fmt::join(known, ", "));
 }
 
@@ -70,10 +40,24 @@ std::vector<std::string> ConfigErrors::lines() const {
     return texts;
 }
 
+void ConfigErrors::ask(AskedKey key) {
+    const auto same = [&](const AskedKey& one) { return one.table == key.table && one.key == key.key; };
+    const auto known = std::ranges::find_if(asked_, same);
+    if (known == asked_.end())
+        asked_.push_back(std::move(key));
+    else
+        *known = std::move(key);  // asked again, for something narrower
+}
+
 TomlTable::TomlTable(const toml::table& table, std::string name, ConfigErrors& errors)
     : table_(&table), name_(std::move(name)), errors_(&errors), line_(std::max(1u, line_of(table))) {}
 
-const toml::node* TomlTable::find(std::string_view key, Need need) {
+const toml::node* TomlTable::find(std::string_view key, Need need, std::string type) {
+    errors_->ask({name_, std::string(key), std::move(type), need == Need::required});
+    return find_table(key, need);
+}
+
+const toml::node* TomlTable::find_table(std::string_view key, Need need) {
     known_.emplace(key);
     const toml::node* node = table_->get(key);
     if (!node && need == Need::required) errors_->add(line_, "{} has no '{}'; add it", name_, key);
@@ -85,7 +69,7 @@ void TomlTable::wrong_type(const toml::node& node, std::string_view key, std::st
 }
 
 std::optional<Located<std::string>> TomlTable::text(std::string_view key, Need need) {
-    const toml::node* node = find(key, need);
+    const toml::node* node = find(key, need, "text");
     if (!node) return std::nullopt;
     const auto* value = node->as_string();
     if (!value || value->get().empty()) {
@@ -104,7 +88,7 @@ bool TomlTable::in_range(const toml::node& node, std::string_view key, int64_t v
 
 std::optional<Located<int64_t>> TomlTable::integer(std::string_view key, int64_t min, int64_t max,
                                                    Need need) {
-    const toml::node* node = find(key, need);
+    const toml::node* node = find(key, need, fmt::format("whole number, {} to {}", min, max));
     if (!node) return std::nullopt;
     const auto* value = node->as_integer();
     if (!value) {
@@ -116,7 +100,7 @@ std::optional<Located<int64_t>> TomlTable::integer(std::string_view key, int64_t
 }
 
 std::optional<Located<bool>> TomlTable::boolean(std::string_view key, Need need) {
-    const toml::node* node = find(key, need);
+    const toml::node* node = find(key, need, "true or false");
     if (!node) return std::nullopt;
     const auto* value = node->as_boolean();
     if (!value) {
@@ -129,6 +113,9 @@ std::optional<Located<bool>> TomlTable::boolean(std::string_view key, Need need)
 std::optional<Located<microseconds>> TomlTable::duration(std::string_view key, microseconds min,
                                                          microseconds max, Need need) {
     const auto written = text(key, need);
+    errors_->ask({name_, std::string(key),
+                  fmt::format("duration, {} to {}", duration_text(min), duration_text(max)),
+                  need == Need::required});
     if (!written) return std::nullopt;
     const auto parsed = parse_duration(written->value);
     if (!parsed) {
@@ -143,8 +130,8 @@ std::optional<Located<microseconds>> TomlTable::duration(std::string_view key, m
     return Located<microseconds>{*parsed, written->line};
 }
 
-const toml::array* TomlTable::list(std::string_view key, Need need) {
-    const toml::node* node = find(key, need);
+const toml::array* TomlTable::list(std::string_view key, Need need, std::string type) {
+    const toml::node* node = find(key, need, std::move(type));
     if (!node) return nullptr;
     const toml::array* array = node->as_array();
     if (!array || array->empty()) {
@@ -156,7 +143,7 @@ const toml::array* TomlTable::list(std::string_view key, Need need) {
 
 std::vector<Located<std::string>> TomlTable::texts(std::string_view key, Need need) {
     std::vector<Located<std::string>> values;
-    const toml::array* array = list(key, need);
+    const toml::array* array = list(key, need, "list of texts");
     for (size_t i = 0; array && i < array->size(); i++) {
         const toml::node& item = *array->get(i);
         if (const auto* value = item.as_string())
@@ -169,7 +156,7 @@ std::vector<Located<std::string>> TomlTable::texts(std::string_view key, Need ne
 
 std::vector<Located<int64_t>> TomlTable::integers(std::string_view key, int64_t min, int64_t max, Need need) {
     std::vector<Located<int64_t>> values;
-    const toml::array* array = list(key, need);
+    const toml::array* array = list(key, need, fmt::format("list of whole numbers, {} to {}", min, max));
     for (size_t i = 0; array && i < array->size(); i++) {
         const toml::node& item = *array->get(i);
         const auto* value = item.as_integer();
@@ -182,7 +169,7 @@ std::vector<Located<int64_t>> TomlTable::integers(std::string_view key, int64_t 
 }
 
 std::optional<TomlTable> TomlTable::table(std::string_view key, Need need) {
-    const toml::node* node = find(key, need);
+    const toml::node* node = find_table(key, need);
     if (!node) return std::nullopt;
     if (const toml::table* found = node->as_table())
         return TomlTable(*found, fmt::format("[{}]", key), *errors_);
@@ -192,7 +179,7 @@ std::optional<TomlTable> TomlTable::table(std::string_view key, Need need) {
 
 std::vector<TomlTable> TomlTable::tables(std::string_view key) {
     std::vector<TomlTable> found;
-    const toml::node* node = find(key, Need::optional);
+    const toml::node* node = find_table(key, Need::optional);
     if (!node) return found;
     const toml::array* array = node->as_array();
     const auto wrong = [&](const toml::node& at) {
@@ -216,39 +203,30 @@ void TomlTable::finish() {
                          advice(key.str(), known_));
 }
 
-std::optional<toml::table> parse_toml(const std::filesystem::path& file, ConfigErrors& errors) {
+std::optional<std::string> read_text(const std::filesystem::path& file, ConfigErrors& errors) {
     std::ifstream stream(file, std::ios::binary);
     std::error_code ignored;
     if (!stream || std::filesystem::is_directory(file, ignored)) {
         errors.add(0, "cannot be read; check that the file is there and that you may read it");
         return std::nullopt;
     }
+    return std::string{std::istreambuf_iterator<char>(stream), {}};
+}
+
+std::optional<toml::table> parse_toml_text(std::string_view text, const std::filesystem::path& file,
+                                           ConfigErrors& errors) {
     try {
-        return toml::parse(stream, file.string());
+        return toml::parse(text, file.string());
     } catch (const toml::parse_error& error) {
         errors.add(error.source().begin.line, "{}; correct the TOML", error.description());
         return std::nullopt;
     }
 }
 
-Result<microseconds> parse_duration(std::string_view text) {
-    int64_t count = 0;
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), count);
-    const std::string_view unit(end, static_cast<size_t>(text.data() + text.size() - end));
-    for (const Unit& known : kUnits) {
-        if (error != std::errc{} || unit != known.name || count < 0) continue;
-        if (count > std::chrono::microseconds::max().count() / known.us) break;
-        return microseconds(count * known.us);
-    }
-    return fail(
-        "'{}' is not a duration; write a whole number and a unit (us, ms, s, min, h, d), such as 20ms", text);
-}
-
-std::string duration_text(microseconds duration) {
-    for (const Unit& unit : kUnits)
-        if (duration.count() != 0 && duration.count() % unit.us == 0)
-            return fmt::format("{}{}", duration.count() / unit.us, unit.name);
-    return fmt::format("{}us", duration.count());
+std::optional<toml::table> parse_toml(const std::filesystem::path& file, ConfigErrors& errors) {
+    const auto text = read_text(file, errors);
+    if (!text) return std::nullopt;
+    return parse_toml_text(*text, file, errors);
 }
 
 }  // namespace keyrail

@@ -14,9 +14,17 @@
 #include <string_view>
 #include <vector>
 
+#include "control/protocol/words.h"
 #include "dataplane/common/result.h"
 
 namespace keyrail {
+
+/// A key that was asked for: what may stand there.
+struct AskedKey {
+    std::string table, key;  // "[chassis]", "run_dir"
+    std::string type;        // "duration, 1min to 30d"
+    bool required = false;
+};
 
 /// The mistakes found in one file, each as "FILE:LINE: what; what to do".
 class ConfigErrors {
@@ -33,6 +41,9 @@ class ConfigErrors {
     [[nodiscard]] bool empty() const { return lines_.empty(); }
     /// In the order of the file.
     [[nodiscard]] std::vector<std::string> lines() const;
+    /// Every key that the reading has asked for, in that order: what the file could have had.
+    [[nodiscard]] const std::vector<AskedKey>& asked() const { return asked_; }
+    void ask(AskedKey key);
 
   private:
     struct Line {
@@ -41,6 +52,7 @@ class ConfigErrors {
     };
     std::filesystem::path file_;
     std::vector<Line> lines_;
+    std::vector<AskedKey> asked_;
 };
 
 /// A value and the line where it stands.
@@ -62,7 +74,7 @@ class TomlTable {
     std::optional<Located<std::string>> text(std::string_view key, Need need);
     std::optional<Located<int64_t>> integer(std::string_view key, int64_t min, int64_t max, Need need);
     std::optional<Located<bool>> boolean(std::string_view key, Need need);
-    /// "20ms", "2h": a whole number and us, ms, s, min, h or d.
+    /// As words.h reads them: "20ms", "2h".
     std::optional<Located<std::chrono::microseconds>> duration(std::string_view key,
                                                                std::chrono::microseconds min,
                                                                std::chrono::microseconds max, Need need);
@@ -78,8 +90,9 @@ class TomlTable {
     [[nodiscard]] uint32_t line() const { return line_; }
 
   private:
-    const toml::node* find(std::string_view key, Need need);
-    const toml::array* list(std::string_view key, Need need);
+    const toml::node* find(std::string_view key, Need need, std::string type);
+    const toml::node* find_table(std::string_view key, Need need);
+    const toml::array* list(std::string_view key, Need need, std::string type);
     void wrong_type(const toml::node& node, std::string_view key, std::string_view expected);
     bool in_range(const toml::node& node, std::string_view key, int64_t value, int64_t min, int64_t max);
 
@@ -92,8 +105,10 @@ class TomlTable {
 
 /// Parses the file; nullopt with an error when it cannot be read or is not TOML.
 std::optional<toml::table> parse_toml(const std::filesystem::path& file, ConfigErrors& errors);
-
-Result<std::chrono::microseconds> parse_duration(std::string_view text);
-std::string duration_text(std::chrono::microseconds duration);
+/// The same of a text that stands, or stood, in `file`.
+std::optional<toml::table> parse_toml_text(std::string_view text, const std::filesystem::path& file,
+                                           ConfigErrors& errors);
+/// The text of a file; nullopt with an error when it cannot be read.
+std::optional<std::string> read_text(const std::filesystem::path& file, ConfigErrors& errors);
 
 }  // namespace keyrail

@@ -14,7 +14,7 @@ def test_revoked_and_let_in_again(chassis: Chassis, tmp_path: Path) -> None:
     visitors = {session: openssl.connect("1.3", session).blade for session in (tmp_path / str(n) for n in range(24))}
     assert "blade3" in visitors.values()
     try:
-        chassis.keyrail("blade", "revoke", "3")
+        chassis.keyrail("blade", "revoke", "3", "--yes")
         eventually(lambda: set(chassis.blade_states()) == {"blade1", "blade2"}, 5, "blade 3 is out")
         eventually(lambda: "it was revoked" in chassis.log("dispatch", "keyraild"), 5, "its agent is turned away")
         for host in ("blade1", "blade2"):

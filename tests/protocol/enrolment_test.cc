@@ -110,7 +110,7 @@ TEST_F(KeyraildEnrolment, TheWrittenConfigurationRunsAnAgent) {
     Process agent({std::getenv("KR_AGENT"), "--config", file.string()}, chassis.directory() / "agent");
     EXPECT_TRUE(until([&] { return keyrail({"blade", "list"}).json[2]["agent"]["connected"] == true; }))
         << agent.log();
-    EXPECT_EQ(keyrail({"blade", "revoke", "7"}).status, 0);  // and out it goes
+    EXPECT_EQ(keyrail({"blade", "revoke", "7", "--yes"}).status, 0);  // and out it goes
     ASSERT_TRUE(until([&] { return agent.log().find("control: control at") != std::string::npos; }));
     EXPECT_TRUE(
         until([&] { return daemon->log().find("is not let in: it was revoked") != std::string::npos; }));
@@ -160,7 +160,7 @@ TEST_F(KeyraildEnrolment, TokensThatAreNoneAndOtherChassis) {
     EXPECT_FALSE(fs::exists(machine() / "blade-7.key"));
     EXPECT_EQ(daemon->log().find(text.substr(text.rfind('/') + 1)), std::string::npos);  // never logged
     EXPECT_EQ(keyrail({"blade", "enroll", "7", "--pools", "wbe", "--address", "127.0.1.7"}).status, 1);
-    EXPECT_EQ(keyrail({"blade", "enroll", "4096"}).status, 1);
+    EXPECT_EQ(keyrail({"blade", "enroll", "4096"}).status, 2);
     EXPECT_EQ(keyrail({"blade", "enroll", "1", "--valid", "1s"}).status, 1);
     EXPECT_EQ(join(text).status, 0);  // failed attempts have not used it up
 }
@@ -231,8 +231,8 @@ TEST_F(KeyraildEnrolment, WithoutTheCasKeyNobodyJoins) {
 TEST_F(KeyraildEnrolment, ARevokedBladeIsCutOffForGood) {
     start_whole();
     const uint32_t before = agents[1]->of(Envelope::kKeys).back().keys().name_keys_size();
-    EXPECT_EQ(keyrail({"blade", "revoke", "9"}).status, 1);
-    const auto revoked = keyrail({"blade", "revoke", "2"});
+    EXPECT_EQ(keyrail({"blade", "revoke", "9", "--yes"}).status, 6);
+    const auto revoked = keyrail({"blade", "revoke", "2", "--yes"});
     EXPECT_EQ(revoked.status, 0) << revoked.text;
     ASSERT_TRUE(until([&] { return !agents[2]->ended().empty(); }));
     ASSERT_TRUE(until([&] { return dataplane->snapshot()->blades_size() == 1; }));

@@ -170,8 +170,8 @@ TEST_F(KeyraildMoves, APurgeIsAnsweredWhenItIsTrueOrSaysWhereItIsNot) {
     agents.erase(1);
     ASSERT_TRUE(until([&] { return keyrail({"status"}).json["agents"] == 1; }));
     dataplane->received.clear();
-    const auto purged = keyrail({"session", "purge", "--all"});
-    EXPECT_EQ(purged.status, 1);
+    const auto purged = keyrail({"session", "purge", "--all", "--yes"});
+    EXPECT_EQ(purged.status, 7);
     ASSERT_EQ(purged.json["failed"].size(), 1u) << purged.text;
     EXPECT_EQ(purged.json["failed"][0]["blade"], 1);
     const auto entries = dataplane->of(ToDataplane::kMovedEntries);
@@ -192,7 +192,7 @@ TEST_F(KeyraildMoves, APurgeOutlivesARestart) {
     start_whole();
     agents.erase(1);
     ASSERT_TRUE(until([&] { return keyrail({"status"}).json["agents"] == 1; }));
-    EXPECT_EQ(keyrail({"session", "purge", "--service", "www"}).status, 1);
+    EXPECT_EQ(keyrail({"session", "purge", "--service", "www"}).status, 7);
     ASSERT_EQ(agents[2]->of(Envelope::kPurge).size(), 1u);
     const uint64_t number = agents[2]->of(Envelope::kPurge)[0].purge().number();
     agents.clear();
@@ -219,7 +219,7 @@ TEST_F(KeyraildMoves, ABladeThatWasNotConfiguredHearsOfAPurge) {
     write_config(good_config(1));
     EXPECT_EQ(keyrail({"config", "reload"}).status, 0);
     agents.erase(2);
-    EXPECT_EQ(keyrail({"session", "purge", "--all"}).status, 0);
+    EXPECT_EQ(keyrail({"session", "purge", "--all", "--yes"}).status, 0);
     write_config(good_config());
     EXPECT_EQ(keyrail({"config", "reload"}).status, 0);
     connect_agent(2);
@@ -248,8 +248,8 @@ TEST_F(KeyraildMoves, WhereASessionIs) {
     where = keyrail({"session", "where", hex(name)});
     EXPECT_EQ(where.json["held"], nullptr);
     EXPECT_THAT(where.json["problem"], HasSubstr("not connected"));
-    EXPECT_EQ(keyrail({"session", "where", hex(std::string(32, 'x'))}).status, 1);
-    EXPECT_EQ(keyrail({"session", "where", "abc"}).status, 1);
+    EXPECT_EQ(keyrail({"session", "where", hex(std::string(32, 'x'))}).status, 6);
+    EXPECT_EQ(keyrail({"session", "where", "abc"}).status, 2);
 }
 
 }  // namespace

@@ -77,8 +77,10 @@ TEST_F(Keyraild, DrainAndResume) {
     EXPECT_EQ(keyrail({"blade", "resume", "1"}).status, 0);
     ASSERT_TRUE(until([&] { return dataplane->intake(1) == link::INTAKE_OPEN; }));
     const auto unknown = keyrail({"blade", "drain", "9"});
-    EXPECT_EQ(unknown.status, 1);
-    EXPECT_THAT(unknown.text, HasSubstr("there is no blade '9'; blades are: 1, 2"));
+    EXPECT_EQ(unknown.status, 6);
+    EXPECT_EQ(unknown.json["error"]["message"], "there is no blade '9'");
+    EXPECT_EQ(unknown.json["error"]["fix"], "blades are: 1 (b1), 2 (b2)");
+    EXPECT_EQ(keyrail({"blade", "drain", "b2"}).json["id"], 2) << "by name, too";
     EXPECT_EQ(keyrail({"blade", "drain"}).status, 2);
     EXPECT_EQ(keyrail({"nonsense"}).status, 2);
 }
@@ -193,7 +195,7 @@ TEST_F(Keyraild, StopsCleanly) {
     EXPECT_EQ(daemon->wait(), 0);
     EXPECT_FALSE(std::filesystem::exists(run_dir / "keyraild.sock"));
     const auto answer = keyrail({"status"});
-    EXPECT_EQ(answer.status, 1);
+    EXPECT_EQ(answer.status, 3);
     EXPECT_THAT(answer.text, HasSubstr("cannot reach keyraild at"));
     EXPECT_THAT(answer.text, HasSubstr("is it running?"));
 }
@@ -213,7 +215,8 @@ TEST_F(Keyraild, SecretsStayPrivate) {
     const std::string key = agents[1]->of(Envelope::kKeys)[0].keys().name_keys(0).key();
     EXPECT_EQ(daemon->log().find(key), std::string::npos);
     EXPECT_EQ(daemon->log().find(hex(key)), std::string::npos);
-    for (const auto& file : std::filesystem::directory_iterator(chassis.directory() / "state")) {
+    for (const auto& file : std::filesystem::recursive_directory_iterator(chassis.directory() / "state")) {
+        if (file.is_directory()) continue;
         std::ifstream stream(file.path(), std::ios::binary);
         const std::string text{std::istreambuf_iterator<char>(stream), {}};
         EXPECT_EQ(text.find(key), std::string::npos) << file.path();

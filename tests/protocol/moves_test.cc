@@ -247,7 +247,7 @@ TEST_F(ChassisTest, APurgeDuringADrainLeavesNothing) {
     for (uint64_t i = 0; i < kSessions; i++) chassis.put(1, i);
     keyrail(chassis, {"blade", "drain", "1", "--rate", "4000/s"});
     ASSERT_TRUE(chassis.until([&] { return sessions(1) < kSessions * 3 / 4; }));
-    const auto purged = keyrail(chassis, {"session", "purge", "--all"});
+    const auto purged = keyrail(chassis, {"session", "purge", "--all", "--yes"});
     EXPECT_TRUE(purged["failed"].empty()) << purged.dump();
     EXPECT_EQ(sessions(1) + sessions(2) + sessions(3), 0u) << "it is true when it is answered";
     EXPECT_FALSE(chassis.until([&] { return sessions(1) + sessions(2) + sessions(3) != 0; }, 1500));
@@ -263,7 +263,7 @@ TEST_F(ChassisTest, PurgeIsEverywhere) {
     for (uint64_t i = 10; i < 20; i++) chassis.put(2, i);
     EXPECT_EQ(keyrail(chassis, {"session", "purge", to_hex(bytes_of(chassis.name(2, 15)))})["purged"], 1);
     EXPECT_FALSE(chassis.stores.at(2).contains(chassis.name(2, 15)));
-    EXPECT_EQ(keyrail(chassis, {"session", "purge", "--all"})["purged"], 19);
+    EXPECT_EQ(keyrail(chassis, {"session", "purge", "--all", "--yes"})["purged"], 19);
     EXPECT_EQ(sessions(1) + sessions(2), 0u);
     keyrail(chassis, {"session", "purge"}, 2);
 }

@@ -126,7 +126,7 @@ TEST_F(Restore, APurgeReachesTheRepository) {
     for (const std::string what : {"--service", "--all"}) {
         const SessionName name = put_session(1, false);
         settle();
-        std::vector<std::string> words{"session", "purge", what};
+        std::vector<std::string> words{"session", "purge", "--yes", what};
         if (what == "--service") words.emplace_back("www");
         const auto purged = keyrail(words);
         EXPECT_EQ(purged.status, 0) << purged.text;

@@ -82,9 +82,9 @@ class Chassis:
             return {"no account": str(error)}
 
     def _last_words(self) -> list[str]:
-        """keyraild's, of moves and operators."""
+        """keyraild's, of moves, and who changed what."""
         lines = (log_directory(DISPATCH) / "keyraild.log").read_text(errors="replace").splitlines()
-        return [line for line in lines if " moves: " in line or " operator: " in line][-12:]
+        return [line for line in lines if " moves: " in line or " (by " in line][-12:]
 
     def holder(self, name: str) -> str:
         """The blade that has the session, by `keyrail session where`."""
@@ -113,7 +113,7 @@ class Chassis:
     def _configure(self, text: str) -> None:
         before = self.keyrail("status")["snapshot_generation"]
         CONFIG.write_text(text)
-        self.keyrail("config", "reload")
+        self.keyrail("config", "reload", "--yes")
         eventually(lambda: self.keyrail("status")["dataplane"]["snapshot_generation"] > before, 5, "a new snapshot")
 
     def blade_states(self) -> dict[str, str]:

@@ -34,6 +34,16 @@ TEST(HttpRequest, OldClientsAndQueries) {
     EXPECT_EQ(read("HEAD / HTTP/1.1\r\n\r\n", true).method(), "HEAD");
 }
 
+TEST(HttpRequest, SaysWhichRevisionIsMeant) {
+    EXPECT_EQ(read("GET / HTTP/1.1\r\nIf-Match: \"12\"\r\n\r\n").if_match(), "12");
+    EXPECT_EQ(read("GET / HTTP/1.1\r\nif-match: 12\r\n\r\n").if_match(), "12");
+    EXPECT_EQ(read("GET / HTTP/1.1\r\n\r\n").if_match(), "");
+}
+
+TEST(HttpRequest, KeepsTheQueryOfAGet) {
+    EXPECT_EQ(read("GET /v1/events?since=7 HTTP/1.1\r\n\r\n").query(), "since=7");
+}
+
 TEST(HttpRequest, SaysOnceThatABodyIsWanted) {
     HttpRequest request(false);
     request.take("POST / HTTP/1.1\r\nExpect: 100-Continue\r\nContent-Length: 1\r\n\r\n");
@@ -78,12 +88,14 @@ INSTANTIATE_TEST_SUITE_P(
         Bad{"post_where_only_reading_is_allowed", "POST /metrics HTTP/1.1\r\n", 405, true},
         Bad{"other_methods", "DELETE /v1/blades/1 HTTP/1.1\r\n", 405},
         Bad{"chunks", get("Transfer-Encoding: chunked\r\n"), 411},
-        Bad{"long_body", "POST / HTTP/1.1\r\nContent-Length: 65537\r\n\r\n", 413},
+        Bad{"long_body", "POST / HTTP/1.1\r\nContent-Length: 1048577\r\n\r\n", 413},
         Bad{"endless_number", "POST / HTTP/1.1\r\nContent-Length: 99999999999999999999999\r\n\r\n", 413},
         Bad{"negative", "POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n", 400},
         Bad{"no_number", "POST / HTTP/1.1\r\nContent-Length: \r\n\r\n", 400},
         Bad{"two_lengths", "POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", 400},
         Bad{"query_of_a_post", "POST /v1/blades/3/revoke?x=/drain HTTP/1.1\r\n", 400},
+        Bad{"long_body_of_a_reader", "GET / HTTP/1.1\r\nContent-Length: 8193\r\n\r\n", 413, true},
+        Bad{"encoded_slash", "GET /v1/blades/3%2frevoke HTTP/1.1\r\n", 400},
         Bad{"no_path", "GET http://x/ HTTP/1.1\r\n", 400}, Bad{"bad_code", "GET /%4 HTTP/1.1\r\n", 400},
         Bad{"control_character", "GET /%0a HTTP/1.1\r\n", 400}, Bad{"nul", "GET /%00 HTTP/1.1\r\n", 400},
         Bad{"not_http", "\x16\x03\x01 hello\r\n", 400}, Bad{"http2", "PRI * HTTP/2.0\r\n\r\n", 400},

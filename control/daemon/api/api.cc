@@ -3,9 +3,16 @@
 #include "control/daemon/api/api.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
+#include <algorithm>
 #include <array>
+#include <cctype>
 #include <optional>
+#include <sstream>
+
+#include "control/daemon/api/error.h"
+#include "control/protocol/words.h"
 
 namespace keyrail {
 
@@ -44,27 +51,72 @@ std::optional<json> read_body(const std::string& text) {
     return body;
 }
 
+/// Names, ids and session names: what stands in a path can be nothing else, whoever put it there.
+bool is_plain(std::string_view path) {
+    return std::ranges::all_of(path, [](unsigned char byte) {
+        return std::isalnum(byte) != 0 || byte == '_' || byte == '.' || byte == '-' || byte == '/';
+    });
+}
+
+/// What is wrong with the keys of a body; "" when nothing is.
+std::string unknown_key(const ApiRoute& route, const json& body) {
+    std::istringstream words{std::string(route.keys)};
+    const std::vector<std::string> known{std::istream_iterator<std::string>(words), {}};
+    for (const auto& [key, value] : body.items()) {
+        if (std::ranges::find(known, key) != known.end()) continue;
+        if (known.empty()) return fmt::format("unknown key '{}'; this takes none", key);
+        if (const auto close = nearest(key, known))
+            return fmt::format("unknown key '{}'; did you mean '{}'?", key, *close);
+        return fmt::format("unknown key '{}'; there are: {}", key, fmt::join(known, ", "));
+    }
+    return "";
+}
+
+/// Who may not is told what would be needed; nullopt: may.
+std::optional<ApiReply> refused_to(const Actor& actor, const ApiRoute& route) {
+    const bool changes = route.method != "GET" && !route.changes_nothing;
+    if (actor.role == Role::admin || (actor.role == Role::read && !changes)) return std::nullopt;
+    return error_reply(403, fmt::format("{} may not {}; be root, or in group {}", actor.name,
+                                        changes ? "change anything here" : "look at this chassis",
+                                        changes ? kAdminGroup : kReadGroup));
+}
+
+asio::awaitable<ApiReply> answer_route(Daemon& daemon, const ApiRoute& route, ApiRequest request,
+                                       std::vector<std::string> words) {
+    if (auto refused = refused_to(request.actor, route)) co_return std::move(*refused);
+    auto body = read_body(request.body);
+    if (!body) co_return error_reply(400, "the request's body is not a JSON object");
+    if (const std::string wrong = unknown_key(route, *body); !wrong.empty())
+        co_return error_reply(400, wrong);
+    ApiCall call{std::move(words), std::move(*body), std::move(request.query), std::move(request.if_match),
+                 std::move(request.actor)};
+    co_return co_await route.answer(daemon, std::move(call));
+}
+
 }  // namespace
 
 ApiReply json_reply(const json& body, int status) {
     return {status, body.dump(-1, ' ', false, json::error_handler_t::replace)};
 }
 
-ApiReply error_reply(int status, const std::string& text) { return json_reply({{"error", text}}, status); }
+ApiReply error_reply(int status, const std::string& text) {
+    return json_reply(error_json(status, text), status);
+}
 
 asio::awaitable<ApiReply> answer_api(Daemon& daemon, ApiRequest request) {
+    if (!is_plain(request.path))
+        co_return error_reply(
+            400,
+            "a path has letters, digits, '-', '_' and '.' between its slashes; is an id or a name mistyped?");
     bool other_method = false;
     for (const auto routes : {chassis_routes(), blade_routes(), session_routes(), enrolment_routes(),
-                              key_routes(), metrics_routes()}) {
+                              key_routes(), metrics_routes(), event_routes(), config_routes()}) {
         for (const ApiRoute& route : routes) {
             auto words = match(route.path, request.path);
             if (!words) continue;
-            other_method = route.method != request.method;
-            if (other_method) continue;
-            auto body = read_body(request.body);
-            if (!body) co_return error_reply(400, "the request's body is not a JSON object");
-            ApiCall call{std::move(*words), std::move(*body)};
-            co_return co_await route.answer(daemon, std::move(call));
+            if (route.method == request.method)
+                co_return co_await answer_route(daemon, route, std::move(request), std::move(*words));
+            other_method = true;
         }
     }
     if (other_method)

@@ -24,6 +24,7 @@
 #include <optional>
 #include <thread>
 
+#include "control/daemon/api/error.h"
 #include "control/daemon/api/http_request.h"
 #include "control/protocol/unix_socket.h"
 
@@ -39,7 +40,7 @@ constexpr std::chrono::seconds kDrainTimeout{1};
 constexpr size_t kMaxDrained = size_t{1} << 20;
 
 ApiReply failure(int status, const std::string& text) {
-    return {status, nlohmann::json{{"error", text}}.dump(), "application/json"};
+    return {status, error_json(status, text).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)};
 }
 
 std::string_view phrase_of(int status) {
@@ -48,6 +49,8 @@ std::string_view phrase_of(int status) {
             return "OK";
         case 400:
             return "Bad Request";
+        case 403:
+            return "Forbidden";
         case 404:
             return "Not Found";
         case 405:
@@ -56,6 +59,8 @@ std::string_view phrase_of(int status) {
             return "Conflict";
         case 411:
             return "Length Required";
+        case 412:
+            return "Precondition Failed";
         case 413:
             return "Content Too Large";
         case 422:
@@ -75,9 +80,10 @@ std::string text_of(const ApiReply& reply, bool with_body, bool reads_only) {
     const std::string body = reply.body.ends_with('\n') ? reply.body : reply.body + '\n';
     const std::string allow =
         reply.status == 405 ? fmt::format("Allow: {}\r\n", reads_only ? "GET, HEAD" : "GET, HEAD, POST") : "";
+    const std::string etag = reply.etag.empty() ? "" : fmt::format("ETag: \"{}\"\r\n", reply.etag);
     return fmt::format(
-        "HTTP/1.1 {} {}\r\nContent-Type: {}\r\nContent-Length: {}\r\n{}Connection: close\r\n\r\n{}",
-        reply.status, phrase_of(reply.status), reply.type, body.size(), allow, with_body ? body : "");
+        "HTTP/1.1 {} {}\r\nContent-Type: {}\r\nContent-Length: {}\r\n{}{}Connection: close\r\n\r\n{}",
+        reply.status, phrase_of(reply.status), reply.type, body.size(), allow, etag, with_body ? body : "");
 }
 
 }  // namespace
@@ -121,9 +127,10 @@ struct ApiServer::Impl : std::enable_shared_from_this<ApiServer::Impl> {
     template <typename Acceptor>
     asio::awaitable<void> accept_all(Acceptor acceptor);
     asio::awaitable<void> serve(std::list<Connection>::iterator connection);
+    [[nodiscard]] Actor actor(Connection& connection) const;
     static asio::awaitable<bool> read(Connection& connection, HttpRequest& request);
     static asio::awaitable<void> send(Connection& connection, const std::string& text);
-    asio::awaitable<ApiReply> ask(const HttpRequest& request);
+    asio::awaitable<ApiReply> ask(const HttpRequest& request, Actor actor);
     void make_room();
     void start();
 };
@@ -165,7 +172,7 @@ asio::awaitable<void> ApiServer::Impl::serve(std::list<Connection>::iterator con
         if (request.status() != 0)
             reply = failure(request.status(), request.why());
         else
-            reply = co_await ask(request);
+            reply = co_await ask(request, actor(*connection));
         connection->limit(kSendTimeout);
         const std::string text = text_of(reply, request.method() != "HEAD", reads_only);
         co_await send(*connection, text);
@@ -206,12 +213,22 @@ asio::awaitable<void> ApiServer::Impl::send(Connection& connection, const std::s
             asio::buffer(buffer), asio::redirect_error(asio::use_awaitable, error));
 }
 
+/// Over TCP nobody is known.
+Actor ApiServer::Impl::actor(Connection& connection) const {
+    if (socket.empty()) return {};
+    auto known = actor_of(connection.socket.native_handle());
+    if (!known) spdlog::warn("api: {}", known.error().message);
+    return known.value_or(Actor{});
+}
+
 /// The daemon's thread is asked, and wakes us when it has answered.
-asio::awaitable<ApiReply> ApiServer::Impl::ask(const HttpRequest& request) {
+asio::awaitable<ApiReply> ApiServer::Impl::ask(const HttpRequest& request, Actor actor) {
     const auto answer = std::make_shared<Answer>(io);
     answer->arrived.expires_after(kTimeout);
     const std::string method = request.method() == "HEAD" ? "GET" : request.method();
-    asio::co_spawn(executor, handler({method, request.path(), request.body()}),
+    asio::co_spawn(executor,
+                   handler({method, request.path(), request.query(), request.body(), request.if_match(),
+                            std::move(actor)}),
                    [weak = weak_from_this(), asked = std::weak_ptr(answer),
                     what = method + " " + request.path()](std::exception_ptr thrown, ApiReply reply) {
                        if (thrown) {
@@ -260,6 +277,9 @@ Result<std::unique_ptr<ApiServer>> ApiServer::open(asio::any_io_executor executo
     }
     ::umask(before);
     if (!error) acceptor.listen(asio::socket_base::max_listen_connections, error);
+    if (!error)
+        if (auto opened = open_to_group(socket.parent_path(), socket); !opened)
+            return tl::make_unexpected(opened.error());
     if (error)
         return fail("cannot listen on {}: {}; is its path too long, or its folder not writable?",
                     socket.string(), error.message());

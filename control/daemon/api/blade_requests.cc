@@ -113,9 +113,20 @@ Result<DrainOptions> drain_options(const Blade& blade, const json& body) {
     return options;
 }
 
-ApiReply change_blade(Daemon& daemon, BladeId id, const std::optional<DrainOptions>& drain) {
-    if (auto set = daemon.set_draining(id, drain); !set) return error_reply(500, set.error().message);
-    json report = blade_report(daemon, daemon.blades().all().at(id));
+ApiReply change_blade(Daemon& daemon, BladeId id, const std::optional<DrainOptions>& drain,
+                      const Actor& actor) {
+    const Blade& blade = daemon.blades().all().at(id);
+    // What is so already is no change: no snapshot, no event.
+    const bool same = drain ? blade.draining && blade.drain == *drain : !blade.draining;
+    if (!same) {
+        if (auto set = daemon.set_draining(id, drain); !set) return error_reply(500, set.error().message);
+        daemon.events().add(
+            drain ? "blade.drain.started" : "blade.resumed", actor.name,
+            drain ? fmt::format("blade {} ({}) drains, {} sessions a second", id, blade.config.name,
+                                drain->rate)
+                  : fmt::format("blade {} ({}) takes new clients again", id, blade.config.name));
+    }
+    json report = blade_report(daemon, blade);
     report["notes"] = drain ? drain_notes(daemon, id) : json::array();
     return json_reply(report);
 }
@@ -125,12 +136,12 @@ asio::awaitable<ApiReply> drain(Daemon& daemon, ApiCall call) {
     if (!id) co_return id.error();
     const auto options = drain_options(daemon.blades().all().at(*id), call.body);
     if (!options) co_return error_reply(400, options.error().message);
-    co_return change_blade(daemon, *id, *options);
+    co_return change_blade(daemon, *id, *options, call.actor);
 }
 
 asio::awaitable<ApiReply> resume(Daemon& daemon, ApiCall call) {
     const auto id = blade_of(daemon, call.words[0]);
-    co_return id ? change_blade(daemon, *id, std::nullopt) : id.error();
+    co_return id ? change_blade(daemon, *id, std::nullopt, call.actor) : id.error();
 }
 
 /// Also one that is no longer configured, but has flows.
@@ -141,6 +152,8 @@ asio::awaitable<ApiReply> off(Daemon& daemon, ApiCall call) {
     if (!id) co_return id.error();
     const Result<void> done = co_await daemon.agents().off(*id);
     if (!done) co_return error_reply(409, done.error().message);
+    daemon.events().add("blade.off", call.actor.name,
+                        fmt::format("blade {} has no power: what it had is bound anew", *id));
     co_return json_reply({{"blade", *id}});
 }
 
@@ -155,10 +168,13 @@ tl::expected<BladeId, ApiReply> blade_of(const Daemon& daemon, std::string_view 
     const auto& blades = daemon.blades().all();
     const BladeId id = blade_number(word);
     if (blades.contains(id)) return id;
-    std::vector<BladeId> ids;
-    for (const auto& [known, blade] : blades) ids.push_back(known);
-    return tl::make_unexpected(
-        error_reply(404, fmt::format("there is no blade '{}'; blades are: {}", word, fmt::join(ids, ", "))));
+    std::vector<std::string> known;
+    for (const auto& [number, blade] : blades) {
+        if (blade.config.name == word) return number;
+        known.push_back(fmt::format("{} ({})", number, blade.config.name));
+    }
+    return tl::make_unexpected(error_reply(
+        404, fmt::format("there is no blade '{}'; blades are: {}", word, fmt::join(known, ", "))));
 }
 
 json blades_json(const Daemon& daemon) {
@@ -168,9 +184,10 @@ json blades_json(const Daemon& daemon) {
 }
 
 std::span<const ApiRoute> blade_routes() {
-    static constexpr std::array kRoutes{
-        ApiRoute{"GET", "/v1/blades", blade_list}, ApiRoute{"POST", "/v1/blades/*/drain", drain},
-        ApiRoute{"POST", "/v1/blades/*/resume", resume}, ApiRoute{"POST", "/v1/blades/*/off", off}};
+    static constexpr std::array kRoutes{ApiRoute{"GET", "/v1/blades", blade_list},
+                                        ApiRoute{"POST", "/v1/blades/*/drain", drain, "rate deadline_s"},
+                                        ApiRoute{"POST", "/v1/blades/*/resume", resume},
+                                        ApiRoute{"POST", "/v1/blades/*/off", off}};
     return kRoutes;
 }
 

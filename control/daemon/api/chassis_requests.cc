@@ -61,11 +61,6 @@ asio::awaitable<ApiReply> stats(Daemon& daemon, ApiCall) {
     co_return json_reply(report);
 }
 
-asio::awaitable<ApiReply> reload(Daemon& daemon, ApiCall) {
-    if (auto applied = daemon.reload(); !applied) co_return error_reply(422, applied.error().message);
-    co_return json_reply({{"reloaded", true}, {"config", daemon.config().file.string()}});
-}
-
 /// Blades that are no longer configured, but still have flows.
 json left_report(const Blades& blades) {
     json left = json::array();
@@ -130,8 +125,7 @@ asio::awaitable<json> stats_json(Daemon& daemon) {
 
 std::span<const ApiRoute> chassis_routes() {
     static constexpr std::array kRoutes{ApiRoute{"GET", "/v1/status", status},
-                                        ApiRoute{"GET", "/v1/stats", stats},
-                                        ApiRoute{"POST", "/v1/reload", reload}};
+                                        ApiRoute{"GET", "/v1/stats", stats}};
     return kRoutes;
 }
 

@@ -34,6 +34,8 @@ asio::awaitable<ApiReply> enroll(Daemon& daemon, ApiCall call) {
     if (!wish) co_return error_reply(400, wish.error().message);
     const auto token = daemon.invite(*wish);
     if (!token) co_return error_reply(422, token.error().message);
+    daemon.events().add("blade.invited", call.actor.name,
+                        fmt::format("blade {} may be enrolled for {} s", id, wish->valid.count()));
     const auto expires = std::chrono::system_clock::now() + wish->valid;
     co_return json_reply({{"blade", id},
                           {"token", *token},
@@ -44,14 +46,16 @@ asio::awaitable<ApiReply> revoke(Daemon& daemon, ApiCall call) {
     const auto id = blade_of(daemon, call.words[0]);
     if (!id) co_return id.error();
     if (auto revoked = daemon.revoke(*id); !revoked) co_return error_reply(500, revoked.error().message);
+    daemon.events().add("blade.revoked", call.actor.name, fmt::format("blade {} is revoked", *id));
     co_return json_reply({{"revoked", *id}});
 }
 
 }  // namespace
 
 std::span<const ApiRoute> enrolment_routes() {
-    static constexpr std::array kRoutes{ApiRoute{"POST", "/v1/blades/*/enroll", enroll},
-                                        ApiRoute{"POST", "/v1/blades/*/revoke", revoke}};
+    static constexpr std::array kRoutes{
+        ApiRoute{"POST", "/v1/blades/*/enroll", enroll, "pools address name valid_s"},
+        ApiRoute{"POST", "/v1/blades/*/revoke", revoke}};
     return kRoutes;
 }
 

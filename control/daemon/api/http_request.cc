@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/daemon/api/http_request.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <charconv>
 #include <utility>
@@ -102,6 +104,7 @@ HttpRequest::State HttpRequest::read_path(std::string_view target) {
     if (query != std::string_view::npos && method_ == "POST")
         return refuse(400, "a POST takes no query: what it is about stands in its path and body");
     const std::string_view path = target.substr(0, query);
+    if (query != std::string_view::npos) query_ = target.substr(query + 1);
     if (!path.starts_with('/')) return refuse(400, "the request's target is not a path");
     for (size_t i = 0; i < path.size(); i++) {
         uint8_t byte = static_cast<uint8_t>(path[i]);
@@ -111,6 +114,8 @@ HttpRequest::State HttpRequest::read_path(std::string_view target) {
             if (code.size() != 2 || read.ptr != code.data() + 2)
                 return refuse(400, "a path with a bad %-code");
             i += 2;
+            // A path's words are its own before they are decoded (RFC 3986 section 2.2).
+            if (byte == '/') return refuse(400, "a path with an encoded slash");
         }
         if (byte <= 0x20 || byte == 0x7f) return refuse(400, "a path with control characters");
         path_ += static_cast<char>(byte);
@@ -126,13 +131,18 @@ HttpRequest::State HttpRequest::read_field(std::string_view line) {
     const std::string name = lower(line.substr(0, colon));
     const std::string_view value = trim(line.substr(colon + 1));
     if (name == "transfer-encoding") return refuse(411, "say the body's length: Content-Length");
+    if (name == "if-match")
+        if_match_ = value.size() >= 2 && value.front() == '"' && value.back() == '"'
+                        ? value.substr(1, value.size() - 2)
+                        : value;
     if (name == "expect") expects_ = lower(value) == "100-continue";
     if (name != "content-length") return state_;
     size_t length = 0;
     const auto read = std::from_chars(value.data(), value.data() + value.size(), length);
     if (value.empty() || read.ptr != value.data() + value.size() || (has_length_ && length != length_))
         return refuse(400, "Content-Length is not a number");
-    if (read.ec != std::errc() || length > kMaxBody) return refuse(413, "the body is over 65536 bytes");
+    if (read.ec != std::errc() || length > max_body())
+        return refuse(413, fmt::format("the body is over {} bytes", max_body()));
     has_length_ = true;
     length_ = length;
     return state_;

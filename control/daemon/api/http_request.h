@@ -14,8 +14,8 @@ namespace keyrail {
 
 class HttpRequest {
   public:
-    static constexpr size_t kMaxHead = 8192;  // request line and header fields
-    static constexpr size_t kMaxBody = 65536;
+    static constexpr size_t kMaxHead = 8192;             // request line and header fields
+    static constexpr size_t kMaxBody = size_t{1} << 20;  // a configuration of 4095 blades is half of that
 
     /// `reads_only`: GET and HEAD alone are allowed.
     explicit HttpRequest(bool reads_only) : reads_only_(reads_only) {}
@@ -31,6 +31,9 @@ class HttpRequest {
     [[nodiscard]] const std::string& method() const { return method_; }
     [[nodiscard]] const std::string& path() const { return path_; }  // decoded (RFC 3986), without its query
     [[nodiscard]] const std::string& body() const { return body_; }
+    [[nodiscard]] const std::string& query() const { return query_; }  // as it came, of a GET
+    /// What stands in If-Match (RFC 9110 section 13.1.1) without its quotes; "": nothing.
+    [[nodiscard]] const std::string& if_match() const { return if_match_; }
     [[nodiscard]] int status() const { return status_; }
     [[nodiscard]] const std::string& why() const { return why_; }
     /// The client waits to be told that its body is wanted (RFC 9110 section 10.1.1); true once.
@@ -39,6 +42,7 @@ class HttpRequest {
     [[nodiscard]] size_t size() const { return head_.size() + body_.size(); }
 
   private:
+    [[nodiscard]] size_t max_body() const { return reads_only_ ? kMaxHead : kMaxBody; }
     State refuse(int status, std::string why);
     State read_head();
     State read_request_line(std::string_view line);
@@ -48,7 +52,7 @@ class HttpRequest {
     bool reads_only_;
     bool in_body_ = false, expects_ = false, has_length_ = false;
     State state_ = State::more;
-    std::string head_, method_, path_, body_, why_;
+    std::string head_, method_, path_, query_, body_, if_match_, why_;
     size_t length_ = 0;
     int status_ = 0;
 };

@@ -36,8 +36,9 @@ ApiReply report(const Daemon& daemon) {
 
 asio::awaitable<ApiReply> list(Daemon& daemon, ApiCall) { co_return report(daemon); }
 
-asio::awaitable<ApiReply> rotate(Daemon& daemon, ApiCall) {
+asio::awaitable<ApiReply> rotate(Daemon& daemon, ApiCall call) {
     if (auto rotated = daemon.rotate_keys(); !rotated) co_return error_reply(500, rotated.error().message);
+    daemon.events().add("key.coming", call.actor.name, "name and cookie keys are being replaced");
     co_return report(daemon);
 }
 

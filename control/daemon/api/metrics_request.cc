@@ -20,7 +20,9 @@ std::span<const ApiRoute> metrics_routes() {
 }
 
 asio::awaitable<ApiReply> answer_metrics(Daemon& daemon, ApiRequest request) {
-    if (request.method == "GET" && request.path == "/metrics") co_return co_await metrics(daemon, {});
+    ApiCall call;  // GCC 12 destroys it twice where it is made within the co_await
+    if (request.method == "GET" && request.path == "/metrics")
+        co_return co_await metrics(daemon, std::move(call));
     co_return error_reply(404, "here are /metrics and nothing else");
 }
 

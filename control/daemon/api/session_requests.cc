@@ -3,7 +3,6 @@
 #include "control/daemon/api/api.h"
 
 #include <fmt/chrono.h>
-#include <spdlog/spdlog.h>
 
 #include "chassis.pb.h"
 #include "dataplane/common/hex.h"
@@ -112,7 +111,7 @@ asio::awaitable<ApiReply> purge(Daemon& daemon, ApiCall call) {
         if (blade != 0) where["blade"] = blade;
         failed.push_back(std::move(where));
     }
-    spdlog::info("operator: {} sessions purged", answer.purged);
+    daemon.events().add("session.purged", call.actor.name, fmt::format("{} sessions purged", answer.purged));
     json report = {{"purged", answer.purged}, {"failed", failed}, {"removed", nullptr}};
     if (removed_ms) report["removed"] = time_text(*removed_ms);
     co_return json_reply(report);
@@ -122,7 +121,7 @@ asio::awaitable<ApiReply> purge(Daemon& daemon, ApiCall call) {
 
 std::span<const ApiRoute> session_routes() {
     static constexpr std::array kRoutes{ApiRoute{"GET", "/v1/session/*", session},
-                                        ApiRoute{"POST", "/v1/sessions/purge", purge}};
+                                        ApiRoute{"POST", "/v1/sessions/purge", purge, "name service all"}};
     return kRoutes;
 }
 

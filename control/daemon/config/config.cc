@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <set>
 
+#include "control/daemon/config/reference.h"
 #include "control/daemon/config/service_keys.h"
 #include "control/protocol/event_loop.h"
 #include "control/protocol/toml_table.h"
@@ -54,13 +55,21 @@ class Reader {
   public:
     explicit Reader(const fs::path& file) : file_(file), errors_(file) {}
 
-    tl::expected<Config, ConfigMistakes> read() {
-        if (const auto root = parse_toml(file_, errors_)) read_root(*root);
+    tl::expected<Config, ConfigMistakes> read_file() {
+        auto text = read_text(file_, errors_);
+        if (!text) return tl::make_unexpected(errors_.lines());
+        return read(std::move(*text));
+    }
+    tl::expected<Config, ConfigMistakes> read(std::string text) {
+        if (const auto root = parse_toml_text(text, file_, errors_)) read_root(*root);
         if (!errors_.empty()) return tl::make_unexpected(errors_.lines());
         assign_pools(config_);
         config_.file = file_;
+        config_.text = std::move(text);
         return std::move(config_);
     }
+
+    [[nodiscard]] const std::vector<AskedKey>& asked() const { return errors_.asked(); }
 
   private:
     void read_root(const toml::table& table) {
@@ -84,8 +93,7 @@ class Reader {
         if (const auto listen = table.text("listen", Need::required))
             if (const auto parsed = checked(parse_host_port(listen->value), "listen", listen->line))
                 config_.listen = *parsed;
-        if (const auto metrics = table.text("metrics", Need::optional))
-            config_.metrics = checked(parse_host_port(metrics->value), "metrics", metrics->line);
+        if (const auto metrics = table.text("metrics", Need::optional)) read_metrics(*metrics);
         config_.tls = {existing_file(table, "ca"), existing_file(table, "certificate"),
                        existing_file(table, "key")};
         config_.ca_key = path(table, "ca_key", Need::optional).value;
@@ -101,6 +109,13 @@ class Reader {
         if (const auto core = table.integer("core", 0, kMaxCore, Need::optional))
             config_.core = static_cast<unsigned>(core->value);
         table.finish();
+    }
+
+    void read_metrics(const Located<std::string>& metrics) {
+        config_.metrics = checked(parse_host_port(metrics.value), "metrics", metrics.line);
+        if (config_.metrics && *config_.metrics == config_.listen)
+            errors_.add(metrics.line, "'metrics' and 'listen' are both {}; use another port for one of them",
+                        metrics.value);
     }
 
     void read_name_key_lifetime(TomlTable& table) {
@@ -190,6 +205,13 @@ class Reader {
             const auto address = checked(parse_ip(text), "addresses", line);
             if (!address) continue;
             service.addresses.push_back(*address);
+            if (address->is_multicast() || address->is_any() || address->is_link_local())
+                errors_.add(line, "VIP {} is not an address that clients are routed to; use one that is",
+                            address->text());
+            if (*address == config_.listen.address)
+                errors_.add(line,
+                            "VIP {} is the dispatcher's own, where agents connect ('listen'); use another",
+                            address->text());
             once(fmt::format("VIP {} port {}", address->text(), service.port), line,
                  "an address and port belong to one service");
             for (const auto& [id, blade] : config_.blades)
@@ -356,22 +378,16 @@ class Reader {
 
 }  // namespace
 
-tl::expected<Config, ConfigMistakes> read_config(const fs::path& file) { return Reader(file).read(); }
+tl::expected<Config, ConfigMistakes> read_config(const fs::path& file) { return Reader(file).read_file(); }
 
-tl::expected<Config, ConfigMistakes> check_config(const fs::path& file) {
-    auto config = read_config(file);
-    if (!config) return config;
-    if (const auto tls = control_tls(*config); !tls)
-        return tl::make_unexpected(ConfigMistakes{fmt::format("{}: {}", file.string(), tls.error().message)});
-    return config;
+tl::expected<Config, ConfigMistakes> read_config_text(std::string text, const fs::path& file) {
+    return Reader(file).read(std::move(text));
 }
 
-Result<TlsContext> control_tls(const Config& config) {
-    auto tls = TlsContext::load(config.tls);
-    if (tls && !tls->self().is_control())
-        return fail("{}: the certificate of {}, not of control; use control.pem of 'keyrail chassis init'",
-                    config.tls.certificate.string(), tls->self().text());
-    return tls;
+std::vector<AskedKey> keys_asked_of(std::string text) {
+    Reader reader("example");
+    (void)reader.read(std::move(text));
+    return reader.asked();
 }
 
 }  // namespace keyrail

@@ -103,6 +103,7 @@ using Pools = std::map<std::string, std::vector<BladeId>>;
 
 struct Config {
     std::filesystem::path file;
+    std::string text;  // as it stood there
     std::string name;
     std::filesystem::path run_dir, state_dir, dataplane;
     HostPort listen;
@@ -140,8 +141,12 @@ using ConfigMistakes = std::vector<std::string>;
 /// Paths in the file are relative to its folder. The files of the certificates must be there.
 tl::expected<Config, ConfigMistakes> read_config(const std::filesystem::path& file);
 
+/// The same of a text that stands, or stood, in `file`.
+tl::expected<Config, ConfigMistakes> read_config_text(std::string text, const std::filesystem::path& file);
+
 /// read_config, and a look into the certificates: they must be ours, and name keyrail:control.
 tl::expected<Config, ConfigMistakes> check_config(const std::filesystem::path& file);
+tl::expected<Config, ConfigMistakes> check_config_text(std::string text, const std::filesystem::path& file);
 
 /// The certificates of a config; an error when they are not those of a chassis' control.
 Result<TlsContext> control_tls(const Config& config);

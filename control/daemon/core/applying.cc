@@ -9,37 +9,11 @@
 
 namespace keyrail {
 
-namespace {
-
-/// What is made once, at the start.
-Result<void> check_fixed(const Config& now, const Config& next) {
-    const auto same = [&](bool equal, const char* key) -> Result<void> {
-        if (equal) return {};
-        return fail("{}: {} cannot change while keyraild runs; restart it", now.file.string(), key);
-    };
-    auto checked = same(next.run_dir == now.run_dir, "run_dir");
-    if (checked) checked = same(next.state_dir == now.state_dir, "state_dir");
-    if (checked) checked = same(next.dataplane == now.dataplane, "dataplane");
-    if (checked) checked = same(next.metrics == now.metrics, "metrics");
-    if (checked) checked = same(next.busy_poll == now.busy_poll, "busy_poll");
-    if (checked) checked = same(next.urgent == now.urgent, "urgent");
-    if (checked) checked = same(next.core == now.core, "core");
-    const bool has_lmdb =
-        std::ranges::count(now.services, RepositoryKind::lmdb, &ServiceConfig::repository) != 0;
-    if (checked) checked = same(!has_lmdb || next.lmdb_bytes == now.lmdb_bytes, "size_mb of [lmdb]");
-    return checked;
-}
-
-}  // namespace
-
-Result<void> Daemon::reload() {
-    auto next = check_config(config_->file);
-    if (!next) return fail("{}", fmt::join(next.error(), "\n"));
-    if (auto fixed = check_fixed(*config_, *next); !fixed) return fixed;
-    auto prepared = prepare(std::make_shared<const Config>(std::move(*next)), Certificates::read_again);
+Result<void> Daemon::put_in_force(Config next, const std::function<Result<void>()>& ready) {
+    auto prepared = prepare(std::make_shared<const Config>(std::move(next)), Certificates::read_again);
     if (!prepared) return tl::make_unexpected(prepared.error());
+    if (auto recorded = ready(); !recorded) return recorded;
     commit(std::move(*prepared));
-    spdlog::info("configuration {} applied", config_->file.string());
     return {};
 }
 

@@ -17,7 +17,7 @@ constexpr uint64_t kTicksPerCertificateCheck = 3600 * 1000 / Moves::kTick.count(
 constexpr uint64_t kTicksPerRotationStep = 3, kTicksPerPurge = 10;
 }  // namespace
 
-Daemon::Daemon(asio::io_context& io, Config config, TlsContext tls, Secrets secrets)
+Daemon::Daemon(asio::io_context& io, Config config, TlsContext tls, Secrets secrets, History history)
     : io_(io),
       file_(std::make_shared<const Config>(std::move(config))),
       config_(file_),
@@ -59,6 +59,7 @@ Daemon::Daemon(asio::io_context& io, Config config, TlsContext tls, Secrets secr
                 }}),
       publisher_(io.get_executor(), config_, {secrets_, blades_, economics_}, dataplane_,
                  [this] { moves_.send_directory(); }),
+      applying_(io.get_executor(), std::move(history), *this, events_),
       tick_timer_(io.get_executor()),
       wakefulness_(io, config_->stay_awake) {}
 
@@ -84,6 +85,7 @@ void Daemon::stop() {
     publisher_.stop();
     tick_timer_.cancel();
     flows_.stop();
+    applying_.stop();
     draining_.stop();
     agents_.stop();
     dataplane_.stop();
@@ -150,8 +152,6 @@ void Daemon::not_restored(uint64_t order_id) { moves_.not_restored(order_id, Clo
 
 Result<void> Daemon::set_draining(BladeId blade, std::optional<DrainOptions> options) {
     if (auto set = blades_.set_draining(blade, options); !set) return set;
-    spdlog::info("operator: blade {} {}", blade,
-                 options ? fmt::format("drains, {} sessions per second", options->rate) : "resumes");
     draining_.sync();
     changed();
     return {};

@@ -17,6 +17,8 @@
 #include "control/daemon/core/dataplane_link.h"
 #include "control/daemon/core/publisher.h"
 #include "control/daemon/core/purging.h"
+#include "control/daemon/events/events.h"
+#include "control/daemon/history/applying.h"
 #include "control/daemon/keys/key_rotation.h"
 #include "control/daemon/keys/receipts.h"
 #include "control/daemon/keys/secrets.h"
@@ -35,19 +37,15 @@
 
 namespace keyrail {
 
-class Daemon : private CheckpointHost, private MoveHost {
+class Daemon : private CheckpointHost, private MoveHost, private ApplyHost {
   public:
-    Daemon(asio::io_context& io, Config config, TlsContext tls, Secrets secrets);
+    Daemon(asio::io_context& io, Config config, TlsContext tls, Secrets secrets, History history);
     Daemon(const Daemon&) = delete;
     Daemon& operator=(const Daemon&) = delete;
 
     /// Reads the kept state, listens, connects.
     Result<void> start();
     void stop();
-
-    /// Reads the configuration file again and applies it; on an error nothing has changed. SIGHUP and the API
-    /// both come here.
-    Result<void> reload();
 
     /// nullopt: the blade takes new clients again.
     Result<void> set_draining(BladeId blade, std::optional<DrainOptions> options);
@@ -76,6 +74,9 @@ class Daemon : private CheckpointHost, private MoveHost {
     [[nodiscard]] const ConfiguredBefore& configured_before() const { return before_; }
     [[nodiscard]] const Economics& economics() const { return economics_; }
     [[nodiscard]] const Draining& draining() const { return draining_; }
+    [[nodiscard]] Events& events() { return events_; }
+    /// Another configuration: the API's, and SIGHUP's.
+    [[nodiscard]] Applying& applying() { return applying_; }
     [[nodiscard]] Agents& agents() { return agents_; }
     [[nodiscard]] DataplaneLink& dataplane() { return dataplane_; }
     [[nodiscard]] uint64_t generation() const { return publisher_.generation(); }
@@ -146,8 +147,15 @@ class Daemon : private CheckpointHost, private MoveHost {
     [[nodiscard]] bool purging(BladeId blade, const SessionName& name, ServiceId service) const override {
         return purging_.purging(blade, name, service);
     }
+    // --- of another configuration ---
+    Result<void> put_in_force(Config next, const std::function<Result<void>()>& ready) override;
+    [[nodiscard]] std::vector<std::string> who_lags() const override { return waits_for_keys(); }
+    [[nodiscard]] const Config& configuration() const override { return *file_; }
+    [[nodiscard]] const Blades& known_blades() const override { return blades_; }
+    [[nodiscard]] const Economics& costs() const override { return economics_; }
 
     asio::io_context& io_;
+    Events events_;
     ConfigPtr file_;    // what the configuration file says
     ConfigPtr config_;  // what holds: with who was enrolled, without who was revoked
     TlsContext tls_;
@@ -171,6 +179,7 @@ class Daemon : private CheckpointHost, private MoveHost {
     PoolKeyKeeper::Members members_;  // whose agents are connected
     Purging purging_;
     Publisher publisher_;
+    Applying applying_;
     Timer tick_timer_;
     Wakefulness wakefulness_;  // while moves are ordered
     uint64_t ticks_ = 0;

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+// Who asks something of keyraild, and what they may: by the kernel's word of the other end of a unix socket
+// (SO_PEERCRED), never by what they say.
+#pragma once
+
+#include <sys/types.h>
+
+#include <filesystem>
+#include <string>
+
+#include "dataplane/common/result.h"
+
+namespace keyrail {
+
+enum class Role : uint8_t {
+    none,
+    read,   // group `keyrail`
+    admin,  // root, keyraild's own user, group `keyrail-admin`
+};
+
+struct Actor {
+    std::string name;  // "alice"; "uid 1004" where nobody is called so
+    uid_t uid = 0;
+    Role role = Role::none;
+};
+
+inline constexpr const char* kReadGroup = "keyrail";
+inline constexpr const char* kAdminGroup = "keyrail-admin";
+
+/// Who is at the other end of this unix socket.
+Result<Actor> actor_of(int socket);
+
+/// Lets the group `keyrail` reach the socket in `run_dir`, where there is such a group; else the owner alone.
+Result<void> open_to_group(const std::filesystem::path& run_dir, const std::filesystem::path& socket);
+
+}  // namespace keyrail

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every answer of the API is what control/daemon/api/openapi.json says, and every path of it is asked."""
+
+import http.client
+import json
+import socket
+from typing import Any
+
+import jsonschema
+
+from lab.plan import CONFIG, CONTROL_SOCKET
+from support.chassis import ROOT, Chassis
+
+SPECIFICATION = json.loads((ROOT / "control/daemon/api/openapi.json").read_text())
+
+
+class UnixConnection(http.client.HTTPConnection):
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.connect(str(CONTROL_SOCKET))
+
+
+class Api:
+    """Asks, and looks at each answer."""
+
+    def __init__(self) -> None:
+        self.asked: set[tuple[str, str]] = set()
+
+    def ask(self, method: str, path: str, body: Any = None, status: int = 200, template: str = "") -> Any:
+        connection = UnixConnection("localhost", timeout=15)
+        connection.request(method, path, None if body is None else json.dumps(body))
+        answer = connection.getresponse()
+        text = answer.read().decode()
+        assert answer.status == status, f"{method} {path}: {answer.status} {text}"
+        self.asked.add((method.lower(), template or path.split("?")[0]))
+        if answer.headers.get_content_type() != "application/json":
+            return text
+        self._check(method.lower(), template or path.split("?")[0], status, json.loads(text))
+        return json.loads(text)
+
+    @staticmethod
+    def _check(method: str, path: str, status: int, value: Any) -> None:
+        responses = SPECIFICATION["paths"].get(path, {}).get(method, {}).get("responses", {})
+        response = responses.get(str(status), {"$ref": "#/components/responses/error"})
+        components = SPECIFICATION["components"]
+        if "$ref" in response:
+            response = components["responses"][response["$ref"].rsplit("/", 1)[1]]
+        schema = {**response["content"]["application/json"]["schema"], "components": components}
+        jsonschema.validate(value, schema, cls=jsonschema.Draft202012Validator)
+
+
+def test_specification_is_one() -> None:
+    for _, operations in SPECIFICATION["paths"].items():
+        for method, operation in operations.items():
+            assert method == "parameters" or {"summary", "responses"} <= operation.keys()
+
+
+def test_every_answer(chassis: Chassis) -> None:
+    api, text = Api(), CONFIG.read_text()
+    for path in ("/v1/status", "/v1/stats", "/metrics", "/v1/blades", "/v1/keys", "/v1/config", "/v1/config/history", "/v1/events"):
+        api.ask("GET", path)
+    one = {"template": "/v1/blades/{blade}/drain"}
+    api.ask("POST", "/v1/blades/blade2/drain", {"rate": 1000, "deadline_s": 60}, **one)
+    api.ask("POST", "/v1/blades/99/drain", {}, 404, **one)
+    api.ask("POST", "/v1/blades/2/drain", {"rate": 0}, 400, **one)
+    api.ask("POST", "/v1/blades/2/drain", {"ratee": 1}, 400, **one)
+    api.ask("POST", "/v1/blades/2/resume", {}, template="/v1/blades/{blade}/resume")
+    api.ask("POST", "/v1/blades/2/off", {}, 409, template="/v1/blades/{blade}/off")
+    api.ask("POST", "/v1/blades/77/enroll", {"pools": ["none"], "address": "10.77.0.77"}, 422, template="/v1/blades/{blade}/enroll")
+    api.ask("POST", "/v1/blades/99/revoke", {}, 404, template="/v1/blades/{blade}/revoke")
+    api.ask("GET", "/v1/session/" + "0" * 64, status=404, template="/v1/session/{session}")
+    api.ask("POST", "/v1/sessions/purge", {"service": "www"})
+    api.ask("POST", "/v1/sessions/purge", {}, 400)
+    api.ask("POST", "/v1/keys/rotate")
+    api.ask("GET", "/v1/config/history/1", template="/v1/config/history/{revision}")
+    api.ask("GET", "/v1/config/history/999999", status=404, template="/v1/config/history/{revision}")
+    file = {"file": str(CONFIG)}
+    api.ask("POST", "/v1/config/diff", {"after": text + "nonsense = 1\n", **file})
+    api.ask("POST", "/v1/config/apply", {"text": text + "nonsense = 1\n", **file}, 422)
+    api.ask("POST", "/v1/config/apply", {"text": text, **file, "if_revision": 999999}, 412)
+    for end in ("confirm", "cancel"):
+        api.ask("POST", "/v1/config/apply", {"text": text, **file, "confirm_s": 30, "wait": False})
+        api.ask("POST", "/v1/config/apply", {"text": text, **file}, 409)
+        api.ask("POST", f"/v1/config/{end}", {})
+        api.ask("POST", f"/v1/config/{end}", {}, 409)
+    api.ask("POST", "/v1/config/rollback", {"to": 999999}, 404)
+    api.ask("POST", "/v1/reload", {"yes": True})
+    api.ask("DELETE", "/v1/status", status=405)
+    api.ask("GET", "/v1/nothing", status=404)
+    api.ask("GET", "/v1/events?since=x", status=400)
+    known = {(method, path) for path, operations in SPECIFICATION["paths"].items() for method in operations if method != "parameters"}
+    assert not known - api.asked, known - api.asked
+    chassis.wait_for_states("up")
