@@ -326,6 +326,7 @@ enum class Known : uint8_t { forwarded, not_in_table, unclear };
 void explain(Burst& burst, const Miss& miss, uint64_t inserted, Context& context) {
     Packet& packet = *miss.packet;
     if (packet.h.layout == Layout::icmp_error) return icmp_error(packet, context);
+    if (!burst.halves().empty() && joins_half(burst, packet, context)) return;
     const bool none = miss.not_in_table && context.flows.inserted() == inserted;
     if (Flow* flow = none ? nullptr : live_flow(packet, context); flow != nullptr)
         return known_flow(burst, packet, miss, *flow, context);
@@ -358,6 +359,7 @@ void process(Burst& burst, Context& context) {
     context.cookie_macs.make(context.snapshot->cookie_keys);
     const uint64_t inserted = context.flows.inserted();
     for (const Miss& miss : std::span(misses).first(count)) explain(burst, miss, inserted, context);
+    hold_halves(burst, context);
 }
 
 }  // namespace keyrail::bind

@@ -154,6 +154,22 @@ void not_kept(Burst& burst, Packet& packet, uint32_t slot, AddResult result, Con
     pend_hold(burst, slot, packet.service, full ? Reason::steer_hold_full : Reason::steer_too_long, context);
 }
 
+/// The hello in both, if they are the two halves of one: steered as one in a single packet is, which `second`
+/// follows.
+bool makes_whole(Burst& burst, Packet& first, Packet& second, Context& context) {
+    const bool behind = second.h.seq == first.h.seq + first.h.payload_size;
+    if (!behind || (second.h.flags & kRst) || (first.h.flags & kFin)) return false;
+    ClientHello hello;
+    HelloResult result{};
+    if (!parse_in_two_pieces(first.payload(), second.payload(), limits_of(first.service, context), hello,
+                             result))
+        return false;
+    PendingHello& pending = pend_packet(burst, first, 0, unnamed_reason(result.status, hello), context);
+    describe(pending.facts, hello, *context.snapshot);
+    second.follows = first.follows;
+    return true;
+}
+
 }  // namespace
 
 void first_data(Burst& burst, Packet& packet, BladeId bound, Context& context) {
@@ -163,8 +179,11 @@ void first_data(Burst& burst, Packet& packet, BladeId bound, Context& context) {
     }
     // Mostly the first of two segments.
     const size_t end = end_in_one_record(packet.payload(), context.service(packet.service).hello_limit);
-    if (end > packet.h.payload_size)
-        return start_hold(burst, packet, packet.h.seq, bound, static_cast<uint32_t>(end), context);
+    if (end > packet.h.payload_size) {
+        const auto wanted = static_cast<uint32_t>(end);
+        if (bound != 0) return start_hold(burst, packet, packet.h.seq, bound, wanted, context);
+        return burst.add_half(packet.hash, static_cast<uint32_t>(&packet - burst.packets.data()), wanted);
+    }
     ClientHello hello;
     const HelloResult result = end != 0 ? parse_in_one_record(packet.payload(), end, hello)
                                         : read(packet.payload(), packet.service, context, hello);
@@ -172,6 +191,24 @@ void first_data(Burst& burst, Packet& packet, BladeId bound, Context& context) {
         return start_hold(burst, packet, packet.h.seq, bound, result.offset, context);
     PendingHello& pending = pend_packet(burst, packet, bound, unnamed_reason(result.status, hello), context);
     if (result.status == HelloStatus::complete) describe(pending.facts, hello, *context.snapshot);
+}
+
+bool joins_half(Burst& burst, Packet& packet, Context& context) {
+    const uint32_t i = burst.half_of(packet.hash);
+    if (i == kNone) return false;
+    HalfHello& half = burst.halves()[i];
+    Packet& first = burst.packets[std::exchange(half.packet, kNone)];
+    if (makes_whole(burst, first, packet, context)) return true;
+    start_hold(burst, first, first.h.seq, 0, half.wanted, context);
+    return false;
+}
+
+void hold_halves(Burst& burst, Context& context) {
+    for (HalfHello& half : burst.halves()) {
+        if (half.packet == kNone) continue;
+        Packet& first = burst.packets[std::exchange(half.packet, kNone)];
+        start_hold(burst, first, first.h.seq, 0, half.wanted, context);
+    }
 }
 
 void overtaking_segment(Burst& burst, Packet& packet, Seq first_seq, Context& context) {

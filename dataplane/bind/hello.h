@@ -13,6 +13,13 @@ namespace keyrail::bind {
 /// has.
 void first_data(Burst& burst, Packet& packet, BladeId bound, Context& context);
 
+/// Is `packet` of a connection whose hello began in this burst (HalfHello)? True: it made it whole, which is
+/// decided about now. Otherwise that first segment is held from now on.
+bool joins_half(Burst& burst, Packet& packet, Context& context);
+
+/// Those that nothing came behind in this burst.
+void hold_halves(Burst& burst, Context& context);
+
 /// A segment that has overtaken the first data of its connection, which begins at `first_seq`.
 void overtaking_segment(Burst& burst, Packet& packet, Seq first_seq, Context& context);
 

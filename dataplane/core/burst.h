@@ -60,7 +60,34 @@ struct PendingHello {
     Holder holder;
     Decision decision;
     bool moving = false;  // settled: in hold `hold` until the move is acknowledged
-    uint8_t older = 0;    // in Burst's index
+};
+
+/// The first segment of a ClientHello in two, as clients send it today, one right behind the other. Mostly
+/// both are in one burst, and nothing has to be held.
+struct HalfHello {
+    uint64_t hash;
+    uint32_t packet;  // index into Burst::packets; kNone: not a half any more
+    uint32_t wanted;  // stream bytes of the whole
+};
+
+/// By a connection's hash to the few things of a burst that belong to it, numbered from 0.
+class BurstIndex {
+  public:
+    void clear() { newest_.fill(0); }
+    void add(uint64_t hash, uint32_t i) {
+        older_[i] = std::exchange(newest_[hash % newest_.size()], static_cast<uint8_t>(i + 1));
+    }
+    /// The newest one that `is` it, or kNone.
+    template <typename Is>
+    [[nodiscard]] uint32_t find(uint64_t hash, Is is) const {
+        for (unsigned i = newest_[hash % newest_.size()]; i != 0; i = older_[i - 1])
+            if (is(i - 1)) return i - 1;
+        return kNone;
+    }
+
+  private:
+    std::array<uint8_t, 128> newest_{};  // number + 1 of one; others with the same part of the hash are older
+    std::array<uint8_t, kBurst> older_;
 };
 
 /// All of its packets came from ports of one role.
@@ -75,24 +102,37 @@ class Burst {
     [[nodiscard]] std::span<PendingHello> pending() { return {hellos.data(), hello_count}; }
 
     void forget_hellos() {
-        if (std::exchange(hello_count, uint16_t{0}) != 0) newest_.fill(0);
+        if (std::exchange(hello_count, uint16_t{0}) != 0) by_hello_.clear();
+        if (std::exchange(half_count_, uint16_t{0}) != 0) by_half_.clear();
     }
     /// A new one, to be filled in where it lies: copies of it would be a tenth of its cost.
     PendingHello& add_hello(uint64_t hash) {
-        PendingHello& hello = *new (&hellos[hello_count++]) PendingHello;
+        PendingHello& hello = *new (&hellos[hello_count]) PendingHello;
         hello.facts.hash = hash;
-        hello.older = std::exchange(newest_[hash % newest_.size()], static_cast<uint8_t>(hello_count));
+        by_hello_.add(hash, hello_count++);
         return hello;
     }
     /// The hello of this connection that lies in a packet of this burst, or kNone.
     [[nodiscard]] uint32_t hello_in_packet(uint64_t hash) const {
-        for (unsigned i = newest_[hash % newest_.size()]; i != 0; i = hellos[i - 1].older)
-            if (hellos[i - 1].facts.hash == hash && hellos[i - 1].packet != kNone) return i - 1;
-        return kNone;
+        return by_hello_.find(
+            hash, [&](uint32_t i) { return hellos[i].facts.hash == hash && hellos[i].packet != kNone; });
+    }
+
+    void add_half(uint64_t hash, uint32_t packet, uint32_t wanted) {
+        halves_[half_count_] = {hash, packet, wanted};
+        by_half_.add(hash, half_count_++);
+    }
+    [[nodiscard]] std::span<HalfHello> halves() { return {halves_.data(), half_count_}; }
+    /// That of this connection, or kNone.
+    [[nodiscard]] uint32_t half_of(uint64_t hash) const {
+        return by_half_.find(
+            hash, [&](uint32_t i) { return halves_[i].hash == hash && halves_[i].packet != kNone; });
     }
 
   private:
-    std::array<uint8_t, 128> newest_{};  // by hash: index + 1 of a hello; others with the same hash are older
+    BurstIndex by_hello_, by_half_;
+    std::array<HalfHello, kBurst> halves_;
+    uint16_t half_count_ = 0;
 };
 
 }  // namespace keyrail
