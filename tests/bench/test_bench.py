@@ -18,6 +18,9 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
 
 @needs_root
+BEST_IS_NONE = ("misses", ".longer", ".skipped")  # a run without any is as good as can be
+
+
 @pytest.mark.parametrize("section", sorted({*cli.SECTIONS} - {"connections", "peers"}))
 def test_a_section_runs(tmp_path: Path, section: str) -> None:
     file = tmp_path / "results.json"
@@ -26,7 +29,7 @@ def test_a_section_runs(tmp_path: Path, section: str) -> None:
     assert [result["id"] for result in results] == [
         figure.id for figure in importlib.import_module(f"bench.{section}").FIGURES]
     measured = [result for result in results if result["value"] is not None]
-    assert measured and all(result["value"] > 0 for result in measured if not result["id"].endswith("misses"))
+    assert measured and all(result["value"] > 0 for result in measured if not result["id"].endswith(BEST_IS_NONE))
     assert all(result["reason"] == "not in a quick run" for result in results if result["value"] is None)
 
 

@@ -97,7 +97,7 @@ def test_without_a_mirror_everywhere_says_that_it_tests_one_release(monkeypatch:
     """It is not this tree's fault; who asked for that release alone did not get what they asked for."""
     other = next(release for release in RELEASES if release != own_release())
     monkeypatch.setenv("KR_ROOTS", str(tmp_path))
-    monkeypatch.setattr(releases, "_mirror", lambda: "http://127.0.0.1:9/debian")
+    monkeypatch.setattr(releases, "mirror", lambda: "http://127.0.0.1:9/debian")
     monkeypatch.setattr(cli, "PARTS", (cli.Part("unit", "", lambda: Report(passed=1)),))
     assert cli.main(["--everywhere"]) == 0
     said = capsys.readouterr()
