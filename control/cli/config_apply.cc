@@ -80,8 +80,9 @@ Reply drain_blade(const Invocation& invocation, uint16_t id) {
 Reply after_drains(const Invocation& invocation, const std::string& path, json body, const Failure& refused) {
     std::vector<uint16_t> drained;
     Reply reply = tl::make_unexpected(refused);
+    for (const json& loss : refused.error.at("losses"))  // before any is drained
+        if (loss.at("blade").is_null()) return reply;
     for (const json& loss : refused.error.at("losses")) {
-        if (loss.at("blade").is_null()) return tl::make_unexpected(refused);
         drained.push_back(loss.at("blade"));
         if (reply = drain_blade(invocation, drained.back()); !reply) break;
     }

@@ -41,7 +41,7 @@ constexpr rlim_t kNeverSleepsUs = 200'000;
 
 extern "C" void on_never_sleeps(int /*signal*/) {
     const sched_param normal{};
-    sched_setscheduler(0, SCHED_OTHER, &normal);
+    sched_setscheduler(0, SCHED_OTHER | SCHED_RESET_ON_FORK, &normal);  // without the flag it may not
 }
 
 void limit_never_sleeping() {

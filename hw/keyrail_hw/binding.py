@@ -4,7 +4,7 @@
 import json
 from collections.abc import Iterator
 
-from keyrail_hw.machine import KEEP_THEIR_DRIVER, VFIO, HardwareError, Machine, Nic
+from keyrail_hw.machine import ETHERNET, KEEP_THEIR_DRIVER, VFIO, HardwareError, Machine, Nic
 from keyrail_hw.profile import Profile
 
 STATE = "/var/lib/keyrail/hw-drivers.json"  # address -> the driver that it had
@@ -46,6 +46,8 @@ def unbind(machine: Machine, profile: Profile) -> Iterator[str]:
 def _of_port(machine: Machine, address: str) -> Nic:
     if address not in machine.names(DEVICES):
         raise HardwareError(f"there is no device {address}: 'keyrail-hw list' shows those that are there")
+    if not machine.read(f"{DEVICES}/{address}/class").startswith(ETHERNET):
+        raise HardwareError(f"{address} is no network card: 'keyrail-hw list' shows those that are there")
     nic = machine.nic(address)
     if nic.in_use:
         raise HardwareError(f"{address} stays with the kernel: {nic.in_use}")

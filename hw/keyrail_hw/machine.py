@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The machine as sysfs and procfs have it, below any root. Nothing here decides; the only thing that writes is write()."""
 
+import fcntl
 import re
+import socket
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,8 +13,10 @@ from pathlib import Path
 ETHERNET = "0x0200"  # PCI class of Ethernet controllers
 KEEP_THEIR_DRIVER = ("mlx4_core", "mlx5_core")  # DPDK runs beside the kernel's driver
 VFIO = "vfio-pci"
+FOR_USER_SPACE = (VFIO, "uio_pci_generic", "igb_uio")
 PCI_ADDRESS = re.compile(r"[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]")
 MB = 1 << 20
+SIOCGIFADDR = 0x8915
 
 
 class HardwareError(Exception):
@@ -159,9 +164,14 @@ class Machine:
         speeds = [int(self.read(f"/sys/class/net/{name}/speed") or 0) for name in interfaces]
         identity = (self.read(f"{device}/{which}").removeprefix("0x") for which in ("vendor", "device"))
         macs = [self.read(f"/sys/class/net/{name}/address") for name in interfaces]
-        return Nic(address, ":".join(identity), self.link(f"{device}/driver"), int(self.read(f"{device}/numa_node") or -1),
-                   interfaces, macs[0] if macs else "", max([0, *speeds]),
-                   next(filter(None, map(self._in_use, interfaces)), ""))
+        driver = self.link(f"{device}/driver")
+        in_use = next(filter(None, map(self._in_use, interfaces)), "")
+        if int(self.read(f"{device}/sriov_numvfs") or 0) > 0:
+            in_use = in_use or f"it has virtual functions (echo 0 > {device}/sriov_numvfs removes them)"
+        if driver not in ("", *FOR_USER_SPACE, *KEEP_THEIR_DRIVER) and not interfaces:
+            in_use = in_use or f"{driver} has it, without an interface here: a container's?"
+        return Nic(address, ":".join(identity), driver, int(self.read(f"{device}/numa_node") or -1), interfaces,
+                   macs[0] if macs else "", max([0, *speeds]), in_use)
 
     def _above(self, interface: str) -> Iterator[str]:
         """VLANs, bridges and bonds on top of it, and on top of those."""
@@ -170,6 +180,17 @@ class Machine:
                 yield name.removeprefix("upper_")
                 yield from self._above(name.removeprefix("upper_"))
 
+    def _has_address(self, interface: str) -> bool:
+        """Of this machine, of any routing table: the kernel is asked, for no file says it."""
+        if self.root != Path("/"):
+            return False
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
+            try:
+                fcntl.ioctl(asked, SIOCGIFADDR, struct.pack("16s24x", interface.encode()))
+            except OSError:
+                return False
+        return True
+
     def _in_use(self, interface: str) -> str:
         """Who has an address is somebody's way to this machine."""
         for name in (interface, *self._above(interface)):
@@ -177,10 +198,15 @@ class Machine:
             routes = [line.split() for line in self.read("/proc/net/route").splitlines()[1:]]
             if any(route[0] == name and route[1] == "00000000" for route in routes):
                 return f"{where} has the default route"
-            if any(route[0] == name for route in routes):
+            if any(route[0] == name for route in routes) or self._has_address(name):
                 return f"{where} has an IPv4 address"
+            if any(line.startswith("0" * 32 + " 00 ") and line.split()[-1] == name
+                   for line in self.read("/proc/net/ipv6_route").splitlines()):
+                return f"{where} has the IPv6 default route"
             addresses = [line.split() for line in self.read("/proc/net/if_inet6").splitlines()]
             if any(fields[5] == name and fields[3] == "00" for fields in addresses):  # 00: global
                 return f"{where} has an IPv6 address"
+        if above := next(self._above(interface), ""):
+            return f"{above} is on top of {interface}"
         master = self.link(f"/sys/class/net/{interface}/master")
         return f"{interface} belongs to {master}" if master else ""

@@ -56,7 +56,8 @@ def test_a_reused_port_does_not_cost_the_session(chassis: Chassis, options: Opti
     assert status == 0, text
     seen = json.loads(text)
     after = chassis.stats()
-    moves = {name: after.moves[name] - before.moves[name] for name in after.moves if after.moves[name] != before.moves[name]}
+    moves = {name: value - before.moves[name] for name, value in after.moves.items()
+             if isinstance(value, int) and value != before.moves[name]}
     assert not seen["errors"], (seen, moves, chassis.account())
     assert seen["answered"] == seen["connections"] == REUSES // CLIENTS * CLIENTS
     returns = seen["answered"] - seen["first"]

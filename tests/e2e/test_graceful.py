@@ -173,13 +173,23 @@ def sent(pid: int, signal_: signal.Signals, gone: bool = False) -> None:
         eventually(lambda: not Path(f"/proc/{pid}").exists(), 30, f"{pid} ends")
 
 
+def successor(file: Path, old: int) -> int:
+    """Who says to be nginx now; 0: nobody else yet. For a moment the file is away, or empty: the old one's has got another
+    name, and the new one writes its own."""
+    try:
+        new = int(file.read_text() or old)
+    except FileNotFoundError:
+        return 0
+    return new if new != old else 0
+
+
 @pytest.mark.parametrize("options", [Options(), Options(bind="early")], ids=str)
 def test_nginx_is_upgraded_while_it_runs(chassis: Chassis, options: Options) -> None:
     """As its documentation says: USR2 starts the new one, WINCH has the old one's workers finish, QUIT ends it."""
     with echoes(chassis), long_clients(chassis, ("download", "upload", "echo")) as (clients, blade):
         old, file = chassis.pid(blade, "nginx"), directory(blade) / "nginx.pid"
         sent(old, signal.SIGUSR2)
-        new = eventually(lambda: file.exists() and int(file.read_text() or old) != old and int(file.read_text()), 10, "a new one")
+        new = eventually(lambda: successor(file, old), 10, "a new one")
         try:
             everybody_is_served()
             sent(old, signal.SIGWINCH)

@@ -184,6 +184,14 @@ TEST_F(Operator, WhoMayWhat) {
     };
     EXPECT_EQ(as("54321", "/v1/status", ""), "200");
     EXPECT_EQ(as("54321", "/v1/keys/rotate", "{}"), "403");
+    EXPECT_EQ(as("54321", "/v1/config/diff", R"({"after": "a text names files, and keyraild opens them"})"),
+              "403");
+    EXPECT_EQ(as("54321", "/v1/config/diff", R"({"before": 1})"), "200") << "revisions may be compared";
+    const std::string deep = R"({"file": )" + std::string(100'000, '[') + std::string(100'000, ']') + "}";
+    const auto file = run_dir / "deep.json";
+    std::ofstream(file) << deep;
+    EXPECT_EQ(as("54321", "/v1/config/diff", "@" + file.string()), "400");
+    EXPECT_EQ(as("54321", "/v1/status", ""), "200") << "it lives";
     EXPECT_EQ(as("54321,54322", "/v1/keys/rotate", "{}"), "200");
     EXPECT_EQ(as("65534", "/v1/status", ""), "000") << "it cannot even connect";
     EXPECT_THAT(daemon->log(), HasSubstr("(by nobody)"));

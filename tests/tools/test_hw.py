@@ -175,7 +175,8 @@ def test_without_isolated_cores_all_of_the_node_but_one(made: Builder) -> None:
         detected(made, front="slow0", workers=4)
 
 
-@pytest.mark.parametrize("how", ["default route", "address", "ipv6", "vlan", "bond", "master"])
+@pytest.mark.parametrize("how", ["default route", "address", "ipv6", "ipv6 route", "vlan", "bond", "above", "master",
+                                 "virtual functions", "container"])
 def test_a_port_that_the_kernel_uses_is_never_taken(made: Builder, how: str) -> None:
     match how:
         case "default route":
@@ -185,6 +186,15 @@ def test_a_port_that_the_kernel_uses_is_never_taken(made: Builder, how: str) -> 
         case "ipv6":
             made.file("/proc/net/if_inet6", "20010db8000000000000000000000001 03 40 00 80 fast0\n"
                       "fe800000000000000000000000000001 04 40 20 80 fast1")
+        case "ipv6 route":
+            made.file("/proc/net/ipv6_route", f"{'0' * 32} 00 {'0' * 32} 00 fe80{'0' * 27}1 00000400 00000001 00000000 00000003 "
+                      "   fast0")
+        case "above":
+            made.above("fast0", "macvtap0")
+        case "virtual functions":
+            made.file("/sys/bus/pci/devices/0000:3b:00.0/sriov_numvfs", 2)
+        case "container":
+            (made.root / "sys/class/net/fast0").unlink()
         case "vlan":
             made.above("fast0", "fast0.5")
             made.route("fast0.5", "0002A8C0")
@@ -198,7 +208,7 @@ def test_a_port_that_the_kernel_uses_is_never_taken(made: Builder, how: str) -> 
     chosen = detected(made)
     assert "0000:3b:00.0" not in [port.pci for port in chosen.ports]
     with pytest.raises(HardwareError, match="Keyrail would take it away from the kernel"):
-        detected(made, front="fast0")
+        detected(made, front="0000:3b:00.0")
     forced = written(made, '[[port]]\nname = "front0"\nrole = "front"\ndevice = "0000:3b:00.0"\n')
     assert checks(made, forced)["port front0"].verdict == Verdict.FAIL
     machine = made.machine
@@ -234,6 +244,17 @@ def test_bound_and_put_back(made: Builder) -> None:
     assert list(binding.unbind(machine, of)) == [f"{port.pci}: has ixgbe, not vfio-pci" for port in of.ports]
     assert json.loads(machine.read(binding.STATE)) == {}
     assert machine.read("/sys/bus/pci/devices/0000:3b:00.0/driver_override") == ""
+
+
+def test_what_is_no_network_card_is_never_taken(made: Builder) -> None:
+    """A wrong digit: the root disk."""
+    made.nic("0000:01:00.0", driver="nvme")
+    made.file("/sys/bus/pci/devices/0000:01:00.0/class", "0x010802")
+    machine = made.machine
+    of = written(made, '[[port]]\nname = "front0"\nrole = "front"\ndevice = "0000:01:00.0"\n')
+    with pytest.raises(HardwareError, match="is no network card"):
+        list(binding.bind(machine, of))
+    assert not machine.written
 
 
 def test_a_card_that_keeps_its_driver(made: Builder) -> None:

@@ -79,11 +79,19 @@ Result<void> open_to_group(const fs::path& run_dir, const fs::path& socket) {
     const auto group = group_id(kReadGroup);
     if (!group) return {};
     const uid_t same = static_cast<uid_t>(-1);
+    struct stat dir{}, file{};
+    if (::stat(run_dir.c_str(), &dir) != 0 || ::stat(socket.c_str(), &file) != 0)
+        return fail("{}: {}", socket.string(), std::strerror(errno));
+    // Only what is not so yet: the folder may be everybody's (/run), and systemd lets keyraild change no
+    // owner.
+    const bool of_group = dir.st_gid == *group && (dir.st_mode & S_IXGRP) != 0;
+    const bool reachable = of_group || (dir.st_mode & S_IXOTH) != 0;
     // The folder may be entered by the group and listed by nobody else: what else is in it is its owner's.
-    if (::chown(run_dir.c_str(), same, *group) != 0 || ::chmod(run_dir.c_str(), 0750) != 0)
+    if (!reachable && (::chown(run_dir.c_str(), same, *group) != 0 || ::chmod(run_dir.c_str(), 0750) != 0))
         return fail("{}: cannot be opened to group {}: {}", run_dir.string(), kReadGroup,
                     std::strerror(errno));
-    if (::chown(socket.c_str(), same, *group) != 0 || ::chmod(socket.c_str(), 0660) != 0)
+    const bool owned = file.st_gid == *group || ::chown(socket.c_str(), same, *group) == 0;
+    if (!owned || ::chmod(socket.c_str(), 0660) != 0)
         return fail("{}: cannot be opened to group {}: {}", socket.string(), kReadGroup,
                     std::strerror(errno));
     return {};

@@ -44,10 +44,17 @@ std::optional<std::vector<std::string>> match(std::string_view route, std::strin
 }
 
 /// An object; nullopt: something else was sent.
+/// Copies of a value go down into it, so nobody may send one that is deeper than the stack.
 std::optional<json> read_body(const std::string& text) {
+    constexpr int kMaxDepth = 16;
     if (text.empty()) return json::object();
-    json body = json::parse(text, nullptr, false);
-    if (!body.is_object()) return std::nullopt;
+    bool deep = false;
+    const auto look = [&](int depth, json::parse_event_t, const json&) {
+        deep = deep || depth > kMaxDepth;
+        return !deep;
+    };
+    json body = json::parse(text, look, false);
+    if (deep || !body.is_object()) return std::nullopt;
     return body;
 }
 

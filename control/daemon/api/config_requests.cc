@@ -96,6 +96,9 @@ Result<Applying::Request> read_request(const ApiCall& call) try {
                     Applying::kLongest.count());
     if (body.contains("if_revision")) request.if_revision = body["if_revision"].get<uint64_t>();
     (void)body.value("wait", true);
+    constexpr size_t kMaxMessage = 2048, kMaxPath = 4096;
+    if (request.message.size() > kMaxMessage || request.file.native().size() > kMaxPath)
+        return fail("message has at most {} bytes, file {}", kMaxMessage, kMaxPath);
     if (!call.if_match.empty() && call.if_match != "*") {
         request.if_revision = number_of(call.if_match);
         if (!request.if_revision) return fail("If-Match is no revision; write its number");
@@ -169,6 +172,12 @@ Result<std::string> side(const History& history, const json& body, const char* k
 
 /// {"before": TEXT or NUMBER, "after": likewise, "file": …}; what is missing is what is in force.
 asio::awaitable<ApiReply> diff(Daemon& daemon, ApiCall call) {
+    // A text names files, and keyraild opens them as root.
+    for (const char* key : {"before", "after", "file"})
+        if (call.actor.role != Role::admin && call.body.contains(key) && call.body[key].is_string())
+            co_return error_reply(403,
+                                  "only root and group keyrail-admin may have a text looked at; "
+                                  "revisions can be compared by their numbers");
     const History& history = daemon.applying().history();
     const auto before = side(history, call.body, "before"), after = side(history, call.body, "after");
     if (!before) co_return error_reply(404, before.error().message);
@@ -182,9 +191,12 @@ asio::awaitable<ApiReply> diff(Daemon& daemon, ApiCall call) {
                         {"before", change.before},
                         {"after", change.after}});
     json report = {{"changes", list}, {"effects", nullptr}, {"mistakes", json::array()}};
-    const json file = call.body.value("file", json(daemon.config().file.string()));
-    if (!file.is_string()) co_return error_reply(400, "file is a text");
-    const auto next = check_config_text(*after, file.get<std::string>());
+    std::string file = daemon.config().file.string();
+    if (const auto given = call.body.find("file"); given != call.body.end()) {
+        if (!given->is_string()) co_return error_reply(400, "file is a text");
+        file = given->get<std::string>();
+    }
+    const auto next = check_config_text(*after, file);
     const auto mistakes = next ? fixed_keys_changed(daemon.config(), *next) : next.error();
     for (const std::string& mistake : mistakes) report["mistakes"].push_back(mistake_json(mistake));
     if (next)

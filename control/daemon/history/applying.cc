@@ -80,6 +80,9 @@ std::optional<Applying::Refusal> Applying::refused(const Request& request,
 }
 
 Applying::Outcome<Applying::Applied> Applying::apply(Request request) {
+    std::error_code ignored;  // it is its own by whatever path
+    if (request.from != "rollback" && std::filesystem::equivalent(request.file, own_file_, ignored))
+        request.file = own_file_;
     auto next = check(request);
     if (!next) return tl::make_unexpected(std::move(next.error()));
     Applied applied{0, effects_of(host_.configuration(), *next, host_.known_blades(), host_.costs())};
@@ -191,8 +194,13 @@ void Applying::roll_back(const std::string& why, const std::string& actor) {
     auto text = history_.text(back);
     auto old = text ? check_config_text(*text, history_.revisions().at(back).file)
                     : tl::make_unexpected(ConfigMistakes{text.error().message});
-    const auto done = old ? host_.put_in_force(std::move(*old), [&] { return history_.roll_back(why); })
-                          : fail("{}", fmt::join(old.error(), "\n"));
+    const auto written = [&]() -> Result<void> {
+        if (auto told = history_.roll_back(why); !told)
+            spdlog::error("configuration: the roll-back is not written: {}", told.error().message);
+        return {};
+    };
+    const auto done =
+        old ? host_.put_in_force(std::move(*old), written) : fail("{}", fmt::join(old.error(), "\n"));
     if (!done) {
         spdlog::error("configuration: revision {} cannot be rolled back to {}: {}", tried, back,
                       done.error().message);

@@ -81,7 +81,9 @@ Result<void> History::load() {
     last_ = std::max({last_, current_, pending_ ? pending_->revision : 0});
     if (!pending_) return {};
     rolled_back_at_start_ = pending_->revision;
-    return roll_back("keyraild ended before it was confirmed");
+    if (auto told = roll_back("keyraild ended before it was confirmed"); !told)
+        spdlog::warn("configuration: the roll-back is not written: {}", told.error().message);
+    return {};
 }
 
 Result<void> History::read_revisions() {
@@ -91,7 +93,10 @@ Result<void> History::read_revisions() {
         if (number == 0) continue;
         last_ = std::max(last_, number);
         const auto text = read_file(entry.path(), kMaxMeta);
-        if (!text) return tl::make_unexpected(text.error());
+        if (!text) {
+            spdlog::warn("{}; it is left out of the history", text.error().message);
+            continue;
+        }
         try {
             revisions_[number] = revision_of(json::parse(*text));
         } catch (const json::exception& wrong) {
@@ -144,19 +149,23 @@ Result<void> History::confirm() {
     Revision& revision = revisions_.at(next.current);
     if (auto saved = save(std::move(next)); !saved) return saved;
     revision.result = "confirmed";
-    return save(revision);
+    if (auto told = save(revision); !told)  // it is, whatever its own file says
+        spdlog::warn("configuration: {}", told.error().message);
+    return {};
 }
 
 Result<void> History::roll_back(const std::string& why) {
     State next = state();
     const uint64_t number = next.pending->revision;
     next.pending.reset();
-    if (auto saved = save(std::move(next)); !saved) return saved;
+    const auto saved = save(std::move(next));
+    pending_.reset();  // its mark may be on the disk still: then the next start rolls back again
     const auto found = revisions_.find(number);
-    if (found == revisions_.end()) return {};
+    if (found == revisions_.end()) return saved;
     found->second.result = "rolled back";
     found->second.why = why;
-    return save(found->second);
+    const auto told = save(found->second);
+    return saved ? told : saved;
 }
 
 Result<std::string> History::text(uint64_t number) const {

@@ -7,6 +7,7 @@
 
 #include "control/protocol/file.h"
 #include "control/protocol/toml_table.h"
+#include "control/protocol/unix_socket.h"
 
 namespace keyrail {
 
@@ -68,6 +69,8 @@ Result<Startup> choose_configuration(const fs::path& given) {
     std::error_code error;
     if (!own && (state_dir.empty() || !fs::is_directory(state_dir / "history", error)))
         return fail("{}", fmt::join(own.error(), "\n"));
+    if (own && try_unix_socket(own->run_dir / "keyraild.sock") == 0)
+        return fail("another keyraild runs with {}; stop it first", file.string());  // the history is its own
     if (auto made = make_directory(state_dir, 0700); !made) return tl::make_unexpected(made.error());
     History history(state_dir / "history");
     if (auto loaded = history.load(); !loaded) return tl::make_unexpected(loaded.error());
