@@ -157,9 +157,9 @@ void add_applying(CLI::App& config, Invocation& invocation) {
     for (const auto& [word, text, path] :
          {std::tuple{"confirm", "The one on trial stays", "/v1/config/confirm"},
           {"cancel", "The one before the trial is in force again, now", "/v1/config/cancel"}})
-        subcommand(config, word, text)->callback([&invocation, path = path] {
-            invocation.run = [&invocation, path] {
-                return print(invocation, tell(invocation, path), [](const json& reply) {
+        subcommand(config, word, text)->callback([&invocation, at = path] {
+            invocation.run = [&invocation, at] {
+                return print(invocation, tell(invocation, at), [](const json& reply) {
                     fmt::print("revision {} is in force\n", reply.at("revision").get<uint64_t>());
                 });
             };

@@ -19,7 +19,7 @@ thread_local Clock::time_point soon_until;
 
 /// Ends when there was nothing for so long, or somebody else wanted the CPU for so long; not before what
 /// comes soon is there.
-void look_on(asio::io_context& io, std::chrono::microseconds busy_poll) {
+void look_on(asio::io_context& io, std::chrono::microseconds busy_poll, Urgency* urgency) {
     const uint64_t began = thread_cpu_ns();
     uint64_t worked = 0;
     const auto goes_on = [&](Clock::time_point last) {
@@ -31,6 +31,7 @@ void look_on(asio::io_context& io, std::chrono::microseconds busy_poll) {
         if (io.poll() > 0) {
             worked += thread_cpu_ns() - before;
             last = Clock::now();
+            if (urgency != nullptr) urgency->look();
         } else {
             sched_yield();
         }
@@ -65,7 +66,7 @@ void run_loop(asio::io_context& io, std::chrono::microseconds busy_poll, Urgency
     }
     while (io.run_one() > 0) {
         finish_turn(io);
-        if (busy_poll.count() != 0 || soon_until != Clock::time_point{}) look_on(io, busy_poll);
+        if (busy_poll.count() != 0 || soon_until != Clock::time_point{}) look_on(io, busy_poll, urgency);
         nothing_soon();
         if (urgency != nullptr) urgency->look();
     }

@@ -92,6 +92,7 @@ void Urgency::gather(bool urgent) const {
 }
 
 bool Urgency::set(bool urgent) {
+    if (urgent && means_ == Means::real_time) limit_never_sleeping();  // the kernel raises it at each signal
     const bool done =
         means_ == Means::none || (means_ == Means::nice ? set_nice(urgent) : set_policy(urgent));
     if (done) urgent_ = urgent && means_ != Means::none;

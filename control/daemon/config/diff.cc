@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <map>
 #include <sstream>
+#include <tuple>
 
 #include "control/protocol/toml_table.h"
 
@@ -100,7 +101,8 @@ Result<std::vector<ConfigChange>> diff_configs(const std::string& before, const 
             if (earlier != value) changes.push_back({object, key, earlier, value});
         }
     }
-    std::ranges::stable_sort(changes, {}, &ConfigChange::object);
+    std::ranges::sort(changes, {},
+                      [](const ConfigChange& change) { return std::tie(change.object, change.key); });
     return changes;
 }
 

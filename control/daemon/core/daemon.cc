@@ -74,6 +74,7 @@ Result<void> Daemon::start() {
     receipts_.emplace(std::move(*receipts));
     auto prepared = prepare(file_, Certificates::kept);
     if (!prepared) return tl::make_unexpected(prepared.error());
+    agents_.within_reach(false);  // before keyrail-dp is there
     commit(std::move(*prepared));
     dataplane_.start();
     publisher_.start();

@@ -8,6 +8,7 @@ of its own, so that nothing it does is seen outside; huge pages are the kernel's
 import os
 import re
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Sequence
@@ -27,7 +28,7 @@ CORE_E2E = "test_resumption or test_moves or test_faults or test_binding or test
 PLACE = Path("/usr/src/keyrail")  # of the source tree, inside
 MIRROR_ANSWERS = 30  # seconds: longer than that no mirror takes to say what a release has
 MAKING = 1200  # seconds for each of the two steps that make a root
-TIME_IS_UP = 124  # exit status of timeout(1)
+TIME_IS_UP, KILLED = 124, 137  # exit statuses of timeout(1)
 SUM = r"(\d+) passed, (\d+) failed(?:, (\d+) skipped)?"
 CLOSING = re.compile(rf"^{SUM}$", re.MULTILINE)
 OF_A_PART = re.compile(rf"^(\w+): {SUM} \(\d+ s\)$", re.MULTILINE)
@@ -156,9 +157,10 @@ def run_on(release: str, parts: Sequence[str] | None, until: float = 0) -> Repor
     if until and until - time.monotonic() < 1:
         return _time_is_up(release, "")
     words = " ".join(f"--only {part}" for part in parts or CORE_PARTS)
-    limit = ["timeout", f"{until - time.monotonic():.0f}"] if until else []
+    limit = ["timeout", "--kill-after=30", f"{until - time.monotonic():.0f}"] if until else []
     process = subprocess.Popen([*limit, *inside(root, f"tools/test {words}", network=False)], stdout=subprocess.PIPE, text=True,
-                               env=_environment(os.environ.get("KR_E2E", "") if parts else CORE_E2E))
+                               env=_environment(os.environ.get("KR_E2E", "") if parts else CORE_E2E),
+                               start_new_session=True)
     printed: list[str] = []
     with process:
         try:
@@ -167,9 +169,9 @@ def run_on(release: str, parts: Sequence[str] | None, until: float = 0) -> Repor
                 if not CLOSING.match(line):  # the sum is said once, by the outer tools/test
                     print(f"{release}: {line}", end="", flush=True)
         except BaseException:
-            process.terminate()  # and with it, by --kill-child, everything in there
+            os.killpg(process.pid, signal.SIGKILL)  # unshare blocks SIGTERM; by --kill-child, everything in there
             raise
-    if until and process.returncode == TIME_IS_UP:
+    if until and process.returncode in (TIME_IS_UP, KILLED) and time.monotonic() >= until - 1:
         return _time_is_up(release, "".join(printed))
     return _read_sum(release, "".join(printed), process.returncode)
 
