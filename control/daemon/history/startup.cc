@@ -69,8 +69,9 @@ Result<Startup> choose_configuration(const fs::path& given) {
     std::error_code error;
     if (!own && (state_dir.empty() || !fs::is_directory(state_dir / "history", error)))
         return fail("{}", fmt::join(own.error(), "\n"));
-    if (own && try_unix_socket(own->run_dir / "keyraild.sock") == 0)
-        return fail("another keyraild runs with {}; stop it first", file.string());  // the history is its own
+    const fs::path socket = own ? own->run_dir / "keyraild.sock" : fs::path();
+    if (own && try_unix_socket(socket) == 0)  // the history is its own
+        return fail("{}: another keyraild listens there already; stop it first", socket.string());
     if (auto made = make_directory(state_dir, 0700); !made) return tl::make_unexpected(made.error());
     History history(state_dir / "history");
     if (auto loaded = history.load(); !loaded) return tl::make_unexpected(loaded.error());
