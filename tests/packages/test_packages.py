@@ -14,7 +14,7 @@ from lab.namespaces import wait_until
 from package.build import NAMES
 
 ABOUT_US = r"find / -xdev \( -path /proc -o -path /sys -o -path /root -o -path /var/cache \) -prune -o -iname '*keyrail*' -print; " \
-           "find /dev/shm /run /sys/fs/bpf -iname '*keyrail*'; getent group keyrail || true"
+           "find /dev/shm /run /sys/fs/bpf -iname '*keyrail*'; for group in keyrail keyrail-admin; do getent group $group; done; true"
 
 
 def newer(package: Path, folder: Path) -> Path:
@@ -81,6 +81,7 @@ def test_nginx_hands_the_library_to_its_successor(chassis: Chassis) -> None:
     chassis.blade.sh("""
 old=$(cat /run/nginx.pid); kill -USR2 $old
 for n in $(seq 100); do [ ! -s /run/nginx.pid.oldbin ] || [ ! -s /run/nginx.pid ] || break; sleep 0.1; done
+test -s /run/nginx.pid.oldbin
 grep -q libkeyrail-tls.so /proc/$(cat /run/nginx.pid)/maps; kill -QUIT $old
 for n in $(seq 100); do [ -e /run/nginx.pid.oldbin ] || exit 0; sleep 0.1; done; exit 1""")
     assert "nginx            yes      shares its sessions" in chassis.blade.sh("keyrail-blade status")

@@ -30,7 +30,9 @@ inline constexpr const char* kAdminGroup = "keyrail-admin";
 /// Who is at the other end of this unix socket.
 Result<Actor> actor_of(int socket);
 
-/// Lets the group `keyrail` reach the socket in `run_dir`, where there is such a group; else the owner alone.
+/// Lets the group `keyrail` reach the socket in `run_dir`, where there is such a group. Changes only what is
+/// not so already, and never narrows a folder that others may enter. An error: the owner alone reaches it, as
+/// before.
 Result<void> open_to_group(const std::filesystem::path& run_dir, const std::filesystem::path& socket);
 
 }  // namespace keyrail
