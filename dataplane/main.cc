@@ -34,6 +34,7 @@
 #include "dataplane/link/kernel_routes.h"
 #include "dataplane/link/kernel_setup.h"
 #include "dataplane/link/worker_watch.h"
+#include "dataplane/pipeline.h"
 #include "dataplane/profile/profile.h"
 #include "dataplane/tables/moved_table.h"
 #include "dataplane/worker.h"
@@ -249,7 +250,8 @@ Result<void> serve(const Profile& profile, const std::filesystem::path& run_dir)
                              .shared = dispatcher.shared,
                              .workers = {},
                              .kernel = dispatcher.kernel.get(),
-                             .version = KEYRAIL_VERSION};
+                             .version = KEYRAIL_VERSION,
+                             .pipeline = run_pipeline};
     for (const auto& worker : dispatcher.workers) parts.workers.push_back(&worker->stats());
     Pulse pulse(parts.workers);
     auto control = ControlLink::listen(run_dir / "dp.sock", std::move(parts));

@@ -11,6 +11,7 @@
 #include "dataplane/parse/parse.h"
 #include "dataplane/rewrite/egress.h"
 #include "dataplane/steer/steer.h"
+#include "dataplane/trace/tracer.h"
 
 namespace keyrail {
 namespace {
@@ -45,14 +46,18 @@ template <Tracing tracing>
 template <Tracing tracing>
 [[gnu::noinline]] void run(Burst& burst, Context& context) {
     burst.forget_hellos();
-    if constexpr (tracing == Tracing::on)
+    if constexpr (tracing == Tracing::on) {
+        if (context.packet_trace != nullptr) context.packet_trace->arrived(burst, context);
         for (const Packet& packet : burst.all()) context.trace.begins(packet.mbuf);
+    }
     // What is each packet to us?
     stage<tracing>(Stage::parse, parse::process, burst, context);
     // Known flows go on, SYNs are answered, ClientHellos wait for a decision.
     stage<tracing>(Stage::bind, bind::process, burst, context);
     // Which blade gets each hello, and must its session move?
     steer::process(burst, context);
+    if constexpr (tracing == Tracing::on)
+        if (context.packet_trace != nullptr) context.packet_trace->decided(burst, context);
     // Hellos go there, or are held until it has.
     stage<tracing>(Stage::settle, settle::process, burst, context);
     // Out, and counted.
@@ -73,6 +78,8 @@ void run_timers(Burst& burst, Context& context) {
     context.trace.at_work(Stage::bind);
     bind::expire(burst, context);
     steer::process(burst, context);
+    if (context.packet_trace != nullptr) [[unlikely]]
+        context.packet_trace->decided(burst, context);
     context.trace.at_work(Stage::settle);
     settle::process(burst, context);
     for (auto late = bind::flow_unanswered(context); !late.empty(); late = bind::flow_unanswered(context))

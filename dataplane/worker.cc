@@ -192,6 +192,17 @@ struct Worker::Impl {
             parse::flow_ended(end, *context);
     }
 
+    /// What the control thread wants to be done; hardly ever anything.
+    void do_task() {
+        std::atomic<WorkerTask*>& place = context->shared.tasks[context->worker];
+        WorkerTask* const task = place.load(std::memory_order_acquire);
+        if (task == nullptr) [[likely]]
+            return;
+        task->run(*task, *context);
+        place.store(nullptr, std::memory_order_release);
+        context->wake_control = true;
+    }
+
     void end_loop() {
         context->tx.flush();
         WorkerStats& stats = context->stats;
@@ -221,6 +232,7 @@ struct Worker::Impl {
         poll_flow_ends();
         poll_flow_answers();
         if (context->snapshot != nullptr) run_timers(burst, *context);
+        do_task();
         end_loop();
         return worked;
     }

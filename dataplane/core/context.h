@@ -66,6 +66,8 @@ struct Mtus {
     }
 };
 
+class Tracer;
+
 struct Context {
     Context(uint16_t index, Shared& all, const Ports& open_ports, std::span<FlowTable::Bucket> buckets,
             uint32_t holds, uint32_t segments, std::unique_ptr<NameDecrypter> decrypter, const Trace& tracer)
@@ -101,6 +103,7 @@ struct Context {
     Mtus mtus;
     std::unique_ptr<NameDecrypter> names;
     Trace trace;
+    Tracer* packet_trace = nullptr;  // an operator's, while there is one; the control thread's
     Tx tx;
     AskedFlows asked_flows;
     TokenBucket refusals{10'000, 1000}, pings{1000, 100};  // what VIPs say by themselves (rewrite/answers.h)

@@ -26,6 +26,13 @@ extern "C" rte_ring* create_ring(const char* name, unsigned element_size, unsign
 
 struct Snapshot;
 class MovedTable;
+struct Context;
+
+/// What the control thread has a worker do between two turns: to look something up in what is the worker's
+/// alone, or to change it. The worker takes it out of Shared::tasks when it is done.
+struct WorkerTask {
+    void (*run)(WorkerTask& task, Context& context) = nullptr;
+};
 
 /// worker -> control thread: please have this session moved. Sent as an element of Shared::asks.
 struct MoveAsk {
@@ -118,7 +125,9 @@ struct Shared {
     rte_ring* flow_answers[kMaxWorkers] = {};  // control thread -> worker
     rte_ring* handoff[kMaxWorkers] = {};    // any worker -> this one: mbufs of its flows (ports without RSS)
     rte_ring* flow_ends[kMaxWorkers] = {};  // any worker -> this one: FlowEnd; null: there is one worker
-    int wake_control = -1;                  // eventfd: a worker put something into its asks
+    // control thread: sets a task where there is none; the worker: runs it and takes it out
+    std::atomic<WorkerTask*> tasks[kMaxWorkers] = {};
+    int wake_control = -1;         // eventfd: a worker put something into its asks
     int wake_worker[kMaxWorkers];  // eventfd of a worker that naps: it has answers. -1: it never naps
 
     std::atomic<bool> control_connected{false};  // control thread: rw. False: no moves, no holds for moves

@@ -36,6 +36,13 @@ void Trace::mark(rte_mbuf* mbuf, uint32_t packet) const {
     new (field_of(mbuf, field_)) Exit{.packet = packet, .blade = {}};
 }
 
+void Trace::unmark(rte_mbuf* mbuf) const { mbuf->ol_flags &= ~flag_; }
+
+uint32_t Trace::number(rte_mbuf* mbuf) const {
+    const Exit* exit = traced(mbuf);
+    return exit != nullptr ? exit->packet : 0;
+}
+
 void Trace::begins(rte_mbuf* mbuf) const {
     if (Exit* exit = traced(mbuf); exit != nullptr) *exit = Exit{.packet = exit->packet, .blade = {}};
 }
@@ -75,6 +82,7 @@ Exit Trace::exit(rte_mbuf* mbuf) const {
 
 void Trace::tell(Exit exit) {
     if (exit.stage == Stage::none) return;
+    if (listener_ != nullptr) return listener_->ended(exit);
     if (told_ == nullptr || rte_ring_enqueue_elem(told_, &exit, sizeof exit) != 0) lost_++;
 }
 

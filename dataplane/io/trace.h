@@ -4,6 +4,7 @@
 // it: the way out (rewrite/egress.h, io/tx.h) is compiled twice, and each burst takes one of the two.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 #include "dataplane/common/ids.h"
@@ -34,21 +35,46 @@ struct Exit {
 };
 static_assert(sizeof(Exit) % 4 == 0);  // an element of a ring
 
+/// Who hears of each traced packet that ends, in the worker's own thread.
+class ExitListener {
+  public:
+    virtual ~ExitListener() = default;
+    virtual void ended(const Exit& exit) = 0;
+};
+
 class Trace {
   public:
     /// Takes a flag and a field of all mbufs; the same ones whenever it is called. Needs the EAL.
     static Result<Trace> create();
 
-    [[nodiscard]] bool on() const { return told_ != nullptr; }
+    [[nodiscard]] bool on() const { return on_; }
     /// From now on `ring` gets an Exit for each traced packet that ends. This worker is its only producer.
     /// nullptr: nobody is told.
-    void tell_to(rte_ring* ring) { told_ = ring; }
+    void tell_to(rte_ring* ring) {
+        told_ = ring;
+        on_ = told_ != nullptr || listener_ != nullptr;
+    }
+    /// The same without a ring, in place of it. nullptr: nobody.
+    void tell_to(ExitListener* listener) {
+        listener_ = listener;
+        on_ = told_ != nullptr || listener_ != nullptr;
+    }
+    void tell_to(std::nullptr_t) {
+        told_ = nullptr;
+        listener_ = nullptr;
+        on_ = false;
+    }
     /// Exits that found no room in the ring.
     [[nodiscard]] uint64_t lost() const { return lost_; }
 
     /// From now on this packet is traced. A held packet can outlive a trace: the next trace needs numbers of
     /// its own.
     void mark(rte_mbuf* mbuf, uint32_t packet) const;
+    void unmark(rte_mbuf* mbuf) const;
+    /// A number that no packet of this worker was marked with before.
+    uint32_t next_number() { return ++last_number_ != 0 ? last_number_ : ++last_number_; }
+    /// That it was marked with; 0: it is not traced.
+    [[nodiscard]] uint32_t number(rte_mbuf* mbuf) const;
 
     /// The stage that is at work, for what leaves holds.
     void at_work(Stage stage) { at_work_ = stage; }
@@ -72,8 +98,11 @@ class Trace {
     uint64_t flag_;
     int field_;
     Stage at_work_ = Stage::none;
+    bool on_ = false;
     rte_ring* told_ = nullptr;
+    ExitListener* listener_ = nullptr;
     uint64_t lost_ = 0;
+    uint32_t last_number_ = 0;
 };
 
 }  // namespace keyrail

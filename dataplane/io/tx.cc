@@ -75,6 +75,16 @@ void Tx::flush_all(std::span<Queue> queues) {
         if (queue.count > 0) flush(queue);
 }
 
+void Tx::forget() {
+    for (const std::span queues : {std::span(wires_), std::span(kernels_)})
+        for (Queue& queue : queues.first(ports_)) {
+            for (rte_mbuf* mbuf : std::span(queue.mbufs).first(queue.count)) trace_.tell(trace_.exit(mbuf));
+            rte_pktmbuf_free_bulk(queue.mbufs.data(), queue.count);
+            queue.count = 0;
+        }
+    free_dropped();
+}
+
 void Tx::flush() {
     flush_all(wires_);
     flush_all(kernels_);

@@ -43,6 +43,8 @@ class Tx {
     }
 
     void flush();
+    /// Nothing goes: what was gathered is freed. For who only asks where packets would go (explain/).
+    void forget();
 
   private:
     struct Queue {

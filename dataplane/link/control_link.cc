@@ -15,11 +15,15 @@
 #include "dataplane/common/stamp.h"
 #include "dataplane/core/snapshot.h"
 #include "dataplane/flow/asked_flows.h"
+#include "dataplane/link/explaining.h"
+#include "dataplane/link/flow_search.h"
 #include "dataplane/link/forecaster.h"
 #include "dataplane/link/hold_report.h"
 #include "dataplane/link/kernel_routes.h"
 #include "dataplane/link/seqpacket.h"
 #include "dataplane/link/stats_report.h"
+#include "dataplane/link/trace_run.h"
+#include "dataplane/link/worker_tasks.h"
 #include "dataplane/tables/grace.h"
 #include "dataplane/tables/moved_table.h"
 #include "link.pb.h"
@@ -69,6 +73,12 @@ struct ControlLink::Impl {
     MoveStages stages;
     std::vector<uint8_t> buffer = std::vector<uint8_t>(kMaxPacket);
     std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();
+    uint64_t connection = 0;  // its number: a late answer is not for the next one
+    WorkerTasks tasks{parts.shared};
+    Explaining explaining{parts.shared, parts.ports, tasks, parts.pipeline};
+    FlowSearch flow_search{parts.shared, tasks};
+    TraceRun tracing{parts.loop, parts.shared, parts.ports, tasks,
+                     [this](const link::FromDataplane& message) { return offer(message); }};
 
     explicit Impl(Parts p) : parts(std::move(p)) {}
 
@@ -76,6 +86,7 @@ struct ControlLink::Impl {
     void on_peer();
     void disconnect(std::string_view why);
     void send(const link::FromDataplane& message);
+    bool offer(const link::FromDataplane& message);
     void answer(uint64_t request, const Result<void>& result);
     void take(size_t size);
     void dispatch(link::ToDataplane& message);
@@ -87,6 +98,10 @@ struct ControlLink::Impl {
     void answer_worker(MoveAnswer answer);
     void apply(const link::FlowAnswer& message);
     void send_stats(uint64_t request);
+    template <typename Answer, typename Put>
+    std::function<void(Result<Answer>)> later(uint64_t request, Put put);
+    void explain(uint64_t request, const link::ExplainRequest& question);
+    void find_flows(uint64_t request, const link::FlowsRequest& question);
     void on_asks();
     void ask(const MoveAsk& ask);
     void ask(const FlowAsk& ask);
@@ -99,6 +114,7 @@ void ControlLink::Impl::on_listener() {
         if (peer) disconnect("a new connection replaces it");
         if (!parts.loop.watch(fresh->get(), [this] { on_peer(); })) continue;
         peer = std::move(*fresh);
+        connection++;
         SPDLOG_INFO("control connected");
         link::FromDataplane message;
         const Snapshot* snapshot = parts.shared.snapshot.load();
@@ -116,6 +132,7 @@ void ControlLink::Impl::disconnect(std::string_view why) {
     parts.shared.control_connected.store(false);
     parts.loop.forget(peer.get());
     peer.reset();
+    tracing.abandon();
 }
 
 void ControlLink::Impl::send(const link::FromDataplane& message) {
@@ -130,6 +147,14 @@ void ControlLink::Impl::send(const link::FromDataplane& message) {
         case Transfer::closed:
             return disconnect("closed");
     }
+}
+
+/// What can wait: false where there is no room for it now.
+bool ControlLink::Impl::offer(const link::FromDataplane& message) {
+    if (!peer) return true;
+    const Transfer sent = send_message(peer.get(), message);
+    if (sent == Transfer::closed) disconnect("closed");
+    return sent != Transfer::again;
 }
 
 void ControlLink::Impl::answer(uint64_t request, const Result<void>& result) {
@@ -186,6 +211,15 @@ void ControlLink::Impl::dispatch(link::ToDataplane& message) {
             return send_stats(message.request());
         case link::ToDataplane::kFlowAnswer:
             return apply(message.flow_answer());
+        case link::ToDataplane::kExplainRequest:
+            return explain(message.request(), message.explain_request());
+        case link::ToDataplane::kFlowsRequest:
+            return find_flows(message.request(), message.flows_request());
+        case link::ToDataplane::kTraceStart:
+            return answer(message.request(), tracing.start(message.trace_start()));
+        case link::ToDataplane::kTraceStop:
+            tracing.stop("it was stopped");
+            return answer(message.request(), {});
         case link::ToDataplane::BODY_NOT_SET:
             break;
     }
@@ -307,12 +341,42 @@ void ControlLink::Impl::send_stats(uint64_t request) {
     send(message);
 }
 
+/// Answers what could not be answered at once, unless another keyraild is there by now.
+template <typename Answer, typename Put>
+std::function<void(Result<Answer>)> ControlLink::Impl::later(uint64_t request, Put put) {
+    return [this, request, put, asked_by = connection](Result<Answer> answer) {
+        if (asked_by != connection) return;
+        link::FromDataplane message;
+        message.set_request(request);
+        if (answer)
+            put(message, std::move(*answer));
+        else
+            message.mutable_refused()->set_reason(answer.error().message);
+        send(message);
+    };
+}
+
+void ControlLink::Impl::explain(uint64_t request, const link::ExplainRequest& question) {
+    explaining.ask(question,
+                   later<link::Explained>(request, [](link::FromDataplane& to, link::Explained told) {
+                       *to.mutable_explained() = std::move(told);
+                   }));
+}
+
+void ControlLink::Impl::find_flows(uint64_t request, const link::FlowsRequest& question) {
+    flow_search.ask(question,
+                    later<link::FlowsFound>(request, [](link::FromDataplane& to, link::FlowsFound told) {
+                        *to.mutable_flows_found() = std::move(told);
+                    }));
+}
+
 // --- asks ---
 
 void ControlLink::Impl::on_asks() {
     uint64_t count = 0;
     // Reset before the rings are read: what comes meanwhile wakes us again.
     if (read(parts.shared.wake_control, &count, sizeof count) < 0 && errno != EAGAIN) return;
+    tasks.look();
     for (size_t worker = 0; worker < parts.workers.size(); ++worker) {
         MoveAsk wanted;
         while (rte_ring_dequeue_elem(parts.shared.asks[worker], &wanted, sizeof wanted) == 0) ask(wanted);
@@ -380,6 +444,7 @@ Result<std::unique_ptr<ControlLink>> ControlLink::listen(const std::filesystem::
     if (good) {
         good = impl.parts.loop.watch_clock([&impl] {
             impl.parts.shared.moved->sweep(unix_now());
+            impl.tasks.look();
             if (const Snapshot* snapshot = impl.parts.shared.snapshot.load(); snapshot != nullptr)
                 impl.forecaster.tick(*snapshot, impl.parts.workers, impl.parts.shared.forecast);
             if (impl.parts.kernel != nullptr) impl.parts.kernel->tick();

@@ -12,6 +12,7 @@
 #include "dataplane/common/result.h"
 #include "dataplane/common/stats.h"
 #include "dataplane/core/shared.h"
+#include "dataplane/explain/shadow.h"
 #include "dataplane/io/ports.h"
 #include "dataplane/link/event_loop.h"
 
@@ -28,6 +29,7 @@ class ControlLink {
         std::vector<const WorkerStats*> workers;  // by worker index
         KernelRoutes* kernel = nullptr;           // null: blades' neighbours and VIPs are not looked after
         std::string version;
+        explain::Pipeline pipeline = nullptr;  // null: nothing is explained
     };
 
     /// Listens at `socket` (mode 0600) and takes part in the loop from now on.

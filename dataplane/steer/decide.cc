@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "dataplane/steer/decide.h"
 
-#include <cstring>
 #include <optional>
 
 #include "dataplane/common/hold_waits.h"
@@ -16,12 +15,6 @@ constexpr uint32_t kLoadMargin = 16384;
 BladeId pick(const Maglev& ring, uint64_t hash, const Snapshot& snapshot) {
     const BladeId a = ring.at(hash), b = ring.second(hash);
     return snapshot.blades[b].load + kLoadMargin < snapshot.blades[a].load ? b : a;
-}
-
-uint64_t name_hash(const SessionName& name) {  // its tail is random: no hashing needed
-    uint64_t hash = 0;
-    std::memcpy(&hash, &name[kSessionNameSize - sizeof hash], sizeof hash);
-    return hash;
 }
 
 /// All that a decision is made of.
@@ -52,10 +45,7 @@ BladeId choose(const Question& q) {
     if (intake == Intake::open) return has_keys;
     const Maglev& ring = q.pool().ring;
     if (ring.empty()) return {};
-    // By the name, not the connection: a client that opens six connections at once gets one move, to one
-    // blade.
-    const uint64_t hash = holder.blade != 0 ? name_hash(hello.names[holder.name]) : hello.hash;
-    const BladeId other = pick(ring, hash, snapshot);
+    const BladeId other = pick(ring, ring_hash(hello, holder), snapshot);
     if (intake >= snapshot.blades[other].intake) return has_keys;  // nobody is better off
     // A full handshake elsewhere would cost the chassis more than a resumption on a blade that is full.
     if (intake == Intake::overloaded && (holder.blade == 0 || immovable(q))) return has_keys;

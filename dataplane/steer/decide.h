@@ -2,10 +2,22 @@
 // Where a ClientHello goes, and why (DESIGN.md section 6). Pure: facts and tables in, decision out.
 #pragma once
 
+#include <cstring>
+
 #include "dataplane/core/hello_facts.h"
 #include "dataplane/core/snapshot.h"
 
 namespace keyrail::steer {
+
+/// Where Maglev's candidates for a hello are: by its session's name, not its connection, so that a client
+/// that opens six connections at once gets one move, to one blade.
+inline uint64_t ring_hash(const HelloFacts& hello, const Holder& holder) {
+    if (holder.blade == 0) return hello.hash;
+    uint64_t hash = 0;  // a name's tail is random: no hashing needed
+    const SessionName& name = hello.names[holder.name];
+    std::memcpy(&hash, &name[kSessionNameSize - sizeof hash], sizeof hash);
+    return hash;
+}
 
 /// The first name of ours, and the blade that made it; blade 0: there is none.
 Holder home_of(const HelloFacts& hello);

@@ -33,14 +33,16 @@ ARROWS: Arrows = {
     "dataplane/profile": SHARED,
     "dataplane/io": _dataplane("common", "profile", "tables"),
     "dataplane/core": _dataplane("common", "wire", "cookie", "tables", "flow", "profile", "io"),
+    "dataplane/trace": _dataplane("common", "wire", "io", "core"),
     # the stages, and the programs that are made of them
     "dataplane/rewrite": _dataplane("common", "wire", "core"),
     "dataplane/parse": _dataplane("common", "wire", "core", "rewrite"),
     "dataplane/bind": _dataplane("common", "wire", "cookie", "flow", "core", "rewrite"),
     "dataplane/steer": _dataplane("common", "wire", "cookie", "tables", "core"),
-    "dataplane/link": _dataplane("common", "tables", "flow", "profile", "io", "core"),
+    "dataplane/explain": _dataplane("common", "wire", "tables", "flow", "io", "core", "steer"),
+    "dataplane/link": _dataplane("common", "tables", "flow", "profile", "io", "core", "explain", "trace"),
     "dataplane/replay": _dataplane("common", "wire", "flow", "core", "steer"),
-    "dataplane": _dataplane("common", "tables", "flow", "profile", "io", "core", "parse", "rewrite", "bind", "steer", "link"),
+    "dataplane": _dataplane("common", "tables", "flow", "profile", "io", "core", "parse", "rewrite", "bind", "steer", "trace", "link"),
 
     "control/accept": SHARED,
     "control/protocol": SHARED,
