@@ -72,11 +72,15 @@ Reply read(const fs::path& socket, const httplib::Result& result) {
     return tl::make_unexpected(std::move(refused));
 }
 
+void prepare(httplib::Client& client, const Invocation& invocation) {
+    client.set_address_family(AF_UNIX);
+    client.set_read_timeout(invocation.timeout);
+}
+
 Reply request(const Invocation& invocation, const std::function<httplib::Result(httplib::Client&)>& call) {
     if (auto why = unreachable(invocation.socket)) return tl::make_unexpected(std::move(*why));
     httplib::Client client(invocation.socket.string());
-    client.set_address_family(AF_UNIX);
-    client.set_read_timeout(invocation.timeout);
+    prepare(client, invocation);
     return read(invocation.socket, call(client));
 }
 
@@ -135,6 +139,17 @@ Reply tell(const Invocation& invocation, const std::string& path, const json& bo
     return request(invocation, [&](httplib::Client& client) {
         return client.Post(path, headers, body.dump(), "application/json");
     });
+}
+
+tl::expected<std::string, Failure> fetch(const Invocation& invocation, const std::string& path) {
+    if (auto why = unreachable(invocation.socket)) return tl::make_unexpected(std::move(*why));
+    httplib::Client client(invocation.socket.string());
+    prepare(client, invocation);
+    const httplib::Result result = client.Get(path);
+    if (result && result->status == 200) return result->body;
+    const Reply refused = read(invocation.socket, result);
+    if (!refused) return tl::make_unexpected(refused.error());
+    return tl::make_unexpected(failure(kRefused, fmt::format("HTTP status {}", result->status)));
 }
 
 int complain(const Invocation& invocation, const Failure& why) {

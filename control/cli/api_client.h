@@ -33,6 +33,9 @@ Reply ask(const Invocation& invocation, const std::string& path);
 Reply tell(const Invocation& invocation, const std::string& path,
            const nlohmann::json& body = nlohmann::json::object(), const std::string& if_match = "");
 
+/// GET of what is not JSON.
+tl::expected<std::string, Failure> fetch(const Invocation& invocation, const std::string& path);
+
 /// Says why not. Gives the exit status.
 int complain(const Invocation& invocation, const Failure& failure);
 

@@ -34,6 +34,10 @@ void add_chassis(CLI::App& app, Invocation& invocation);
 void add_keys(CLI::App& app, Invocation& invocation);
 void add_config(CLI::App& app, Invocation& invocation);
 void add_events(CLI::App& app, Invocation& invocation);
+void add_explain(CLI::App& app, Invocation& invocation);
+void add_trace(CLI::App& app, Invocation& invocation);
+void add_top(CLI::App& app, Invocation& invocation);
+void add_look(CLI::App& app, Invocation& invocation);
 
 /// A subcommand whose options may stand anywhere behind it, those of `keyrail` included.
 CLI::App* subcommand(CLI::App& parent, const char* name, const char* text);

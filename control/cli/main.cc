@@ -32,6 +32,10 @@ void add_all(CLI::App& app, Invocation& invocation) {
     add_keys(app, invocation);
     add_config(app, invocation);
     add_events(app, invocation);
+    add_explain(app, invocation);
+    add_trace(app, invocation);
+    add_top(app, invocation);
+    add_look(app, invocation);
     subcommand(app, "version", "The version of this command")->callback([&invocation] {
         invocation.run = [&invocation] {
             if (invocation.json)

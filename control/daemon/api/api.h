@@ -43,6 +43,11 @@ std::span<const ApiRoute> key_routes();
 std::span<const ApiRoute> metrics_routes();
 std::span<const ApiRoute> event_routes();
 std::span<const ApiRoute> config_routes();
+std::span<const ApiRoute> explain_routes();
+std::span<const ApiRoute> trace_routes();
+std::span<const ApiRoute> service_routes();
+std::span<const ApiRoute> move_routes();
+std::span<const ApiRoute> flow_routes();
 
 /// The number that a path's word says; 0: it is none of a blade.
 BladeId blade_number(std::string_view word);
@@ -52,6 +57,7 @@ tl::expected<BladeId, ApiReply> blade_of(const Daemon& daemon, std::string_view 
 // The reports that `keyrail status`, `blade list` and `stats` print.
 nlohmann::json event_json(const Event& event);
 nlohmann::json status_json(Daemon& daemon);
+nlohmann::json service_report(const ServiceConfig& service, const Blades& blades);
 nlohmann::json blades_json(const Daemon& daemon);
 asio::awaitable<nlohmann::json> stats_json(Daemon& daemon);
 

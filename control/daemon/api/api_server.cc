@@ -77,7 +77,8 @@ std::string_view phrase_of(int status) {
 }
 
 std::string text_of(const ApiReply& reply, bool with_body, bool reads_only) {
-    const std::string body = reply.body.ends_with('\n') ? reply.body : reply.body + '\n';
+    const bool text = reply.type != "application/octet-stream";
+    const std::string body = !text || reply.body.ends_with('\n') ? reply.body : reply.body + '\n';
     const std::string allow =
         reply.status == 405 ? fmt::format("Allow: {}\r\n", reads_only ? "GET, HEAD" : "GET, HEAD, POST") : "";
     const std::string etag = reply.etag.empty() ? "" : fmt::format("ETag: \"{}\"\r\n", reply.etag);

@@ -32,28 +32,6 @@ json binding_report(const ServiceConfig& service, const Blades& blades) {
     return {{"now", choice.late ? "late" : "early"}, {"why", choice.why}};
 }
 
-json service_report(const ServiceConfig& service, const Blades& blades) {
-    json addresses = json::array();
-    for (const IpAddress& address : service.addresses) addresses.push_back(address.text());
-    json routes = json::array();
-    for (const RouteConfig& route : service.routes)
-        routes.push_back({{"sni", route.sni},
-                          {"alpn", route.alpn},
-                          {"pool", route.pool},
-                          {"blades", route.blades},
-                          {"blades_up", blades.serving(route.blades, service.port)}});
-    return {{"name", service.name},
-            {"addresses", addresses},
-            {"port", service.port},
-            {"pool", service.pool},
-            {"steering", service.by_session ? "session" : "tuple"},
-            {"binding", binding_report(service, blades)},
-            {"blades", service.blades},
-            {"blades_up", blades.serving(service.blades, service.port)},
-            {"routes", routes},
-            {"content_moves", service.content_moves}};
-}
-
 asio::awaitable<ApiReply> status(Daemon& daemon, ApiCall) { co_return json_reply(status_json(daemon)); }
 
 asio::awaitable<ApiReply> stats(Daemon& daemon, ApiCall) {
@@ -75,6 +53,28 @@ json left_report(const Blades& blades) {
 }
 
 }  // namespace
+
+json service_report(const ServiceConfig& service, const Blades& blades) {
+    json addresses = json::array();
+    for (const IpAddress& address : service.addresses) addresses.push_back(address.text());
+    json routes = json::array();
+    for (const RouteConfig& route : service.routes)
+        routes.push_back({{"sni", route.sni},
+                          {"alpn", route.alpn},
+                          {"pool", route.pool},
+                          {"blades", route.blades},
+                          {"blades_up", blades.serving(route.blades, service.port)}});
+    return {{"name", service.name},
+            {"addresses", addresses},
+            {"port", service.port},
+            {"pool", service.pool},
+            {"steering", service.by_session ? "session" : "tuple"},
+            {"binding", binding_report(service, blades)},
+            {"blades", service.blades},
+            {"blades_up", blades.serving(service.blades, service.port)},
+            {"routes", routes},
+            {"content_moves", service.content_moves}};
+}
 
 json status_json(Daemon& daemon) {
     std::map<std::string, int> conditions = {{"up", 0}, {"overloaded", 0}, {"draining", 0}, {"down", 0}};

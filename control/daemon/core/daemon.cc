@@ -35,9 +35,13 @@ Daemon::Daemon(asio::io_context& io, Config config, TlsContext tls, Secrets secr
                       publisher_.publish();
                       moves_.send_directory();
                   },
-                  [this] { agents_.within_reach(false); },
+                  [this] {
+                      agents_.within_reach(false);
+                      packet_trace_.end("keyrail-dp is gone");
+                  },
                   [this](const link::MoveRequest& request) { moves_.request(request, Clock::now()); },
-                  [this](const link::FlowAsk& ask) { flows_.ask(ask); }}),
+                  [this](const link::FlowAsk& ask) { flows_.ask(ask); },
+                  [this](const link::TraceRecords& records) { packet_trace_.add(records); }}),
       moves_(config_, *this, unix_ms() * 1000),
       draining_(io.get_executor(), blades_, agents_, moves_),
       flows_(io.get_executor(), blades_, agents_,
@@ -131,6 +135,9 @@ Result<void> Daemon::send(BladeId blade, chassis::Envelope message) {
     return sent;
 }
 void Daemon::send(link::ToDataplane message) { dataplane_.send(std::move(message)); }
+void Daemon::ended(const FinishedMove& move, MoveResult result) {
+    latest_moves_.add(move, result, unix_ms(), Clock::now());
+}
 void Daemon::drained(BladeId blade, MoveResult result) { draining_.moved(blade, result); }
 
 void Daemon::tell_continuance() {

@@ -15,6 +15,7 @@
 #include "control/daemon/blades/flow_questions.h"
 #include "control/daemon/config/config.h"
 #include "control/daemon/core/dataplane_link.h"
+#include "control/daemon/core/packet_trace.h"
 #include "control/daemon/core/publisher.h"
 #include "control/daemon/core/purging.h"
 #include "control/daemon/events/events.h"
@@ -27,6 +28,7 @@
 #include "control/daemon/moves/configured_before.h"
 #include "control/daemon/moves/draining.h"
 #include "control/daemon/moves/economics.h"
+#include "control/daemon/moves/latest_moves.h"
 #include "control/daemon/moves/moves.h"
 #include "control/daemon/moves/repository_keeper.h"
 #include "control/protocol/seldom.h"
@@ -79,6 +81,8 @@ class Daemon : private CheckpointHost, private MoveHost, private ApplyHost {
     [[nodiscard]] Applying& applying() { return applying_; }
     [[nodiscard]] Agents& agents() { return agents_; }
     [[nodiscard]] DataplaneLink& dataplane() { return dataplane_; }
+    [[nodiscard]] const LatestMoves& latest_moves() const { return latest_moves_; }
+    [[nodiscard]] PacketTrace& packet_trace() { return packet_trace_; }
     [[nodiscard]] uint64_t generation() const { return publisher_.generation(); }
     [[nodiscard]] bool settled() const { return publisher_.settled(); }
     [[nodiscard]] std::chrono::seconds uptime() const;
@@ -119,6 +123,7 @@ class Daemon : private CheckpointHost, private MoveHost, private ApplyHost {
     [[nodiscard]] bool uses_sessions(BladeId blade, const std::string& service) const override;
     Result<void> send(BladeId blade, chassis::Envelope message) override;
     void send(link::ToDataplane message) override;
+    void ended(const FinishedMove& move, MoveResult result) override;
     void drained(BladeId blade, MoveResult result) override;
     [[nodiscard]] const LatestState* latest(const SessionName& name) const override {
         return checkpoints_.latest(name);
@@ -169,6 +174,8 @@ class Daemon : private CheckpointHost, private MoveHost, private ApplyHost {
     Economics economics_;
     Agents agents_;
     DataplaneLink dataplane_;
+    PacketTrace packet_trace_;
+    LatestMoves latest_moves_;
     Moves moves_;
     Draining draining_;
     Continuance continuance_;

@@ -50,6 +50,7 @@ struct DataplaneLink::Impl : std::enable_shared_from_this<DataplaneLink::Impl> {
           socket(executor),
           retry(executor),
           stats_replies(executor),
+          replies(executor),
           input(kMaxMessage) {}
 
     std::filesystem::path path;
@@ -57,6 +58,7 @@ struct DataplaneLink::Impl : std::enable_shared_from_this<DataplaneLink::Impl> {
     Protocol::socket socket;
     asio::steady_timer retry;
     Replies<link::Stats> stats_replies;
+    Replies<link::FromDataplane> replies;  // numbered by stats_replies, too
     Peer peer;
     std::vector<uint8_t> input;
     std::deque<std::string> queue;  // the front one is being sent while `sending`
@@ -134,9 +136,11 @@ void DataplaneLink::Impl::disconnect(const std::string& why) {
         queue.pop_back();
     }
     stats_replies.fail_all(Error{"keyrail-dp is not connected"});
+    replies.fail_all(Error{"keyrail-dp is not connected any more"});
 }
 
 void DataplaneLink::Impl::dispatch(const link::FromDataplane& message) {
+    if (message.request() != 0) replies.deliver(message.request(), message);
     switch (message.body_case()) {
         case link::FromDataplane::kHello:
             peer = {true, message.hello().version(), message.hello().workers(),
@@ -161,6 +165,12 @@ void DataplaneLink::Impl::dispatch(const link::FromDataplane& message) {
             break;
         case link::FromDataplane::kFlowAsk:
             events.flow(message.flow_ask());
+            break;
+        case link::FromDataplane::kExplained:
+        case link::FromDataplane::kFlowsFound:
+            break;  // whoever asked has it
+        case link::FromDataplane::kTraceRecords:
+            events.traced(message.trace_records());
             break;
         case link::FromDataplane::BODY_NOT_SET:
             break;  // of a newer keyrail-dp
@@ -234,6 +244,16 @@ asio::awaitable<Result<link::Stats>> DataplaneLink::stats(std::chrono::milliseco
     question.set_request(request);
     self->push(std::move(question));
     co_return co_await self->stats_replies.wait(request, "keyrail-dp", timeout);
+}
+
+asio::awaitable<Result<link::FromDataplane>> DataplaneLink::ask(link::ToDataplane question,
+                                                                std::chrono::milliseconds timeout) {
+    const std::shared_ptr<Impl> self = impl_;
+    if (!self->peer.connected) co_return fail("keyrail-dp is not connected");
+    const uint64_t request = self->stats_replies.next();
+    question.set_request(request);
+    self->push(std::move(question));
+    co_return co_await self->replies.wait(request, "keyrail-dp", timeout);
 }
 
 }  // namespace keyrail

@@ -18,9 +18,11 @@ namespace keyrail {
 
 namespace link {
 class FlowAsk;
+class FromDataplane;
 class MoveRequest;
 class Stats;
 class ToDataplane;
+class TraceRecords;
 }  // namespace link
 
 struct DataplaneEvents {
@@ -28,6 +30,7 @@ struct DataplaneEvents {
     std::function<void()> lost;       // it was connected
     std::function<void(const link::MoveRequest&)> move;
     std::function<void(const link::FlowAsk&)> flow;
+    std::function<void(const link::TraceRecords&)> traced = [](const link::TraceRecords&) {};
 };
 
 class DataplaneLink {
@@ -57,6 +60,9 @@ class DataplaneLink {
     void send(link::ToDataplane message);
 
     asio::awaitable<Result<link::Stats>> stats(std::chrono::milliseconds timeout);
+    /// Any other question. Its answer may be link.Refused.
+    asio::awaitable<Result<link::FromDataplane>> ask(link::ToDataplane question,
+                                                     std::chrono::milliseconds timeout);
 
   private:
     struct Impl;

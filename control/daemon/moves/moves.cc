@@ -205,6 +205,7 @@ bool Moves::fenced(const MoveOrder& order) const {
 void Moves::finished(const FinishedMove& move, uint64_t expires_ms) {
     const bool purged = move.result == MoveResult::moved && fenced(move.order);
     const MoveResult result = purged ? MoveResult::not_found : move.result;
+    host_.ended(move, result);
     // What came before is the past, unless nothing has happened.
     if (result != MoveResult::refused && result != MoveResult::unreachable) fresh_.erase(move.order.name);
     if (result != MoveResult::moved) {

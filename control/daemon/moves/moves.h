@@ -61,6 +61,8 @@ class MoveHost {
     }
     virtual Result<void> send(BladeId blade, chassis::Envelope message) = 0;
     virtual void send(link::ToDataplane message) = 0;
+    /// A move is over, however: for whoever looks.
+    virtual void ended(const FinishedMove& /*move*/, MoveResult /*result*/) {}
     /// A move of a drain is over.
     virtual void drained(BladeId blade, MoveResult result) = 0;
     /// What is known of the session's use; nullptr: nothing.

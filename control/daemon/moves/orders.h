@@ -131,6 +131,12 @@ class Orders {
     /// unknown orders. After holder_gone() a late MOVED is still taken.
     std::optional<FinishedMove> done(uint64_t order_id, BladeId by, MoveResult result, Time now);
 
+    /// Calls `use(order, started)` for those under way, oldest first, until it says false.
+    template <typename Use>
+    void each(Use use) const {
+        for (const auto& [id, pending] : orders_)
+            if (!pending.told && !use(pending.order, pending.started)) return;
+    }
     /// The order as it stands; nullptr when it is over, or nobody waits for it any more.
     [[nodiscard]] const MoveOrder* find(uint64_t order_id) const;
     /// The holder is dead or does not have the session: it is looked for in a repository.
