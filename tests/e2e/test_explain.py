@@ -113,6 +113,22 @@ def test_a_trace_of_drops_and_of_names(chassis: Chassis, session: Path, tmp_path
     assert trace["records"][0]["reason"] == "steer_home"
 
 
+def test_a_trace_ends_with_its_time_and_with_keyraild(chassis: Chassis) -> None:
+    chassis.keyrail("trace", "start", "--reason", "drop_fragment", "--for", "1s")
+    trace = traced(chassis)
+    assert (trace["told"], trace["why"]) == (0, "its time is over"), trace
+    chassis.keyrail("trace", "start", "--reason", "drop_fragment", "--for", "10min")
+    with chassis.killed(DISPATCH, "keyraild"):
+        pass
+    chassis.wait_for_states()
+    assert chassis.keyrail("trace", "show")["state"] == "none"
+
+    def begun() -> bool:  # as soon as the workers have put away the one before
+        return subprocess.run(command("trace", "start", "--for", "1s"), capture_output=True, check=False).returncode == 0
+    eventually(begun, 10, "another trace")
+    traced(chassis)
+
+
 def test_a_capture_has_the_verdicts(chassis: Chassis, session: Path, tmp_path: Path) -> None:
     file = tmp_path / "capture.pcapng"
     words = command("capture", str(file), "--client", AWAY4, "--packets", "8", "--for", "15s")

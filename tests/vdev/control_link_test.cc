@@ -339,6 +339,44 @@ TEST_F(ControlLinkTest, ReportsCounters) {
     EXPECT_TRUE(counters.contains("steer_home"));
 }
 
+/// Nobody runs packets here.
+TEST_F(ControlLinkTest, RefusesWhatCannotBeExplained) {
+    const auto client = connect();
+    link::ToDataplane question;
+    question.set_request(5);
+    question.mutable_explain_request();
+    auto answer = client->ask(question);
+    EXPECT_EQ(answer.request(), 5u);
+    EXPECT_NE(answer.refused().reason().find("need an address each"), std::string::npos)
+        << answer.DebugString();
+    auto& wish = *question.mutable_explain_request();
+    wish.set_client(std::string("\xc0\x00\x02\x0a", 4));
+    wish.set_address(std::string("\xc6\x33\x64\x01", 4));
+    wish.set_client_port(40000);
+    wish.set_port(443);
+    EXPECT_NE(client->ask(question).refused().reason().find("explains nothing"), std::string::npos);
+}
+
+TEST_F(ControlLinkTest, TakesOneTraceAtATime) {
+    const auto client = connect();
+    link::ToDataplane start, stop;
+    auto& wish = *start.mutable_trace_start();
+    wish.set_packets(10);
+    EXPECT_TRUE(client->ask(start).has_refused()) << "no seconds";
+    wish.set_seconds(60);
+    wish.mutable_filter()->add_reasons("nonsense");
+    EXPECT_TRUE(client->ask(start).has_refused());
+    wish.mutable_filter()->clear_reasons();
+    wish.set_snap(4000);
+    EXPECT_TRUE(client->ask(start).has_refused());
+    wish.set_snap(0);
+    EXPECT_TRUE(client->ask(start).has_accepted());
+    EXPECT_EQ(client->ask(start).refused().reason(), "a trace is under way");
+    EXPECT_NE(shared_.tasks[0].load(), nullptr) << "the worker is to have it";
+    stop.mutable_trace_stop();
+    EXPECT_TRUE(client->ask(stop).has_accepted());
+}
+
 TEST_F(ControlLinkTest, ANewConnectionReplacesTheOld) {
     const auto first = connect();
     const auto second = connect();
