@@ -19,6 +19,7 @@ struct Options {
     std::string file;
     std::vector<uint16_t> ports;  // of the server; none: any
     std::string snapshot;         // file; "": none
+    uint64_t bytes_of = 0;        // frame; 0: lines of JSON
 };
 
 int complain(const std::string& text) {
@@ -35,13 +36,23 @@ int replay(const Options& options) {
         if (!opened) return complain(opened.error().message);
         steering = std::move(*opened);
     }
+    bool printed = options.bytes_of == 0;
     Tcp tcp([&](const Found& found) {
         const auto& ports = options.ports;
         if (!ports.empty() && std::ranges::find(ports, found.tuple.destination_port) == ports.end()) return;
+        if (options.bytes_of != 0) {
+            if (found.frame != options.bytes_of) return;
+            std::fwrite(found.stream.data(), 1, found.stream.size(), stdout);
+            printed = true;
+            return;
+        }
         fmt::print("{}\n", json_line(found, steering ? steering->decide(found) : std::nullopt));
     });
     while (const auto frame = capture->next()) tcp.frame(*frame);
     tcp.finish();
+    if (!printed)
+        return complain(fmt::format("{}: no ClientHello ends in frame {}; without --bytes all are listed",
+                                    options.file, options.bytes_of));
     return capture->error().empty() ? 0 : complain(fmt::format("{}: {}", options.file, capture->error()));
 }
 
@@ -53,6 +64,11 @@ int run(int argc, char** argv) {
     app.add_option("--port", options.ports, "only hellos to this TCP port; may be repeated");
     app.add_option("--snapshot", options.snapshot,
                    "say how this snapshot steers each hello (link.proto's Snapshot, text format)");
+    app.add_option(
+           "--bytes", options.bytes_of,
+           "print nothing but the bytes of the hello that ends in this frame, for keyrail explain --hello")
+        ->type_name("FRAME")
+        ->check(CLI::PositiveNumber);
     try {
         app.parse(argc, argv);
     } catch (const CLI::ParseError& error) {

@@ -137,7 +137,7 @@ bool Tcp::accept_once(Stream& stream, uint64_t frame, Seq seq, Bytes bytes) {
 /// Bytes at stream.next, all from one segment.
 bool Tcp::read(Stream& stream, uint64_t frame, Bytes bytes) {
     while (!bytes.empty()) {
-        const Step step = finder_.next_step(stream, bytes);
+        const Step step = next_step(stream, bytes);
         if (step.kind == Step::more) return keep(stream, frame, stream.next, bytes, step.bytes);
         bytes = bytes.subspan(take(stream, step, static_cast<uint32_t>(bytes.size()), {frame, 1}));
     }
@@ -158,7 +158,7 @@ bool Tcp::read_prefix(Stream& stream) {
     uint32_t wanted = 0;
     while (!bytes.empty()) {
         const Seq from = stream.next;
-        const Step step = finder_.next_step(stream, bytes);
+        const Step step = next_step(stream, bytes);
         if (step.kind == Step::more) {
             wanted = step.bytes;
             break;
@@ -245,9 +245,15 @@ uint32_t Tcp::take(Stream& stream, const Step& step, uint32_t to_next_segment, O
     return size;
 }
 
+Step Tcp::next_step(Stream& stream, Bytes bytes) {
+    looked_at_ = bytes;
+    return finder_.next_step(stream, bytes);
+}
+
 void Tcp::report(const Stream& stream, uint32_t bytes, const HelloResult& result, Origin origin,
                  std::string_view given_up) {
-    report_({origin.frame, stream.tuple, origin.segments, bytes, result, finder_.hello(), given_up});
+    report_({origin.frame, stream.tuple, origin.segments, bytes, result, finder_.hello(), given_up,
+             looked_at_.first(std::min<size_t>(bytes, looked_at_.size()))});
 }
 
 /// Keeps a segment until the stream has `wanted` bytes without a gap. False: there is no room; some was made.
@@ -288,7 +294,7 @@ void Tcp::give_up(Stream& stream, std::string_view why) {
     const Bytes bytes = holds_.assemble(stream.hold, buffer_);
     const Seq from = stream.next, behind = from + static_cast<uint32_t>(bytes.size());
     const bool hello = begins_hello(bytes);
-    const Step step = finder_.next_step(stream, bytes);
+    const Step step = next_step(stream, bytes);
     const Origin origin = origin_of(stream, from, behind);
     bool gap = false;  // segments are held behind it
     holds_.each(stream.hold, [&](rte_mbuf* mbuf) {

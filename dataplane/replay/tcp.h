@@ -25,6 +25,7 @@ struct Found {
     const HelloResult& result;
     const ClientHello& hello;
     std::string_view given_up;  // why it is not whole; empty: it is
+    Bytes stream;               // the client's bytes, as they came: as many as there are of it
 };
 
 /// A segment's payload, kept until its stream can be read.
@@ -83,6 +84,7 @@ class Tcp {
     [[nodiscard]] Origin origin_of(const Stream& stream, Seq from, Seq to) const;
     [[nodiscard]] uint32_t to_next_segment(const Stream& stream) const;
     uint32_t take(Stream& stream, const Step& step, uint32_t to_next_segment, Origin origin);
+    Step next_step(Stream& stream, Bytes bytes);
     void report(const Stream& stream, uint32_t bytes, const HelloResult& result, Origin origin,
                 std::string_view given_up);
     void give_up(Stream& stream, std::string_view why);
@@ -92,6 +94,7 @@ class Tcp {
     Report report_;
     size_t most_streams_;
     HelloFinder finder_;
+    Bytes looked_at_;  // by it, last
     HoldTable holds_;
     Streams streams_;
     std::unordered_map<Tuple, Streams::iterator, HashTuple> by_tuple_;

@@ -141,6 +141,9 @@ def test_a_capture_has_the_verdicts(chassis: Chassis, session: Path, tmp_path: P
     assert b"syn_cookie: SYN answered with a cookie" in file.read_bytes() and b"steer_new: " in file.read_bytes()
     replayed = subprocess.run([ROOT / "tools/replay", file], capture_output=True, text=True, check=True).stdout
     hellos = [json.loads(line) for line in replayed.splitlines()]
-    assert any(SERVER_NAME in json.dumps(hello) for hello in hellos), replayed
+    hello = next(hello for hello in hellos if SERVER_NAME in json.dumps(hello))
+    bytes_of = subprocess.run([ROOT / "tools/replay", file, "--bytes", str(hello["frame"])], capture_output=True, check=True).stdout
+    (tmp_path / "hello").write_bytes(bytes_of)
+    assert explain(chassis, AWAY4, "--hello", str(tmp_path / "hello"))["reason"] == "steer_new"
     again = subprocess.run(command("capture", str(file)), capture_output=True, text=True, check=False)
     assert again.returncode == 1 and "already" in again.stdout

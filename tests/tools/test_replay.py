@@ -88,6 +88,17 @@ def test_a_snapshot_decides_as_the_dispatcher_does(tmp_path: Path) -> None:
     assert [line["verdict"] for line in lines] == ["steer_too_long"]
 
 
+def test_the_bytes_of_one_hello(tmp_path: Path) -> None:
+    """In two segments, beside another one: what `keyrail explain --hello` takes."""
+    hello, other = client_hello(), client_hello("other.keyrail.test")
+    frames = [*segments(hello, [(0, 100)]), ethernet(packet(other, 5000, ports=(2, 443))), *segments(hello, [(100, len(hello))])]
+    file = write(tmp_path / "two.pcap", frames)
+    for frame, bytes_of in ((2, other), (3, hello)):
+        done = subprocess.run([ROOT / "tools/replay", file, "--bytes", str(frame)], capture_output=True, check=True, timeout=300)
+        assert done.stdout == bytes_of
+    assert replay(file, "--bytes", "1", status=1) == []
+
+
 def test_a_snapshot_that_is_none(tmp_path: Path) -> None:
     capture = write(tmp_path / "one.pcap", [ethernet(packet(client_hello(), 1000))])
     file = tmp_path / "snapshot"
