@@ -151,6 +151,55 @@ void add_flow_find(CLI::App& flow, Invocation& invocation) {
     });
 }
 
+void show_blade(const json& blade) {
+    const json& agent = blade.at("agent");
+    fmt::print("blade      {} {}, {}: {}{}\n", blade.at("id").get<int>(), blade.at("name").get<std::string>(),
+               blade.at("address").get<std::string>(), blade.at("state").get<std::string>(),
+               blade.at("why_down") == "" ? "" : ", " + blade.at("why_down").get<std::string>());
+    fmt::print("agent      {} at {}, version {}, kernel {}\n",
+               agent.at("connected").get<bool>() ? "connected" : "away",
+               agent.at("address").get<std::string>(),
+               agent.at("version") == "" ? "unknown" : agent.at("version").get<std::string>(),
+               agent.at("kernel") == "" ? "unknown" : agent.at("kernel").get<std::string>());
+    fmt::print("load       {:.0f}% of {}%\nsessions   {}, {} bytes; {} handshakes resumed, {} full\n",
+               blade.at("load").get<double>(), blade.at("load_limit").get<int>(), blade.at("sessions").dump(),
+               blade.at("store_bytes").dump(), blade.at("resumed").dump(), blade.at("full").dump());
+    if (const json& drain = blade.at("drain"); !drain.is_null())
+        fmt::print("drain      {} moved, {} left, {} failed\n", drain.at("moved").dump(),
+                   drain.at("left").dump(), drain.at("failed").dump());
+    for (const json& fault : blade.at("faults")) fmt::print("fault      {}\n", fault.get<std::string>());
+    for (const json& problem : agent.at("problems"))
+        fmt::print("problem    {}\n", problem.get<std::string>());
+    Table servers({"PORT", "ADDRESS", "LISTENS", "ADDRESS HERE", "HANGS", "WITHOUT HOOKS"});
+    const auto yes = [](const json& value) { return value.get<bool>() ? "yes" : "no"; };
+    for (const json& server : blade.at("servers"))
+        for (const json& at : server.at("addresses"))
+            servers.add({server.at("port").dump(), at.at("address"), yes(at.at("listening")),
+                         yes(at.at("address_here")),
+                         at.at("hangs").is_boolean() ? yes(at.at("hangs")) : at.at("hangs").dump(),
+                         at.at("without_hooks").is_boolean() ? yes(at.at("without_hooks"))
+                                                             : at.at("without_hooks").dump()});
+    if (!servers.empty()) fmt::print("\n"), servers.print();
+}
+
+void add_blade_show(CLI::App& blade, Invocation& invocation) {
+    const auto word = std::make_shared<std::string>();
+    CLI::App* command =
+        showing(blade, invocation, "show", "A blade: its agent, servers, sessions and faults");
+    add_blade_argument(*command, *word);
+    command->callback([&invocation, word] {
+        invocation.run = [&invocation, word]() -> int {
+            const Reply blades = ask(invocation, "/v1/blades");
+            if (!blades) return complain(invocation, blades.error());
+            for (const json& one : *blades)
+                if (one.at("id").dump() == *word || one.at("name") == *word)
+                    return print(invocation, one, show_blade);
+            return complain(invocation, kNotFound,
+                            fmt::format("there is no blade '{}'; see 'keyrail blade list'", *word));
+        };
+    });
+}
+
 using Show = void (*)(const json&);
 
 void add_list(CLI::App& noun, Invocation& invocation, const char* text, const char* path, Show shown) {
@@ -181,6 +230,7 @@ CLI::App* add_noun(CLI::App& app, const char* name, const char* text) {
 }  // namespace
 
 void add_look(CLI::App& app, Invocation& invocation) {
+    add_blade_show(*app.get_subcommand("blade"), invocation);
     CLI::App* service = add_noun(app, "service", "The services");
     add_list(*service, invocation, "All services, where they are and who serves them", "/v1/services",
              show_services);

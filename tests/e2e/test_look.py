@@ -30,6 +30,15 @@ def test_services_and_pools(chassis: Chassis) -> None:
     assert www["pool"] in keyrail_text("pool", "list")
 
 
+def test_a_blade(chassis: Chassis) -> None:
+    by_name, by_id = (chassis.keyrail("blade", "show", word) for word in ("blade2", "2"))
+    assert by_name["name"] == by_id["name"] == "blade2" and by_id["agent"]["connected"]
+    text = keyrail_text("blade", "show", "blade2")
+    assert "blade2" in text and "connected" in text and "LISTENS" in text, text
+    missing = [*enter(DISPATCH), BINARIES / "keyrail", "--socket", CONTROL_SOCKET, "blade", "show", "99"]
+    assert subprocess.run(missing, capture_output=True, check=False).returncode == 6
+
+
 def test_flows_of_a_client(chassis: Chassis, session: Path) -> None:
     outcomes = [openssl.connect("1.3", session, source=AWAY4) for _ in range(3)]
     flows = chassis.keyrail("flow", "find", AWAY4, "--service", "www")["flows"]

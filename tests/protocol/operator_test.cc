@@ -254,6 +254,7 @@ std::pair<int, std::string> run(const fs::path& directory, std::vector<std::stri
 const std::vector<std::vector<std::string>> kAsking = {{"status"},
                                                        {"stats"},
                                                        {"blade", "list"},
+                                                       {"blade", "show", "1"},
                                                        {"blade", "drain", "1"},
                                                        {"blade", "drain", "1", "--wait"},
                                                        {"blade", "resume", "1"},
