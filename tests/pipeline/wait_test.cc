@@ -13,7 +13,7 @@ namespace {
 using namespace test;
 
 constexpr TlsVersion kTls12 = TlsVersion::tls12, kTls13 = TlsVersion::tls13;
-const ServiceId kWww = ServiceId::of("www");
+const ServiceId kService = ServiceId::of("www");
 
 /// TLS version, in two segments.
 class Waiting : public testing::TestWithParam<std::pair<TlsVersion, bool>> {
@@ -42,12 +42,12 @@ class Waiting : public testing::TestWithParam<std::pair<TlsVersion, bool>> {
                                                          .post_quantum = GetParam().second})));
     }
     [[nodiscard]] const HoldWaits& waits() {
-        return (*harness.context().stats.hold_waits.find(kWww))[index()];
+        return (*harness.context().stats.hold_waits.find(kService))[index()];
     }
     [[nodiscard]] static uint64_t in(const SharedHistogram& histogram, uint64_t us) {
         return histogram.in(DurationBuckets::of(us));
     }
-    void expect_of_lately(uint32_t us) { harness.context().shared.forecast.set(kWww, index(), us); }
+    void expect_of_lately(uint32_t us) { harness.context().shared.forecast.set(kService, index(), us); }
 
     Harness harness{Scene{.up = {2, 3}, .draining = {1}}};
 };
@@ -69,7 +69,7 @@ TEST_P(Waiting, IsMeasuredHoweverItEnds) {
     EXPECT_EQ(waits().waited.sum_us(), 23'300u);
     EXPECT_EQ(in(waits().saving, saving), 3u);
     EXPECT_EQ(waits().longer.get(), 2u);
-    const auto& others = (*harness.context().stats.hold_waits.find(kWww))[1 - index()];
+    const auto& others = (*harness.context().stats.hold_waits.find(kService))[1 - index()];
     EXPECT_EQ(others.waited.sum_us(), 0u);
 }
 
