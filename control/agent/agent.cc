@@ -9,6 +9,7 @@
 
 #include "chassis.pb.h"
 #include "control/agent/announcer.h"
+#include "control/agent/arrivals.h"
 #include "control/agent/assignment.h"
 #include "control/agent/checkpoint_feed.h"
 #include "control/agent/control_session.h"
@@ -69,6 +70,7 @@ struct Agent::Impl {
     StoreWatch store_watch{store, config};
     HealthReport health{store, served};
     Announcer announcer{config, store, late_binding};
+    Arrivals arrivals{config.control.address};
     Fences fences;
     Checkpointer checkpointer{store, served, sealed, pool_keys, fences, config.id, wall_clock_ms()};
     CheckpointFeed checkpoints{io.get_executor(), checkpointer};
@@ -144,6 +146,7 @@ void Agent::Impl::open_pulls() {
 
 MoveEvents Agent::Impl::move_events() {
     MoveEvents events;
+    events.arrived = [this](const Arrival& arrival) { arrivals.tell(arrival); };
     // First who waits for it here: keyraild's answer would take a while longer.
     events.stored = [this](const SessionName& name, chassis::MoveDone moved) {
         if (pulls) pulls->stored(name);

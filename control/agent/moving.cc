@@ -55,7 +55,8 @@ PeerEvents Moving::peer_events() {
 
 ReceiverEvents Moving::receiver_events() {
     ReceiverEvents events;
-    events.stored = [this](const SessionName& name, chassis::MoveDone moved) {
+    events.stored = [this](const SessionName& name, const Arrival& arrival, chassis::MoveDone moved) {
+        events_.arrived(arrival);
         checkpointer_.came(name);
         nothing_soon();
         events_.stored(name, std::move(moved));

@@ -21,6 +21,8 @@ namespace keyrail {
 
 /// Who hears of moves.
 struct MoveEvents {
+    /// A session has come; a hold of the dispatcher may wait for it.
+    std::function<void(const Arrival& arrival)> arrived;
     /// A session has come; first who waits for it on this blade, then keyraild.
     std::function<void(const SessionName& name, chassis::MoveDone moved)> stored;
     /// An order to this holder ended otherwise than by MOVED.

@@ -40,6 +40,9 @@ void Receiver::expect(const chassis::Expect& message, Time now) {
     for (const std::string& service : message.services()) expected.services.push_back(ServiceId::of(service));
     std::ranges::copy(message.receipt(), expected.receipt.begin());
     expected.until = now + kExpectFor;
+    const auto& arrival = message.arrival();
+    if (arrival.port() <= UINT16_MAX)
+        expected.arrival = {arrival.move_id(), arrival.token(), static_cast<uint16_t>(arrival.port())};
     const uint64_t order_id = message.order_id();
     if (!expected_.emplace(order_id, std::move(expected)).second) return;
     announced_.emplace_back(order_id, now + kExpectFor);
@@ -93,6 +96,7 @@ Receiver::Refusal Receiver::take(const Expected& expected, uint64_t order_id, Bl
         return !record.service.known() ? "its service is not known"
                                        : "its service does not go from you to here";
     record.receipt = expected.receipt;
+    const Arrival arrival = expected.arrival;
     expected_.erase(order_id);
     if (fences_.stop(order_id, record)) return "it was purged";
     record.moved_in = names_.home(record.name) != self_;
@@ -103,7 +107,7 @@ Receiver::Refusal Receiver::take(const Expected& expected, uint64_t order_id, Bl
     done.set_expires_ms(record.expires_ms);
     *done.mutable_times() = times;
     done.mutable_times()->set_stored_ns(stamp_ns());
-    events_.stored(record.name, std::move(done));
+    events_.stored(record.name, arrival, std::move(done));
     return std::nullopt;
 }
 

@@ -24,6 +24,7 @@
 #include "control/agent/name_keys.h"
 #include "control/agent/records.h"
 #include "control/store/store.h"
+#include "dataplane/common/arrival.h"
 #include "dataplane/common/ids.h"
 
 namespace keyrail {
@@ -33,8 +34,8 @@ struct Inspect;
 }
 
 struct ReceiverEvents {
-    /// A session has arrived: tells keyraild, and those who wait for it here.
-    std::function<void(const SessionName& name, chassis::MoveDone moved)> stored;
+    /// A session has arrived: tells the dispatcher that waits for it (if any), keyraild, and those here.
+    std::function<void(const SessionName& name, const Arrival& arrival, chassis::MoveDone moved)> stored;
     /// The answer to a transfer that had to wait.
     std::function<void(BladeId from, uint64_t number, chassis::TransferAck ack)> answered;
     std::function<void(BladeId from, const std::string& reason)> refused;
@@ -81,6 +82,7 @@ class Receiver {
         BladeId from = 0;
         std::vector<ServiceId> services;
         MoveReceipt receipt{};
+        Arrival arrival{};
         Time until;
     };
     struct Early {

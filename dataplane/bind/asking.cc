@@ -32,6 +32,25 @@ void wait(Packet& packet, AskedFlows::Asked& asked, Context& context) {
     packet.decide(kept ? Action::hold : Action::drop, kept ? Reason::hello_rest : Reason::drop_ask_full);
 }
 
+void enter(const AskedFlows::Asked& asked, const FlowAnswer& answer, Context& context) {
+    Flow flow(context.clock.ticks, answer.blade, asked.seq);
+    flow.client_done = flow.blade_done = answer.time_wait;
+    const Flow* known = context.flows.find(asked.hash, context.clock.ticks);
+    if (known != nullptr && known->blade() == answer.blade) {  // who asked may be a stranger
+        flow.place = known->place;
+        flow.client_done = flow.client_done || known->client_done;
+    }
+    context.flows.insert(asked.hash, flow);
+    context.stats.flows_found.add();
+}
+
+/// Nobody answered in time, and its packets went where Maglev says. Is it that connection still, and not a
+/// new one from the same port?
+bool still_guessed(const AskedFlows::Asked& asked, Context& context) {
+    const Flow* known = context.flows.find(asked.hash, context.clock.ticks);
+    return known == nullptr || known->plausible(asked.seq);
+}
+
 }  // namespace
 
 Whose ask_for(Packet& packet, Context& context) {
@@ -56,20 +75,15 @@ Whose ask_for(Packet& packet, Context& context) {
 
 std::span<rte_mbuf* const> flow_answered(const FlowAnswer& answer, Context& context) {
     AskedFlows& flows = context.asked_flows;
-    AskedFlows::Asked* asked = flows.at(answer.ask_id.slot(), answer.ask_id.generation());
+    AskedFlows::Asked* asked = flows.at(answer.ask_id.slot(), answer.ask_id.generation(), context.clock.us);
     if (asked == nullptr) return {};  // its time was over
-    if (answer.blade != 0) {
-        Flow flow(context.clock.ticks, answer.blade, asked->seq);
-        flow.client_done = flow.blade_done = answer.time_wait;
-        const Flow* known = context.flows.find(asked->hash, context.clock.ticks);
-        if (known != nullptr && known->blade() == answer.blade) {  // who asked may be a stranger
-            flow.place = known->place;
-            flow.client_done = flow.client_done || known->client_done;
-        }
-        context.flows.insert(asked->hash, flow);
-        context.stats.flows_found.add();
-    }
-    return flows.close(*asked, answer.blade != 0 ? State::found : State::nobody, context.clock.us);
+    const State state = answer.blade != 0 ? State::found : State::nobody;
+    const bool late = asked->state == State::unanswered;
+    if (late && !still_guessed(*asked, context)) return {};
+    if (answer.blade != 0) enter(*asked, answer, context);
+    if (!late) return flows.close(*asked, state, context.clock.us);
+    flows.correct(*asked, state, context.clock.us);
+    return {};
 }
 
 std::span<rte_mbuf* const> flow_unanswered(Context& context) {

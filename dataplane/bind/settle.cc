@@ -31,6 +31,12 @@ bool ask(MoveAsk question, Context& context) {
     return true;
 }
 
+/// Nobody can guess it, and of another hold it is another one. Never 0.
+uint64_t token_of(MoveId id, uint64_t since_us, const Context& context) {
+    const kr_cookie_tuple message{{id.number(), since_us, 0, 0, 0}};
+    return kr_cookie_mac(&message, 0, 0, &context.shared.arrival_key) | 1;
+}
+
 /// Asks for the move and parks the hello. False: it cannot be parked or asked for; it goes on at once.
 bool start_move(PendingHello& hello, Burst& burst, Context& context) {
     const uint32_t slot = hold_for(hello, burst, context);
@@ -41,14 +47,16 @@ bool start_move(PendingHello& hello, Burst& burst, Context& context) {
     const uint32_t budget = hello.wait.budget;
     hello.hold = slot;
     hello.packet = kNone;
-    const MoveAsk question{.move_id = MoveId(context.worker, hold.generation, slot),
+    const MoveId id(context.worker, hold.generation, slot);
+    const MoveAsk question{.move_id = id,
                            .name = facts.names[hello.holder.name],
                            .from = hello.holder.blade,
                            .to = hello.decision.blade,
                            .service = service.id,
                            .tls_version = facts.tls_version,
                            .budget_us = budget,
-                           .asked_ns = stamp_ns()};
+                           .asked_ns = stamp_ns(),
+                           .token = token_of(id, context.clock.us, context)};
     if (!ask(question, context)) return false;
     hold.since_us = context.clock.us;
     hold.tls_version = facts.tls_version;
@@ -129,15 +137,19 @@ void move_answered(const MoveAnswer& answer, Context& context) {
     if (id.slot() >= context.holds_table.capacity()) return;
     const Hold& hold = context.holds_table.at(id.slot());
     if (hold.phase != HoldPhase::moving || hold.generation != id.generation())
-        return;  // its budget was spent
+        return;  // its budget was spent, or it was answered before
+    const bool arrived = answer.token != 0;
+    if (arrived && answer.token != token_of(id, hold.since_us, context)) return;
+    context.stats.moves_arrived.add(arrived);
+    const BladeId holder = arrived ? hold.target : answer.holder;
     // A connection that a blade has stays there, though its session may have gone elsewhere meanwhile (with a
     // drain): that blade asks for it itself, and a third one would reset the connection.
-    const bool may_follow = hold.bound == 0 || hold.bound == answer.holder;
-    const bool there = answer.moved && answer.holder != 0 && may_follow;
+    const bool may_follow = hold.bound == 0 || hold.bound == holder;
+    const bool there = answer.moved && holder != 0 && may_follow;
     context.trace.at_work(Stage::settle);
     const int64_t to_worker_us = stage_us(answer.heard_ns, stamp_ns());
-    if (to_worker_us >= 0) context.stats.to_worker.add(static_cast<uint64_t>(to_worker_us));
-    bind::end_move(id.slot(), there ? answer.holder : hold.target,
+    if (!arrived && to_worker_us >= 0) context.stats.to_worker.add(static_cast<uint64_t>(to_worker_us));
+    bind::end_move(id.slot(), there ? holder : hold.target,
                    there ? Reason::steer_move : Reason::steer_move_failed, context);
 }
 

@@ -22,6 +22,7 @@ struct alignas(64) WorkerStats {
     Counter holds;  // gauge: ClientHellos held
     Counter turns;  // of its loop: it moves (WorkerWatch)
     Counter moves_asked;
+    Counter moves_arrived;
     Counter flows_asked;   // whose connections agents were asked for
     Counter flows_found;   // and which they found
     Counter name_jobs;     // ipsec-mb jobs

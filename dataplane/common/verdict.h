@@ -65,6 +65,7 @@ enum class Action : uint8_t {
     X(punt_unresolved, "next hop not resolved: to the kernel, which resolves it")                   \
     /* dropped */                                                                                   \
     X(drop_ack_cookie, "bare ACK that completes a handshake: nothing to do")                        \
+    X(drop_arrival, "from an agent: a session has arrived; its hold was told")                      \
     X(drop_rst_cookie, "of a connection that its client gave up before a blade had it")             \
     X(drop_truncated, "headers cut short or lengths that contradict each other")                    \
     X(drop_other_mac, "for a service, but for another MAC than its port's: another dispatcher's")   \

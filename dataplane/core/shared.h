@@ -7,6 +7,8 @@
 #include <cstdint>
 #include <random>
 
+#include "dataplane/common/arrival.h"
+#include "dataplane/common/cookie.h"
 #include "dataplane/common/ids.h"
 #include "dataplane/common/session_name.h"
 #include "dataplane/core/hold_forecast.h"
@@ -43,16 +45,19 @@ struct MoveAsk {
     TlsVersion tls_version;
     uint32_t budget_us;
     uint64_t asked_ns;  // stamp_ns()
+    uint64_t token;     // of its arrival (common/arrival.h)
 };
 static_assert(sizeof(MoveAsk) % 4 == 0);
 
-/// control thread -> worker: how it ended. The moved table already says where the session is.
+/// control thread -> worker: how it ended. The moved table already says where the session is. Or any worker
+/// -> the one that holds the hello: the target's agent says that it has arrived; the table will say so soon.
 struct MoveAnswer {
     MoveId move_id;
     BladeId holder;  // 0: nobody
     uint8_t moved;   // 1: it is at `holder` now
     uint8_t unused[5] = {};
     uint64_t heard_ns = 0;  // stamp_ns(), by the control thread
+    uint64_t token = 0;     // not 0: of an arrival, to be checked; the holder is the hold's target
 };
 static_assert(sizeof(MoveAnswer) % 4 == 0);
 
@@ -102,6 +107,7 @@ struct Shared {
     uint64_t flow_hash_key =
         random_key();      // the same for all workers: a flow has one owner. Set before the first
     uint16_t workers = 1;  // set before the first is made
+    const kr_cookie_key arrival_key{random_key(), random_key()};  // what tokens are made of
 
     // control thread: rw, workers: ro; the old one is freed after rcu says that no worker reads it
     std::atomic<const Snapshot*> snapshot{nullptr};
@@ -118,9 +124,9 @@ struct Shared {
     MovedTable* moved = nullptr;
     HoldForecast forecast;
 
-    // per worker, single producer and single consumer, elements as above (create_ring)
+    // per worker, single consumer, elements as above (create_ring), single producer where it is one thread
     rte_ring* asks[kMaxWorkers] = {};          // worker -> control thread
-    rte_ring* answers[kMaxWorkers] = {};       // control thread -> worker
+    rte_ring* answers[kMaxWorkers] = {};       // control thread, any worker -> this one
     rte_ring* flow_asks[kMaxWorkers] = {};     // worker -> control thread; null: nobody to ask
     rte_ring* flow_answers[kMaxWorkers] = {};  // control thread -> worker
     rte_ring* handoff[kMaxWorkers] = {};    // any worker -> this one: mbufs of its flows (ports without RSS)

@@ -90,11 +90,19 @@ class AskedFlows {
     [[nodiscard]] uint32_t slot(const Asked& asked) const {
         return static_cast<uint32_t>(&asked - all_.data());
     }
-    /// The question that this answers, or nullptr: it was too late.
-    [[nodiscard]] Asked* at(uint32_t slot, uint32_t generation) {
+    /// The question that this answers: it waits, or is unanswered, and what was guessed may be corrected.
+    /// nullptr: it was too late for both.
+    [[nodiscard]] Asked* at(uint32_t slot, uint32_t generation, uint64_t now_us) {
         if (slot >= kFlows) return nullptr;
         Asked& asked = all_[slot];
-        return asked.state == State::waiting && asked.generation == generation ? &asked : nullptr;
+        const bool guessed = asked.state == State::unanswered && !over(asked, now_us);
+        return (asked.state == State::waiting || guessed) && asked.generation == generation ? &asked
+                                                                                            : nullptr;
+    }
+    /// A late answer: from now on it stands.
+    void correct(Asked& asked, State state, uint64_t now_us) {
+        asked.state = state;
+        asked.until_us = now_us + kStandsUs;
     }
     /// One whose time is over, or nullptr. Looks every millisecond, and only while somebody waits.
     [[nodiscard]] Asked* late(uint64_t now_us) {

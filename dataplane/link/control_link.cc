@@ -403,6 +403,8 @@ void ControlLink::Impl::ask(const MoveAsk& ask) {
     const uint64_t now_ns = stamp_ns();
     stages.add(stages.to_control, ask.asked_ns, now_ns);
     request.set_sent_ns(now_ns);
+    request.set_token(ask.token);
+    request.set_arrival_port(kArrivalPort);
     // A keyraild that is behind gets no more to do; this hold, too, ends by its budget.
     if (send_message(peer.get(), message) == Transfer::closed) return disconnect("closed");
     parts.loop.expect_soon();

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "dataplane/parse/parse.h"
 
+#include "dataplane/parse/arrivals.h"
 #include "dataplane/parse/blade_ends.h"
 #include "dataplane/rewrite/answers.h"
+#include "dataplane/wire/arrival_frame.h"
 
 namespace keyrail::parse {
 namespace {
@@ -20,6 +22,14 @@ void return_to(NextHop hop, Packet& packet) {
     packet.decide(Action::punt, Reason::punt_unresolved);  // the kernel resolves and forwards it
 }
 
+/// Not of a connection: an agent's word that a session has arrived, or the kernel's.
+[[gnu::noinline]] void of_the_backplane(Packet& packet, Context& context) {
+    const auto arrival = arrival_in(packet.frame(), packet.h);
+    if (!arrival) return packet.decide(Action::punt, Reason::punt_not_service);
+    pass_on(*arrival, context);
+    packet.decide(Action::drop, Reason::drop_arrival);
+}
+
 /// From a blade: what has a VIP as its source goes to the client by the kernel's routes, without any state of
 /// ours.
 void from_back(Burst& burst, Context& context) {
@@ -32,7 +42,7 @@ void from_back(Burst& burst, Context& context) {
         const Headers& h = packet.h;
         const bool ip = h.layout != Layout::not_ip && h.layout != Layout::truncated;
         if (!ip || !context.snapshot->is_vip(h.tuple.source)) {
-            packet.decide(Action::punt, Reason::punt_not_service);
+            of_the_backplane(packet, context);
             continue;
         }
         if (h.flags & (kFin | kRst)) [[unlikely]]

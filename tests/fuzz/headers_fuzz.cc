@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "dataplane/wire/arrival_frame.h"
 #include "tests/support/cookies.h"
 
 namespace {
@@ -25,6 +26,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     Headers usual;
     if (parse_usual_headers(frame, usual) && usual != h) __builtin_trap();
     if (h.layout == Layout::icmp_error && !quotes(frame, h)) __builtin_trap();
+    if (arrival_in(frame, h) && size < kEthernetSize + size_t{kIpv4Min} + kArrivalSize) __builtin_trap();
     if (h.layout != Layout::tcp) return 0;
     if (size_t{h.payload} + h.payload_size > size) __builtin_trap();
     const test::CookieKeys keys = {{{1, 2}, {3, 4}}};

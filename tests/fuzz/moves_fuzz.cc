@@ -136,7 +136,7 @@ struct World {
                       fences,
                       1,
                       names,
-                      {[](const SessionName&, chassis::MoveDone) {},
+                      {[](const SessionName&, const Arrival&, chassis::MoveDone) {},
                        [](uint16_t, uint64_t, chassis::TransferAck) {}, [](uint16_t, const std::string&) {}}};
     Mover::Time now{std::chrono::hours(1)};
 };

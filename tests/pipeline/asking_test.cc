@@ -77,11 +77,48 @@ TEST_P(Asking, NobodyHasItOrNobodyAnswers) {
         harness.burst(kFront, {packet(port)});
         EXPECT_EQ(harness.wire(kBack).size(), 1u) << "and so its next ones";
         EXPECT_TRUE(harness.flow_asks().empty());
+        harness.advance(AskedFlows::kStandsUs);
         harness.answer(asks[0], 2);
         EXPECT_EQ(harness.held(), 0u) << "too late";
     }
     EXPECT_EQ(harness.context().stats.flows_found.get(), 0u);
     harness.expect_conserved();
+}
+
+/// After an outage the ways to the agents may lie idle for a second. Meanwhile Maglev guesses.
+TEST_P(Asking, ALateAnswerCorrectsTheGuess) {
+    for (uint16_t blade = 1; blade <= 3; blade++) {
+        const auto port = static_cast<uint16_t>(2100 + blade);
+        harness.burst(kFront, {packet(port)});
+        const auto asks = harness.flow_asks();
+        ASSERT_EQ(asks.size(), 1u);
+        harness.advance(AskedFlows::kWaitUs + 1000);
+        EXPECT_EQ(harness.wire(kBack).size(), 1u) << "by Maglev";
+        harness.advance(1'000'000);
+        harness.answer(asks[0], blade);
+        harness.burst(kFront, {packet(port, kAck | kPsh, {1, 2})});
+        EXPECT_EQ(destination(harness.wire(kBack).at(0)), Harness::blade_mac(blade));
+        harness.answer(asks[0], blade % 3 + 1);
+        harness.burst(kFront, {packet(port, kAck | kPsh, {1, 2})});
+        EXPECT_EQ(destination(harness.wire(kBack).at(0)), Harness::blade_mac(blade)) << "once";
+    }
+    EXPECT_EQ(harness.context().stats.flows_found.get(), 3u);
+    harness.expect_conserved();
+}
+
+/// A new connection from the same port has come meanwhile.
+TEST_P(Asking, ALateAnswerIsNotAboutTheNextConnection) {
+    harness.burst(kFront, {packet(2200)});
+    const auto asks = harness.flow_asks();
+    ASSERT_EQ(asks.size(), 1u);
+    harness.advance(AskedFlows::kWaitUs + 1000);
+    harness.wire(kBack);
+    const Headers h = parse_headers(packet(2200));
+    Context& context = harness.context();
+    context.flows.insert(context.flow_hash(h), Flow(context.clock.ticks, BladeId(1), h.seq + 0x4000'0000u));
+    harness.answer(asks[0], 2);
+    EXPECT_EQ(context.flows.find(context.flow_hash(h), context.clock.ticks)->blade(), 1);
+    EXPECT_EQ(context.stats.flows_found.get(), 0u);
 }
 
 TEST_P(Asking, WhatIsOverIsEnteredSo) {

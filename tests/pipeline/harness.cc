@@ -42,8 +42,8 @@ struct Bench {
     rte_mempool* pool = nullptr;
     Ports ports;
     std::array<rte_ring*, kPorts> wires{}, kernels{};
-    rte_ring *asks = nullptr, *handoff = nullptr, *flow_ends = nullptr, *flow_asks = nullptr,
-             *exits = nullptr;
+    rte_ring *asks = nullptr, *answers = nullptr, *handoff = nullptr, *flow_ends = nullptr,
+             *flow_asks = nullptr, *exits = nullptr;
     std::unique_ptr<Routes> routes;
 
     Bench() {
@@ -68,6 +68,7 @@ struct Bench {
         }
         ports.pool = pool;
         asks = create_ring("asks", sizeof(MoveAsk), 64, SOCKET_ID_ANY, RING_F_SP_ENQ | RING_F_SC_DEQ);
+        answers = create_ring("answers", sizeof(MoveAnswer), 64, SOCKET_ID_ANY, RING_F_SC_DEQ);
         handoff = rte_ring_create("handoff", 64, SOCKET_ID_ANY, RING_F_SC_DEQ);
         flow_asks =
             create_ring("flow_asks", sizeof(FlowAsk), 64, SOCKET_ID_ANY, RING_F_SP_ENQ | RING_F_SC_DEQ);
@@ -131,6 +132,7 @@ Harness::Harness(const Scene& scene)
     shared_.moved = moved_.get();
     shared_.routes = Bench::get().routes.get();
     shared_.asks[0] = Bench::get().asks;
+    shared_.answers[0] = Bench::get().answers;
     shared_.handoff[1] = Bench::get().handoff;
     shared_.flow_ends[1] = Bench::get().flow_ends;
     if (scene.agents) shared_.flow_asks[0] = Bench::get().flow_asks;
@@ -230,7 +232,15 @@ void Harness::mixed_burst(const std::vector<std::pair<uint8_t, Frame>>& frames) 
 void Harness::burst(uint8_t port, const std::vector<Frame>& frames) {
     load(port, frames);
     run_pipeline(*burst_, *context_);
+    take_answers();
     flush();
+}
+
+/// As a worker does after its bursts.
+void Harness::take_answers() {
+    MoveAnswer answer{};
+    while (rte_ring_dequeue_elem(Bench::get().answers, &answer, sizeof answer) == 0)
+        settle::move_answered(answer, *context_);
 }
 
 uint64_t Harness::timed_burst(uint8_t port, const std::vector<Frame>& frames) {

@@ -132,6 +132,7 @@ class Harness {
     void put(uint16_t place, uint8_t port, const Frame& frame);
     rte_mbuf* mbuf_of(uint8_t port, const Frame& frame);
     void flush();
+    void take_answers();
     void expect_all_told() const;
 
     Shared shared_;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Agents move sessions, with everything that can go wrong in it.
 #include "tests/support/agent_test.h"
+#include "tests/support/arrival_listener.h"
 
 namespace keyrail {
 namespace {
@@ -32,6 +33,27 @@ TEST_F(AgentMoves, MovesThereAndBack) {
     EXPECT_FALSE(stores[2]->contains(name));
     EXPECT_FALSE(stores[1]->peek(name)->moved_in) << "it is at home again";
     EXPECT_TRUE(control->of(1, Envelope::kMoveDone).size() == 1) << "MOVED is the target's word only";
+}
+
+/// Whoever waits for it hears of it at once, and nobody hears of what did not arrive.
+TEST_F(AgentMoves, ThoseWhoWaitAreToldThatItHasArrived) {
+    start(1);
+    start(2);
+    ready({1, 2});
+    const testing::ArrivalListener listener;
+    put(1, name_at(1, 1));
+    order(7, name_at(1, 1), 1, 2, 500'000, {11, 22, listener.port()});
+    EXPECT_EQ(done(2, 7).result(), chassis::MOVED);
+    const auto arrival = listener.wait_for_one(10'000);
+    ASSERT_TRUE(arrival);
+    EXPECT_EQ(arrival->move_id, 11u);
+    EXPECT_EQ(arrival->token, 22u);
+    order(8, name_at(1, 2), 1, 2, 500'000, {12, 23, listener.port()});
+    EXPECT_EQ(done(1, 8).result(), chassis::NOT_FOUND);
+    put(1, name_at(1, 3));
+    order(9, name_at(1, 3), 1, 2);  // nobody waits
+    EXPECT_EQ(done(2, 9).result(), chassis::MOVED);
+    EXPECT_FALSE(listener.take());
 }
 
 TEST_F(AgentMoves, ManyMovesAtOnce) {

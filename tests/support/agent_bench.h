@@ -109,7 +109,8 @@ class AgentBench : public ::testing::Test {
     }
 
     /// Both halves, as keyraild sends them.
-    void order(uint64_t id, const SessionName& name, BladeId from, BladeId to, uint32_t budget_us = 500'000) {
+    void order(uint64_t id, const SessionName& name, BladeId from, BladeId to, uint32_t budget_us = 500'000,
+               const Arrival& arrival = {}) {
         Envelope message;
         auto& body = *message.mutable_order();
         body.set_order_id(id);
@@ -118,9 +119,9 @@ class AgentBench : public ::testing::Test {
         body.set_budget_us(budget_us);
         body.add_services("www");
         ASSERT_TRUE(control->channels[from]->send(message));
-        expect(id, name, from, to);
+        expect(id, name, from, to, arrival);
     }
-    void expect(uint64_t id, const SessionName& name, BladeId from, BladeId to) {
+    void expect(uint64_t id, const SessionName& name, BladeId from, BladeId to, const Arrival& arrival = {}) {
         if (!control->channels.contains(to)) return;
         Envelope message;
         auto& body = *message.mutable_expect();
@@ -129,6 +130,9 @@ class AgentBench : public ::testing::Test {
         body.set_from(from);
         body.add_services("www");
         body.set_receipt(kReceipt);
+        body.mutable_arrival()->set_move_id(arrival.move_id);
+        body.mutable_arrival()->set_token(arrival.token);
+        body.mutable_arrival()->set_port(arrival.port);
         ASSERT_TRUE(control->channels[to]->send(message));
     }
     void purge_all(BladeId blade, uint64_t number) {

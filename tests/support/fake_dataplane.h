@@ -60,6 +60,8 @@ class FakeDataplane {
             answer(message);
         }
     }
+    /// Of the connection to keyraild.
+    [[nodiscard]] int descriptor() const { return peer_; }
     /// Until there is something to take, or for so long.
     void wait(int milliseconds) const {
         std::array<pollfd, 2> wanted{{{listener_, POLLIN, 0}, {peer_, POLLIN, 0}}};

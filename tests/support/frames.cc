@@ -99,6 +99,27 @@ Frame TcpSegment::frame() const {
     return out;
 }
 
+Frame datagram(const std::string& source, const std::string& destination, uint16_t port,
+               std::span<const uint8_t> payload) {
+    constexpr uint8_t kProtocolUdp = 17;
+    Frame udp;
+    append16(udp, 40000);
+    append16(udp, port);
+    append16(udp, static_cast<unsigned>(8 + payload.size()));
+    append16(udp, 0);
+    append(udp, payload);
+    Frame ip = ip_header({.source = source, .destination = destination}, udp.size());
+    const bool ipv6 = ip[0] >> 4 == 6;
+    ip[ipv6 ? 6 : 9] = kProtocolUdp;
+    Frame out;
+    append(out, kFrontMac);
+    append(out, kClientMac);
+    append16(out, ipv6 ? kEtherTypeIpv6 : kEtherTypeIpv4);
+    append(out, ip);
+    append(out, udp);
+    return out;
+}
+
 std::vector<uint8_t> linux_syn_options(uint16_t mss, uint8_t wscale, uint32_t tsval) {
     Frame o = {2, 4};
     append16(o, mss);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -31,6 +32,9 @@ struct TcpSegment {
     [[nodiscard]] Frame frame() const;
 };
 
+/// A UDP datagram; without a checksum, as IPv4 allows.
+Frame datagram(const std::string& source, const std::string& destination, uint16_t port,
+               std::span<const uint8_t> payload);
 /// Options of a Linux client's SYN: MSS, SACK-permitted, timestamps, window scale.
 std::vector<uint8_t> linux_syn_options(uint16_t mss = 1460, uint8_t wscale = 7, uint32_t tsval = 77);
 /// Timestamps as every later segment has them.

@@ -10,6 +10,7 @@
 #include <functional>
 #include <memory>
 
+#include "dataplane/common/arrival.h"
 #include "dataplane/common/ids.h"
 #include "dataplane/common/stamp.h"
 #include "tests/support/blade_ids.h"
@@ -124,7 +125,7 @@ class RealChassis {
         return name_at(control.name_keys[0].key, control.name_keys[0].generation, home, number);
     }
     void request_move(uint64_t id, const SessionName& name, BladeId from, BladeId to,
-                      uint32_t budget_us = 1'000'000) {
+                      uint32_t budget_us = 1'000'000, const Arrival& arrival = {}) {
         link::FromDataplane message;
         link::MoveRequest& request = *message.mutable_move_request();
         request.set_move_id(id);
@@ -135,6 +136,8 @@ class RealChassis {
         request.set_tls_version(number_of(TlsVersion::tls13));
         request.set_budget_us(budget_us);
         request.set_sent_ns(stamp_ns());
+        request.set_token(arrival.token);
+        request.set_arrival_port(arrival.port);
         dataplane->send(message);
     }
     [[nodiscard]] std::string logs() const {

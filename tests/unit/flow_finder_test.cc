@@ -57,6 +57,38 @@ class FlowFinderTest : public testing::Test {
                        [this](const link::FlowAnswer& answer) { answers.push_back(answer); }}};
 };
 
+/// Two have not answered in time: keyrail-dp guesses. What they say later corrects it.
+TEST_F(FlowFinderTest, LateAnswersCount) {
+    ASSERT_TRUE(ask(7, {1, 2, 3}));
+    finder.flush();
+    say(1, FlowsFound::ABSENT);
+    now += milliseconds(150);
+    finder.tick(now);
+    EXPECT_EQ(answered(), "");
+    now += milliseconds(1000);
+    say(2, FlowsFound::PRESENT);
+    EXPECT_EQ(answered(), "7:2 ") << "the third need not be waited for";
+    EXPECT_FALSE(finder.pending());
+    ASSERT_TRUE(ask(8, {1, 2, 3}));
+    finder.flush();
+    now += milliseconds(150);
+    finder.tick(now);
+    EXPECT_TRUE(finder.pending());
+    now += FlowFinder::kLate;
+    finder.tick(now);
+    EXPECT_FALSE(finder.pending()) << "nor is anybody for ever";
+    EXPECT_EQ(answered(), "7:2 ");
+}
+
+TEST_F(FlowFinderTest, WhatIsLateGivesWay) {
+    for (uint64_t id = 0; id < FlowFinder::kMax; id++) ASSERT_TRUE(ask(id, {1, 2}));
+    EXPECT_FALSE(ask(9999, {1, 2}));
+    now += milliseconds(150);
+    finder.tick(now);
+    for (uint64_t id = 0; id < FlowFinder::kMax; id++) ASSERT_TRUE(ask(id, {1, 2}));
+    EXPECT_FALSE(ask(9999, {1, 2}));
+}
+
 TEST_F(FlowFinderTest, EachIsAsked) {
     ASSERT_TRUE(ask(7, {1, 2, 3}));
     EXPECT_TRUE(sent.empty());

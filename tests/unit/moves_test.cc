@@ -104,6 +104,32 @@ TEST_F(MovesTest, TheDataplaneHearsOfMovesThatItDidNotAskFor) {
     EXPECT_EQ(links.told.at(name_of(1)), 2u);
 }
 
+/// The target may tell the dataplane itself; nobody waits in such a way for what a drain or a pull moves.
+TEST_F(MovesTest, TheTargetHearsHowToSayThatItHasArrived) {
+    link::MoveRequest request;
+    request.set_move_id(77);
+    request.set_name(bytes_of(name_of(1)));
+    request.set_from(1);
+    request.set_to(3);
+    request.set_service("www");
+    request.set_token(99);
+    request.set_arrival_port(7402);
+    moves.request(request, kNow);
+    moves.drain(2, 1, name_of(2), "www", kNow);
+    ASSERT_EQ(links.announced.size(), 2u);
+    EXPECT_EQ(links.announced[0].first, 3u);
+    EXPECT_EQ(links.announced[0].second.arrival().move_id(), 77u);
+    EXPECT_EQ(links.announced[0].second.arrival().token(), 99u);
+    EXPECT_EQ(links.announced[0].second.arrival().port(), 7402u);
+    EXPECT_FALSE(links.announced[1].second.has_arrival());
+    request.set_name(bytes_of(name_of(3)));
+    request.set_from(3);
+    request.set_to(1);
+    request.set_arrival_port(70'000);  // none
+    moves.request(request, kNow);
+    EXPECT_FALSE(links.announced[2].second.has_arrival());
+}
+
 /// A drain moved it, and before the dataplane was told of it, the dataplane had it moved on.
 TEST_F(MovesTest, TheDataplaneIsNotToldOfThePast) {
     moves.drain(1, 2, name_of(1), "www", kNow);

@@ -26,9 +26,18 @@ void FlowFinder::doubt(Question& question, BladeId blade) {
     question.doubtful_one = blade;
 }
 
+/// One that is late gives way, if all places are taken.
+bool FlowFinder::make_room() {
+    if (questions_.size() < kMax) return true;
+    const auto late = std::ranges::find_if(questions_, [](const auto& entry) { return entry.second.late; });
+    if (late == questions_.end()) return false;
+    questions_.erase(late);
+    return true;
+}
+
 bool FlowFinder::ask(const link::FlowAsk& ask, const std::vector<BladeId>& able,
                      const std::vector<BladeId>& doubtful, Time now) {
-    if (!makes_sense(ask) || questions_.size() >= kMax) return false;
+    if (!makes_sense(ask) || !make_room()) return false;
     const uint64_t id = ++last_id_;
     const std::chrono::microseconds time(uint64_t{ask.budget_us()} * 2 / 3);
     Question question{ask.ask_id(), now + time, able, doubtful.size(),
@@ -67,12 +76,16 @@ void FlowFinder::answer(const Question& question, BladeId blade, bool time_wait)
     out_.answer(answer);
 }
 
-void FlowFinder::conclude(const Question& question) {
-    if (question.present != 0) return answer(question, question.present, false);
-    const size_t silent = question.doubtful + question.waiting.size();
-    if (silent == 0) return answer(question, question.time_wait, question.time_wait != 0);
-    if (silent == 1)
+bool FlowFinder::conclude(const Question& question) {
+    if (!question.has_answer()) return false;
+    if (question.present != 0) {
+        answer(question, question.present, false);
+    } else if (question.silent() == 0) {
+        answer(question, question.time_wait, question.time_wait != 0);
+    } else {
         answer(question, question.waiting.empty() ? question.doubtful_one : question.waiting.front(), false);
+    }
+    return true;
 }
 
 void FlowFinder::has_it(Question& question, BladeId blade, uint32_t heard_ms) {
@@ -96,7 +109,7 @@ bool FlowFinder::answered(Question& question, BladeId blade, int presence, uint3
         default:
             doubt(question, blade);
     }
-    if (!question.waiting.empty()) return false;
+    if (!question.waiting.empty() && !(question.late && question.has_answer())) return false;
     conclude(question);
     return true;
 }
@@ -116,10 +129,13 @@ void FlowFinder::lost(BladeId blade) {
 }
 
 void FlowFinder::tick(Time now) {
-    std::erase_if(questions_, [&](const auto& entry) {
-        if (entry.second.deadline > now) return false;
-        conclude(entry.second);
-        return true;
+    std::erase_if(questions_, [&](auto& entry) {
+        Question& question = entry.second;
+        if (question.deadline > now) return false;
+        if (conclude(question) || question.waiting.empty() || question.late) return true;
+        question.late = true;
+        question.deadline = now + kLate;
+        return false;
     });
 }
 

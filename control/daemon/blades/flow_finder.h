@@ -5,10 +5,11 @@
 // there is time; it is the one's whose client was heard last. Where nobody has it and one cannot say, it is
 // that one's: either it is right, or the client is told by a kernel that knows nothing of it. One in
 // TIME_WAIT is over, and counts only when all have spoken: its kernel lets a client wait whose connection is
-// elsewhere. Where several cannot say, there is no answer, and keyrail-dp guesses.
+// elsewhere. Where several cannot say, there is no answer, and keyrail-dp guesses; what they say within kLate
+// after that corrects it: after an outage the ways to them lie idle until TCP sends again.
 //
 // Pure: who can be asked and the time come in, messages go out. Bounded: kMax questions at once, each for
-// two thirds of its budget.
+// two thirds of its budget, and those that are late, which give way to new ones.
 #pragma once
 
 #include <chrono>
@@ -33,8 +34,9 @@ class FlowAsk;
 class FlowFinder {
   public:
     using Time = std::chrono::steady_clock::time_point;
-    static constexpr size_t kMax = 4096;  // questions
-    static constexpr int kBatch = 256;    // of them in a message
+    static constexpr size_t kMax = 4096;                     // questions
+    static constexpr int kBatch = 256;                       // of them in a message
+    static constexpr std::chrono::milliseconds kLate{1900};  // keyrail-dp remembers its guess for 2 s
 
     /// What leaves; `send` says whether it could be sent.
     struct Out {
@@ -66,6 +68,11 @@ class FlowFinder {
         BladeId time_wait = 0;  // who has it so
         BladeId present = 0;    // who has it, by what is known yet
         uint32_t heard_ms = 0;  // of that one
+        bool late = false;      // its time is over, and keyrail-dp guesses
+
+        /// Who cannot say, or has not yet.
+        [[nodiscard]] size_t silent() const { return doubtful + waiting.size(); }
+        [[nodiscard]] bool has_answer() const { return present != 0 || silent() <= 1; }
     };
     using Questions = std::map<uint64_t, Question>;
 
@@ -73,8 +80,9 @@ class FlowFinder {
     static void has_it(Question& question, BladeId blade, uint32_t heard_ms);
     bool answered(Question& question, BladeId blade, int presence, uint32_t heard_ms);
     void answer(const Question& question, BladeId blade, bool time_wait);
-    /// All have spoken, or their time is over.
-    void conclude(const Question& question);
+    /// All have spoken, or their time is over. False: there is no answer.
+    bool conclude(const Question& question);
+    bool make_room();
 
     Out out_;
     Questions questions_;  // by our own number: keyrail-dp's begin anew with it

@@ -28,6 +28,12 @@ void fill(link::MovedEntry& entry, const MovedSession& session) {
     entry.set_expires_unix_s(session.expires_ms / 1000);
 }
 
+void fill(chassis::Expect::Arrival& message, const Arrival& arrival) {
+    message.set_move_id(arrival.move_id);
+    message.set_token(arrival.token);
+    message.set_port(arrival.port);
+}
+
 }  // namespace
 
 uint64_t unix_ms() {
@@ -101,8 +107,15 @@ void Moves::request(const link::MoveRequest& request, Time now) {
     const auto name = name_from(request.name());
     if (!name || request.from() > BladeId::kMax || request.to() > BladeId::kMax)
         return answer(waiter, MoveResult::refused, nullptr);
-    ask({waiter, *name, BladeId::or_none(request.from()), BladeId::or_none(request.to()),
-         microseconds(request.budget_us()), request.service()},
+    const bool port = request.arrival_port() <= UINT16_MAX;
+    ask({.waiter = waiter,
+         .name = *name,
+         .from = BladeId::or_none(request.from()),
+         .to = BladeId::or_none(request.to()),
+         .budget = microseconds(request.budget_us()),
+         .service = request.service(),
+         .arrival = {request.move_id(), request.token(),
+                     static_cast<uint16_t>(port ? request.arrival_port() : 0)}},
         now);
 }
 
@@ -157,6 +170,7 @@ void Moves::give_order(const MoveOrder& order, Time now) {
     expect.set_from(order.from);
     expect.set_soon(order.soon);
     *expect.mutable_services() = message.services();
+    if (order.arrival.port != 0) fill(*expect.mutable_arrival(), order.arrival);
     expect.set_receipt(host_.receipt(order.name, order.to, order.id));
     if (const LatestState* const latest = host_.latest(order.name); latest && !latest->gone) {
         message.set_floor_uses(latest->uses);

@@ -31,9 +31,9 @@ std::optional<MoveOrder> Orders::ask(const MoveWish& wish, Time now) {
         return std::nullopt;
     }
     clients_waiting_ += is_client(wish.waiter);
-    const MoveOrder order{
-        next_id_++,  wish.name,    wish.from,          wish.to,
-        wish.budget, wish.service, MoveSource::holder, is_client(wish.waiter) && few_wait()};
+    const MoveOrder order{next_id_++,  wish.name,    wish.from,          wish.to,
+                          wish.budget, wish.service, MoveSource::holder, is_client(wish.waiter) && few_wait(),
+                          wish.arrival};
     orders_.emplace(order.id, Pending{order, now, false, {wish.waiter}, {}});
     by_name_.emplace(order.name, order.id);
     counters_.ordered++;

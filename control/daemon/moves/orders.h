@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "control/daemon/moves/session_name_hash.h"
+#include "dataplane/common/arrival.h"
 #include "dataplane/common/counters.h"
 #include "dataplane/common/histogram.h"
 #include "dataplane/common/ids.h"
@@ -59,6 +60,7 @@ struct MoveWish {
     std::chrono::microseconds budget{};
     std::string service;                            // "": not known
     std::chrono::steady_clock::time_point since{};  // when it was made
+    Arrival arrival{};                              // what the target may tell the dataplane itself
 };
 
 /// Where the session of an order is taken from.
@@ -72,6 +74,7 @@ struct MoveOrder {
     std::string service;
     MoveSource source = MoveSource::holder;
     bool soon = false;  // a client waits for it, and few others do
+    Arrival arrival{};  // of the first who wished it
 
     /// Who says that it failed; that it succeeded, always the target says.
     [[nodiscard]] BladeId answers_for() const { return source == MoveSource::holder ? from : to; }

@@ -168,7 +168,7 @@ class Environment : public MoveHost, public CheckpointHost, public SealedSession
     }
     ReceiverEvents receiver_events(size_t self) {
         ReceiverEvents events;
-        events.stored = [this, self](const SessionName& of, chassis::MoveDone done) {
+        events.stored = [this, self](const SessionName& of, const Arrival&, chassis::MoveDone done) {
             now->checkpointers[self]->came(of);
             report(self, std::move(done));
         };
