@@ -33,6 +33,11 @@ Reply ask(const Invocation& invocation, const std::string& path);
 Reply tell(const Invocation& invocation, const std::string& path,
            const nlohmann::json& body = nlohmann::json::object(), const std::string& if_match = "");
 
+/// Server-sent events of a path, each with its kind and data, until `heard` says false (kDone), or keyraild
+/// ends it or refuses.
+Failure follow(const Invocation& invocation, const std::string& path,
+               const std::function<bool(const std::string& kind, const nlohmann::json& data)>& heard);
+
 /// Says why not. Gives the exit status.
 int complain(const Invocation& invocation, const Failure& failure);
 
