@@ -4,9 +4,12 @@
 import os
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 
 from common.paths import ROOT
+from common.say import say
+from common.shell import run
 from testing.report import Report, from_junit
 
 # Not from the user's environment: plugins and options there would change what runs.
@@ -39,6 +42,17 @@ def bench() -> Report:
 
 def tools() -> Report:
     return _pytest(ROOT / "tests/tools")
+
+
+def page() -> Report:
+    """In headless Chromium; its modules are those of the lock file, made once. Screenshots stay in build/page."""
+    begin = time.monotonic()
+    run(["bash", "-c", ". \"$0\" && part=page ensure_packages", ROOT / "tools/lib/bootstrap.sh"], timeout=900)
+    modules = ROOT / "tests/page/node_modules"
+    if not modules.exists() or (modules / ".package-lock.json").stat().st_mtime < (ROOT / "tests/page/package-lock.json").stat().st_mtime:
+        run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefix", ROOT / "tests/page"], timeout=300)
+        say(f"page: its packages and modules took {time.monotonic() - begin:.0f} s")
+    return _pytest(ROOT / "tests/page")
 
 
 def packages() -> Report:
