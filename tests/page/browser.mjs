@@ -4,11 +4,12 @@
 import {readFileSync} from "node:fs";
 import {createRequire} from "node:module";
 import {createInterface} from "node:readline";
-import {chromium} from "playwright-core";
 
+const modules = createRequire(`${process.env.KR_MODULES}/`);
+const {chromium} = modules("playwright-core");
 /** Asked for, and 404 where keyraild does not list moves. */
 const NOT_YET = /\/v1\/moves$/;
-const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+const AXE = readFileSync(modules.resolve("axe-core/axe.min.js"), "utf8");
 const browser =
     await chromium.launch({executablePath: process.env.KR_CHROMIUM, args: ["--no-sandbox", "--disable-dev-shm-usage"]});
 let page = null;

@@ -276,14 +276,11 @@ const std::vector<std::vector<std::string>> kAsking = {{"status"},
                                                        {"config", "history"},
                                                        {"event", "list"},
                                                        {"event", "follow"}};
-const std::vector<std::vector<std::string>> kOthers = {{"blade", "certify"},
-                                                       {"chassis", "init"},
-                                                       {"chassis", "certify"},
-                                                       {"config", "check"},
-                                                       {"config", "example"},
-                                                       {"config", "reference"},
-                                                       {"help"},
-                                                       {"version"}};
+const std::vector<std::vector<std::string>> kOthers = {
+    {"blade", "certify"}, {"chassis", "init"},     {"chassis", "certify"},
+    {"config", "check"},  {"config", "example"},   {"config", "reference"},
+    {"operator", "init"}, {"operator", "certify"}, {"help"},
+    {"version"}};
 
 TEST(OddAnswers, AreSaidAndNothingBreaks) {
     testing::TempDirectory directory;

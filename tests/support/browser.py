@@ -11,6 +11,7 @@ from common.paths import ROOT, build_dir
 
 DRIVER = ROOT / "tests/page/browser.mjs"
 CHROMIUM = "/usr/bin/chromium"
+MODULES = build_dir() / "page/node_modules"  # tools/test --only page puts them there
 
 
 class Browser:
@@ -18,7 +19,7 @@ class Browser:
 
     def __init__(self, words: tuple[str, ...] = ()) -> None:
         self._process = subprocess.Popen([*words, "node", str(DRIVER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-                                         env={**os.environ, "KR_CHROMIUM": CHROMIUM})
+                                         env={**os.environ, "KR_CHROMIUM": CHROMIUM, "KR_MODULES": str(MODULES)})
 
     def __enter__(self) -> "Browser":
         return self
