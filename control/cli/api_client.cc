@@ -5,8 +5,10 @@
 #include <fmt/format.h>
 #include <httplib.h>
 
+#include <algorithm>
 #include <cctype>
 #include <cstring>
+#include <utility>
 
 #include "control/protocol/unix_socket.h"
 
@@ -150,6 +152,71 @@ tl::expected<std::string, Failure> fetch(const Invocation& invocation, const std
     const Reply refused = read(invocation.socket, result);
     if (!refused) return tl::make_unexpected(refused.error());
     return tl::make_unexpected(failure(kRefused, fmt::format("HTTP status {}", result->status)));
+}
+
+namespace {
+
+/// Takes server-sent events (HTML standard section 9.2) apart, as keyraild writes them: a field a line, an
+/// empty line behind each event.
+class EventReader {
+  public:
+    using Heard = std::function<bool(const std::string& kind, const json& data)>;
+    explicit EventReader(const Heard& heard) : heard_(heard) {}
+
+    bool take(std::string_view bytes) {
+        rest_ += bytes;
+        size_t at = 0;
+        for (size_t end = 0; (end = rest_.find('\n', at)) != std::string::npos; at = end + 1)
+            if (!line(std::string_view(rest_).substr(at, end - at))) return false;
+        rest_.erase(0, at);
+        return true;
+    }
+
+  private:
+    bool line(std::string_view text) {
+        constexpr std::string_view kKind = "event: ", kData = "data: ";
+        if (text.starts_with(kKind)) kind_ = text.substr(kKind.size());
+        if (text.starts_with(kData)) data_ = text.substr(kData.size());
+        if (!text.empty() || data_.empty()) return true;
+        const json data = json::parse(std::exchange(data_, {}), nullptr, false);
+        return data.is_discarded() || heard_(std::exchange(kind_, {}), data);
+    }
+
+    const Heard& heard_;
+    std::string rest_, kind_, data_;
+};
+
+}  // namespace
+
+Failure follow(const Invocation& invocation, const std::string& path,
+               const std::function<bool(const std::string& kind, const json& data)>& heard) {
+    constexpr std::chrono::seconds kSilence{6};  // keyraild says something every two seconds
+    if (auto why = unreachable(invocation.socket)) return std::move(*why);
+    httplib::Client client(invocation.socket.string());
+    client.set_address_family(AF_UNIX);
+    client.set_read_timeout(std::max<std::chrono::microseconds>(invocation.timeout, kSilence));
+    EventReader reader(heard);
+    std::string refusal;
+    bool wanted = true;
+    int status = 0;
+    const httplib::Result result = client.Get(
+        path, {{"Accept", "text/event-stream"}},
+        [&](const httplib::Response& response) {
+            status = response.status;
+            return true;
+        },
+        [&](const char* bytes, size_t size) {
+            if (status >= 400) refusal.append(bytes, size);
+            wanted = status >= 400 || reader.take({bytes, size});
+            return wanted;
+        });
+    if (!wanted) return {kDone, json::object()};
+    if (status >= 400) {
+        const json body = json::parse(refusal, nullptr, false);
+        if (body.is_object() && body.contains("error")) return {exit_status(status), body.at("error")};
+    }
+    return failure(kUnreachable, fmt::format("keyraild at {} says no more; is it still running?",
+                                             invocation.socket.string()));
 }
 
 int complain(const Invocation& invocation, const Failure& why) {

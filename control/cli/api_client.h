@@ -35,6 +35,10 @@ Reply tell(const Invocation& invocation, const std::string& path,
 
 /// GET of what is not JSON.
 tl::expected<std::string, Failure> fetch(const Invocation& invocation, const std::string& path);
+/// Server-sent events of a path, each with its kind and data, until `heard` says false (kDone), or keyraild
+/// ends it or refuses.
+Failure follow(const Invocation& invocation, const std::string& path,
+               const std::function<bool(const std::string& kind, const nlohmann::json& data)>& heard);
 
 /// Says why not. Gives the exit status.
 int complain(const Invocation& invocation, const Failure& failure);

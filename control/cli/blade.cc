@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "control/cli/api_client.h"
+#include "control/cli/files.h"
 #include "control/cli/table.h"
 #include "control/pki/ca.h"
 #include "control/protocol/words.h"
@@ -243,6 +244,8 @@ void add_drain(CLI::App& blade, Invocation& invocation) {
     });
 }
 
+}  // namespace
+
 int show_files(const Invocation& invocation, const Result<pki::Files>& files) {
     if (!files) return complain(invocation, kRefused, files.error().message);
     json list = json::array();
@@ -254,12 +257,13 @@ int show_files(const Invocation& invocation, const Result<pki::Files>& files) {
     return kDone;
 }
 
-/// A key that is there is not made anew without a word.
 int replaced(const Invocation& invocation, const std::filesystem::path& key) {
     std::error_code ignored;
     if (!std::filesystem::exists(key, ignored)) return kDone;
     return confirmed(invocation, fmt::format("{} is replaced by another key", key.string()));
 }
+
+namespace {
 
 void add_certify(CLI::App& blade, Invocation& invocation) {
     struct Arguments {

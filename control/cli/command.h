@@ -31,6 +31,7 @@ void add_blade(CLI::App& app, Invocation& invocation);
 void add_stats(CLI::App& app, Invocation& invocation);
 void add_session(CLI::App& app, Invocation& invocation);
 void add_chassis(CLI::App& app, Invocation& invocation);
+void add_operator(CLI::App& app, Invocation& invocation);
 void add_keys(CLI::App& app, Invocation& invocation);
 void add_config(CLI::App& app, Invocation& invocation);
 void add_events(CLI::App& app, Invocation& invocation);

@@ -5,7 +5,6 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <memory>
-#include <thread>
 
 #include "control/cli/api_client.h"
 
@@ -27,15 +26,13 @@ void show_event(const Invocation& invocation, const json& event) {
 }
 
 /// As they come, until it is ended.
-int follow(const Invocation& invocation) {
-    for (uint64_t last = 0;;) {
-        const Reply reply = ask(invocation, fmt::format("/v1/events?since={}", last));
-        if (!reply) return complain(invocation, reply.error());
-        for (const json& event : reply->at("events")) show_event(invocation, event);
-        std::fflush(stdout);
-        last = std::max(last, reply->at("last").get<uint64_t>());
-        std::this_thread::sleep_for(std::chrono::milliseconds(300));
-    }
+int follow_events(const Invocation& invocation) {
+    return complain(invocation,
+                    follow(invocation, "/v1/events", [&](const std::string& kind, const json& event) {
+                        if (kind == "event") show_event(invocation, event);
+                        std::fflush(stdout);
+                        return true;
+                    }));
 }
 
 }  // namespace
@@ -51,7 +48,7 @@ void add_events(CLI::App& app, Invocation& invocation) {
         };
     });
     subcommand(*event, "follow", "Those of before, and each as it comes")->callback([&] {
-        invocation.run = [&] { return follow(invocation); };
+        invocation.run = [&] { return follow_events(invocation); };
     });
 }
 

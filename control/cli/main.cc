@@ -29,6 +29,7 @@ void add_all(CLI::App& app, Invocation& invocation) {
     add_stats(app, invocation);
     add_session(app, invocation);
     add_chassis(app, invocation);
+    add_operator(app, invocation);
     add_keys(app, invocation);
     add_config(app, invocation);
     add_events(app, invocation);

@@ -8,12 +8,15 @@
 #include <sys/prctl.h>
 
 #include <CLI/CLI.hpp>
+#include <asio/co_spawn.hpp>
+#include <asio/detached.hpp>
 #include <asio/io_context.hpp>
 #include <asio/signal_set.hpp>
 #include <csignal>
 
 #include "control/daemon/api/api.h"
 #include "control/daemon/api/api_server.h"
+#include "control/daemon/api/trend_sampler.h"
 #include "control/daemon/core/daemon.h"
 #include "control/daemon/history/startup.h"
 #include "control/protocol/event_loop.h"
@@ -84,11 +87,21 @@ Result<void> run(const fs::path& file) {
     const fs::path socket = config->run_dir / "keyraild.sock";
     Daemon daemon(io, std::move(*config), std::move(*tls), std::move(*secrets), std::move(startup->history));
     daemon.applying().started_with(file);
+    const auto handler = [&](ApiRequest request) { return answer_api(daemon, std::move(request)); };
+    const auto source = [&](uint64_t since, bool chassis) { return tell_followers(daemon, since, chassis); };
     // The API's socket first: it is what tells a second keyraild to keep away.
-    const auto api = ApiServer::open(io.get_executor(), socket, [&](ApiRequest request) {
-        return answer_api(daemon, std::move(request));
-    });
+    const auto api = ApiServer::open(io.get_executor(), socket, handler, source);
     if (!api) return tl::make_unexpected(api.error());
+    std::unique_ptr<ApiServer> https;
+    if (const auto& config_https = daemon.config().https) {
+        auto certificates = OperatorTls::open(config_https->tls);
+        if (!certificates) return tl::make_unexpected(certificates.error());
+        auto opened = ApiServer::open(io.get_executor(), config_https->listen, std::move(*certificates),
+                                      handler, source);
+        if (!opened) return tl::make_unexpected(opened.error());
+        https = std::move(*opened);
+        spdlog::info("the page is at https://{}/ui", config_https->listen.text());
+    }
     std::unique_ptr<ApiServer> metrics;
     if (const auto& address = daemon.config().metrics) {
         auto opened = ApiServer::open(io.get_executor(), *address, [&](ApiRequest request) {
@@ -98,6 +111,7 @@ Result<void> run(const fs::path& file) {
         metrics = std::move(*opened);
     }
     if (auto started = daemon.start(); !started) return started;
+    asio::co_spawn(io, sample_trend(daemon, io.get_executor()), asio::detached);
     watch_signals(signals, io, daemon);
     spdlog::info("keyraild {} for chassis '{}' is ready", KEYRAIL_VERSION, daemon.config().name);
     std::optional<Urgency> urgency;

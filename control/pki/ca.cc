@@ -14,6 +14,7 @@
 #include "control/protocol/file.h"
 #include "control/protocol/openssl_ptr.h"
 #include "control/protocol/tls_context.h"
+#include "dataplane/common/address.h"
 
 namespace keyrail::pki {
 
@@ -31,6 +32,8 @@ struct Subject {
     std::string common_name;
     std::string uri;  // empty for the CA
     Validity validity;
+    std::string names = {};  // of a server, as OpenSSL writes them: "DNS:a.example,IP:192.0.2.1"
+    std::string usage = "serverAuth,clientAuth";
 };
 
 Result<void> add_extension(X509* certificate, const X509* issuer, int nid, const std::string& value) {
@@ -46,17 +49,18 @@ Result<void> add_extension(X509* certificate, const X509* issuer, int nid, const
 
 Result<void> add_extensions(X509* certificate, const X509* issuer, const Subject& subject) {
     using Extensions = std::vector<std::pair<int, std::string>>;
-    const bool is_ca = subject.uri.empty();
+    const bool is_ca = subject.uri.empty() && subject.names.empty();
     Extensions wanted = {{NID_subject_key_identifier, "hash"},
                          {NID_authority_key_identifier, "keyid:always"}};
     if (is_ca) {
         wanted.insert(wanted.end(), {{NID_basic_constraints, "critical,CA:TRUE,pathlen:0"},
                                      {NID_key_usage, "critical,keyCertSign,cRLSign"}});
     } else {
-        wanted.insert(wanted.end(), {{NID_basic_constraints, "critical,CA:FALSE"},
-                                     {NID_key_usage, "critical,digitalSignature"},
-                                     {NID_ext_key_usage, "serverAuth,clientAuth"},
-                                     {NID_subject_alt_name, "URI:" + subject.uri}});
+        wanted.insert(wanted.end(),
+                      {{NID_basic_constraints, "critical,CA:FALSE"},
+                       {NID_key_usage, "critical,digitalSignature"},
+                       {NID_ext_key_usage, subject.usage},
+                       {NID_subject_alt_name, subject.names.empty() ? "URI:" + subject.uri : subject.names}});
     }
     for (const auto& [nid, value] : wanted)
         if (auto added = add_extension(certificate, issuer, nid, value); !added) return added;
@@ -153,8 +157,8 @@ Result<Authority> read_authority(const CaFiles& files) {
         key_file(BIO_new_file(files.key.c_str(), "r"));
     if (!certificate_file || !key_file)
         return fail(
-            "{}: the chassis CA is not here; bring {} and {} here, or make them with 'keyrail chassis "
-            "init --dir {}'",
+            "{}: the CA is not here; bring {} and {} here, or make them with 'keyrail chassis "
+            "init --dir {}' (of operators: 'keyrail operator init')",
             files.key.parent_path().string(), files.certificate.filename().string(),
             files.key.filename().string(), files.key.parent_path().string());
     Authority authority{CertificatePtr(PEM_read_bio_X509(certificate_file.get(), nullptr, nullptr, nullptr)),
@@ -167,18 +171,47 @@ Result<Authority> read_authority(const CaFiles& files) {
     return authority;
 }
 
-Result<Files> certify_by(const Authority& authority, const fs::path& dir, const Identity& who,
-                         const Validity& validity) {
-    const std::string stem = who.is_control() ? "control" : fmt::format("blade-{}", who.blade);
+/// Makes DIR/<stem>.pem and .key.
+Result<Files> certify_by(const Authority& authority, const fs::path& dir, const std::string& stem,
+                         const Subject& subject) {
     const auto key = make_key();
     if (!key) return tl::make_unexpected(key.error());
-    const auto certificate = make_certificate({who.text(), who.uri(), validity}, key->get(), &authority);
+    const auto certificate = make_certificate(subject, key->get(), &authority);
     if (!certificate) return tl::make_unexpected(certificate.error());
     const fs::path certificate_path = dir / (stem + ".pem"), key_path = dir / (stem + ".key");
     if (auto written = write_key(key_path, key->get()); !written) return tl::make_unexpected(written.error());
     if (auto written = write_certificate(certificate_path, certificate->get()); !written)
         return tl::make_unexpected(written.error());
     return Files{certificate_path, key_path};
+}
+
+Result<Files> certify_by(const Authority& authority, const fs::path& dir, const Identity& who,
+                         const Validity& validity) {
+    const std::string stem = who.is_control() ? "control" : fmt::format("blade-{}", who.blade);
+    return certify_by(authority, dir, stem, {who.text(), who.uri(), validity});
+}
+
+/// DIR/ca.pem and ca.key, which must not be there yet.
+Result<Authority> make_authority(const fs::path& dir, const std::string& common_name,
+                                 std::string_view locked_out) {
+    if (auto made = make_directory(dir, 0700); !made) return tl::make_unexpected(made.error());
+    for (const fs::path& file : {dir / "ca.pem", dir / "ca.key"})
+        if (fs::exists(file))
+            return fail(
+                "{}: there already; a new CA would lock out every {}. Choose another directory, or move "
+                "the old one away",
+                file.string(), locked_out);
+    auto key = make_key();
+    if (!key) return tl::make_unexpected(key.error());
+    auto certificate =
+        make_certificate({common_name, "", Validity::from_now(kCaLifetime)}, key->get(), nullptr);
+    if (!certificate) return tl::make_unexpected(certificate.error());
+    Authority authority{std::move(*certificate), std::move(*key)};
+    if (auto written = write_key(dir / "ca.key", authority.key.get()); !written)
+        return tl::make_unexpected(written.error());
+    if (auto written = write_certificate(dir / "ca.pem", authority.certificate.get()); !written)
+        return tl::make_unexpected(written.error());
+    return authority;
 }
 
 }  // namespace
@@ -245,29 +278,42 @@ Result<Fingerprint> fingerprint_of_file(const fs::path& file) {
 }
 
 Result<Files> init_chassis(const fs::path& dir, const std::string& name) {
-    if (auto made = make_directory(dir, 0700); !made) return tl::make_unexpected(made.error());
+    const auto authority = make_authority(dir, fmt::format("Keyrail chassis {}", name), "blade");
+    if (!authority) return tl::make_unexpected(authority.error());
     Files files = {dir / "ca.pem", dir / "ca.key"};
-    for (const fs::path& file : files)
-        if (fs::exists(file))
-            return fail(
-                "{}: there already; a new CA would lock out every blade. Choose another directory, or move "
-                "the old one away",
-                file.string());
-    auto key = make_key();
-    if (!key) return tl::make_unexpected(key.error());
-    auto certificate = make_certificate(
-        {fmt::format("Keyrail chassis {}", name), "", Validity::from_now(kCaLifetime)}, key->get(), nullptr);
-    if (!certificate) return tl::make_unexpected(certificate.error());
-    const Authority authority{std::move(*certificate), std::move(*key)};
-    if (auto written = write_key(files[1], authority.key.get()); !written)
-        return tl::make_unexpected(written.error());
-    if (auto written = write_certificate(files[0], authority.certificate.get()); !written)
-        return tl::make_unexpected(written.error());
     const auto control =
-        certify_by(authority, dir, Identity::control(), Validity::from_now(kCertificateLifetime));
+        certify_by(*authority, dir, Identity::control(), Validity::from_now(kCertificateLifetime));
     if (!control) return tl::make_unexpected(control.error());
     files.insert(files.end(), control->begin(), control->end());
     return files;
+}
+
+Result<Files> init_operators(const fs::path& dir, const std::vector<std::string>& hosts) {
+    std::string names;
+    for (const std::string& host : hosts) {
+        const bool plain = !host.empty() && host.find_first_of(", \t\n;:") == std::string::npos;
+        const bool address = parse_ip(host).has_value();
+        if (!plain && !address) return fail("'{}' is neither a name nor an address", host);
+        names += fmt::format("{}{}:{}", names.empty() ? "" : ",", address ? "IP" : "DNS", host);
+    }
+    if (names.empty()) return fail("no name or address of the dispatcher is given; browsers look for it");
+    const auto authority = make_authority(dir, "Keyrail operators", "operator");
+    if (!authority) return tl::make_unexpected(authority.error());
+    Files files = {dir / "ca.pem", dir / "ca.key"};
+    const auto server =
+        certify_by(*authority, dir, "server",
+                   {hosts.front(), "", Validity::from_now(kServerLifetime), names, "serverAuth"});
+    if (!server) return tl::make_unexpected(server.error());
+    files.insert(files.end(), server->begin(), server->end());
+    return files;
+}
+
+Result<Files> certify_operator(const fs::path& dir, const std::string& name, const std::string& role,
+                               const Validity& validity) {
+    const auto authority = read_authority({dir / "ca.pem", dir / "ca.key"});
+    if (!authority) return tl::make_unexpected(authority.error());
+    return certify_by(*authority, dir, "operator-" + name,
+                      {name, "keyrail:operator:" + role, validity, "", "clientAuth"});
 }
 
 }  // namespace keyrail::pki

@@ -23,6 +23,8 @@ using Clock = std::chrono::system_clock;
 inline constexpr std::chrono::days kCaLifetime{3650};
 inline constexpr std::chrono::days kCertificateLifetime{825};
 inline constexpr std::chrono::days kRenewedLifetime{90};  // where nobody has to think of the next one
+inline constexpr std::chrono::days kServerLifetime{398};  // browsers take no longer one
+inline constexpr std::chrono::days kOperatorLifetime{90};
 
 /// From when to when a certificate is good.
 struct Validity {
@@ -39,6 +41,14 @@ Result<Files> init_chassis(const std::filesystem::path& dir, const std::string& 
 /// them.
 Result<Files> certify(const std::filesystem::path& dir, const Identity& who,
                       const Validity& validity = Validity::from_now(kCertificateLifetime));
+
+/// The CA of operators who come over the network, which is not the chassis' own: makes DIR/{ca.pem,ca.key},
+/// and for keyraild server.pem and server.key, good for these names and addresses. Never overwrites a CA.
+Result<Files> init_operators(const std::filesystem::path& dir, const std::vector<std::string>& hosts);
+
+/// Makes DIR/operator-NAME.pem and .key, signed by DIR/ca.*; `role` is "read" or "admin".
+Result<Files> certify_operator(const std::filesystem::path& dir, const std::string& name,
+                               const std::string& role, const Validity& validity);
 
 /// Where a chassis CA is, both PEM.
 struct CaFiles {

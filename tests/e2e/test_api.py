@@ -57,8 +57,12 @@ def test_specification_is_one() -> None:
 
 def test_every_answer(chassis: Chassis) -> None:
     api, text = Api(), CONFIG.read_text()
-    for path in ("/v1/status", "/v1/stats", "/metrics", "/v1/blades", "/v1/keys", "/v1/config", "/v1/config/history", "/v1/events"):
+    for path in ("/v1/status", "/v1/stats", "/metrics", "/v1/blades", "/v1/keys", "/v1/config", "/v1/config/history", "/v1/events", "/v1/live", "/v1/trend",
+                 "/ui"):
         api.ask("GET", path)
+    api.ask("GET", "/ui/app.js", template="/ui/{file}")
+    api.ask("GET", "/ui/nothing.js", status=404, template="/ui/{file}")
+    api.ask("GET", "/", status=302)
     one = {"template": "/v1/blades/{blade}/drain"}
     api.ask("POST", "/v1/blades/blade2/drain", {"rate": 1000, "deadline_s": 60}, **one)
     api.ask("POST", "/v1/blades/99/drain", {}, 404, **one)

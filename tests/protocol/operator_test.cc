@@ -291,14 +291,11 @@ const std::vector<std::vector<std::string>> kAsking = {{"status"},
                                                        {"move", "list"},
                                                        {"event", "list"},
                                                        {"event", "follow"}};
-const std::vector<std::vector<std::string>> kOthers = {{"blade", "certify"},
-                                                       {"chassis", "init"},
-                                                       {"chassis", "certify"},
-                                                       {"config", "check"},
-                                                       {"config", "example"},
-                                                       {"config", "reference"},
-                                                       {"help"},
-                                                       {"version"}};
+const std::vector<std::vector<std::string>> kOthers = {
+    {"blade", "certify"}, {"chassis", "init"},     {"chassis", "certify"},
+    {"config", "check"},  {"config", "example"},   {"config", "reference"},
+    {"operator", "init"}, {"operator", "certify"}, {"help"},
+    {"version"}};
 
 TEST(OddAnswers, AreSaidAndNothingBreaks) {
     testing::TempDirectory directory;

@@ -148,6 +148,16 @@ class Chassis:
         finally:
             lab("restart", host, name)
 
+    @contextmanager
+    def paused(self, host: str, name: str) -> Iterator[None]:
+        """It hangs, as a process that is stopped does."""
+        pid = self.pid(host, name)
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(pid, signal.SIGCONT)
+
     def cpu_share(self, host: str, name: str, seconds: float) -> float:
         """Share of one core that the process uses while we wait."""
         pid = self.pid(host, name)

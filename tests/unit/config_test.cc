@@ -298,6 +298,18 @@ INSTANTIATE_TEST_SUITE_P(
                 "from 1 to 100"},
         Mistake{"Metrics", "key = \"control.key\"", "key = \"control.key\"\nmetrics = \"9100\"", 9,
                 "not an address and port"},
+        Mistake{"HttpsWhereAgentsConnect", "[[ticket_key]]",
+                "[https]\nlisten = \"[fd77::1]:7400\"\nca = \"control.pem\"\ncertificate = "
+                "\"control.pem\"\nkey = \"control.key\"\n[[ticket_key]]",
+                48, "so does [chassis]"},
+        Mistake{"OperatorsOfTheChassisCa", "[[ticket_key]]",
+                "[https]\nlisten = \"[fd77::1]:8443\"\nca = \"ca.pem\"\ncertificate = "
+                "\"control.pem\"\nkey = \"control.key\"\n[[ticket_key]]",
+                47, "keyrail operator init"},
+        Mistake{"HttpsWithoutFiles", "[[ticket_key]]",
+                "[https]\nlisten = \"[fd77::1]:8443\"\nca = \"no.pem\"\ncertificate = "
+                "\"control.pem\"\nkey = \"control.key\"\n[[ticket_key]]",
+                49, "keyrail operator init"},
         Mistake{"AwakeTooLong", "key = \"control.key\"", "key = \"control.key\"\nstay_awake = \"61s\"", 9,
                 "to 1min"},
         Mistake{"AwakeNotEvenAsText", "key = \"control.key\"", "key = \"control.key\"\nstay_awake = 1", 9,

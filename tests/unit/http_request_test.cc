@@ -44,6 +44,43 @@ TEST(HttpRequest, KeepsTheQueryOfAGet) {
     EXPECT_EQ(read("GET /v1/events?since=7 HTTP/1.1\r\n\r\n").query(), "since=7");
 }
 
+TEST(HttpRequest, SaysWhoFollows) {
+    EXPECT_FALSE(read("GET /v1/events HTTP/1.1\r\nAccept: application/json\r\n\r\n").follows());
+    const HttpRequest request =
+        read("GET /v1/events HTTP/1.1\r\naccept: Text/Event-Stream\r\nLast-Event-ID: 12\r\n\r\n");
+    EXPECT_TRUE(request.follows());
+    EXPECT_EQ(request.last_event(), "12");
+}
+
+TEST(HttpRequest, SeesWhatAPageOfAnotherSiteSends) {
+    const auto post = [](const std::string& fields) {
+        return read("POST /v1/blades/2/drain HTTP/1.1\r\nHost: a:8443\r\n" + fields + "\r\n")
+            .of_another_site();
+    };
+    EXPECT_EQ(post(""), "") << "a command line sends neither";
+    EXPECT_EQ(post("Origin: https://a:8443\r\nSec-Fetch-Site: same-origin\r\n"), "");
+    EXPECT_EQ(post("Sec-Fetch-Site: none\r\n"), "");
+    EXPECT_NE(post("Sec-Fetch-Site: cross-site\r\n"), "");
+    EXPECT_NE(post("Sec-Fetch-Site: same-site\r\n"), "")
+        << "another port of the same machine is another site";
+    EXPECT_NE(post("Origin: https://a\r\n"), "");
+    EXPECT_NE(post("Origin: null\r\n"), "");
+    EXPECT_EQ(read("GET / HTTP/1.1\r\nSec-Fetch-Site: cross-site\r\n\r\n").of_another_site(), "")
+        << "a link to the page is good; answers are not shown to other sites";
+}
+
+TEST(HttpRequest, SeesANameThatSomebodyElseMayHaveGivenUs) {
+    const auto named = [](const std::string& host) {
+        return read("GET / HTTP/1.1\r\nHost: " + host + "\r\n\r\n").names_another_host();
+    };
+    for (const char* ours : {"localhost", "localhost:8080", "127.0.0.1:7480", "10.0.0.1", "[::1]:80",
+                             "keyraild", "/run/keyrail/keyraild.sock", ""})
+        EXPECT_FALSE(named(ours)) << ours;
+    for (const char* other :
+         {"evil.example", "evil.example:8080", "1.2.3.4.nip.io", "localhost.evil.example:80"})
+        EXPECT_TRUE(named(other)) << other;
+}
+
 TEST(HttpRequest, SaysOnceThatABodyIsWanted) {
     HttpRequest request(false);
     request.take("POST / HTTP/1.1\r\nExpect: 100-Continue\r\nContent-Length: 1\r\n\r\n");

@@ -21,10 +21,13 @@ need_root() {
         fail "$1 makes network namespaces and may install packages, so it must run as root: try 'sudo $1'"
 }
 
+# Those that all need, and those that only $part needs.
 missing_packages() {
     local wanted installed
-    wanted=$(sed -e 's/#.*//' -e 's/[[:space:]]//g' -e '/^$/d' "$root/tools/packages.txt" | sort -u)
-    installed=$(dpkg-query -W -f '${db:Status-Status} ${Package}\n' | sed -n 's/^installed //p' | sort -u)
+    wanted=$(sed -e 's/#.*//' "$root/tools/packages.txt" | awk -v part="${part:-}" 'NF == 1 || (NF == 3 && $3 == part) { print $1 }' | sort -u)
+    # What another package provides is there, too: NodeSource's nodejs brings npm.
+    installed=$(dpkg-query -W -f '${db:Status-Status} ${Package}, ${Provides}\n' | sed -n 's/^installed //p' | tr ',' '\n' |
+        sed -e 's/(.*//' -e 's/[[:space:]]//g' -e '/^$/d' | sort -u)
     comm -23 <(echo "$wanted") <(echo "$installed")
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Who asks something of keyraild, and what they may: by the kernel's word of the other end of a unix socket
-// (SO_PEERCRED), never by what they say.
+// (SO_PEERCRED), or by a certificate (operator_tls.h); never by what they say.
 #pragma once
 
 #include <sys/types.h>
@@ -14,14 +14,18 @@ namespace keyrail {
 
 enum class Role : uint8_t {
     none,
-    read,   // group `keyrail`
-    admin,  // root, keyraild's own user, group `keyrail-admin`
+    read,   // group `keyrail`, or keyrail:operator:read
+    admin,  // root, keyraild's own user, group `keyrail-admin`, or keyrail:operator:admin
 };
 
 struct Actor {
     std::string name;  // "alice"; "uid 1004" where nobody is called so
     uid_t uid = 0;
     Role role = Role::none;
+
+    static constexpr uid_t kNoUser = static_cast<uid_t>(-1);
+    /// Comes over TLS (operator_tls.h), not from this machine.
+    [[nodiscard]] bool by_certificate() const { return uid == kNoUser; }
 };
 
 inline constexpr const char* kReadGroup = "keyrail";

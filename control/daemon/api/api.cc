@@ -83,9 +83,25 @@ std::string unknown_key(const ApiRoute& route, const json& body) {
 std::optional<ApiReply> refused_to(const Actor& actor, const ApiRoute& route) {
     const bool changes = route.method != "GET" && !route.changes_nothing;
     if (actor.role == Role::admin || (actor.role == Role::read && !changes)) return std::nullopt;
-    return error_reply(403, fmt::format("{} may not {}; be root, or in group {}", actor.name,
-                                        changes ? "change anything here" : "look at this chassis",
-                                        changes ? kAdminGroup : kReadGroup));
+    const std::string wanted =
+        actor.by_certificate() ? fmt::format("show an operator's certificate with URI keyrail:operator:{}",
+                                             changes ? "admin" : "read")
+                               : fmt::format("be root, or in group {}", changes ? kAdminGroup : kReadGroup);
+    return error_reply(403, fmt::format("{} may not {}; {}", actor.name,
+                                        changes ? "change anything here" : "look at this chassis", wanted));
+}
+
+/// Who says for which revision a change is meant changes nothing under another one (RFC 9110 section 13.1.1).
+std::optional<ApiReply> meant_for_another(Daemon& daemon, const std::string& if_match) {
+    if (if_match.empty() || if_match == "*") return std::nullopt;
+    if (!std::ranges::all_of(if_match, [](unsigned char byte) { return std::isdigit(byte) != 0; }))
+        return error_reply(400, "If-Match is no revision; write its number");
+    const std::string now = std::to_string(daemon.applying().history().in_force());
+    if (if_match == now) return std::nullopt;
+    return error_reply(412,
+                       fmt::format("revision {} is in force, not {}; look at what has changed, then say it "
+                                   "anew",
+                                   now, if_match));
 }
 
 asio::awaitable<ApiReply> answer_route(Daemon& daemon, const ApiRoute& route, ApiRequest request,
@@ -95,8 +111,9 @@ asio::awaitable<ApiReply> answer_route(Daemon& daemon, const ApiRoute& route, Ap
     if (!body) co_return error_reply(400, "the request's body is not a JSON object");
     if (const std::string wrong = unknown_key(route, *body); !wrong.empty())
         co_return error_reply(400, wrong);
-    ApiCall call{std::move(words), std::move(*body), std::move(request.query), std::move(request.if_match),
-                 std::move(request.actor)};
+    if (auto refused = meant_for_another(daemon, request.if_match)) co_return std::move(*refused);
+    ApiCall call{std::move(words),         std::move(*body), std::move(request.query),
+                 std::move(request.actor), request.follows,  std::move(request.last_event)};
     co_return co_await route.answer(daemon, std::move(call));
 }
 
@@ -119,7 +136,7 @@ asio::awaitable<ApiReply> answer_api(Daemon& daemon, ApiRequest request) {
     for (const auto routes :
          {chassis_routes(), blade_routes(), session_routes(), enrolment_routes(), key_routes(),
           metrics_routes(), event_routes(), config_routes(), explain_routes(), trace_routes(),
-          service_routes(), move_routes(), flow_routes()}) {
+          service_routes(), move_routes(), flow_routes(), live_routes(), page_routes()}) {
         for (const ApiRoute& route : routes) {
             auto words = match(route.path, request.path);
             if (!words) continue;

@@ -6,6 +6,7 @@
 
 #include <asio/awaitable.hpp>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -22,8 +23,9 @@ struct ApiCall {
     std::vector<std::string> words;  // what stands where the route's path has "*"
     nlohmann::json body;             // an object; empty when nothing was sent
     std::string query;               // of a GET
-    std::string if_match;            // a revision; "": any
     Actor actor;
+    bool follows = false;    // the client wants to hear on and on
+    std::string last_event;  // and has heard this last; "": nothing
 };
 
 /// How a method and a path are answered, on the daemon's thread. The daemon outlives the call.
@@ -48,6 +50,8 @@ std::span<const ApiRoute> trace_routes();
 std::span<const ApiRoute> service_routes();
 std::span<const ApiRoute> move_routes();
 std::span<const ApiRoute> flow_routes();
+std::span<const ApiRoute> live_routes();
+std::span<const ApiRoute> page_routes();
 
 /// The number that a path's word says; 0: it is none of a blade.
 BladeId blade_number(std::string_view word);
@@ -60,6 +64,14 @@ nlohmann::json status_json(Daemon& daemon);
 nlohmann::json service_report(const ServiceConfig& service, const Blades& blades);
 nlohmann::json blades_json(const Daemon& daemon);
 asio::awaitable<nlohmann::json> stats_json(Daemon& daemon);
+/// {"revision", "until_ms", "back_to"} of a configuration on trial; null: there is none.
+nlohmann::json pending_json(const History& history);
+
+/// One frame of server-sent events; `id`: 0 for none. `data` is one line.
+std::string frame_of(std::string_view event, const std::string& data, uint64_t id = 0);
+/// The event's number behind "since=", or what the client says to have heard last; 0 without; nullopt: the
+/// query says something else.
+std::optional<uint64_t> since_of(const ApiCall& call);
 
 ApiReply json_reply(const nlohmann::json& body, int status = 200);
 /// error.h; the text says "what; what to do".
@@ -67,6 +79,8 @@ ApiReply error_reply(int status, const std::string& text);
 
 /// Answers one request; runs on the daemon's thread. The daemon outlives it.
 asio::awaitable<ApiReply> answer_api(Daemon& daemon, ApiRequest request);
+/// What clients that follow are told next; likewise.
+asio::awaitable<News> tell_followers(Daemon& daemon, uint64_t since, bool chassis);
 /// The same for clients that may only read metrics.
 asio::awaitable<ApiReply> answer_metrics(Daemon& daemon, ApiRequest request);
 

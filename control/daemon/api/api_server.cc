@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// ApiServer: an accept loop, and a coroutine per connection; one request each.
+// ApiServer: an accept loop, and a coroutine per connection; one request each, or one client that follows.
 #include "control/daemon/api/api_server.h"
 
 #include <spdlog/spdlog.h>
@@ -9,7 +9,6 @@
 #include <array>
 #include <asio/co_spawn.hpp>
 #include <asio/detached.hpp>
-#include <asio/generic/stream_protocol.hpp>
 #include <asio/io_context.hpp>
 #include <asio/ip/tcp.hpp>
 #include <asio/local/stream_protocol.hpp>
@@ -17,14 +16,12 @@
 #include <asio/redirect_error.hpp>
 #include <asio/steady_timer.hpp>
 #include <asio/use_awaitable.hpp>
-#include <asio/write.hpp>
-#include <cstring>
 #include <list>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <thread>
+#include <type_traits>
 
-#include "control/daemon/api/error.h"
+#include "control/daemon/api/http_reply.h"
 #include "control/daemon/api/http_request.h"
 #include "control/protocol/unix_socket.h"
 
@@ -34,104 +31,68 @@ namespace fs = std::filesystem;
 
 namespace {
 
-using Socket = asio::generic::stream_protocol::socket;
-
-constexpr std::chrono::seconds kDrainTimeout{1};
-constexpr size_t kMaxDrained = size_t{1} << 20;
-
-ApiReply failure(int status, const std::string& text) {
-    return {status, error_json(status, text).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)};
+/// What comes of an error inside the daemon, which is in the log.
+template <typename T>
+T in_place_of() {
+    if constexpr (std::is_same_v<T, ApiReply>) return failure(500, "an error inside keyraild; see its log");
+    return T();
 }
 
-std::string_view phrase_of(int status) {
-    switch (status) {
-        case 200:
-            return "OK";
-        case 400:
-            return "Bad Request";
-        case 403:
-            return "Forbidden";
-        case 404:
-            return "Not Found";
-        case 405:
-            return "Method Not Allowed";
-        case 409:
-            return "Conflict";
-        case 411:
-            return "Length Required";
-        case 412:
-            return "Precondition Failed";
-        case 413:
-            return "Content Too Large";
-        case 422:
-            return "Unprocessable Content";
-        case 431:
-            return "Request Header Fields Too Large";
-        case 503:
-            return "Service Unavailable";
-        case 504:
-            return "Gateway Timeout";
-        default:
-            return status < 500 ? "Refused" : "Internal Server Error";
-    }
-}
-
-std::string text_of(const ApiReply& reply, bool with_body, bool reads_only) {
-    const bool text = reply.type != "application/octet-stream";
-    const std::string body = !text || reply.body.ends_with('\n') ? reply.body : reply.body + '\n';
-    const std::string allow =
-        reply.status == 405 ? fmt::format("Allow: {}\r\n", reads_only ? "GET, HEAD" : "GET, HEAD, POST") : "";
-    const std::string etag = reply.etag.empty() ? "" : fmt::format("ETag: \"{}\"\r\n", reply.etag);
-    return fmt::format(
-        "HTTP/1.1 {} {}\r\nContent-Type: {}\r\nContent-Length: {}\r\n{}{}Connection: close\r\n\r\n{}",
-        reply.status, phrase_of(reply.status), reply.type, body.size(), allow, etag, with_body ? body : "");
+/// Ready for clients; an error says why not.
+Result<void> listen_on(asio::ip::tcp::acceptor& acceptor, const HostPort& address, std::string_view what) {
+    using asio::ip::tcp;
+    asio::error_code error;
+    const tcp::endpoint at{asio::ip::make_address(address.address.text(), error), address.port};
+    if (!error) acceptor.open(at.protocol(), error);
+    if (!error) acceptor.set_option(tcp::acceptor::reuse_address(true), error);
+    if (!error) acceptor.bind(at, error);
+    if (!error) acceptor.listen(asio::socket_base::max_listen_connections, error);
+    if (error) return fail("{}: cannot listen on {}: {}", what, address.text(), error.message());
+    return {};
 }
 
 }  // namespace
 
 struct ApiServer::Impl : std::enable_shared_from_this<ApiServer::Impl> {
     struct Connection {
-        explicit Connection(Socket socket_in)
-            : socket(std::move(socket_in)), deadline(socket.get_executor()) {}
-        Socket socket;
-        asio::steady_timer deadline;
+        explicit Connection(ApiStream::Socket socket) : stream(std::move(socket)) {}
+        ApiStream stream;
         bool reading = true;
-
-        /// From now on this long; then it is closed.
-        void limit(std::chrono::steady_clock::duration time) {
-            deadline.expires_after(time);
-            deadline.async_wait([this](const asio::error_code& error) {
-                if (!error) close();
-            });
-        }
-        void close() {
-            asio::error_code ignored;
-            socket.close(ignored);
-        }
     };
     /// What the daemon's thread hands over.
+    template <typename T>
     struct Answer {
         explicit Answer(asio::io_context& io) : arrived(io) {}
         asio::steady_timer arrived;
-        std::optional<ApiReply> reply;
+        std::optional<T> value;
     };
+
+    Impl(asio::any_io_executor executor_in, Handler handler_in, Source source_in)
+        : executor(std::move(executor_in)), handler(std::move(handler_in)), source(std::move(source_in)) {}
 
     asio::io_context io{1};  // of the HTTP thread; the first member: coroutines end before what they use
     std::list<Connection> connections;
+    Followers followers{io, [this](uint64_t since, bool chassis) { return news(since, chassis); }};
     bool reads_only = false;
 
     asio::any_io_executor executor;
     Handler handler;
-    fs::path socket;  // empty: TCP
+    Source source;
+    fs::path socket;                   // empty: TCP
+    std::unique_ptr<OperatorTls> tls;  // null: none
     std::thread thread;
 
     template <typename Acceptor>
     asio::awaitable<void> accept_all(Acceptor acceptor);
     asio::awaitable<void> serve(std::list<Connection>::iterator connection);
+    asio::awaitable<bool> secure(Connection& connection) const;
     [[nodiscard]] Actor actor(Connection& connection) const;
     static asio::awaitable<bool> read(Connection& connection, HttpRequest& request);
-    static asio::awaitable<void> send(Connection& connection, const std::string& text);
+    asio::awaitable<ApiReply> reply_to(const HttpRequest& request, Connection& connection);
     asio::awaitable<ApiReply> ask(const HttpRequest& request, Actor actor);
+    asio::awaitable<std::optional<News>> news(uint64_t since, bool chassis);
+    template <typename T>
+    asio::awaitable<std::optional<T>> on_daemons_thread(asio::awaitable<T> work, std::string what);
     void make_room();
     void start();
 };
@@ -140,8 +101,8 @@ struct ApiServer::Impl : std::enable_shared_from_this<ApiServer::Impl> {
 void ApiServer::Impl::make_room() {
     if (connections.size() < kMaxConnections) return;
     const auto slowest = std::ranges::find_if(
-        connections, [](const Connection& one) { return one.reading && one.socket.is_open(); });
-    if (slowest != connections.end()) slowest->close();
+        connections, [](const Connection& one) { return one.reading && one.stream.is_open(); });
+    if (slowest != connections.end()) slowest->stream.close();
 }
 
 template <typename Acceptor>
@@ -157,31 +118,46 @@ asio::awaitable<void> ApiServer::Impl::accept_all(Acceptor acceptor) {
             co_await pause.async_wait(asio::redirect_error(asio::use_awaitable, error));
             continue;
         }
-        connections.emplace_back(Socket(std::move(accepted)));
+        connections.emplace_back(ApiStream::Socket(std::move(accepted)));
         asio::co_spawn(io, serve(std::prev(connections.end())), asio::detached);
     }
 }
 
 asio::awaitable<void> ApiServer::Impl::serve(std::list<Connection>::iterator connection) {
-    connection->limit(kReadTimeout);
+    ApiStream& stream = connection->stream;
+    stream.limit(kReadTimeout);
     HttpRequest request(reads_only);
-    if (co_await read(*connection, request)) {
+    // No co_await in a conditional: GCC 12 destroys what the other branch would have made.
+    bool come = co_await secure(*connection);
+    if (come) come = co_await read(*connection, request);
+    if (come) {
         connection->reading = false;
-        connection->deadline.cancel();
-        // No co_await in a conditional: GCC 12 destroys what the other branch would have made.
-        ApiReply reply;
-        if (request.status() != 0)
-            reply = failure(request.status(), request.why());
-        else
-            reply = co_await ask(request, actor(*connection));
-        connection->limit(kSendTimeout);
-        const std::string text = text_of(reply, request.method() != "HEAD", reads_only);
-        co_await send(*connection, text);
+        stream.no_limit();
+        ApiReply reply = co_await reply_to(request, *connection);
+        if (reply.follow) {
+            co_await followers.serve(stream, std::move(*reply.follow));
+        } else {
+            stream.limit(kSendTimeout);
+            asio::error_code error;
+            const std::string text = http_text(reply, request.method() != "HEAD", reads_only);
+            co_await stream.write(text, error);
+            if (!error) co_await stream.end();
+        }
     }
-    connection->deadline.cancel();
-    connection->close();
+    stream.no_limit();
+    stream.close();
     // The deadline's handler may be under way already, and it uses the connection.
     asio::post(io, [this, connection] { connections.erase(connection); });
+}
+
+/// False: it speaks no TLS, or another chassis' operator is at its end.
+asio::awaitable<bool> ApiServer::Impl::secure(Connection& connection) const {
+    if (!tls) co_return true;
+    asio::error_code error;
+    const auto context = tls->current();
+    co_await connection.stream.secure(context.get(), error);
+    if (error) spdlog::debug("api: no TLS: {}", error.message());
+    co_return !error;
 }
 
 /// False: it has gone, or was too slow.
@@ -189,51 +165,49 @@ asio::awaitable<bool> ApiServer::Impl::read(Connection& connection, HttpRequest&
     std::array<char, 4096> buffer{};
     for (;;) {
         asio::error_code error;
-        const size_t got = co_await connection.socket.async_read_some(
-            asio::buffer(buffer), asio::redirect_error(asio::use_awaitable, error));
+        const size_t got = co_await connection.stream.read_some(asio::buffer(buffer), error);
         if (error) co_return false;
         if (request.take({buffer.data(), got}) != HttpRequest::State::more) co_return true;
-        if (request.wants_continue()) {
-            static constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
-            co_await asio::async_write(connection.socket, asio::buffer(kContinue),
-                                       asio::redirect_error(asio::use_awaitable, error));
-        }
+        if (request.wants_continue())
+            co_await connection.stream.write("HTTP/1.1 100 Continue\r\n\r\n", error);
     }
 }
 
-/// Reads on for a moment: a client that still sends would be reset, and not read why it was refused.
-asio::awaitable<void> ApiServer::Impl::send(Connection& connection, const std::string& text) {
-    asio::error_code error;
-    co_await asio::async_write(connection.socket, asio::buffer(text),
-                               asio::redirect_error(asio::use_awaitable, error));
-    connection.socket.shutdown(Socket::shutdown_send, error);
-    connection.limit(kDrainTimeout);
-    std::array<char, 4096> buffer{};
-    for (size_t drained = 0; !error && drained < kMaxDrained;)
-        drained += co_await connection.socket.async_read_some(
-            asio::buffer(buffer), asio::redirect_error(asio::use_awaitable, error));
+asio::awaitable<ApiReply> ApiServer::Impl::reply_to(const HttpRequest& request, Connection& connection) {
+    if (request.status() != 0) co_return failure(request.status(), request.why());
+    if (const std::string why = request.of_another_site(); !why.empty())
+        co_return failure(403, why + "; nothing was changed");
+    if (!tls && !reads_only && request.names_another_host())
+        co_return failure(
+            403,
+            "a browser came here by a name that is not known to be ours; write localhost, or an "
+            "address, in its place");
+    ApiReply reply = co_await ask(request, actor(connection));
+    if (reply.follow && followers.full())
+        co_return failure(503, fmt::format("{} clients follow already; close one", Followers::kMax));
+    co_return reply;
 }
 
-/// Over TCP nobody is known.
+/// Over TCP without TLS nobody is known.
 Actor ApiServer::Impl::actor(Connection& connection) const {
+    if (SSL* const session = connection.stream.tls()) return OperatorTls::actor_of(session);
     if (socket.empty()) return {};
-    auto known = actor_of(connection.socket.native_handle());
+    auto known = actor_of(connection.stream.handle());
     if (!known) spdlog::warn("api: {}", known.error().message);
     return known.value_or(Actor{});
 }
 
-/// The daemon's thread is asked, and wakes us when it has answered.
-asio::awaitable<ApiReply> ApiServer::Impl::ask(const HttpRequest& request, Actor actor) {
-    const auto answer = std::make_shared<Answer>(io);
+/// The daemon's thread does it, and wakes us when it is done; nullopt: not in time.
+template <typename T>
+asio::awaitable<std::optional<T>> ApiServer::Impl::on_daemons_thread(asio::awaitable<T> work,
+                                                                     std::string what) {
+    const auto answer = std::make_shared<Answer<T>>(io);
     answer->arrived.expires_after(kTimeout);
-    const std::string method = request.method() == "HEAD" ? "GET" : request.method();
-    asio::co_spawn(executor,
-                   handler({method, request.path(), request.query(), request.body(), request.if_match(),
-                            std::move(actor)}),
-                   [weak = weak_from_this(), asked = std::weak_ptr(answer),
-                    what = method + " " + request.path()](std::exception_ptr thrown, ApiReply reply) {
+    asio::co_spawn(executor, std::move(work),
+                   [weak = weak_from_this(), asked = std::weak_ptr(answer), what = std::move(what)](
+                       std::exception_ptr thrown, T value) {
                        if (thrown) {
-                           reply = failure(500, "an error inside keyraild; see its log");
+                           value = in_place_of<T>();
                            try {
                                std::rethrow_exception(thrown);
                            } catch (const std::exception& error) {
@@ -243,16 +217,30 @@ asio::awaitable<ApiReply> ApiServer::Impl::ask(const HttpRequest& request, Actor
                        const auto self = weak.lock();
                        const auto waits = asked.lock();
                        if (!self || !waits) return;
-                       asio::post(self->io, [waits, reply = std::move(reply)]() mutable {
-                           waits->reply = std::move(reply);
+                       asio::post(self->io, [waits, value = std::move(value)]() mutable {
+                           waits->value = std::move(value);
                            waits->arrived.cancel();
                        });
                    });
     asio::error_code ignored;
-    if (!answer->reply)
+    if (!answer->value)
         co_await answer->arrived.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
-    if (!answer->reply) co_return failure(504, "keyraild did not come to an answer in time; see its log");
-    co_return std::move(*answer->reply);
+    co_return std::move(answer->value);
+}
+
+asio::awaitable<ApiReply> ApiServer::Impl::ask(const HttpRequest& request, Actor actor) {
+    const std::string method = request.method() == "HEAD" ? "GET" : request.method();
+    ApiRequest asked{
+        method,           request.path(),    request.query(),     request.body(), request.if_match(),
+        std::move(actor), request.follows(), request.last_event()};
+    auto reply = co_await on_daemons_thread(handler(std::move(asked)), method + " " + request.path());
+    co_return reply ? std::move(*reply)
+                    : failure(504, "keyraild did not come to an answer in time; see its log");
+}
+
+asio::awaitable<std::optional<News>> ApiServer::Impl::news(uint64_t since, bool chassis) {
+    auto told = co_await on_daemons_thread(source(since, chassis), "what there is to tell");
+    co_return told;
 }
 
 void ApiServer::Impl::start() {
@@ -260,13 +248,13 @@ void ApiServer::Impl::start() {
 }
 
 Result<std::unique_ptr<ApiServer>> ApiServer::open(asio::any_io_executor executor, fs::path socket,
-                                                   Handler handler) {
+                                                   Handler handler, Source source) {
     using asio::local::stream_protocol;
     if (try_unix_socket(socket) == 0)
         return fail("{}: another keyraild listens there already; stop it first", socket.string());
     std::error_code ignored;
     fs::remove(socket, ignored);
-    const auto impl = std::make_shared<Impl>();
+    const auto impl = std::make_shared<Impl>(std::move(executor), std::move(handler), std::move(source));
     stream_protocol::acceptor acceptor(impl->io);
     asio::error_code error;
     const mode_t before = ::umask(0177);
@@ -284,8 +272,6 @@ Result<std::unique_ptr<ApiServer>> ApiServer::open(asio::any_io_executor executo
     if (error)
         return fail("cannot listen on {}: {}; is its path too long, or its folder not writable?",
                     socket.string(), error.message());
-    impl->executor = std::move(executor);
-    impl->handler = std::move(handler);
     impl->socket = std::move(socket);
     asio::co_spawn(impl->io, impl->accept_all(std::move(acceptor)), asio::detached);
     impl->start();
@@ -293,19 +279,24 @@ Result<std::unique_ptr<ApiServer>> ApiServer::open(asio::any_io_executor executo
 }
 
 Result<std::unique_ptr<ApiServer>> ApiServer::open(asio::any_io_executor executor, const HostPort& address,
+                                                   std::unique_ptr<OperatorTls> tls, Handler handler,
+                                                   Source source) {
+    const auto impl = std::make_shared<Impl>(std::move(executor), std::move(handler), std::move(source));
+    asio::ip::tcp::acceptor acceptor(impl->io);
+    if (auto listens = listen_on(acceptor, address, "https"); !listens)
+        return tl::make_unexpected(listens.error());
+    impl->tls = std::move(tls);
+    asio::co_spawn(impl->io, impl->accept_all(std::move(acceptor)), asio::detached);
+    impl->start();
+    return std::unique_ptr<ApiServer>(new ApiServer(impl));
+}
+
+Result<std::unique_ptr<ApiServer>> ApiServer::open(asio::any_io_executor executor, const HostPort& address,
                                                    Handler handler) {
-    using asio::ip::tcp;
-    const auto impl = std::make_shared<Impl>();
-    tcp::acceptor acceptor(impl->io);
-    asio::error_code error;
-    const tcp::endpoint at{asio::ip::make_address(address.address.text(), error), address.port};
-    if (!error) acceptor.open(at.protocol(), error);
-    if (!error) acceptor.set_option(tcp::acceptor::reuse_address(true), error);
-    if (!error) acceptor.bind(at, error);
-    if (!error) acceptor.listen(asio::socket_base::max_listen_connections, error);
-    if (error) return fail("metrics: cannot listen on {}: {}", address.text(), error.message());
-    impl->executor = std::move(executor);
-    impl->handler = std::move(handler);
+    const auto impl = std::make_shared<Impl>(std::move(executor), std::move(handler), Source());
+    asio::ip::tcp::acceptor acceptor(impl->io);
+    if (auto listens = listen_on(acceptor, address, "metrics"); !listens)
+        return tl::make_unexpected(listens.error());
     impl->reads_only = true;
     asio::co_spawn(impl->io, impl->accept_all(std::move(acceptor)), asio::detached);
     impl->start();

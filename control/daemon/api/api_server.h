@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// HTTP/JSON over a unix socket, and what all may see over TCP. Who may what: actor.h. One thread
-// reads HTTP, within bounds (http_request.h): so many connections, each for so long. What is asked is
+// HTTP/JSON over a unix socket, over TLS, and what all may see over TCP. Who may what: actor.h. One thread of
+// each reads HTTP, within bounds (http_request.h): so many connections, each for so long. What is asked is
 // answered on the daemon's own thread, so the daemon needs no locks; an answer that takes long keeps no other
-// one waiting.
+// one waiting, and neither do clients that follow (followers.h): they wait on the HTTP thread.
 #pragma once
 
 #include <asio/any_io_executor.hpp>
@@ -11,9 +11,12 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "control/daemon/api/actor.h"
+#include "control/daemon/api/followers.h"
+#include "control/daemon/api/operator_tls.h"
 #include "dataplane/common/address.h"
 #include "dataplane/common/result.h"
 
@@ -23,19 +26,25 @@ struct ApiRequest {
     std::string method, path;
     std::string query;  // of a GET
     std::string body;
-    std::string if_match;  // of the header field, "" without
-    Actor actor;           // over TCP nobody: they may read what everybody may know
+    std::string if_match;         // of the header field, "" without
+    Actor actor;                  // over TCP nobody: they may read what everybody may know
+    bool follows = false;         // by its header fields the client wants to hear on and on
+    std::string last_event = {};  // likewise what it has heard last; "": nothing
 };
 struct ApiReply {
     int status = 200;
     std::string body;
     std::string type = "application/json";
-    std::string etag = {};  // without quotes; "": none
+    std::string etag = {};              // without quotes; "": none
+    std::string fields = {};            // more header fields, each with its end of line
+    std::optional<Follow> follow = {};  // in place of all this: the client hears on and on
 };
 
 class ApiServer {
   public:
     using Handler = std::function<asio::awaitable<ApiReply>(ApiRequest)>;
+    /// What those who follow are told: events above that number, and the chassis if it is asked for.
+    using Source = std::function<asio::awaitable<News>(uint64_t since, bool chassis)>;
     static constexpr std::chrono::seconds kTimeout{8};      // for the daemon's answer
     static constexpr std::chrono::seconds kReadTimeout{5};  // for the whole of a request
     static constexpr std::chrono::seconds kSendTimeout{10};
@@ -43,9 +52,14 @@ class ApiServer {
     static constexpr size_t kMaxConnections = 64;
 
     /// Listens on `socket`, in a folder of its own; a socket file that nobody listens on is replaced.
-    /// `handler` runs on `executor`.
+    /// `handler` and `source` run on `executor`.
     static Result<std::unique_ptr<ApiServer>> open(asio::any_io_executor executor,
-                                                   std::filesystem::path socket, Handler handler);
+                                                   std::filesystem::path socket, Handler handler,
+                                                   Source source);
+    /// The same over TLS, where clients are who their certificates say.
+    static Result<std::unique_ptr<ApiServer>> open(asio::any_io_executor executor, const HostPort& address,
+                                                   std::unique_ptr<OperatorTls> tls, Handler handler,
+                                                   Source source);
     /// The same on TCP, where anybody may ask, and only read: the handler says only what everybody may know.
     static Result<std::unique_ptr<ApiServer>> open(asio::any_io_executor executor, const HostPort& address,
                                                    Handler handler);

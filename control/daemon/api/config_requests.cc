@@ -15,13 +15,6 @@ namespace {
 
 constexpr auto kWait = 5s;  // for dataplane and agents
 
-json pending_json(const History& history) {
-    if (!history.pending()) return nullptr;
-    return {{"revision", history.pending()->revision},
-            {"until_ms", history.pending()->until_ms},
-            {"back_to", history.current()}};
-}
-
 ApiReply with_revision(ApiReply reply, const History& history) {
     reply.etag = std::to_string(history.in_force());
     return reply;
@@ -99,10 +92,6 @@ Result<Applying::Request> read_request(const ApiCall& call) try {
     constexpr size_t kMaxMessage = 2048, kMaxPath = 4096;
     if (request.message.size() > kMaxMessage || request.file.native().size() > kMaxPath)
         return fail("message has at most {} bytes, file {}", kMaxMessage, kMaxPath);
-    if (!call.if_match.empty() && call.if_match != "*") {
-        request.if_revision = number_of(call.if_match);
-        if (!request.if_revision) return fail("If-Match is no revision; write its number");
-    }
     return request;
 } catch (const json::exception&) {
     return fail(
@@ -246,6 +235,13 @@ asio::awaitable<ApiReply> cancel(Daemon& daemon, ApiCall call) {
 }
 
 }  // namespace
+
+json pending_json(const History& history) {
+    if (!history.pending()) return nullptr;
+    return {{"revision", history.pending()->revision},
+            {"until_ms", history.pending()->until_ms},
+            {"back_to", history.current()}};
+}
 
 std::span<const ApiRoute> config_routes() {
     static constexpr std::array kRoutes{

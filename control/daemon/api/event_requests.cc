@@ -10,28 +10,34 @@ using nlohmann::json;
 
 namespace {
 
-/// The number behind "since="; 0 without; nullopt: the query says something else.
-std::optional<uint64_t> since_of(std::string_view query) {
-    constexpr std::string_view kSince = "since=";
-    uint64_t id = 0;
-    if (query.empty()) return id;
-    if (!query.starts_with(kSince)) return std::nullopt;
-    query.remove_prefix(kSince.size());
-    const auto read = std::from_chars(query.data(), query.data() + query.size(), id);
-    if (query.empty() || read.ec != std::errc() || read.ptr != query.data() + query.size())
-        return std::nullopt;
-    return id;
-}
-
 asio::awaitable<ApiReply> list_events(Daemon& daemon, ApiCall call) {
-    const auto since = since_of(call.query);
+    const auto since = since_of(call);
     if (!since) co_return error_reply(400, "the query is not understood; write since=NUMBER");
+    if (call.follows) {
+        ApiReply reply;
+        reply.follow = Follow{*since, false, ""};
+        co_return reply;
+    }
     json events = json::array();
     for (const Event& event : daemon.events().since(*since)) events.push_back(event_json(event));
     co_return json_reply({{"events", events}, {"last", daemon.events().last()}});
 }
 
 }  // namespace
+
+std::optional<uint64_t> since_of(const ApiCall& call) {
+    constexpr std::string_view kSince = "since=";
+    std::string_view text = call.query;
+    if (!text.empty() && !text.starts_with(kSince)) return std::nullopt;
+    if (!text.empty()) text.remove_prefix(kSince.size());
+    // Who was cut off says what it heard last, and asks the same once more.
+    if (call.follows && !call.last_event.empty()) text = call.last_event;
+    if (text.empty() && call.query.empty()) return 0;
+    uint64_t id = 0;
+    const auto read = std::from_chars(text.data(), text.data() + text.size(), id);
+    if (text.empty() || read.ec != std::errc() || read.ptr != text.data() + text.size()) return std::nullopt;
+    return id;
+}
 
 json event_json(const Event& event) {
     return {{"id", event.id},

@@ -123,6 +123,32 @@ HttpRequest::State HttpRequest::read_path(std::string_view target) {
     return state_;
 }
 
+std::string HttpRequest::of_another_site() const {
+    if (method_ != "POST") return "";  // what a GET answers, browsers keep from other sites
+    if (!fetch_site_.empty() && fetch_site_ != "same-origin" && fetch_site_ != "none")
+        return "a page of another site sends this";
+    if (!origin_.empty() && origin_ != "http://" + host_ && origin_ != "https://" + host_)
+        return "a page of another site sends this (Origin is not Host)";
+    return "";
+}
+
+bool HttpRequest::names_another_host() const {
+    std::string_view name = host_;
+    if (name.starts_with('[') || name.starts_with('/')) return false;  // IPv6; the socket's path
+    name = name.substr(0, name.rfind(':'));
+    const auto digit_or_dot = [](char byte) { return byte == '.' || (byte >= '0' && byte <= '9'); };
+    return name.find('.') != std::string_view::npos && !std::ranges::all_of(name, digit_or_dot);
+}
+
+void HttpRequest::note(const std::string& name, std::string_view value) {
+    if (name == "host") host_ = value;
+    if (name == "origin") origin_ = value;
+    if (name == "sec-fetch-site") fetch_site_ = lower(value);
+    if (name == "last-event-id") last_event_ = value;
+    if (name == "accept") follows_ = lower(value).find("text/event-stream") != std::string::npos;
+    if (name == "expect") expects_ = lower(value) == "100-continue";
+}
+
 HttpRequest::State HttpRequest::read_field(std::string_view line) {
     const size_t colon = line.find(':');
     if (colon == std::string_view::npos || colon == 0 ||
@@ -135,7 +161,7 @@ HttpRequest::State HttpRequest::read_field(std::string_view line) {
         if_match_ = value.size() >= 2 && value.front() == '"' && value.back() == '"'
                         ? value.substr(1, value.size() - 2)
                         : value;
-    if (name == "expect") expects_ = lower(value) == "100-continue";
+    note(name, value);
     if (name != "content-length") return state_;
     size_t length = 0;
     const auto read = std::from_chars(value.data(), value.data() + value.size(), length);

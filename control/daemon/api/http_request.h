@@ -34,6 +34,15 @@ class HttpRequest {
     [[nodiscard]] const std::string& query() const { return query_; }  // as it came, of a GET
     /// What stands in If-Match (RFC 9110 section 13.1.1) without its quotes; "": nothing.
     [[nodiscard]] const std::string& if_match() const { return if_match_; }
+    /// The client wants to hear on and on (text/event-stream), and of what it has heard last.
+    [[nodiscard]] bool follows() const { return follows_; }
+    [[nodiscard]] const std::string& last_event() const { return last_event_; }
+    /// Why a browser sends this though its user may not want it; "": nothing says so. A page of another site
+    /// can have a browser send a POST, with whatever makes us know its user (RFC 6454, Fetch Metadata).
+    [[nodiscard]] std::string of_another_site() const;
+    /// Its Host is a name that somebody else may have given to our address, so that their page counts as
+    /// ours. Where clients come without TLS, nobody else would notice.
+    [[nodiscard]] bool names_another_host() const;
     [[nodiscard]] int status() const { return status_; }
     [[nodiscard]] const std::string& why() const { return why_; }
     /// The client waits to be told that its body is wanted (RFC 9110 section 10.1.1); true once.
@@ -47,12 +56,14 @@ class HttpRequest {
     State read_head();
     State read_request_line(std::string_view line);
     State read_field(std::string_view line);
+    void note(const std::string& name, std::string_view value);
     State read_path(std::string_view target);
 
     bool reads_only_;
-    bool in_body_ = false, expects_ = false, has_length_ = false;
+    bool in_body_ = false, expects_ = false, has_length_ = false, follows_ = false;
     State state_ = State::more;
     std::string head_, method_, path_, query_, body_, if_match_, why_;
+    std::string host_, origin_, fetch_site_, last_event_;
     size_t length_ = 0;
     int status_ = 0;
 };

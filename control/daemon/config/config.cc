@@ -79,6 +79,7 @@ class Reader {
         for (TomlTable& pool : root.tables("pool")) read_pool(pool);
         if (auto lmdb = root.table("lmdb", Need::optional)) read_lmdb(*lmdb);
         if (auto redis = root.table("redis", Need::optional)) read_redis(*redis);
+        if (auto https = root.table("https", Need::optional)) read_https(*https);
         for (TomlTable& service : root.tables("service")) read_service(service);
         for (TomlTable& key : root.tables("ticket_key")) read_ticket_key(key);
         root.finish();
@@ -299,6 +300,31 @@ class Reader {
         table.finish();
     }
 
+    void read_https(TomlTable& table) {
+        constexpr std::string_view kMaker = "keyrail operator init";
+        HttpsConfig https;
+        const auto listen = table.text("listen", Need::required);
+        if (listen)
+            if (const auto parsed = checked(parse_host_port(listen->value), "listen", listen->line))
+                https.listen = *parsed;
+        https.tls = {existing_file(table, "ca", Need::required, kMaker),
+                     existing_file(table, "certificate", Need::required, kMaker),
+                     existing_file(table, "key", Need::required, kMaker)};
+        table.finish();
+        for (const auto& other : {std::optional(config_.listen), config_.metrics})
+            if (listen && other && *other == https.listen)
+                errors_.add(listen->line, "[https] listens on {}, and so does [chassis]; use another port",
+                            listen->value);
+        std::error_code ignored;
+        if (fs::equivalent(https.tls.ca, config_.tls.ca, ignored))
+            errors_.add(
+                table.line(),
+                "the 'ca' of [https] is the chassis' own, whose certificates make blades; make one for "
+                "operators with '{} --dir DIR'",
+                kMaker);
+        config_.https = std::move(https);
+    }
+
     void read_ticket_key(TomlTable& table) {
         const auto named = table.text("name", Need::required);
         const auto blade = table.integer("blade", BladeId::kMin, BladeId::kMax, Need::required);
@@ -342,15 +368,16 @@ class Reader {
         return {(fs::absolute(file_).parent_path() / text->value).lexically_normal(), text->line};
     }
 
-    /// What must be there is one of the chassis' own certificates.
-    fs::path existing_file(TomlTable& table, std::string_view key, Need need = Need::required) {
+    /// What must be there is made by `maker`.
+    fs::path existing_file(TomlTable& table, std::string_view key, Need need = Need::required,
+                           std::string_view maker = "keyrail chassis init") {
         auto [file, line] = path(table, key, need);
         std::error_code error;
         if (file.empty() || fs::is_regular_file(file, error)) return file;
         errors_.add(line, "'{}': there is no file {}{}", key, file.string(),
-                    need == Need::optional ? ""
-                                           : fmt::format("; make it with 'keyrail chassis init --dir {}'",
-                                                         file.parent_path().string()));
+                    need == Need::optional
+                        ? ""
+                        : fmt::format("; make it with '{} --dir {}'", maker, file.parent_path().string()));
         return file;
     }
 

@@ -98,6 +98,17 @@ struct TicketKeyConfig {
     bool operator==(const TicketKeyConfig&) const = default;
 };
 
+/// The API and the page over TLS, for operators who are elsewhere.
+struct HttpsConfig {
+    HostPort listen;
+    TlsFiles tls;  // the operators' CA; the server's own certificate and key
+
+    bool operator==(const HttpsConfig& other) const {
+        return listen == other.listen && tls.ca == other.tls.ca && tls.certificate == other.tls.certificate &&
+               tls.key == other.tls.key;
+    }
+};
+
 /// Blade ids, ascending, by the pool's name.
 using Pools = std::map<std::string, std::vector<BladeId>>;
 
@@ -108,6 +119,7 @@ struct Config {
     std::filesystem::path run_dir, state_dir, dataplane;
     HostPort listen;
     std::optional<HostPort> metrics;  // HTTP for Prometheus
+    std::optional<HttpsConfig> https;
     TlsFiles tls;
     std::filesystem::path ca_key;                       // there only where keyraild may make certificates
     std::chrono::seconds name_key_lifetime{24 * 3600};  // 0: only by hand

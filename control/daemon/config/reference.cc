@@ -52,6 +52,10 @@ constexpr auto kWords = std::to_array<Words>({
     {"[redis]", "ca", "none: no TLS", "PEM file: who may be Redis", "0.1.0"},
     {"[redis]", "certificate", "none", "PEM file: who we are to Redis", "0.1.0"},
     {"[redis]", "key", "none", "of the certificate", "0.1.0"},
+    {"[https]", "listen", "", "address:port of the page (/ui) and the API, for operators elsewhere", "0.1.0"},
+    {"[https]", "ca", "", "PEM file: who signs operators' certificates; not the chassis' own CA", "0.1.0"},
+    {"[https]", "certificate", "", "PEM file: who we are to browsers; replaced files count at once", "0.1.0"},
+    {"[https]", "key", "", "of the certificate", "0.1.0"},
     {"[[service]]", "name", "", "of the service", "0.1.0"},
     {"[[service]]", "addresses", "", "its VIPs: what clients connect to", "0.1.0"},
     {"[[service]]", "port", "", "likewise", "0.1.0"},
@@ -139,15 +143,30 @@ size_mb = 1024
 [redis]                          # used where a service says: repository = "redis"
 nodes = ["10.77.0.20:6379"]
 
+# [https]                        # the page (/ui) and the API for operators elsewhere: control/README.md
+# listen = "10.77.0.1:8443"
+# ca = "operators/ca.pem"        # these three are made by: keyrail operator init --dir operators
+# certificate = "operators/server.pem"
+# key = "operators/server.key"
+
 # A server that cannot have the hook library keeps its own tickets: they get to the blade that opens them.
 [[ticket_key]]
 name = "000102030405060708090a0b0c0d0e0f"
 blade = 1
 )";
 
+/// Keys of tables that the example only mentions.
+constexpr const char* kOthers = R"(
+[https]
+listen = ""
+ca = ""
+certificate = ""
+key = ""
+)";
+
 std::vector<KeyReference> config_reference() {
     std::vector<KeyReference> reference;
-    for (AskedKey& asked : keys_asked_of(kExampleConfig)) {
+    for (AskedKey& asked : keys_asked_of(std::string(kExampleConfig) + kOthers)) {
         KeyReference one{
             std::move(asked.table), std::move(asked.key), std::move(asked.type), asked.required, "", "", ""};
         const auto words = std::ranges::find_if(

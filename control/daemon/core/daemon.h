@@ -19,6 +19,7 @@
 #include "control/daemon/core/publisher.h"
 #include "control/daemon/core/purging.h"
 #include "control/daemon/events/events.h"
+#include "control/daemon/events/trend.h"
 #include "control/daemon/history/applying.h"
 #include "control/daemon/keys/key_rotation.h"
 #include "control/daemon/keys/receipts.h"
@@ -77,6 +78,8 @@ class Daemon : private CheckpointHost, private MoveHost, private ApplyHost {
     [[nodiscard]] const Economics& economics() const { return economics_; }
     [[nodiscard]] const Draining& draining() const { return draining_; }
     [[nodiscard]] Events& events() { return events_; }
+    /// How it has done lately; api/trend_sampler.h fills it.
+    [[nodiscard]] Trend& trend() { return trend_; }
     /// Another configuration: the API's, and SIGHUP's.
     [[nodiscard]] Applying& applying() { return applying_; }
     [[nodiscard]] Agents& agents() { return agents_; }
@@ -161,6 +164,7 @@ class Daemon : private CheckpointHost, private MoveHost, private ApplyHost {
 
     asio::io_context& io_;
     Events events_;
+    Trend trend_;
     ConfigPtr file_;    // what the configuration file says
     ConfigPtr config_;  // what holds: with who was enrolled, without who was revoked
     TlsContext tls_;

@@ -103,6 +103,7 @@ std::vector<std::string> fixed_keys_changed(const Config& now, const Config& nex
     same(next.state_dir == now.state_dir, "state_dir");
     same(next.dataplane == now.dataplane, "dataplane");
     same(next.metrics == now.metrics, "metrics");
+    same(next.https == now.https, "[https]");
     same(next.busy_poll == now.busy_poll, "busy_poll");
     same(next.urgent == now.urgent, "urgent");
     same(next.core == now.core, "core");

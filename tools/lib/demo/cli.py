@@ -147,6 +147,17 @@ def play(options: Options) -> int:
         return missed + show_roaming(scratch)
 
 
+def say_what_to_try() -> None:
+    say("the lab is still up, until 'tools/lab down'")
+    print(f"""  The page, for a browser on this machine:  {lifecycle.page()}
+
+  Worth trying, with the page beside it:
+    tools/lab exec dispatch keyrail blade drain blade2 --rate 2/s --wait   # its sessions leave, one by one; then: blade resume blade2
+    tools/lab exec dispatch sh -c 'keyrail config apply "$KR_CONFIG" --confirm 60s'   # on trial: confirm it on the page
+    tools/lab exec dispatch keyrail event follow
+""")
+
+
 def main(words: Sequence[str]) -> int:
     top = argparse.ArgumentParser("tools/demo", description="Sessions that are resumed, and moved, with real clients.")
     top.add_argument("--keep", action="store_true", help="leave the lab up at the end")
@@ -161,7 +172,7 @@ def main(words: Sequence[str]) -> int:
             lifecycle.down()
     print()
     if arguments.keep:
-        say("the lab is still up: 'tools/lab status', 'tools/lab exec dispatch keyrail status', 'tools/lab down'")
+        say_what_to_try()
     if missed:
         raise ToolError(f"{missed} reconnects did not resume as they should")
     return 0

@@ -12,9 +12,9 @@ from common.debian import BUILD, RELEASES, has_program, own_release, root_of, wi
 from common.paths import ROOT, build_dir
 from common.say import say
 from common.shell import ToolError, run
-from lab.plan import (AWAY4_PREFIX, AWAY6_PREFIX, BACK4, BACK6, BINARIES, CHASSIS_PKI, CLIENT4, CLIENT6, CONFIG,
-                      DATAPLANE_SOCKET, DISPATCH, FRONT4, FRONT6, HOOKS, METRICS, PORT, PROFILE, RUN, VIP4, VIP6, Blade, Options,
-                      blades, directory)
+from lab.plan import (AWAY4_PREFIX, AWAY6_PREFIX, BACK4, BACK6, BINARIES, CHASSIS_PKI, CLIENT4, CLIENT6, CONFIG, CONTROL_SOCKET,
+                      DATAPLANE_SOCKET, DISPATCH, FRONT4, FRONT6, HERE, HOOKS, METRICS, PAGE_PORT, PAGE_URL, PORT, PROFILE, RUN,
+                      VIP4, VIP6, Blade, Options, blades, directory)
 from lab.processes import Process
 
 PROGRAMS = ("keyrail-dp", "keyraild", "keyrail-agent", "keyrail")
@@ -152,6 +152,11 @@ def dataplane_process() -> Process:
 
 def control_process() -> Process:
     return Process(DISPATCH, "keyraild", [str(BINARIES / "keyraild"), "--config", str(CONFIG)])
+
+
+def page_relay() -> Process:
+    return Process(HERE, "page-relay", ["/usr/bin/python3", "-B", str(ROOT / "tools/lib/lab/relay.py"), str(CONTROL_SOCKET),
+                                        str(PAGE_PORT), str(PAGE_URL)])
 
 
 def agent_process(blade: Blade, options: Options) -> Process:

@@ -62,6 +62,7 @@ def parser() -> argparse.ArgumentParser:
     execute.add_argument("host", help=HOSTS)
     execute.add_argument("words", nargs=argparse.REMAINDER, metavar="command ...")
     commands.add_parser("env", help="names and addresses as shell assignments")
+    commands.add_parser("page", help="the address of keyraild's page, for a browser on this machine")
     restart = commands.add_parser("restart", help="end and start again one process of the lab")
     restart.add_argument("host", help=HOSTS)
     restart.add_argument("process", help="as 'status' names it: keyrail-dp, keyraild, keyrail-agent, nginx, ...")
@@ -146,6 +147,8 @@ def main(words: Sequence[str]) -> int:
             return execute(arguments.host, arguments.words)
         case "restart":
             lifecycle.restart(arguments.host, arguments.process)
+        case "page":
+            print(lifecycle.page())
         case "env":
             for name, value in environment().items():
                 print(f"{name}={shlex.quote(value)}")

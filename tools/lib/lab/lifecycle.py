@@ -10,7 +10,7 @@ from common.paths import build_dir
 from common.say import say
 from common.shell import ToolError, run
 from lab import certificates, chassis, namespaces, network, readiness, servers
-from lab.plan import (BINARIES, CLIENT, CONTROL_SOCKET, DATAPLANE_SOCKET, DISPATCH, NETNS, RUN, SERVERS, SHM, VIP4, Options,
+from lab.plan import (BINARIES, CLIENT, CONTROL_SOCKET, DATAPLANE_SOCKET, DISPATCH, NETNS, PAGE_URL, RUN, SERVERS, SHM, VIP4, Options,
                       blades)
 from lab.processes import Process, start, stop
 from lab.state import State, load, locked
@@ -119,6 +119,23 @@ def _wait_for_store(agent: Process, store: Path) -> None:
                         f"{agent.last_lines()}")
     if not agent.alive:
         raise readiness.ended(agent)
+
+
+def page() -> str:
+    """The address of keyraild's page for a browser on this machine: its socket by way of loopback, as long as the lab is up."""
+    with locked():
+        state = load()
+        if state is None or not state.ready:
+            raise ToolError("the lab is not up; 'tools/lab up' brings it up")
+        relay = chassis.page_relay()
+        if not any(process.name == relay.name and process.alive for process in state.processes):
+            state.processes = [process for process in state.processes if process.name != relay.name]
+            PAGE_URL.parent.mkdir(parents=True, exist_ok=True)
+            PAGE_URL.unlink(missing_ok=True)
+            _start(state, relay)
+            if not namespaces.wait_until(lambda: PAGE_URL.exists() or not relay.alive, 20) or not relay.alive:
+                raise readiness.ended(relay)
+        return PAGE_URL.read_text().strip()
 
 
 def restart(host: str, name: str) -> None:

@@ -12,14 +12,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from common.shell import run
-from lab.plan import NETNS, PREFIX, namespace
+from lab.plan import HERE, NETNS, PREFIX, namespace
 
 OURS = re.compile(rf"{PREFIX}(client|dispatch|switch|blade\d+)$")
 
 
 def enter(host: str) -> list[str]:
     """The words to put before a command so that it runs in the host's network."""
-    return ["nsenter", f"--net={NETNS / namespace(host)}", "--"]
+    return [] if host == HERE else ["nsenter", f"--net={NETNS / namespace(host)}", "--"]
 
 
 def in_host(host: str, command: Sequence[str | Path], **how: object) -> str:

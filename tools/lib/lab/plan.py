@@ -29,6 +29,8 @@ AWAY4, AWAY4_PREFIX = "203.0.113.77", "203.0.113.0/24"
 AWAY6, AWAY6_PREFIX = "2001:db8:77::77", "2001:db8:77::/64"
 
 CLIENT, DISPATCH, SWITCH = "client", "dispatch", "switch"
+HERE = "here"  # this machine itself, outside the lab's networks
+PAGE_PORT = 7480  # on its loopback, unless somebody else has it
 
 
 @dataclass(frozen=True)
@@ -137,5 +139,6 @@ CONFIG = directory(DISPATCH) / "keyraild.toml"
 PROFILE = directory(DISPATCH) / "profile.toml"
 CONTROL_SOCKET = directory(DISPATCH) / "keyraild.sock"
 DATAPLANE_SOCKET = directory(DISPATCH) / "dp.sock"
+PAGE_URL = directory(HERE) / "page.url"
 BINARIES = RUN / "bin"
 HOOKS = "libkeyrail-tls.so"

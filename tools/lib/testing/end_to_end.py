@@ -4,9 +4,12 @@
 import os
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 
-from common.paths import ROOT
+from common.paths import ROOT, build_dir
+from common.say import say
+from common.shell import run
 from testing.report import Report, from_junit
 
 # Not from the user's environment: plugins and options there would change what runs.
@@ -39,6 +42,22 @@ def bench() -> Report:
 
 def tools() -> Report:
     return _pytest(ROOT / "tests/tools")
+
+
+def page() -> Report:
+    """In headless Chromium; its modules are those of the lock file, made once. Screenshots stay in build/page."""
+    begin = time.monotonic()
+    run(["bash", "-c", ". \"$0\" && part=page ensure_packages", ROOT / "tools/lib/bootstrap.sh"], timeout=900)
+    home = build_dir() / "page"
+    home.mkdir(parents=True, exist_ok=True)
+    lists = {file: (ROOT / "tests/page" / file).read_text() for file in ("package.json", "package-lock.json")}
+    done = all((home / file).exists() and (home / file).read_text() == text for file, text in lists.items())
+    if not done or not (home / "node_modules").exists():
+        for file, text in lists.items():
+            (home / file).write_text(text)
+        run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefix", home], timeout=300)
+        say(f"page: its packages and modules took {time.monotonic() - begin:.0f} s")
+    return _pytest(ROOT / "tests/page")
 
 
 def packages() -> Report:

@@ -27,7 +27,7 @@ def _files(*suffixes: str) -> list[Path]:
 
 def clang_format() -> Report:
     """One test per file; in few calls, for to start takes longer than to look."""
-    files, batch = _files(".h", ".cc", ".c"), 50
+    files, batch = [*_files(".h", ".cc", ".c", ".mjs"), *sorted((ROOT / "control/daemon/page").glob("*.js"))], 50
     batches = [files[begin:begin + batch] for begin in range(0, len(files), batch)]
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         complaints = "".join(pool.map(_format_complaints, batches))
