@@ -14,7 +14,7 @@ from lab.namespaces import wait_until
 from package.build import NAMES
 
 ABOUT_US = r"find / -xdev \( -path /proc -o -path /sys -o -path /root -o -path /var/cache \) -prune -o -iname '*keyrail*' -print; " \
-           "find /dev/shm /run /sys/fs/bpf -iname '*keyrail*'; for group in keyrail keyrail-admin; do getent group $group; done; true"
+           "find /dev/shm /run /sys/fs/bpf -iname '*keyrail*'; for group in keyrail keyrail-admin; do getent group $group || true; done"
 
 
 def newer(package: Path, folder: Path) -> Path:
