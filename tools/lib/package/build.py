@@ -9,7 +9,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from common.build import SHARED
+from common.build import shared
 from common.debian import own_release
 from common.paths import ROOT, build_dir
 from common.say import Progress
@@ -105,7 +105,7 @@ def _dpkg_buildpackage(tree: Path) -> None:
     progress, log = Progress("packages"), folder() / "log"
     command = ["dpkg-buildpackage", "--build=binary", "--unsigned-changes", "--unsigned-buildinfo", "--no-pre-clean"]
     with log.open("w") as words, subprocess.Popen(command, cwd=tree, stdout=words, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
-                                                  env={**os.environ, **SHARED, "LC_ALL": "C.UTF-8"}) as process:
+                                                  env={**os.environ, **shared(tree), "LC_ALL": "C.UTF-8"}) as process:
         try:
             while process.poll() is None:
                 try:
