@@ -17,6 +17,7 @@ from lab.plan import CLIENT, CLIENT4, PORT, SERVER_NAME, VIP4, VIP6, WEB_CA, Opt
 from support import half_hello, patient, port_reuse, segments
 from support.chassis import Chassis, eventually, gateway_mac
 from support.haproxy import haproxy_with
+from testing.meanwhile import going_on
 
 HAPROXY = Options(server="haproxy")
 EARLY = Options(bind="early")
@@ -164,7 +165,8 @@ def test_what_lasts_longer_than_the_end_of_a_flow(chassis: Chassis, options: Opt
             for port, kind in ended.items():
                 status, text = run_client(client(segments.__file__, "end", "c0", gateway_mac(), VIP4, PORT, CLIENT4, port, kind))
                 assert status == 0, text
-            results = [said(process) for process in running]
+            with going_on(seconds - 10):
+                results = [said(process) for process in running]
         account = chassis.account()
         after = chassis.stats()
     answers, others = results[:len(half)], results[len(half):]
@@ -207,13 +209,14 @@ def test_a_service_says_how_long_idle_is(chassis: Chassis, options: Options) -> 
         stats = chassis.stats()
         return stats.counter("steer_midstream") + stats.counter("flows_asked")
 
-    minute = [client(patient.__file__, "idle", *common(VIP4, "1.3"), port, 63) for port in (23_300, 23_301)]
+    seconds = 63
+    minute = [client(patient.__file__, "idle", *common(VIP4, "1.3"), port, seconds) for port in (23_300, 23_301)]
     before = unknown()
-    with patient_clients(minute) as running:
+    with patient_clients(minute) as running, going_on(seconds - 5):
         assert [said(process) for process in running] == ["alive"] * 2
     assert unknown() == before
     with chassis.configured(lambda text: text.replace("[[service]]\n", '[[service]]\nidle_timeout = "1min"\n')):
-        with patient_clients(minute) as running:
+        with patient_clients(minute) as running, going_on(seconds - 5):
             for process in running:
                 said(process)
     assert unknown() >= before + 2

@@ -33,7 +33,7 @@ SAYS = {"1.2": ["", "-no_ticket"], "1.3": [""]}
 def _agent_of_the_other() -> None:
     """The programs of two versions are no chassis: as fresh as those of this machine."""
     if agent_of(OTHER)[0]:
-        releases.build_in(OTHER, "control/agent/keyrail-agent")
+        releases.fresh_agent(OTHER)
 
 
 def connect_to(blade: str, chassis: Chassis, session: Path, version: str, says: list[str]) -> Outcome:

@@ -28,7 +28,9 @@ class Asking : public testing::TestWithParam<AskingRow> {
                           .payload = std::move(payload)}
             .frame();
     }
-    Harness harness{Scene{.by_session = GetParam().by_session, .late = GetParam().late, .agents = true}};
+    /// Room for a flood's flows: where all eight places of a flow are taken, the oldest one has to go.
+    Harness harness{Scene{
+        .by_session = GetParam().by_session, .late = GetParam().late, .agents = true, .flow_buckets = 8192}};
 };
 INSTANTIATE_TEST_SUITE_P(Table, Asking,
                          testing::Values(AskingRow{"late", true, true, false},

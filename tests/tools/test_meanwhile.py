@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from support.chassis import eventually
-from testing.meanwhile import Meanwhile
+from testing import meanwhile
+from testing.meanwhile import Meanwhile, going_on
 from testing.report import Report
 
 
@@ -70,6 +71,42 @@ def test_it_can_stand_still(tmp_path: Path) -> None:
             time.sleep(0.3)
             assert beat.read_text() == before
         eventually(lambda: beat.read_text() not in ("", before), 10, "it goes on")
+
+
+def test_it_goes_on_while_a_test_waits_and_not_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(meanwhile, "ENDS_EARLIER", 0.5)
+    beat = tmp_path / "beat"
+
+    def beats() -> None:
+        while True:
+            beat.write_text(str(time.monotonic_ns()))
+            time.sleep(0.01)
+
+    def stands() -> bool:
+        before = beat.read_text()
+        time.sleep(0.2)
+        return beat.read_text() == before
+
+    with Meanwhile({"beats": beats}) as work:
+        eventually(beat.exists, 10, "it works")
+        with work.standing_still():
+            eventually(stands, 10, "it stands still")
+            with going_on(0.5):
+                assert stands(), "so short a time is not used"
+            with going_on(60.5):
+                eventually(lambda: not stands(), 10, "it goes on")
+            eventually(stands, 10, "a test that waits no longer")
+            with going_on(1):
+                eventually(stands, 10, "it ends earlier")
+        assert meanwhile.LEADER not in os.environ
+        eventually(lambda: not stands(), 10, "it goes on")
+    with going_on(60):
+        pass  # where nothing stands still
+
+
+def test_who_waits_for_a_result_need_not_wait_for_ever() -> None:
+    with Meanwhile({"long": lambda: time.sleep(1000)}, idle=False) as work:
+        assert work.result("long", time.monotonic() + 0.1) is None
 
 
 @pytest.mark.parametrize("interrupted", [False, True])

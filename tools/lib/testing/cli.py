@@ -2,16 +2,17 @@
 """tools/test: runs the parts one after the other, tells each one's result and time, and sums up."""
 
 import argparse
+import os
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 
-from common.debian import RELEASES, own_release
+from common.debian import RELEASES
 from common.say import say
 from common.shell import ToolError
-from testing import baseline, builds, end_to_end, releases, sources
+from testing import baseline, builds, elsewhere, end_to_end, releases, sources
+from testing.elsewhere import Elsewhere
 from testing.meanwhile import Meanwhile
 from testing.report import Report
 
@@ -64,8 +65,8 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--everywhere", action="store_true",
                      help="on this machine's release, and what another release can break on the other one")
     top.add_argument("--minutes", type=int, metavar="N",
-                     help=f"with --everywhere: the other release comes last, with {', '.join(releases.FIRST_PARTS)}, and has what these "
-                          "minutes leave; where that is too little it says what was not tested, and fails not")
+                     help="with --everywhere: the other release comes last, and has what these minutes leave, from the start of this "
+                          "command on; where that is too little it says what was not tested, and fails not")
     top.add_argument("--list", action="store_true", help="say what the parts are, run nothing")
     return top
 
@@ -77,7 +78,9 @@ def run_part(part: Part) -> Report:
         return Report(failed=1, failures=[str(error)])
 
 
-def run_beside(part: Part, meanwhile: Meanwhile | None) -> Report:
+def run_beside(part: Part, meanwhile: Meanwhile | None, other: Elsewhere | None) -> Report:
+    if part.alone and other:
+        other.wait_for_root()
     with meanwhile.standing_still() if meanwhile and part.alone else nullcontext():
         return run_part(part)
 
@@ -100,40 +103,38 @@ def main(words: Sequence[str]) -> int:
         return 0
     if arguments.on:
         return summed_up(releases.run_on(arguments.on, arguments.only))
-    parts = chosen(arguments.only)
-    if arguments.minutes:
-        parts.append(_on_the_other_release(releases.FIRST_PARTS, time.monotonic() + 60 * arguments.minutes))
-    elif arguments.everywhere:
-        parts.insert(next((i for i, part in enumerate(parts) if part.name == "e2e"), len(parts)), _on_the_other_release())
-    return summed_up(run_parts(parts))
-
-
-def _on_the_other_release(its_parts: Sequence[str] | None = None, until: float = 0) -> Part:
-    """Ahead of the end-to-end tests here, some of which want its programs, if there is time. Its root is made meanwhile: that is
-    mostly waiting for the network and the disk."""
-    other = next(release for release in RELEASES if release != own_release())
-    root = ThreadPoolExecutor(1).submit(releases.prepared_root, other)
-
-    def run() -> Report:
-        try:
-            root.result()
-        except releases.NoRoot as reason:
-            say(f"Debian {other} is NOT TESTED: {reason}")
-            return Report(skipped=1)
-        return releases.run_on(other, its_parts, until)
-
-    return Part(other, "what another release can break, in a root of Debian's other release", run)
-
-
-def run_parts(parts: Sequence[Part]) -> Report:
-    begin = time.monotonic()
     with ExitStack() as stack:
-        total = _run_parts(parts, stack)
+        total = run_parts(chosen(arguments.only), stack, everywhere(arguments, stack))
+    return summed_up(total)
+
+
+def everywhere(arguments: argparse.Namespace, stack: ExitStack) -> Elsewhere | None:
+    if not arguments.everywhere:
+        return None
+    began = float(os.environ.get("KR_BEGAN") or time.time())
+    return Elsewhere(elsewhere.until(arguments.minutes, began) if arguments.minutes else 0, stack)
+
+
+def with_the_other(parts: Sequence[Part], other: Elsewhere | None) -> list[Part]:
+    """Ahead of the end-to-end tests here, some of which want its programs, if there is time. Else at the end."""
+    if other is None:
+        return list(parts)
+    about = "what another release can break, in a root of Debian's other release"
+    if other.limited:
+        return [*parts, Part(other.release, about, other.run, ahead=other.build_ahead)]
+    at = next((i for i, part in enumerate(parts) if part.name == "e2e"), len(parts))
+    return [*parts[:at], Part(other.release, about, other.run), *parts[at:]]
+
+
+def run_parts(parts: Sequence[Part], stack: ExitStack, other: Elsewhere | None = None) -> Report:
+    begin = time.monotonic()
+    with stack:
+        total = _run_parts(with_the_other(parts, other), stack, other)
     say(f"all parts took {(time.monotonic() - begin) / 60:.1f} minutes")
     return total
 
 
-def _run_parts(parts: Sequence[Part], stack: ExitStack) -> Report:
+def _run_parts(parts: Sequence[Part], stack: ExitStack, other: Elsewhere | None) -> Report:
     """Once all is built, what later parts can do ahead goes on beside the others."""
     total, built, meanwhile = Report(), True, None
     for number, part in enumerate(parts):
@@ -142,7 +143,8 @@ def _run_parts(parts: Sequence[Part], stack: ExitStack) -> Report:
             continue
         say(f"{part.name}: {part.about}")
         part_begin = time.monotonic()
-        report = (meanwhile and meanwhile.result(part.name)) or run_beside(part, meanwhile)
+        until = other.until if other and part.name == other.release else 0
+        report = (meanwhile and meanwhile.result(part.name, until)) or run_beside(part, meanwhile, other)
         for failure in report.failures:
             print(f"FAILED {part.name}: {failure}", flush=True)
         print(f"{part.name}: {report} ({time.monotonic() - part_begin:.0f} s)", flush=True)
@@ -155,6 +157,8 @@ def _run_parts(parts: Sequence[Part], stack: ExitStack) -> Report:
 
 
 def summed_up(total: Report) -> int:
-    """The closing line; the exit status that goes with it."""
+    """The closing line, what was left out before it; the exit status that goes with it."""
+    if total.left_out:
+        print(f"NOT TESTED: {', '.join(total.left_out)}", flush=True)
     print(total, flush=True)
     return 1 if total.failed or not total.passed else 0

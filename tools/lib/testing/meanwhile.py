@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Work that only needs a processor (compiling for the sanitizers, clang-tidy) goes on beside the parts that do not depend on
-time. A process of its own does it, at the kernel's idle priority: it yields to everything else."""
+time. A process of its own does it, at the kernel's idle priority: it yields to everything else. Tests that wait for a minute
+let it go on meanwhile, though their part is one that depends on time (going_on)."""
 
 import contextlib
 import multiprocessing
@@ -8,6 +9,7 @@ import os
 import signal
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
@@ -21,13 +23,14 @@ Work = Callable[[], object]  # a Report, if it is the whole of a part
 class Meanwhile:
     """Pieces of work, one after the other in the order given. Use as a context: at its end nothing goes on."""
 
-    def __init__(self, pieces: dict[str, Work]) -> None:
+    def __init__(self, pieces: dict[str, Work], *, idle: bool = True) -> None:
+        """Not `idle`: nice only. For what mostly waits for the network, which must not be stopped for long."""
         self._results: dict[str, Report | None] = {}
         self._names = set(pieces)
         self._words = tempfile.TemporaryFile("w+")
         context = multiprocessing.get_context("fork")
         self._receiver, sender = context.Pipe(duplex=False)
-        self._process = context.Process(target=_work, args=(pieces, sender, self._words.fileno()), daemon=True)
+        self._process = context.Process(target=_work, args=(pieces, sender, self._words.fileno(), idle), daemon=True)
         self._process.start()
         sender.close()
 
@@ -35,6 +38,11 @@ class Meanwhile:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.end()
+        self._receiver.close()
+        self._words.close()
+
+    def end(self) -> None:
         """The whole session, compilers too, until nobody is left to start another one."""
         self._process.kill()
         while session := list(_session(self._process.pid or 0)):
@@ -42,26 +50,24 @@ class Meanwhile:
                 _send(pid, signal.SIGKILL)
             time.sleep(0.01)
         self._process.join()
-        self._receiver.close()
-        self._words.close()
 
     @contextlib.contextmanager
     def standing_still(self) -> Iterator[None]:
         """For a part that depends on time: at idle priority, too, the work takes caches and memory bandwidth."""
-        for _ in range(2):  # and what the first round met while it was started
-            for pid in _session(self._process.pid or 0):
-                _send(pid, signal.SIGSTOP)
+        leader = self._process.pid or 0
+        _stop(leader)
+        os.environ[LEADER] = str(leader)
         try:
             yield
         finally:
-            for pid in _session(self._process.pid or 0):
-                _send(pid, signal.SIGCONT)
+            del os.environ[LEADER]
+            _go_on(leader)
 
-    def result(self, name: str) -> Report | None:
-        """Waits for it, at normal priority and with progress shown from now on. None: there is none, or it came to no result;
-        whoever asks does the work, and meets what stopped it."""
+    def result(self, name: str, until: float = 0) -> Report | None:
+        """Waits for it, at normal priority and with progress shown from now on, to `until` of time.monotonic() (0: for ever).
+        None: there is none, or it came to no result; whoever asks does the work, and meets what stopped it."""
         shown = os.fstat(self._words.fileno()).st_size
-        while name in self._names and name not in self._results:
+        while name in self._names and name not in self._results and (not until or time.monotonic() < until):
             _to_normal_priority(self._process.pid or 0)
             if self._receiver.poll(1):
                 self._receive()
@@ -82,10 +88,11 @@ class Meanwhile:
         return begin + len(words.encode())
 
 
-def _work(pieces: dict[str, Work], sender: Connection, words: int) -> None:
+def _work(pieces: dict[str, Work], sender: Connection, words: int, idle: bool) -> None:
     os.setsid()
-    os.nice(19)  # and so is no load to the lab's blades
-    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    os.nice(19 if idle else 10)  # 19 is no load to the lab's blades
+    if idle:
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     os.dup2(words, 1)
     os.dup2(words, 2)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -96,6 +103,39 @@ def _work(pieces: dict[str, Work], sender: Connection, words: int) -> None:
             print(f"{name}: {error}", file=sys.stderr)
             report = None
         sender.send((name, report if isinstance(report, Report) else None))
+
+
+LEADER = "KR_MEANWHILE"  # in the environment of a part for which it stands still: its session
+ENDS_EARLIER = 5  # seconds before a test has waited long enough: what it looks at then is not disturbed
+
+
+@contextlib.contextmanager
+def going_on(seconds: float) -> Iterator[None]:
+    """For a test that does nothing but wait for so long: what stands still for its part goes on, but for the end."""
+    leader = int(os.environ.get(LEADER, "0"))
+    if not leader or seconds <= ENDS_EARLIER:
+        yield
+        return
+    end = threading.Timer(seconds - ENDS_EARLIER, _stop, [leader])
+    end.start()
+    _go_on(leader)
+    try:
+        yield
+    finally:
+        end.cancel()
+        end.join()
+        _stop(leader)
+
+
+def _stop(leader: int) -> None:
+    for _ in range(2):  # and what the first round met while it was started
+        for pid in _session(leader):
+            _send(pid, signal.SIGSTOP)
+
+
+def _go_on(leader: int) -> None:
+    for pid in _session(leader):
+        _send(pid, signal.SIGCONT)
 
 
 def _send(pid: int, number: signal.Signals) -> None:

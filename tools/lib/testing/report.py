@@ -12,6 +12,7 @@ class Report:
     failed: int = 0
     skipped: int = 0
     failures: list[str] = field(default_factory=list)  # what to show, each with its reason
+    left_out: list[str] = field(default_factory=list)  # what was to be tested and could not: no time, no mirror
 
     def passes(self, count: int = 1) -> None:
         self.passed += count
@@ -25,6 +26,7 @@ class Report:
         self.failed += other.failed
         self.skipped += other.skipped
         self.failures += other.failures
+        self.left_out += other.left_out
 
     def __str__(self) -> str:
         skipped = f", {self.skipped} skipped" if self.skipped else ""
