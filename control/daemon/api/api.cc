@@ -116,8 +116,9 @@ asio::awaitable<ApiReply> answer_api(Daemon& daemon, ApiRequest request) {
             400,
             "a path has letters, digits, '-', '_' and '.' between its slashes; is an id or a name mistyped?");
     bool other_method = false;
-    for (const auto routes : {chassis_routes(), blade_routes(), session_routes(), enrolment_routes(),
-                              key_routes(), metrics_routes(), event_routes(), config_routes()}) {
+    for (const auto routes :
+         {chassis_routes(), blade_routes(), session_routes(), enrolment_routes(), key_routes(),
+          metrics_routes(), event_routes(), config_routes(), check_routes()}) {
         for (const ApiRoute& route : routes) {
             auto words = match(route.path, request.path);
             if (!words) continue;

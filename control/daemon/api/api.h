@@ -43,6 +43,7 @@ std::span<const ApiRoute> key_routes();
 std::span<const ApiRoute> metrics_routes();
 std::span<const ApiRoute> event_routes();
 std::span<const ApiRoute> config_routes();
+std::span<const ApiRoute> check_routes();
 
 /// The number that a path's word says; 0: it is none of a blade.
 BladeId blade_number(std::string_view word);
@@ -53,6 +54,7 @@ tl::expected<BladeId, ApiReply> blade_of(const Daemon& daemon, std::string_view 
 nlohmann::json event_json(const Event& event);
 nlohmann::json status_json(Daemon& daemon);
 nlohmann::json blades_json(const Daemon& daemon);
+nlohmann::json checks_json(const Daemon& daemon);
 asio::awaitable<nlohmann::json> stats_json(Daemon& daemon);
 
 ApiReply json_reply(const nlohmann::json& body, int status = 200);
