@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Health checks: keyraild asks each blade what a client would ask, by the VIP on that blade. A blade that fails gets nothing
-new, whatever its agent says; its flows live; it comes back."""
+new within a second, whatever its agent says; its flows live; it comes back gently. And what the operator wishes of blades."""
 
 import os
 import signal
@@ -15,9 +15,9 @@ import pytest
 
 from clients import curl
 from lab.namespaces import in_host
-from lab.plan import DISPATCH, PORT, SERVER_NAME, VIP4, VIP6, WEB_CA
+from lab.plan import DISPATCH, PORT, SERVER_NAME, VIP4, VIP6, WEB_CA, Options, blades
 from support.bad_certificates import expired, self_signed
-from support.chassis import Chassis, eventually
+from support.chassis import Chassis, eventually, lab
 
 BLADE = "blade2"
 NUMBER = BLADE.removeprefix("blade")
@@ -185,3 +185,92 @@ def test_what_a_check_proves_and_leaves(chassis: Chassis) -> None:
                                      "http://localhost/metrics"])
         assert f'keyrail_blade_check_up{{blade="{NUMBER}",service="www",address="{VIP4}:{PORT}"}} 1' in metrics
     assert found(chassis) == []
+
+
+def test_one_that_flaps_stays_out_longer_each_time(chassis: Chassis) -> None:
+    with checked(chassis, hold_down='"1s..10s"'):
+        for _ in range(2):
+            with filtered("reject with tcp reset"):
+                eventually(lambda: is_out(chassis), 10, "out")
+            eventually(lambda: chassis.blade_states()[BLADE] == "up", 20, "in again")
+        with filtered("reject with tcp reset"):
+            eventually(lambda: is_out(chassis), 10, "out")
+        held = eventually(lambda: [check for check in found(chassis, BLADE) if check["held_ms"]], 10, "good, and held")
+        assert held[0]["flaps"] >= 3 and held[0]["held_ms"] > 1000, held
+        assert events(chassis, "blade.flapping")
+        eventually(lambda: chassis.blade_states()[BLADE] == "up", 20, "in again")
+
+
+def test_when_all_fail_they_serve_all_the_same(chassis: Chassis) -> None:
+    """The check is wrong, not the blades."""
+    for fail_open in ('"0%"', '"60%"'):
+        with chassis.configured(with_checks(expect='"201"', fail_open=fail_open)):
+            eventually(lambda: all(check["state"] == "down" for check in found(chassis)), 15, "all fail")
+            assert all(outcome.ok for outcome in curl.connect("1.3", 6)), fail_open
+            chassis.wait_for_states("up")
+    assert any("www" in text for text in events(chassis, "service.fail_open"))
+
+
+def test_where_the_agent_is_silent_checks_decide_alone(chassis: Chassis) -> None:
+    with checked(chassis), stopped([chassis.pid(BLADE, "keyrail-agent")]):
+        eventually(lambda: any("checks decide alone" in fault for blade in chassis.keyrail("blade", "list")
+                               for fault in blade["faults"]), 10, "it is said")
+        assert chassis.blade_states()[BLADE] == "up"
+        with stopped(workers(chassis)):
+            eventually(lambda: is_out(chassis), 10, "nobody but the checks can know")
+            others_serve()
+        eventually(lambda: chassis.blade_states()[BLADE] == "up", 20, "it comes back")
+
+
+def test_while_the_dispatcher_is_away_nobody_is_judged(chassis: Chassis) -> None:
+    with checked(chassis):
+        with chassis.killed(DISPATCH, "keyrail-dp"):
+            time.sleep(3)
+            assert set(chassis.blade_states().values()) == {"up"}
+        chassis.wait_for_states("up")
+        good = {check["address"] + str(check["blade"]): check["good"] for check in found(chassis)}
+        eventually(lambda: all(check["good"] > good[check["address"] + str(check["blade"])] for check in found(chassis)), 20, "it goes on")
+        assert not any(check["flaps"] for check in found(chassis))
+
+
+@pytest.mark.parametrize("options", [Options(server="mixed"), Options(bind="early")], ids=str)
+def test_other_servers_and_early_binding(chassis: Chassis, options: Options) -> None:
+    with checked(chassis, type='"tls"'):
+        eventually(lambda: all(check["resumed"] >= 2 for check in found(chassis)), 15, "sessions of checks are resumed")
+        with filtered("drop"):
+            eventually(lambda: is_out(chassis), 10, "it is noticed")
+            others_serve(4)
+
+
+def test_by_the_backplane(chassis: Chassis) -> None:
+    with checked(chassis, via='"backplane"'):
+        assert len(found(chassis, BLADE)) == 1
+        with filtered("drop"):
+            eventually(lambda: is_out(chassis), 10, "it is noticed")
+
+
+def test_what_the_operator_wishes_of_blades(chassis: Chassis) -> None:
+    def share(times: int = 40) -> float:
+        got = [outcome.blade for _ in range(times // 10) for outcome in curl.connect("1.3", 1, VIP4) + curl.connect("1.2", 1, VIP6)]
+        return got.count(BLADE) / len(got)
+
+    try:
+        assert chassis.keyrail("blade", "weight", NUMBER, "1")["weight"] == 1
+        assert share() <= 0.25
+        lab("restart", DISPATCH, "keyraild")
+        chassis.wait_for_states("up")
+        assert next(blade for blade in chassis.keyrail("blade", "list") if str(blade["id"]) == NUMBER)["weight"] == 1, "it is kept"
+        chassis.keyrail("blade", "disable", BLADE)
+        eventually(lambda: chassis.blade_states()[BLADE] == "down", 5)
+        others_serve(4)
+    finally:
+        chassis.keyrail("blade", "enable", BLADE)
+        chassis.keyrail("blade", "weight", NUMBER, "100")
+    chassis.wait_for_states("up")
+    try:
+        chassis.keyrail("--yes", "service", "disable", "www")
+        eventually(lambda: not curl.connect("1.3", 1)[0].ok, 5, "new clients are refused")
+    finally:
+        chassis.keyrail("service", "enable", "www")
+    eventually(lambda: curl.connect("1.3", 1)[0].ok, 5, "and taken")
+    assert blades(chassis.options)
