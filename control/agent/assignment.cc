@@ -107,6 +107,15 @@ Result<void> read_services(const chassis::Keys& message, Assignment& out) {
     return {};
 }
 
+/// Those beyond the bounds are counted as clients.
+void read_checkers(const chassis::Keys& message, StoreControl& control) {
+    for (const std::string& bytes : message.checks_from()) {
+        const auto address = address_of_bytes(bytes);
+        if (!address || control.checker_count == StoreControl::kMaxCheckers) continue;
+        control.checkers[control.checker_count++] = address->mapped();
+    }
+}
+
 Result<void> read_peers(const chassis::Keys& message, BladeId self, Assignment& out) {
     for (const auto& peer : message.peers()) {
         if (peer.blade_id() < BladeId::kMin || peer.blade_id() > BladeId::kMax)
@@ -142,6 +151,7 @@ Result<Assignment> Assignment::from(const chassis::Keys& message, BladeId self) 
     auto read = read_cookie_keys(message, out);
     if (read) read = read_name_keys(message, out);
     if (read) read = read_services(message, out);
+    read_checkers(message, out.control);
     if (read) read = read_peers(message, self, out);
     if (!read) return tl::make_unexpected(read.error());
     return out;

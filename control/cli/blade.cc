@@ -299,6 +299,7 @@ void add_blade(CLI::App& app, Invocation& invocation) {
     add_drain(*blade, invocation);
     add_resume(*blade, invocation);
     add_off(*blade, invocation);
+    add_blade_wishes(*blade, invocation);
     add_enroll(*blade, invocation);
     add_revoke(*blade, invocation);
     add_certify(*blade, invocation);

@@ -29,6 +29,10 @@ struct Invocation {
 void add_status(CLI::App& app, Invocation& invocation);
 void add_blade(CLI::App& app, Invocation& invocation);
 void add_stats(CLI::App& app, Invocation& invocation);
+void add_checks(CLI::App& app, Invocation& invocation);
+void add_service(CLI::App& app, Invocation& invocation);
+/// Below `keyrail blade`.
+void add_blade_wishes(CLI::App& blade, Invocation& invocation);
 void add_session(CLI::App& app, Invocation& invocation);
 void add_chassis(CLI::App& app, Invocation& invocation);
 void add_operator(CLI::App& app, Invocation& invocation);

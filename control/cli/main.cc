@@ -26,6 +26,8 @@ void add_all(CLI::App& app, Invocation& invocation) {
         "how long to wait for an answer of keyraild (10s)");
     add_status(app, invocation);
     add_blade(app, invocation);
+    add_checks(app, invocation);
+    add_service(app, invocation);
     add_stats(app, invocation);
     add_session(app, invocation);
     add_chassis(app, invocation);

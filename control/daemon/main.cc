@@ -83,6 +83,7 @@ Result<void> run(const fs::path& file) {
     if (!secrets) return tl::make_unexpected(secrets.error());
 
     asio::io_context io(1);
+    std::signal(SIGPIPE, SIG_IGN);  // OpenSSL writes to sockets of checks
     asio::signal_set signals(io, SIGHUP, SIGINT, SIGTERM);
     const fs::path socket = config->run_dir / "keyraild.sock";
     Daemon daemon(io, std::move(*config), std::move(*tls), std::move(*secrets), std::move(startup->history));

@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 #include <time.h>
 
+#include <algorithm>
 #include <cstring>
 #include <new>
 #include <optional>
@@ -55,7 +56,7 @@ void finish(SSL* ssl, Connection& connection) {
     const bool resumed = openssl().SSL_session_reused(ssl) == 1;
     if (connection.verify_mode < 0) connection.verify_mode = openssl().SSL_get_verify_mode(ssl);
     connection.done = true;
-    store.count_handshake(resumed);
+    if (!connection.is_check) store.count_handshake(resumed);
     if (resumed) {
         name_resumed_session(ssl);
         set_unproven(openssl().SSL_get_session(ssl), false);
@@ -115,11 +116,11 @@ bool ready() {
     return ex_index >= 0;
 }
 
-/// The address of our end; nullopt: it is no TCP socket.
-std::optional<ServiceEndpoint> local_endpoint(int fd) {
+/// An end of the connection; nullopt: it is no TCP socket.
+std::optional<ServiceEndpoint> endpoint_of(int fd, decltype(&getsockname) which) {
     sockaddr_storage address{};
     socklen_t size = sizeof address;
-    if (fd < 0 || getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size) != 0) return std::nullopt;
+    if (fd < 0 || which(fd, reinterpret_cast<sockaddr*>(&address), &size) != 0) return std::nullopt;
     ServiceEndpoint place;
     if (address.ss_family == AF_INET) {
         const auto& v4 = reinterpret_cast<const sockaddr_in&>(address);
@@ -203,16 +204,33 @@ uint64_t kept_options(const SSL* ssl) { return connection_of(ssl) != nullptr ? k
 
 namespace {
 
+/// A check of keyraild leaves next to nothing behind: one ticket of a full handshake, which is good until the
+/// next one or two.
+void recognise_check(SSL* ssl, int socket, Connection& connection) {
+    const auto client = endpoint_of(socket, getpeername);
+    if (!client) return;
+    store_of(connection).control().read([&](const StoreControl& control) {
+        connection.is_check = control.is_checker(client->address);
+    });
+    if (!connection.is_check) return;
+    connection.policy.lifetime_s = std::min(connection.policy.lifetime_s, StoreControl::kCheckLifetimeS);
+    openssl().SSL_set_num_tickets(ssl, 1);
+}
+
 /// Service and policy, by the address that the client connected to. A socket that only we saw, at an address
 /// that is none of the services' (behind another listener of the same server, say), tells nothing: slot 0.
 void find_place(SSL* ssl, Connection& connection) {
     const int shown = openssl().SSL_get_fd(ssl);
-    auto place = local_endpoint(shown >= 0 ? shown : connection.socket);
+    const int socket = shown >= 0 ? shown : connection.socket;
+    auto place = endpoint_of(socket, getsockname);
     connection.place_known = shown >= 0 || place;
+    bool checked = false;
     store_of(connection).control().read([&](const StoreControl& control) {
         connection.slot = place ? control.slot_of(*place) : 0;
         connection.policy = control.services[connection.slot];
+        checked = control.checker_count != 0;
     });
+    if (checked && place) recognise_check(ssl, socket, connection);
     if (shown < 0) connection.socket = -1;
     if (shown < 0 && connection.slot == 0) place.reset();
     connection.port = place ? place->port : 0;
@@ -291,7 +309,7 @@ int HandshakeStep::end(int result, int failure) {
         if (!welcome(ssl_, *connection_)) connection_->unwelcome = true;
         if (!connection_->done && openssl().SSL_is_init_finished(ssl_) != 0) {
             finish(ssl_, *connection_);
-            if (connection_->measured) add_cost(ssl_, *connection_);
+            if (connection_->measured && !connection_->is_check) add_cost(ssl_, *connection_);
         } else if (result <= 0 && openssl().SSL_want(ssl_) == SSL_NOTHING) {
             settle(ssl_, *connection_);  // it failed, for good
         }

@@ -29,6 +29,7 @@ struct Connection {
     bool place_known = false;  // else nothing is read yet, of a socket that OpenSSL does not know
     uint16_t port = 0;         // 0: none of a service, as far as we see
     bool service_seen = false;
+    bool is_check = false;  // of keyraild, no client's: it is not counted
     SessionPolicy policy;
     int verify_mode = -1;  // as the site wants it at the handshake; a server may demand more later
 

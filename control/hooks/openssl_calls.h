@@ -108,6 +108,7 @@ namespace keyrail::hooks {
     X(SSL_set_allow_early_data_cb)      \
     X(SSL_set_ex_data)                  \
     X(SSL_set_max_early_data)           \
+    X(SSL_set_num_tickets)              \
     X(SSL_set_SSL_CTX)                  \
     X(SSL_set_options)                  \
     X(SSL_set_session_id_context)       \

@@ -151,6 +151,7 @@ SSL_SESSION* fetch(SSL* ssl, const SessionName& name, Connection& connection) {
     connection.name = name;
     connection.lineage = {record.authenticated_ms, record.uses, record.digest};
     connection.stays = !record.single_use;
+    if (connection.is_check && connection.stays) calls.SSL_set_num_tickets(ssl, 0);  // it has one
     if (record.single_use && calls.SSL_SESSION_up_ref(session) == 1) {
         connection.taken = session;
         connection.taken_info = record;

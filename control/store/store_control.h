@@ -60,6 +60,9 @@ struct StoreControl {
     static constexpr uint16_t kMaxServices = 64;  // with the one that is not known
     static constexpr uint16_t kMaxEndpoints = 256;
     static constexpr uint16_t kMaxNameKeys = 8;
+    static constexpr uint16_t kMaxCheckers = 8;
+    /// The session of a check is good for so long: it is resumed by the next one.
+    static constexpr uint32_t kCheckLifetimeS = 10;
 
     BladeId blade_id = 0;
     /// Asked of the agent on a miss of a name of ours; 0: never.
@@ -77,7 +80,15 @@ struct StoreControl {
     std::array<SessionPolicy, kMaxServices> services{};
     uint16_t endpoint_count = 0;
     std::array<ServiceEndpoint, kMaxEndpoints> endpoints{};
+    /// Where keyraild's checks come from: they are no clients. IPv4 as ::ffff:a.b.c.d.
+    uint16_t checker_count = 0;
+    std::array<std::array<uint8_t, 16>, kMaxCheckers> checkers{};
 
+    [[nodiscard]] bool is_checker(const std::array<uint8_t, 16>& client) const {
+        for (uint16_t i = 0; i < checker_count && i < kMaxCheckers; i++)
+            if (checkers[i] == client) return true;
+        return false;
+    }
     [[nodiscard]] static uint16_t bounded(const volatile uint16_t& shared) {
         const uint16_t slot = shared;  // one fetch: what is checked is what is used
         return slot < kMaxServices ? slot : 0;

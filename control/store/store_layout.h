@@ -24,7 +24,7 @@
 namespace keyrail::layout {
 
 inline constexpr uint64_t kMagic = 0x315453'4c52594bULL;  // "KYRLST1"
-inline constexpr uint32_t kVersion = 8;
+inline constexpr uint32_t kVersion = 9;
 inline constexpr uint32_t kNone = UINT32_MAX;
 // Whole cache lines; a session without client certificate (126 to 172 B) fits one chunk.
 inline constexpr size_t kChunkSize = 384;

@@ -24,7 +24,7 @@ bool put(const Packet& packet, const AskedFlows::Asked& asked, Context& context)
 bool may_ask(const Packet& packet, Context& context) {
     return context.shared.flow_asks[context.worker] != nullptr &&
            context.shared.control_connected.load(std::memory_order_relaxed) &&
-           context.service(packet.service).members.size() > 1 && context.asks.take(context.clock.us);
+           context.service(packet.service).flow_blades > 1 && context.asks.take(context.clock.us);
 }
 
 void wait(Packet& packet, AskedFlows::Asked& asked, Context& context) {

@@ -102,32 +102,60 @@ Result<void> add_blades(const link::Snapshot& message, Snapshot& snapshot) {
 }
 
 /// New clients go to the blades that are open; others serve only where nothing else is left.
-Maglev make_ring(const std::vector<BladeId>& blades, const Snapshot& snapshot) {
+Maglev make_ring(const Pool& pool, const Snapshot& snapshot) {
     for (const Intake intake : {Intake::open, Intake::overloaded, Intake::draining}) {
         std::vector<BladeId> eligible;
-        for (const BladeId id : blades)
-            if (snapshot.blades[id].intake == intake) eligible.push_back(id);
-        if (!eligible.empty()) return Maglev(eligible);
+        std::vector<uint8_t> weights;
+        for (size_t i = 0; i < pool.blades.size(); i++) {
+            if (snapshot.blades[pool.blades[i]].intake != intake) continue;
+            eligible.push_back(pool.blades[i]);
+            if (!pool.weights.empty()) weights.push_back(pool.weights[i]);
+        }
+        if (!eligible.empty()) return {eligible, weights};
     }
     return {};
 }
 
-/// Index of the pool with these blades; made where it is new.
-Result<uint16_t> pool_of(const google::protobuf::RepeatedField<uint32_t>& ids, Snapshot& snapshot,
-                         std::string_view service) {
-    std::vector<BladeId> blades;
-    for (const uint32_t id : ids) {
+/// Its blades, ascending, and what they weigh.
+template <typename Owner>
+Result<Pool> read_pool(const Owner& owner, const Snapshot& snapshot, std::string_view service) {
+    constexpr uint32_t kMaxWeight = 100;
+    const bool weighted = owner.weights_size() != 0;
+    if (weighted && owner.weights_size() != owner.blade_ids_size())
+        return fail("service {}: {} weights for {} blades", service, owner.weights_size(),
+                    owner.blade_ids_size());
+    std::vector<std::pair<BladeId, uint8_t>> blades;
+    for (int i = 0; i < owner.blade_ids_size(); i++) {
+        const uint32_t id = owner.blade_ids(i), weight = weighted ? owner.weights(i) : 1;
         if (id > BladeId::kMax || !snapshot.blades[id].known)
             return fail("service {}: there is no blade {}", service, id);
-        blades.push_back(BladeId::or_none(id));
+        if (weight < 1 || weight > kMaxWeight)
+            return fail("service {}: weight {} is not in 1..{}", service, weight, kMaxWeight);
+        blades.emplace_back(BladeId::or_none(id), static_cast<uint8_t>(weight));
     }
     std::ranges::sort(blades);
-    const auto found = std::ranges::find(snapshot.pools, blades, &Pool::blades);
+    Pool pool;
+    for (const auto& [id, weight] : blades) {
+        pool.blades.push_back(id);
+        if (weighted) pool.weights.push_back(weight);
+    }
+    return pool;
+}
+
+/// Index of the pool with these blades; made where it is new.
+template <typename Owner>
+Result<uint16_t> pool_of(const Owner& owner, Snapshot& snapshot, std::string_view service) {
+    auto read = read_pool(owner, snapshot, service);
+    if (!read) return tl::make_unexpected(read.error());
+    const auto found = std::ranges::find_if(snapshot.pools, [&](const Pool& pool) {
+        return pool.blades == read->blades && pool.weights == read->weights;
+    });
     const auto index = static_cast<uint16_t>(found - snapshot.pools.begin());
     if (found != snapshot.pools.end()) return index;
     if (index == kMaxPools) return fail("more than {} different pools", kMaxPools);
-    Pool& pool = snapshot.pools.emplace_back(Pool{blades, make_ring(blades, snapshot), {}});
-    for (const BladeId blade : blades) pool.members.set(blade);
+    Pool& pool = snapshot.pools.emplace_back(std::move(*read));
+    pool.ring = make_ring(pool, snapshot);
+    for (const BladeId blade : pool.blades) pool.members.set(blade);
     return index;
 }
 
@@ -139,12 +167,12 @@ void use_pool(Service& service, const Pool& pool) {
 }
 
 Result<void> add_pools(const link::Service& message, Snapshot& snapshot, Service& service) {
-    const auto pool = pool_of(message.blade_ids(), snapshot, service.name);
+    const auto pool = pool_of(message, snapshot, service.name);
     if (!pool) return tl::make_unexpected(pool.error());
     service.pool = *pool;
     use_pool(service, snapshot.pools[*pool]);
     for (const link::Route& route : message.routes()) {
-        const auto to = pool_of(route.blade_ids(), snapshot, service.name);
+        const auto to = pool_of(route, snapshot, service.name);
         if (!to) return tl::make_unexpected(to.error());
         if (const auto added = service.routes.add(route.server_name(), route.alpn(), *to); !added)
             return fail("service {}: {}", service.name, added.error().message);
@@ -182,6 +210,7 @@ Result<Service> make_service(const link::Service& message, Snapshot& snapshot) {
     if (message.idle_timeout_s() != 0) service.idle_ticks = message.idle_timeout_s() * kFlowTicks;
     if (const auto added = add_pools(message, snapshot, service); !added)
         return tl::make_unexpected(added.error());
+    service.flow_blades = std::max(message.flow_blades(), static_cast<uint32_t>(service.members.size()));
     return service;
 }
 

@@ -47,8 +47,9 @@ static_assert(sizeof(BladeEntry) == 4);
 
 /// The blades that have some content, once for all services and routes with the same ones.
 struct Pool {
-    std::vector<BladeId> blades;  // ascending
-    Maglev ring;                  // over those with the best intake: open, else overloaded, else draining
+    std::vector<BladeId> blades;   // ascending
+    std::vector<uint8_t> weights;  // of each; empty: all the same
+    Maglev ring;                   // over those with the best intake: open, else overloaded, else draining
     std::bitset<BladeId::kMax + 1> members;  // the same as `blades`, for one look a hello
 
     [[nodiscard]] bool has(BladeId blade) const { return members[blade]; }
@@ -79,6 +80,7 @@ struct Service {
     bool content_moves = true;     // a session is moved to where the content is
     bool served = false;           // one of its pools has a blade for new clients
     std::vector<BladeId> members;  // blades of all its pools, ascending
+    uint32_t flow_blades = 0;      // that may have flows of it; those that take nothing new, too
 
     [[nodiscard]] bool has_member(BladeId blade) const { return std::ranges::binary_search(members, blade); }
     [[nodiscard]] uint32_t hold_budget(TlsVersion tls_version) const {

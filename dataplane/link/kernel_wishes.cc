@@ -17,9 +17,9 @@ Result<void> KernelWishes::open() {
     if (!opened) return tl::make_unexpected(opened.error());
     socket_ = std::move(*opened);
     auto on_error = [](sockaddr_nl*, nlmsgerr* error, void*) {
-        // Not worth a log line: a blackhole that is there or gone already, a neighbour of a TAP that is down.
+        // Not worth a log line: what is there or gone already, a neighbour of a TAP that is down.
         const int code = -error->error;
-        if (code != 0 && code != EEXIST && code != ESRCH && code != ENETDOWN) {
+        if (code != 0 && code != EEXIST && code != ESRCH && code != ENOENT && code != ENETDOWN) {
             SPDLOG_WARN("the kernel refused a netlink request: {}", strerror(code));
         }
         return static_cast<int>(NL_SKIP);
@@ -64,6 +64,16 @@ void KernelWishes::hop_changed(const NeighbourKey& key, const NextHop& hop) {
     for (const Blade& blade : blades_) {
         if (blade.key == key) shared_.blade_hop[blade.id].store(hop);
     }
+    sync_checks();
+}
+
+void KernelWishes::sync_checks() {
+    std::map<BladeId, CheckRoutes::Way> ways;
+    for (const Blade& blade : blades_)
+        if (blade.key) ways.emplace(blade.id, CheckRoutes::Way{*blade.key, tables_.hop_of(*blade.key)});
+    std::set<uint8_t> families;
+    for (const Prefix& vip : vips_) families.insert(vip.address.family);
+    checks_.sync(ways, families);
 }
 
 void KernelWishes::refresh_stale() {
@@ -75,6 +85,7 @@ void KernelWishes::set_vips(std::span<const IpAddress> vips) {
     for (const IpAddress& vip : vips) vips_.insert({vip, vip.bits()});
     has_vips_ = true;
     fix_blackholes();
+    sync_checks();
 }
 
 void KernelWishes::place() {
@@ -99,6 +110,7 @@ void KernelWishes::place() {
     }
     unreachable_ = std::move(lost);
     note_mtus();
+    sync_checks();
 }
 
 void KernelWishes::refresh(const NeighbourKey& key) {

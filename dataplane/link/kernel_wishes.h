@@ -10,6 +10,7 @@
 
 #include "dataplane/common/ids.h"
 #include "dataplane/core/shared.h"
+#include "dataplane/link/check_routes.h"
 #include "dataplane/link/kernel_routes.h"
 #include "dataplane/link/kernel_tables.h"
 #include "dataplane/link/netlink.h"
@@ -49,6 +50,7 @@ class KernelWishes {
     void refresh(const NeighbourKey& key);
     void set_blackhole(const Prefix& prefix, bool wanted);
     void note_mtus();
+    void sync_checks();
 
     KernelTables& tables_;
     Shared& shared_;
@@ -57,6 +59,7 @@ class KernelWishes {
     std::vector<BladeId> unreachable_;
     std::set<Prefix> vips_;
     bool has_vips_ = false;  // a snapshot came: blackholes that it does not want are stale
+    CheckRoutes checks_{[this](const NlMessage& message) { send(message); }};
 };
 
 }  // namespace keyrail

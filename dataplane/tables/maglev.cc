@@ -23,19 +23,42 @@ struct Permutation {
     }
 };
 
+/// One that takes its turns.
+struct Taker {
+    BladeId blade;
+    uint32_t weight;
+    Permutation permutation;
+    uint32_t saved = 0;
+
+    Taker(BladeId id, uint32_t weighs) : blade(id), weight(weighs), permutation(id) {}
+    /// Whose weight is half of the heaviest's has every second turn.
+    bool has_turn(uint32_t heaviest) {
+        saved += weight;
+        if (saved < heaviest) return false;
+        saved -= heaviest;
+        return true;
+    }
+};
+
 }  // namespace
 
-Maglev::Maglev(std::span<const BladeId> blades) {
-    if (blades.empty()) return;
-    std::vector<BladeId> ids(blades.begin(), blades.end());
-    std::ranges::sort(ids);  // the ring must not depend on the order in the config
-    std::vector<Permutation> permutations(ids.begin(), ids.end());
+Maglev::Maglev(std::span<const BladeId> blades, std::span<const uint8_t> weights) {
+    std::vector<Taker> takers;
+    uint32_t heaviest = 0;
+    for (size_t i = 0; i < blades.size(); i++) {
+        const uint32_t weight = i < weights.size() ? weights[i] : 1;
+        if (weight > 0) takers.emplace_back(blades[i], weight);
+        heaviest = std::max(heaviest, weight);
+    }
+    if (takers.empty()) return;
+    std::ranges::sort(takers, {}, &Taker::blade);  // the ring must not depend on the order in the config
     ring_.assign(kSize, BladeId{});
     for (uint32_t filled = 0; filled < kSize;) {
-        for (size_t i = 0; i < ids.size() && filled < kSize; i++) {
-            uint32_t at = permutations[i].take();
-            while (ring_[at] != 0) at = permutations[i].take();
-            ring_[at] = ids[i];
+        for (size_t i = 0; i < takers.size() && filled < kSize; i++) {
+            if (!takers[i].has_turn(heaviest)) continue;
+            uint32_t at = takers[i].permutation.take();
+            while (ring_[at] != 0) at = takers[i].permutation.take();
+            ring_[at] = takers[i].blade;
             filled++;
         }
     }

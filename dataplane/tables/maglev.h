@@ -18,7 +18,9 @@ class Maglev {
 
     Maglev() = default;
     /// Blade ids; order does not matter. An empty span gives an empty ring.
-    explicit Maglev(std::span<const BladeId> blades);
+    explicit Maglev(std::span<const BladeId> blades) : Maglev(blades, {}) {}
+    /// Of their part each gets as its weight says, beside the heaviest. No weights: all are the same.
+    Maglev(std::span<const BladeId> blades, std::span<const uint8_t> weights);
 
     [[nodiscard]] bool empty() const { return ring_.empty(); }
     /// The blade for a 64-bit hash; the ring must not be empty.

@@ -9,7 +9,7 @@ from typing import Any
 import jsonschema
 
 from lab.plan import CONFIG, CONTROL_SOCKET
-from support.chassis import ROOT, Chassis
+from support.chassis import ROOT, Chassis, eventually
 
 SPECIFICATION = json.loads((ROOT / "control/daemon/api/openapi.json").read_text())
 
@@ -57,7 +57,7 @@ def test_specification_is_one() -> None:
 
 def test_every_answer(chassis: Chassis) -> None:
     api, text = Api(), CONFIG.read_text()
-    for path in ("/v1/status", "/v1/stats", "/metrics", "/v1/blades", "/v1/keys", "/v1/config", "/v1/config/history", "/v1/events", "/v1/live", "/v1/trend",
+    for path in ("/v1/status", "/v1/stats", "/metrics", "/v1/blades", "/v1/keys", "/v1/config", "/v1/config/history", "/v1/events", "/v1/live", "/v1/trend", "/v1/checks",
                  "/ui"):
         api.ask("GET", path)
     api.ask("GET", "/ui/app.js", template="/ui/{file}")
@@ -70,6 +70,15 @@ def test_every_answer(chassis: Chassis) -> None:
     api.ask("POST", "/v1/blades/2/drain", {"ratee": 1}, 400, **one)
     api.ask("POST", "/v1/blades/2/resume", {}, template="/v1/blades/{blade}/resume")
     api.ask("POST", "/v1/blades/2/off", {}, 409, template="/v1/blades/{blade}/off")
+    api.ask("POST", "/v1/blades/2/check", {}, 409, template="/v1/blades/{blade}/check")
+    weight = {"template": "/v1/blades/{blade}/weight"}
+    api.ask("POST", "/v1/blades/2/weight", {"weight": 0}, 400, **weight)
+    for percent in (50, 100):
+        assert api.ask("POST", "/v1/blades/2/weight", {"weight": percent}, **weight)["weight"] == percent
+    for verb, disabled in (("disable", True), ("enable", False)):
+        assert api.ask("POST", f"/v1/blades/2/{verb}", {}, template=f"/v1/blades/{{blade}}/{verb}")["disabled"] == disabled
+        assert api.ask("POST", f"/v1/services/www/{verb}", {}, template=f"/v1/services/{{service}}/{verb}")["disabled"] == disabled
+        api.ask("POST", f"/v1/services/none/{verb}", {}, 404, template=f"/v1/services/{{service}}/{verb}")
     api.ask("POST", "/v1/blades/77/enroll", {"pools": ["none"], "address": "10.77.0.77"}, 422, template="/v1/blades/{blade}/enroll")
     api.ask("POST", "/v1/blades/99/revoke", {}, 404, template="/v1/blades/{blade}/revoke")
     api.ask("GET", "/v1/session/" + "0" * 64, status=404, template="/v1/session/{session}")
@@ -116,3 +125,11 @@ def test_every_answer(chassis: Chassis) -> None:
     known = {(method, path) for path, operations in SPECIFICATION["paths"].items() for method in operations if method != "parameters"}
     assert not known - api.asked, known - api.asked
     chassis.wait_for_states("up")
+
+
+def test_answers_of_checks(chassis: Chassis) -> None:
+    api, line = Api(), "[[service]]"
+    with chassis.configured(lambda text: text.replace(line, f'[pool.check]\ntype = "tcp"\ntimeout = "1s"\n{line}', 1)):
+        eventually(lambda: all(check["last"] for check in api.ask("GET", "/v1/checks")["checks"]), 10, "all were checked")
+        assert api.ask("POST", "/v1/blades/2/check", {}, template="/v1/blades/{blade}/check")["checks"]
+        assert "keyrail_blade_check_duration_seconds_bucket{" in api.ask("GET", "/metrics")

@@ -223,6 +223,25 @@ def test_handshakes_are_measured(bench: Bench, session: Path, kind: str, version
     assert all(0 < cost["cpu_ns"] < cost["wall_ns"] for cost in costs.values()), costs
 
 
+@BOTH
+@pytest.mark.parametrize("kind", ["nginx", "haproxy", "apache"])
+def test_checks_of_keyraild_are_not_counted(bench: Bench, session: Path, kind: str, version: str) -> None:
+    """They resume as clients do, and leave one session, for ten seconds."""
+    store = bench.store("s")
+    server = getattr(bench, kind)(store)
+    store.control("blade=1", "early_data_once", "checker", f"port={server.port}")
+    connect(server, version, session)
+    for _ in range(3):
+        assert connect(server, version, session, save=False).reused
+    stats = store.stats()
+    assert (stats["full"], stats["resumed"]) == (0, 0)
+    assert not any(int(cost["count"]) for cost in store.costs()), store.costs()
+    assert len(store.sessions()) == 1, store.sessions()
+    store.control("blade=1", "early_data_once", f"port={server.port}")
+    connect(server, version, session)
+    assert sum(store.stats()[kind] for kind in ("full", "resumed")) == 1, "a client is"
+
+
 @contextlib.contextmanager
 def agent(store: Store, answer: Callable[[bytes], bytes | None], user: int = 0) -> Iterator[list[bytes]]:
     """Listens for the servers of a store; `answer` gets the session's name."""

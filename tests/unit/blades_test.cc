@@ -107,7 +107,7 @@ TEST_F(BladesTest, OverItsLimitUntilClearlyBelowIt) {
     report(1, true, true, kLoadMax);
     const link::Snapshot snapshot = make_snapshot(config, *Secrets::create(), blades, economics);
     EXPECT_EQ(snapshot.blades(0).intake(), link::INTAKE_OVERLOADED);
-    EXPECT_EQ(blades.serving({1}, 443), 1u) << "the last resort";
+    EXPECT_EQ(blades.serving({1}, config.services[0]), 1u) << "the last resort";
     ASSERT_TRUE(blades.set_draining(1, DrainOptions{}));
     EXPECT_EQ(intake(1), BladeIntake::draining);
     report(2, true, true, kLoadMax);

@@ -58,6 +58,28 @@ TEST(Maglev, LeavingDisturbsLittle) {
     EXPECT_LT(disturbed, kept / 10);
 }
 
+TEST(Maglev, SharesAreAsTheWeightsSay) {
+    const BladeId ids[] = {1, 2, 3};
+    const uint8_t weights[] = {100, 50, 10};
+    const auto count = shares(Maglev(ids, weights));
+    for (size_t i = 0; i < 3; i++)
+        EXPECT_NEAR(count.at(ids[i]), 100'000.0 * weights[i] / 160, 1500) << ids[i];
+}
+
+TEST(Maglev, AnotherWeightDisturbsLittle) {
+    const BladeId ids[] = {1, 2, 3, 4};
+    const uint8_t whole[] = {100, 100, 100, 100}, less[] = {100, 100, 80, 100};
+    const Maglev before(ids, whole), after(ids, less), without(ids);
+    std::mt19937_64 random(3);
+    int moved = 0;
+    for (int i = 0; i < 10'000; i++) {
+        const uint64_t hash = random();
+        EXPECT_EQ(before.at(hash), without.at(hash)) << "all the same: as without";
+        moved += before.at(hash) != after.at(hash) ? 1 : 0;
+    }
+    EXPECT_LT(moved, 1500) << "about 500 must";
+}
+
 TEST(Maglev, SecondIsAnother) {
     const BladeId two[] = {1, 2};
     const Maglev ring(two);

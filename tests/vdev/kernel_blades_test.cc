@@ -55,6 +55,36 @@ TEST_F(KernelBladesTest, MtusAreFollowed) {
     EXPECT_TRUE(reaches([&] { return shared_.port_mtu[0] == 9000; }));
 }
 
+/// What has a blade's mark goes to that blade, whatever its address is; what has that of no blade, nowhere.
+TEST_F(KernelBladesTest, ChecksHaveAWayToEachBlade) {
+    start();
+    kernel_->set_vips(std::vector{*parse_ip("198.51.100.1"), *parse_ip("2001:db8:100::1")});
+    blades({{5, "10.77.0.15"}, {6, "fd77::16"}});
+    ip("neigh replace 10.77.0.15 lladdr 02:00:00:00:00:15 dev back nud reachable");
+    const auto way = [](const char* to, uint32_t blade) {
+        return output_of(fmt::format("ip route get {} mark {} 2>&1", to, 0x4b520000 + blade));
+    };
+    EXPECT_TRUE(reaches([&] {
+        return way("198.51.100.1", 5).find("via 10.77.0.15 dev back") != std::string::npos &&
+               way("2001:db8:100::1", 6).find("via fd77::16 dev back") != std::string::npos &&
+               way("2001:db8:100::1", 5).find("via fe80::4b52:5 dev back") != std::string::npos;
+    })) << way("198.51.100.1", 5)
+        << way("2001:db8:100::1", 6) << way("2001:db8:100::1", 5);
+    EXPECT_THAT(way("198.51.100.1", 6), HasSubstr("via inet6 fd77::16 dev back"));
+    EXPECT_THAT(output_of("ip -6 neigh show fe80::4b52:5 dev back"),
+                HasSubstr("02:00:00:00:00:15 PERMANENT"));
+    EXPECT_THAT(way("198.51.100.1", 7), HasSubstr("unreachable"));
+    ip("neigh replace 10.77.0.15 lladdr 02:00:00:00:00:25 dev back nud reachable");
+    EXPECT_TRUE(reaches([] {
+        return output_of("ip -6 neigh show fe80::4b52:5 dev back").find("02:00:00:00:00:25") !=
+               std::string::npos;
+    }));
+    blades({{6, "fd77::16"}});
+    EXPECT_TRUE(reaches([&] { return way("198.51.100.1", 5).find("unreachable") != std::string::npos; }));
+    EXPECT_EQ(output_of("ip -6 neigh show fe80::4b52:5 dev back"), "");
+    EXPECT_THAT(way("198.51.100.1", 6), HasSubstr("fd77::16"));
+}
+
 /// Its id stands for another machine now: nothing goes to the old one, wherever the new one is.
 TEST_F(KernelBladesTest, ABladeGetsAnotherAddress) {
     ip("neigh replace 10.77.0.15 lladdr 02:00:00:00:00:15 dev back nud reachable");

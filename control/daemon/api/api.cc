@@ -135,7 +135,7 @@ asio::awaitable<ApiReply> answer_api(Daemon& daemon, ApiRequest request) {
     bool other_method = false;
     for (const auto routes :
          {chassis_routes(), blade_routes(), session_routes(), enrolment_routes(), key_routes(),
-          metrics_routes(), event_routes(), config_routes(), explain_routes(), trace_routes(),
+          metrics_routes(), event_routes(), config_routes(), check_routes(), explain_routes(), trace_routes(),
           service_routes(), move_routes(), flow_routes(), live_routes(), page_routes()}) {
         for (const ApiRoute& route : routes) {
             auto words = match(route.path, request.path);

@@ -52,6 +52,7 @@ std::span<const ApiRoute> move_routes();
 std::span<const ApiRoute> flow_routes();
 std::span<const ApiRoute> live_routes();
 std::span<const ApiRoute> page_routes();
+std::span<const ApiRoute> check_routes();
 
 /// The number that a path's word says; 0: it is none of a blade.
 BladeId blade_number(std::string_view word);
@@ -61,8 +62,9 @@ tl::expected<BladeId, ApiReply> blade_of(const Daemon& daemon, std::string_view 
 // The reports that `keyrail status`, `blade list` and `stats` print.
 nlohmann::json event_json(const Event& event);
 nlohmann::json status_json(Daemon& daemon);
-nlohmann::json service_report(const ServiceConfig& service, const Blades& blades);
+nlohmann::json service_report(const ServiceConfig& service, const Daemon& daemon);
 nlohmann::json blades_json(const Daemon& daemon);
+nlohmann::json checks_json(const Daemon& daemon);
 asio::awaitable<nlohmann::json> stats_json(Daemon& daemon);
 /// {"revision", "until_ms", "back_to"} of a configuration on trial; null: there is none.
 nlohmann::json pending_json(const History& history);

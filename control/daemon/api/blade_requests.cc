@@ -45,6 +45,13 @@ json server_report(const Blade& blade, uint16_t port) {
     return {{"port", port}, {"listening", blade.serves(port)}, {"addresses", addresses}};
 }
 
+/// What its agent and the checks say.
+json faults_of(const Daemon& daemon, const Blade& blade) {
+    json faults = blade.faults();
+    for (const std::string& remark : daemon.checks().remarks(blade.config.id)) faults.push_back(remark);
+    return faults;
+}
+
 json blade_report(const Daemon& daemon, const Blade& blade) {
     json servers = json::array();
     for (const uint16_t port : blade.ports) servers.push_back(server_report(blade, port));
@@ -68,7 +75,9 @@ json blade_report(const Daemon& daemon, const Blade& blade) {
           {"accepted", blade.accepted},
           {"problems", blade.problems}}},
         {"servers", servers},
-        {"faults", blade.faults()},
+        {"faults", faults_of(daemon, blade)},
+        {"disabled", blade.wish.disabled},
+        {"weight", blade.wish.weight},
         {"load", std::round(blade.load * 1000.0 / kLoadMax) / 10},  // percent
         {"load_limit", blade.config.load_limit}};
     add_blade_values(report, blade);
@@ -83,7 +92,7 @@ json drain_notes(Daemon& daemon, BladeId id) {
     for (const ServiceConfig& service : daemon.config().services) {
         const auto note = [&](const auto& owner, const std::string& what) {
             if (std::ranges::binary_search(owner.blades, id) &&
-                daemon.blades().serving(owner.blades, service.port) == 0)
+                daemon.blades().serving(owner.blades, service) == 0)
                 notes.push_back(fmt::format("{} has no other blade that is up", what));
         };
         note(service, fmt::format("service '{}'", service.name));

@@ -54,7 +54,8 @@ json left_report(const Blades& blades) {
 
 }  // namespace
 
-json service_report(const ServiceConfig& service, const Blades& blades) {
+json service_report(const ServiceConfig& service, const Daemon& daemon) {
+    const Blades& blades = daemon.blades();
     json addresses = json::array();
     for (const IpAddress& address : service.addresses) addresses.push_back(address.text());
     json routes = json::array();
@@ -63,7 +64,7 @@ json service_report(const ServiceConfig& service, const Blades& blades) {
                           {"alpn", route.alpn},
                           {"pool", route.pool},
                           {"blades", route.blades},
-                          {"blades_up", blades.serving(route.blades, service.port)}});
+                          {"blades_up", blades.serving(route.blades, service)}});
     return {{"name", service.name},
             {"addresses", addresses},
             {"port", service.port},
@@ -71,8 +72,10 @@ json service_report(const ServiceConfig& service, const Blades& blades) {
             {"steering", service.by_session ? "session" : "tuple"},
             {"binding", binding_report(service, blades)},
             {"blades", service.blades},
-            {"blades_up", blades.serving(service.blades, service.port)},
+            {"blades_up", blades.serving(service.blades, service)},
             {"routes", routes},
+            {"disabled", daemon.wishes().disabled(service.name)},
+            {"fail_open", blades.fail_open().contains(service.name)},
             {"content_moves", service.content_moves}};
 }
 
@@ -81,7 +84,7 @@ json status_json(Daemon& daemon) {
     for (const auto& [id, blade] : daemon.blades().all()) conditions[text_of(blade.intake())]++;
     json services = json::array();
     for (const ServiceConfig& service : daemon.config().services)
-        services.push_back(service_report(service, daemon.blades()));
+        services.push_back(service_report(service, daemon));
     json blades = conditions;
     blades["total"] = daemon.blades().all().size();
     return {{"chassis", daemon.config().name},
@@ -115,6 +118,7 @@ asio::awaitable<json> stats_json(Daemon& daemon) {
     report["checkpoints"] = checkpoints_report(daemon.checkpoints().counters());
     report["checkpoints"]["repositories"] = repositories_report(daemon.repositories().all());
     report["counters"] = counter_texts();
+    report["checks"] = checks_json(daemon);
     report["economics"] = economics_report(daemon.economics(), report);
     json agents = json::array();
     for (const auto& [id, blade] : daemon.blades().all())

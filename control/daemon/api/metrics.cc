@@ -294,6 +294,55 @@ void add_economics(Exposition& out, const json& economics) {
     out.sample(economics["holds_expired"]);
 }
 
+/// Of keyraild's health checks, by blade, service and address.
+void add_checks(Exposition& out, const json& checks) {
+    const auto labels_of = [](const json& check) {
+        return Labels{{"blade", text_of(check["blade"])},
+                      {"service", text_of(check["service"])},
+                      {"address", text_of(check["address"])}};
+    };
+    const auto each = [&](const char* pointer) {
+        for (const json& check : checks) out.sample(at(check, pointer), labels_of(check));
+    };
+    out.gauge("blade_check_up", "1: checks find that it serves; 0: it is out; none: not known yet");
+    for (const json& check : checks)
+        if (check["state"] != "unknown") out.sample(check["state"] == "up", labels_of(check));
+    out.histogram("blade_check_duration_seconds",
+                  "From the connection to the answer, or to the end of its time");
+    for (const json& check : checks) {
+        const json& durations = check["durations"];
+        for (const json& step : durations["buckets"]) {
+            Labels labels = labels_of(check);
+            labels.emplace_back("le", fmt::format("{}", step["le_ms"].get<double>() / 1e3));
+            out.sample(step["count"], labels, "_bucket");
+        }
+        Labels all = labels_of(check);
+        all.emplace_back("le", "+Inf");
+        out.sample(durations["count"], all, "_bucket");
+        out.sample(durations["sum_us"].get<double>() / 1e6, labels_of(check), "_sum");
+        out.sample(durations["count"], labels_of(check), "_count");
+    }
+    out.counter("blade_check_failures_total", "Checks that failed, by what was the matter");
+    for (const json& check : checks)
+        for (const auto& [why, count] : check["failed"].items()) {
+            Labels labels = labels_of(check);
+            labels.emplace_back("why", why);
+            out.sample(count, labels);
+        }
+    out.counter("blade_check_sessions_offered_total", "Checks that offered the session of the one before");
+    each("/offered");
+    out.counter("blade_check_sessions_resumed_total", "Of these, those that the server resumed");
+    each("/resumed");
+    out.counter("blade_flaps_total", "How often checks have taken it out");
+    each("/flaps");
+    out.gauge("blade_weight_ratio", "Of its part of the new clients: the operator's weight, and slow start");
+    for (const json& check : checks) out.sample(check["share"].get<double>() / 100, labels_of(check));
+    out.gauge("blade_check_certificate_expiry_timestamp_seconds", "When the certificate ends that it shows");
+    for (const json& check : checks)
+        if (const json ends = at(check, "/last/certificate_ends_ms"); ends.is_number())
+            out.sample(ends.get<double>() / 1e3, labels_of(check));
+}
+
 }  // namespace
 
 std::string metrics_text(const json& status, const json& blades, const json& stats) {
@@ -304,6 +353,7 @@ std::string metrics_text(const json& status, const json& blades, const json& sta
     add_moves(out, stats["moves"]);
     add_checkpoints(out, stats["checkpoints"]);
     add_economics(out, stats["economics"]);
+    add_checks(out, stats.value("checks", json::array()));
     return std::move(out).text();
 }
 

@@ -25,7 +25,7 @@ json states_of(const Blades& blades, const std::vector<BladeId>& ids) {
 asio::awaitable<ApiReply> service_list(Daemon& daemon, ApiCall) {
     json list = json::array();
     for (const ServiceConfig& service : daemon.config().services)
-        list.push_back(service_report(service, daemon.blades()));
+        list.push_back(service_report(service, daemon));
     co_return json_reply(list);
 }
 
@@ -42,7 +42,7 @@ asio::awaitable<ApiReply> service_show(Daemon& daemon, ApiCall call) {
     const json stats = co_await stats_json(daemon);
     for (const ServiceConfig& service : daemon.config().services) {
         if (service.name != name) continue;
-        json report = service_report(service, daemon.blades());
+        json report = service_report(service, daemon);
         report["members"] = states_of(daemon.blades(), service.members());
         report["handshakes"] = of_service(stats.at("economics").at("handshakes"), name);
         report["holds"] = of_service(stats.value("holds", json::array()), name);

@@ -329,6 +329,13 @@ void Agents::within_reach(bool there) {
     impl_->out_of_reach = !there;
 }
 
+void Agents::answered(BladeId blade) {
+    const auto found = impl_->watched.find(blade);
+    if (found == impl_->watched.end()) return;
+    impl_->answers(blade, found->second);
+    if (std::exchange(found->second.silent, false)) impl_->events.silent(blade, false);
+}
+
 bool Agents::connected(BladeId blade) const {
     const auto found = impl_->watched.find(blade);
     return found != impl_->watched.end() && found->second.channel;

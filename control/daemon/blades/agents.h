@@ -80,6 +80,8 @@ class Agents {
     /// The way to the blades is through keyrail-dp's ports. While it is away nobody is judged: its time does
     /// not count.
     void within_reach(bool there);
+    /// Something on the blade has answered somebody else: a check.
+    void answered(BladeId blade);
     [[nodiscard]] bool connected(BladeId blade) const;
     [[nodiscard]] size_t count() const;
     /// As AgentEvents::silent (a connection that nobody closed may be left), and gone.

@@ -20,7 +20,23 @@ const char* text_of(BladeIntake intake) {
     return "down";
 }
 
+CheckVerdict::Health Blade::checked(const std::string& service) const {
+    const auto found = checks.find(service);
+    return found == checks.end() || fail_open.contains(service) ? CheckVerdict::Health::unknown
+                                                                : found->second.health;
+}
+
+uint32_t Blade::share(const std::string& service) const {
+    const auto found = checks.find(service);
+    const uint32_t warm = found == checks.end() ? BladeWish::kWhole : found->second.share;
+    return std::max(1u, wish.weight * warm / BladeWish::kWhole);
+}
+
 bool Blade::serves(uint16_t port) const {
+    const bool checked_well = !agent_speaks() && std::ranges::any_of(services, [&](const auto& service) {
+        return service.second.front().port == port && checked(service.first) == CheckVerdict::Health::up;
+    });
+    if (checked_well) return true;
     const auto found = listening.find(port);
     return found != listening.end() && found->second;
 }
@@ -32,6 +48,7 @@ BladeIntake Blade::intake() const {
 }
 
 std::string Blade::why_none() const {
+    if (wish.disabled) return "disabled by the operator";
     if (silent || gone) return "does not answer";
     if (!reported) return connected ? "no health report yet" : "no agent";
     const bool serves_one =
@@ -48,6 +65,9 @@ std::string Blade::why_none() const {
 bool Blade::serves_well(const std::string& service) const {
     const auto found = services.find(service);
     if (found == services.end()) return false;
+    const CheckVerdict::Health found_by_check = checked(service);
+    if (found_by_check == CheckVerdict::Health::down) return false;
+    if (found_by_check == CheckVerdict::Health::up && !agent_speaks()) return true;
     return std::ranges::all_of(found->second, [&](const HostPort& at) {
         const auto known = addresses.find(at);
         return serves(at.port) && (known == addresses.end() || known->second.well());
@@ -85,7 +105,14 @@ bool Blade::without_hooks(const std::string& service) const {
 
 std::vector<std::string> Blade::faults() const {
     std::vector<std::string> all;
-    if (mute) all.push_back("the agent is connected and does not answer");
+    if (mute)
+        all.push_back(checks.empty() ? "the agent is connected and does not answer"
+                                     : "the agent is connected and does not answer: the checks decide alone");
+    for (const auto& [service, check] : checks)
+        if (check.health == CheckVerdict::Health::down)
+            all.push_back(fail_open.contains(service)
+                              ? check.text + " (too few blades are healthy: it gets clients all the same)"
+                              : check.text);
     for (const auto& [at, server] : addresses) {
         if (!serves(at.port)) continue;  // nobody listens for this service: no fault, it may be meant
         if (!server.address_here)

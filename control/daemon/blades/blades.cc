@@ -73,13 +73,18 @@ void Blades::configure(const Config& config, uint64_t now_ms) {
         blade.ports.clear();
         blade.services.clear();
     }
-    for (const ServiceConfig& service : config.services)
+    least_healthy_.clear();
+    for (const ServiceConfig& service : config.services) {
+        if (const auto check = config.checks.find(service.pool);
+            check != config.checks.end() && check->second.fail_open != 0)
+            least_healthy_[service.name] = check->second.fail_open;
         for (const BladeId id : service.members()) {
             Blade& blade = blades_[id];
             blade.ports.insert(service.port);
             for (const IpAddress& address : service.addresses)
                 blade.services[service.name].push_back({address, service.port});
         }
+    }
     compare();
     if (changed) save_or_warn();
 }
@@ -113,11 +118,12 @@ Blade* Blades::find(BladeId id) {
     return found == blades_.end() ? nullptr : &found->second;
 }
 
-size_t Blades::serving(const std::vector<BladeId>& pool, uint16_t port) const {
+size_t Blades::serving(const std::vector<BladeId>& pool, const ServiceConfig& service) const {
     return static_cast<size_t>(std::ranges::count_if(pool, [&](BladeId id) {
         const Blade& blade = blades_.at(id);
         const BladeIntake intake = blade.intake();
-        return (intake == BladeIntake::open || intake == BladeIntake::overloaded) && blade.serves(port);
+        return (intake == BladeIntake::open || intake == BladeIntake::overloaded) &&
+               blade.serves(service.port) && blade.serves_best(service.name);
     }));
 }
 
@@ -165,12 +171,30 @@ constexpr size_t kMaxReasons = 32, kMaxReason = 64;  // how many, how long
 
 }  // namespace
 
+/// Where fewer are healthy than `fail_open` says, it is likelier that the check is wrong, or that all have
+/// the same trouble, than that the rest can carry all clients.
+void Blades::count_healthy() {
+    open_.clear();
+    for (const auto& [service, percent] : least_healthy_) {
+        size_t all = 0, healthy = 0;
+        for (const auto& [id, blade] : blades_) {
+            const auto known = blade.checks.find(service);
+            if (known == blade.checks.end() || blade.gone) continue;
+            all++;
+            healthy += known->second.health != CheckVerdict::Health::down ? 1 : 0;
+        }
+        if (100 * healthy < percent * all) open_.insert(service);
+    }
+    for (auto& [id, blade] : blades_) blade.fail_open = open_;
+}
+
 /// Where no blade serves a service well, those that are ill are better than nothing: a busy moment must not
 /// close them all. True: that has changed for somebody.
 bool Blades::compare() {
+    count_healthy();
     std::set<std::string> served;
     for (const auto& [id, blade] : blades_) {
-        if (!blade.reported || blade.silent || blade.gone) continue;
+        if (!blade.reported || blade.silent || blade.gone || blade.wish.disabled) continue;
         for (const auto& [service, at] : blade.services)
             if (blade.serves_well(service)) served.insert(service);
     }
@@ -238,6 +262,37 @@ bool Blades::gone(BladeId id, bool gone) {
         return std::exchange(left->second.gone, gone) != gone;
     Blade* blade = find(id);
     if (!blade || std::exchange(blade->gone, gone) == gone) return false;
+    compare();
+    return true;
+}
+
+/// Whether its word counts.
+bool Blades::mute(BladeId id, bool mute) {
+    Blade* blade = find(id);
+    if (!blade || std::exchange(blade->mute, mute) == mute) return false;
+    compare();
+    return true;
+}
+
+bool Blades::checked(BladeId id, const std::string& service, const std::optional<CheckVerdict>& verdict) {
+    Blade* blade = find(id);
+    if (!blade) return false;
+    const auto known = blade->checks.find(service);
+    const CheckVerdict before = known == blade->checks.end() ? CheckVerdict{} : known->second;
+    if (verdict)
+        blade->checks.insert_or_assign(service, *verdict);
+    else
+        blade->checks.erase(service);
+    const CheckVerdict now = verdict.value_or(CheckVerdict{});
+    if (before.health == now.health && before.share == now.share) return false;
+    compare();
+    return true;
+}
+
+bool Blades::wished(BladeId id, const BladeWish& wish) {
+    Blade* blade = find(id);
+    if (!blade || blade->wish == wish) return false;
+    blade->wish = wish;
     compare();
     return true;
 }

@@ -16,6 +16,8 @@
 #include <string>
 #include <vector>
 
+#include "control/daemon/blades/wishes.h"
+#include "control/daemon/checks/check_verdict.h"
 #include "control/daemon/config/config.h"
 #include "dataplane/common/ids.h"
 #include "dataplane/common/result.h"
@@ -59,6 +61,11 @@ struct Blade {
     // operator
     bool draining = false;
     DrainOptions drain;
+    BladeWish wish;
+
+    // keyraild's own checks
+    std::map<std::string, CheckVerdict> checks;  // by service; those that nobody checks are missing
+    std::set<std::string> fail_open;             // its services of which too few blades are healthy
 
     // agent
     bool connected = false;
@@ -79,6 +86,13 @@ struct Blade {
     uint64_t keys_version = 0;    // of the Keys that its agent goes by
     uint64_t sessions = 0, store_bytes = 0, resumed = 0, full = 0;
 
+    /// Its agent is here and has something to say: its word counts. Where it is silent and checks are made,
+    /// they decide alone.
+    [[nodiscard]] bool agent_speaks() const { return connected && !mute; }
+    /// What a check found; unknown also where too few are healthy for checks to count.
+    [[nodiscard]] CheckVerdict::Health checked(const std::string& service) const;
+    /// Percent of its part of the service's clients, 1 to 100.
+    [[nodiscard]] uint32_t share(const std::string& service) const;
     [[nodiscard]] bool serves(uint16_t port) const;
     /// Somebody listens for this service, and at each of its addresses all is well.
     [[nodiscard]] bool serves_well(const std::string& service) const;
@@ -136,8 +150,10 @@ class Blades {
     [[nodiscard]] Blade* find(BladeId id);
     [[nodiscard]] const std::map<BladeId, Blade>& all() const { return blades_; }
     [[nodiscard]] bool all_reported() const;
-    /// How many blades of a pool take clients at this port.
-    [[nodiscard]] size_t serving(const std::vector<BladeId>& pool, uint16_t port) const;
+    /// How many blades of a pool take clients of this service.
+    [[nodiscard]] size_t serving(const std::vector<BladeId>& pool, const ServiceConfig& service) const;
+    /// Services of which too few blades are healthy: checks take nobody out there.
+    [[nodiscard]] const std::set<std::string>& fail_open() const { return open_; }
 
     // --- what happens; each says whether the dataplane must be told ---
     bool hello(BladeId id, const chassis::AgentHello& hello);
@@ -146,9 +162,14 @@ class Blades {
     void disconnected(BladeId id);
     bool silent(BladeId id, bool silent);
     bool gone(BladeId id, bool gone);
+    bool mute(BladeId id, bool mute);
+    /// nullopt: nobody checks it any more.
+    bool checked(BladeId id, const std::string& service, const std::optional<CheckVerdict>& verdict);
+    bool wished(BladeId id, const BladeWish& wish);
 
   private:
     bool compare();
+    void count_healthy();
     void taken(const Blade& blade);
     Result<void> save(const std::map<BladeId, DrainOptions>& draining) const;
     void save_or_warn() const;
@@ -156,7 +177,9 @@ class Blades {
     std::filesystem::path file_;
     std::map<BladeId, LeftBlade> taken_;  // configured, and have taken clients: until_ms means nothing
     std::map<BladeId, LeftBlade> left_;
-    std::map<BladeId, DrainOptions> draining_;  // also ids that are not configured now
+    std::map<BladeId, DrainOptions> draining_;       // also ids that are not configured now
+    std::map<std::string, uint32_t> least_healthy_;  // by service: fail_open, where it is not 0
+    std::set<std::string> open_;
     std::map<BladeId, Blade> blades_;
 };
 

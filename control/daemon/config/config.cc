@@ -165,6 +165,9 @@ class Reader {
         const auto named = name(table);
         Pool pool{named.value, table.integers("blades", BladeId::kMin, BladeId::kMax, Need::optional),
                   table.line()};
+        if (auto check = table.table("check", Need::optional))
+            config_.checks.insert_or_assign(pool.name,
+                                            read_check(*check, errors_, fs::absolute(file_).parent_path()));
         table.finish();
         once(fmt::format("pool '{}'", pool.name), named.line, "give each pool a name of its own");
         std::set<int64_t> seen;

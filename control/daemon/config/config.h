@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "control/daemon/config/check_keys.h"
 #include "control/protocol/tls_context.h"
 #include "control/protocol/wakefulness.h"
 #include "control/repository/redis_repository.h"
@@ -134,7 +135,8 @@ struct Config {
     std::optional<unsigned> core;           // likewise
     std::map<BladeId, BladeConfig> blades;  // by id
     Pools pools;
-    std::vector<BladeId> revoked;  // not in the file: enrolment.h
+    std::map<std::string, CheckConfig> checks;  // by pool; not every one has one
+    std::vector<BladeId> revoked;               // not in the file: enrolment.h
     std::vector<ServiceConfig> services;
     std::vector<TicketKeyConfig> ticket_keys;
     uint64_t lmdb_bytes = 1ULL << 30;

@@ -44,6 +44,31 @@ constexpr auto kWords = std::to_array<Words>({
      "0.1.0"},
     {"[[pool]]", "name", "", "of the pool", "0.1.0"},
     {"[[pool]]", "blades", "those that are enrolled into it", "ids", "0.1.0"},
+    {"[check]", "type", "tls", "what a blade of this pool is asked: \"tcp\", \"tls\" or \"https\"", "0.1.0"},
+    {"[check]", "via", "vip",
+     "\"vip\": the VIP on that blade, as clients come; \"backplane\": its own address", "0.1.0"},
+    {"[check]", "sni", "a route's, else none", "server name in the ClientHello", "0.1.0"},
+    {"[check]", "alpn", "none; https: http/1.1", "protocol that must be agreed on", "0.1.0"},
+    {"[check]", "path", "/", "of https: what is asked for", "0.1.0"},
+    {"[check]", "host", "the sni, else the VIP", "of https: the Host field", "0.1.0"},
+    {"[check]", "expect", "200-399", "of https: statuses that are good", "0.1.0"},
+    {"[check]", "ca", "those of the system", "PEM file: who may have signed the certificate", "0.1.0"},
+    {"[check]", "verify", "ca",
+     "\"ca\": chain, dates and name; \"pin:sha256/…\": this public key, and dates; \"none\"", "0.1.0"},
+    {"[check]", "resume", "true", "every second check resumes the session of the one before", "0.1.0"},
+    {"[check]", "interval", "250ms", "between checks of a blade that is well", "0.1.0"},
+    {"[check]", "fast", "100ms", "after one that failed, and while it comes back", "0.1.0"},
+    {"[check]", "down", "2s", "between checks of a blade that is out", "0.1.0"},
+    {"[check]", "timeout", "250ms", "for the whole check", "0.1.0"},
+    {"[check]", "slow_start", "30s", "a blade that is back gets its share little by little", "0.1.0"},
+    {"[check]", "warn_expiry", "14d", "a certificate that ends sooner is said", "0.1.0"},
+    {"[check]", "fall", "2", "so many in a row fail: out", "0.1.0"},
+    {"[check]", "rise", "3", "so many in a row are good: in", "0.1.0"},
+    {"[check]", "jitter", "10%", "of each wait, up or down", "0.1.0"},
+    {"[check]", "hold_down", "5s..5min",
+     "so long a blade stays out, at least; doubles each time that it is out again, halves with quiet",
+     "0.1.0"},
+    {"[check]", "fail_open", "0%", "fewer blades than that are healthy: checks take nobody out", "0.1.0"},
     {"[lmdb]", "size_mb", "", "of the repository inside keyraild; half full, what expires first makes room",
      "0.1.0"},
     {"[redis]", "nodes", "", "address:port of Redis, or of some nodes of a cluster", "0.1.0"},
@@ -120,6 +145,10 @@ load_limit = 90                  # percent: busier than that, it gets no new cli
 [[pool]]
 name = "web"
 blades = [1, 2]
+[pool.check]                     # is what a client would get good? Else new clients go elsewhere
+type = "https"
+sni = "www.example.com"
+path = "/healthz"
 [[pool]]
 name = "images"
 blades = [2]

@@ -39,7 +39,7 @@ AgentEvents Daemon::agent_events() {
     };
     events.message = [this](BladeId blade, const chassis::Envelope& message) { on_message(blade, message); };
     events.mute = [this](BladeId blade, bool mute) {
-        if (Blade* const known = blades_.find(blade)) known->mute = mute;
+        if (blades_.mute(blade, mute)) changed();
     };
     events.silent = [this](BladeId blade, bool silent) {
         if (blades_.silent(blade, silent)) changed();
@@ -103,7 +103,7 @@ void Daemon::on_message(BladeId blade, const chassis::Envelope& message) {
 
 void Daemon::send_keys(BladeId blade) {
     chassis::Envelope envelope;
-    *envelope.mutable_keys() = make_keys(*config_, secrets_, blade);
+    *envelope.mutable_keys() = make_keys(*config_, secrets_, blade, checks_from_);
     envelope.mutable_keys()->set_version(keys_version_);
     if (auto sent = agents_.send(blade, std::move(envelope)); !sent)
         spdlog::warn("agents: {}", sent.error().message);

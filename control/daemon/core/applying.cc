@@ -24,7 +24,7 @@ Result<void> Daemon::enrolment_changed() {
     return {};
 }
 
-/// The repositories come last: to open one makes files.
+/// The repositories come late: to open one makes files.
 Result<Daemon::Prepared> Daemon::prepare(ConfigPtr file, Certificates certificates) const {
     Prepared prepared;
     Config merged = *file;
@@ -42,6 +42,9 @@ Result<Daemon::Prepared> Daemon::prepare(ConfigPtr file, Certificates certificat
     auto repositories = repositories_.prepare(*prepared.config);
     if (!repositories) return tl::make_unexpected(repositories.error());
     prepared.repositories = std::move(*repositories);
+    auto checks = Checks::prepare(*prepared.config);
+    if (!checks) return tl::make_unexpected(checks.error());
+    prepared.checks = std::move(*checks);
     return prepared;
 }
 
@@ -60,7 +63,11 @@ void Daemon::commit(Prepared prepared) {
     keep_configured();
     publisher_.configure(config_);
     blades_.configure(*config_, unix_ms());
+    for (const auto& [id, blade] : config_->blades) blades_.wished(id, wishes_.of(id));
     watch_blades(std::move(prepared.listener));
+    routed_ = false;
+    checks_.forget_under_way();
+    checks_.commit(*config_, std::move(prepared.checks));
     economics_.configure(*config_);
     wakefulness_.configure(config_->stay_awake);
     moves_.configure(config_);

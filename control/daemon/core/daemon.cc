@@ -26,6 +26,7 @@ Daemon::Daemon(asio::io_context& io, Config config, TlsContext tls, Secrets secr
       enrolment_(config_->state_dir / "enrolment.json"),
       certifier_(config_, enrolment_),
       blades_(config_->state_dir / "blades.json"),
+      wishes_(config_->state_dir / "operator.json"),
       before_(config_->state_dir / "configured.json"),
       agents_(io.get_executor(), agent_events()),
       dataplane_(io.get_executor(), config_->dataplane,
@@ -38,6 +39,8 @@ Daemon::Daemon(asio::io_context& io, Config config, TlsContext tls, Secrets secr
                   [this] {
                       agents_.within_reach(false);
                       packet_trace_.end("keyrail-dp is gone");
+                      routed_ = false;
+                      checks_.forget_under_way();
                   },
                   [this](const link::MoveRequest& request) { moves_.request(request, Clock::now()); },
                   [this](const link::FlowAsk& ask) { flows_.ask(ask); },
@@ -61,15 +64,17 @@ Daemon::Daemon(asio::io_context& io, Config config, TlsContext tls, Secrets secr
                 [this] {
                     if (settled()) moves_.send_directory();
                 }}),
-      publisher_(io.get_executor(), config_, {secrets_, blades_, economics_}, dataplane_,
+      publisher_(io.get_executor(), config_, {secrets_, blades_, economics_, wishes_}, dataplane_,
                  [this] { moves_.send_directory(); }),
       applying_(io.get_executor(), std::move(history), *this, events_),
+      checks_(io.get_executor(), check_host()),
       tick_timer_(io.get_executor()),
       wakefulness_(io, config_->stay_awake) {}
 
 Result<void> Daemon::start() {
     if (auto loaded = blades_.load(); !loaded) return loaded;
     if (auto loaded = enrolment_.load(); !loaded) return loaded;
+    if (auto loaded = wishes_.load(); !loaded) return loaded;
     if (auto loaded = repositories_.load(); !loaded) return loaded;
     if (auto loaded = purging_.load(); !loaded) return loaded;
     if (auto loaded = before_.load(); !loaded) return loaded;
@@ -92,6 +97,7 @@ void Daemon::stop() {
     flows_.stop();
     applying_.stop();
     draining_.stop();
+    checks_.stop();
     agents_.stop();
     dataplane_.stop();
 }

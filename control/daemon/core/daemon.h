@@ -13,6 +13,8 @@
 #include "control/daemon/blades/blades.h"
 #include "control/daemon/blades/continuance.h"
 #include "control/daemon/blades/flow_questions.h"
+#include "control/daemon/blades/wishes.h"
+#include "control/daemon/checks/checks.h"
 #include "control/daemon/config/config.h"
 #include "control/daemon/core/dataplane_link.h"
 #include "control/daemon/core/packet_trace.h"
@@ -53,6 +55,11 @@ class Daemon : private CheckpointHost, private MoveHost, private ApplyHost {
     /// nullopt: the blade takes new clients again.
     Result<void> set_draining(BladeId blade, std::optional<DrainOptions> options);
 
+    /// How much it gets, and whether anything new.
+    Result<void> set_wish(BladeId blade, const BladeWish& wish);
+    /// Its new clients are refused; what it has lives.
+    Result<void> set_service_disabled(const std::string& name, bool disabled);
+
     /// Destroys sessions on every blade and in the repositories, and what is under way of them. The answer
     /// comes when that is so, or says where it is not; there it is done as soon as that blade or repository
     /// is back.
@@ -77,6 +84,9 @@ class Daemon : private CheckpointHost, private MoveHost, private ApplyHost {
     [[nodiscard]] const ConfiguredBefore& configured_before() const { return before_; }
     [[nodiscard]] const Economics& economics() const { return economics_; }
     [[nodiscard]] const Draining& draining() const { return draining_; }
+    [[nodiscard]] const Wishes& wishes() const { return wishes_; }
+    [[nodiscard]] Checks& checks() { return checks_; }
+    [[nodiscard]] const Checks& checks() const { return checks_; }
     [[nodiscard]] Events& events() { return events_; }
     /// How it has done lately; api/trend_sampler.h fills it.
     [[nodiscard]] Trend& trend() { return trend_; }
@@ -99,6 +109,7 @@ class Daemon : private CheckpointHost, private MoveHost, private ApplyHost {
         std::optional<TlsContext> tls;      // the files were read again
         Agents::Prepared listener;
         Repositories::Prepared repositories;
+        Checks::Prepared checks;
     };
     enum class Certificates : uint8_t { kept, read_again };
     [[nodiscard]] Result<Prepared> prepare(ConfigPtr file, Certificates certificates) const;
@@ -111,6 +122,8 @@ class Daemon : private CheckpointHost, private MoveHost, private ApplyHost {
     [[nodiscard]] std::string refusal(BladeId blade, const CertificateInfo& certificate) const;
     chassis::CertificateReply certify(const Channel& from, const chassis::CertificateRequest& request);
     AgentEvents agent_events();
+    CheckHost check_host();
+    void tell_fail_open();
     void hello(BladeId blade, chassis::AgentHello hello);
     void on_message(BladeId blade, const chassis::Envelope& message);
     void send_keys(BladeId blade);
@@ -173,6 +186,10 @@ class Daemon : private CheckpointHost, private MoveHost, private ApplyHost {
     Enrolment enrolment_;
     Certifier certifier_;
     Blades blades_;
+    Wishes wishes_;
+    std::set<std::string> open_said_;     // services whose fail-open is on record
+    std::vector<IpAddress> checks_from_;  // our own addresses, as far as checks have used them
+    bool routed_ = false;                 // keyrail-dp has the tables of all that is checked
     ConfiguredBefore before_;
     Seldom log_;
     Economics economics_;
@@ -191,6 +208,7 @@ class Daemon : private CheckpointHost, private MoveHost, private ApplyHost {
     Purging purging_;
     Publisher publisher_;
     Applying applying_;
+    Checks checks_;
     Timer tick_timer_;
     Wakefulness wakefulness_;  // while moves are ordered
     uint64_t ticks_ = 0;

@@ -45,10 +45,10 @@ void Publisher::settle() {
 
 void Publisher::publish() {
     if (!settled_) return;
-    const auto& [secrets, blades, economics] = sources_;
+    const auto& [secrets, blades, economics, wishes] = sources_;
     generation_ = std::max(generation_, dataplane_.peer().generation) + 1;
     link::ToDataplane message;
-    *message.mutable_snapshot() = make_snapshot(*config_, secrets, blades, economics);
+    *message.mutable_snapshot() = make_snapshot(*config_, secrets, blades, economics, &wishes);
     message.mutable_snapshot()->set_generation(generation_);
     std::vector<std::string> states;
     for (const auto& [id, blade] : blades.all())

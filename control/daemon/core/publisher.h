@@ -29,6 +29,7 @@ class Publisher {
         const Secrets& secrets;
         const Blades& blades;
         const Economics& economics;
+        const Wishes& wishes;
     };
     /// `settled` is called once: the agents have reported, or their time is over.
     Publisher(const asio::any_io_executor& executor, ConfigPtr config, Sources sources,

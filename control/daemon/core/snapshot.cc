@@ -46,8 +46,17 @@ std::vector<BladeId> pool_of(const std::vector<BladeId>& ids, const ServiceConfi
     return listening.empty() ? able : listening;
 }
 
+/// Nothing where all have the whole of their part: most of the time.
+template <typename Owner>
+void add_weights(Owner& out, const ServiceConfig& service, const Blades& blades) {
+    const auto share = [&](uint32_t id) { return blades.all().at(BladeId::or_none(id)).share(service.name); };
+    if (std::ranges::all_of(out.blade_ids(), [&](uint32_t id) { return share(id) == BladeWish::kWhole; }))
+        return;
+    for (const uint32_t id : out.blade_ids()) out.add_weights(share(id));
+}
+
 void add_service(link::Service& out, const ServiceConfig& service, const Blades& blades,
-                 const Economics& economics) {
+                 const Economics& economics, bool disabled) {
     out.set_name(service.name);
     for (const IpAddress& address : service.addresses) out.add_addresses(std::string(address.raw()));
     out.set_port(service.port);
@@ -55,7 +64,9 @@ void add_service(link::Service& out, const ServiceConfig& service, const Blades&
     const bool late = service.by_session && choose_binding(service, blades).late;
     out.set_binding(late ? link::BIND_LATE : link::BIND_EARLY);
     const auto add_pool = [&](auto& to, const std::vector<BladeId>& ids) {
+        if (disabled) return;
         for (const BladeId id : pool_of(ids, service, blades, late)) to.add_blade_ids(id);
+        add_weights(to, service, blades);
     };
     add_pool(out, service.blades);
     for (const RouteConfig& route : service.routes) {
@@ -81,6 +92,7 @@ void add_service(link::Service& out, const ServiceConfig& service, const Blades&
     out.set_proxy_protocol(service.proxy_protocol);
     out.set_refuse(service.refuse_by_reset ? link::REFUSE_RESET : link::REFUSE_DROP);
     out.set_ping(service.ping);
+    out.set_flow_blades(static_cast<uint32_t>(service.members().size()));
 }
 
 template <typename Message, typename Key>
@@ -91,7 +103,7 @@ void copy_key(Message& out, const Key& key) {
 }  // namespace
 
 link::Snapshot make_snapshot(const Config& config, const Secrets& secrets, const Blades& blades,
-                             const Economics& economics) {
+                             const Economics& economics, const Wishes* wishes) {
     link::Snapshot snapshot;
     for (const auto& key : secrets.cookie_keys()) {
         link::CookieKey& out = *snapshot.add_cookie_keys();
@@ -122,7 +134,8 @@ link::Snapshot make_snapshot(const Config& config, const Secrets& secrets, const
         out.set_gone(blade.gone);
     }
     for (const ServiceConfig& service : config.services)
-        add_service(*snapshot.add_services(), service, blades, economics);
+        add_service(*snapshot.add_services(), service, blades, economics,
+                    wishes != nullptr && wishes->disabled(service.name));
     for (const auto& [name, blade] : config.ticket_keys) {
         link::TicketKey& out = *snapshot.add_ticket_keys();
         out.set_name(name);
@@ -139,8 +152,10 @@ chassis::ServiceOnBlade::Tickets tickets_of(TicketUse use) {
 }
 }  // namespace
 
-chassis::Keys make_keys(const Config& config, const Secrets& secrets, BladeId blade) {
+chassis::Keys make_keys(const Config& config, const Secrets& secrets, BladeId blade,
+                        const std::vector<IpAddress>& checks_from) {
     chassis::Keys keys;
+    for (const IpAddress& address : checks_from) keys.add_checks_from(std::string(address.raw()));
     keys.set_blade_id(blade);
     keys.set_pull_budget_us(static_cast<uint32_t>(config.pull_budget.count()));
     for (const auto& key : secrets.cookie_keys()) {

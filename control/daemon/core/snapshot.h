@@ -23,10 +23,13 @@ class Keys;
 
 /// Without the generation. A blade that takes clients, but has no server for one service, is left out of that
 /// service's pool: it gets none of its clients, and its sessions of that service are moved away. Blades that
-/// have left the configuration are in no pool, and there for the flows that they have.
+/// have left the configuration are in no pool, and there for the flows that they have. `wishes`: services
+/// that take nobody; nullptr: none.
 link::Snapshot make_snapshot(const Config& config, const Secrets& secrets, const Blades& blades,
-                             const Economics& economics);
+                             const Economics& economics, const Wishes* wishes = nullptr);
 
-chassis::Keys make_keys(const Config& config, const Secrets& secrets, BladeId blade);
+/// `checks_from`: addresses of ours from which checks come.
+chassis::Keys make_keys(const Config& config, const Secrets& secrets, BladeId blade,
+                        const std::vector<IpAddress>& checks_from = {});
 
 }  // namespace keyrail

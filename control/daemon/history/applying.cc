@@ -24,7 +24,7 @@ uint64_t now_ms() {
 std::set<std::string> served(const Config& config, const Blades& blades) {
     std::set<std::string> names;
     for (const ServiceConfig& service : config.services)
-        if (blades.serving(service.members(), service.port) > 0) names.insert(service.name);
+        if (blades.serving(service.members(), service) > 0) names.insert(service.name);
     return names;
 }
 
