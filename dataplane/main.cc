@@ -16,27 +16,25 @@
 #include <unistd.h>
 #include <CLI/CLI.hpp>
 
-#include <bit>
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
-#include <fstream>
 #include <optional>
 #include <string_view>
 
 #include "dataplane/common/service_manager.h"
 #include "dataplane/common/urgency.h"
 #include "dataplane/core/shared.h"
-#include "dataplane/flow/flow_memory.h"
 #include "dataplane/io/eal.h"
 #include "dataplane/io/ports.h"
+#include "dataplane/kept.h"
 #include "dataplane/link/control_link.h"
 #include "dataplane/link/kernel_routes.h"
 #include "dataplane/link/kernel_setup.h"
+#include "dataplane/link/watchdog.h"
 #include "dataplane/link/worker_watch.h"
 #include "dataplane/pipeline.h"
 #include "dataplane/profile/profile.h"
-#include "dataplane/tables/moved_table.h"
 #include "dataplane/worker.h"
 
 namespace keyrail {
@@ -49,9 +47,8 @@ struct Dispatcher {
     Shared shared;
     Ports ports;
     std::unique_ptr<Routes> routes;
-    std::unique_ptr<MovedTable> moved;
+    std::optional<Kept> kept;
     std::unique_ptr<KernelRoutes> kernel;
-    std::unique_ptr<FlowMemory> flows;
     std::vector<std::unique_ptr<Worker>> workers;
     Descriptor wake;
     std::vector<Descriptor> wake_workers;
@@ -59,18 +56,10 @@ struct Dispatcher {
     ~Dispatcher();
     Result<void> open(const Profile& profile, const std::filesystem::path& run_dir);
     Result<void> make_rings(bool naps);
-    Result<void> open_flows(const Profile& profile, const std::filesystem::path& run_dir);
     Result<void> make_workers(const Profile& profile);
     void launch();
     void join();
 };
-
-std::string boot_id() {
-    std::ifstream file("/proc/sys/kernel/random/boot_id");
-    std::string id;
-    std::getline(file, id);
-    return id;
-}
 
 rte_ring* make_ring(const char* what, size_t worker, unsigned element, unsigned flags) {
     return create_ring(fmt::format("{}{}", what, worker).c_str(), element, kRing, SOCKET_ID_ANY, flags);
@@ -108,35 +97,9 @@ Result<void> Dispatcher::make_rings(bool naps) {
     return {};
 }
 
-/// The flow tables go on with what the last process left, or say why not.
-Result<void> Dispatcher::open_flows(const Profile& profile, const std::filesystem::path& run_dir) {
-    const FlowMemory::Shape shape{
-        .workers = profile.workers,
-        .buckets = std::bit_ceil((size_t{profile.flows} + 3) / 4),
-        .tsc_per_us = std::max<uint64_t>(1, rte_get_tsc_hz() / 1'000'000),
-        .boot = boot_id(),
-        .fresh_key = shared.flow_hash_key,
-    };
-    const bool named = !profile.flow_directory.empty();
-    const std::filesystem::path directory = named ? std::filesystem::path(profile.flow_directory) : run_dir;
-    const bool disk = !named && !FlowMemory::in_memory(run_dir);
-    auto opened = disk ? FlowMemory::anonymous(shape) : FlowMemory::open(directory, shape);
-    if (!opened) return fail("{}: flow tables: {}", profile.file.string(), opened.error().message);
-    flows = std::make_unique<FlowMemory>(std::move(*opened));
-    shared.flow_hash_key = flows->hash_key();
-    if (disk)
-        SPDLOG_WARN("flows do not outlive a restart: {} is on a disk; set memory.flow_directory",
-                    run_dir.string());
-    else if (!flows->begun_anew().empty())
-        SPDLOG_INFO("flow tables in {} begin empty: {}", directory.string(), flows->begun_anew());
-    else
-        SPDLOG_INFO("flow tables in {} go on", directory.string());
-    return {};
-}
-
 Result<void> Dispatcher::make_workers(const Profile& profile) {
     for (uint16_t i = 0; i < profile.workers; ++i) {
-        auto worker = Worker::create(i, profile, ports, *flows, shared);
+        auto worker = Worker::create(i, profile, ports, kept->flows(), shared);
         if (!worker) return tl::make_unexpected(worker.error());
         workers.push_back(std::move(*worker));
     }
@@ -145,7 +108,11 @@ Result<void> Dispatcher::make_workers(const Profile& profile) {
 
 Result<void> Dispatcher::open(const Profile& profile, const std::filesystem::path& run_dir) {
     shared.workers = profile.workers;
-    if (auto good = open_flows(profile, run_dir); !good) return good;
+    auto opened_kept = Kept::open(profile, run_dir, shared.flow_hash_key);
+    if (!opened_kept) return tl::make_unexpected(opened_kept.error());
+    kept = std::move(*opened_kept);
+    shared.flow_hash_key = kept->flows().hash_key();
+    shared.moved = &kept->moved();
     if (auto good = make_rings(profile.poll == PollMode::adaptive); !good) return good;
     auto opened = open_ports(profile, profile.workers);
     if (!opened) return tl::make_unexpected(opened.error());
@@ -154,10 +121,6 @@ Result<void> Dispatcher::open(const Profile& profile, const std::filesystem::pat
     if (!made_routes) return tl::make_unexpected(made_routes.error());
     routes = std::move(*made_routes);
     shared.routes = routes.get();
-    auto made_moved = MovedTable::create(profile.moved, shared.rcu);
-    if (!made_moved) return tl::make_unexpected(made_moved.error());
-    moved = std::move(*made_moved);
-    shared.moved = moved.get();
     if (auto good = make_workers(profile); !good) return good;
     if (auto good = set_up_kernel(profile, ports); !good) return good;
     auto followed = KernelRoutes::start(ports, shared);
@@ -195,30 +158,23 @@ Dispatcher::~Dispatcher() {
         rte_ring_free(shared.flow_asks[i]);
         rte_ring_free(shared.flow_answers[i]);
     }
-    moved.reset();
     routes.reset();
     close_ports(ports);
     rte_free(shared.rcu);
 }
 
-/// systemd's watchdog is fed only while every worker moves: one that does not is worse than a restart, which
-/// keeps the flows.
-class Pulse {
-  public:
-    explicit Pulse(std::vector<const WorkerStats*> workers) : watch_(std::move(workers)) {}
-
-    void every_second() {
-        const auto stuck = watch_.stuck();
-        seconds_ = stuck ? seconds_ + 1 : 0;
-        if (!stuck) return tell_alive();
-        if (seconds_ == kWorthSaying) SPDLOG_ERROR("worker {} has ended no turn for {} s", *stuck, seconds_);
-    }
-
-  private:
-    static constexpr int kWorthSaying = 2;  // one may pass after a SIGCONT
-    WorkerWatch watch_;
-    int seconds_ = 0;
-};
+/// A worker that stands still is worse than a restart, which keeps the flows. Where nobody would start us
+/// again the other workers go on.
+void worker_stands_still(uint16_t worker, const std::vector<std::string>& where) {
+    const std::string calls =
+        where.empty() ? "it takes no signals either" : fmt::format("{}", fmt::join(where, "\n    "));
+    SPDLOG_CRITICAL("worker {} has ended no turn for {} ms; it is in\n    {}", worker,
+                    (Standstill::kLook * Standstill::kLooks).count(), calls);
+    if (!is_service()) return;
+    SPDLOG_CRITICAL("the watchdog ends keyrail-dp; its successor goes on with its flows");
+    spdlog::default_logger()->flush();
+    _exit(EXIT_FAILURE);  // what a worker has in its hands cannot be put down
+}
 
 /// Gives huge pages and devices back, whatever ended the process's work.
 struct Eal {
@@ -250,13 +206,18 @@ Result<void> serve(const Profile& profile, const std::filesystem::path& run_dir)
                              .shared = dispatcher.shared,
                              .workers = {},
                              .kernel = dispatcher.kernel.get(),
+                             .kept = dispatcher.kept->snapshot(),
                              .version = KEYRAIL_VERSION,
                              .pipeline = run_pipeline};
     for (const auto& worker : dispatcher.workers) parts.workers.push_back(&worker->stats());
-    Pulse pulse(parts.workers);
+    WorkerWatch watch(parts.workers);
+    std::optional<Watchdog> watchdog;
+    watchdog.emplace(parts.workers, dispatcher.shared, worker_stands_still);
     auto control = ControlLink::listen(run_dir / "dp.sock", std::move(parts));
     if (!control) return tl::make_unexpected(control.error());
-    if (auto good = loop->watch_clock([&pulse] { pulse.every_second(); }); !good) return good;
+    // systemd has a watchdog, too: of this thread and the workers.
+    const auto feed = [&watch] { return watch.stuck() ? void() : tell_alive(); };
+    if (auto good = loop->watch_clock(feed); !good) return good;
     SPDLOG_INFO("ready: {} ports, {} workers, {}", dispatcher.ports.list.size(), dispatcher.workers.size(),
                 (run_dir / "dp.sock").string());
     std::optional<Urgency> urgency;
@@ -268,6 +229,7 @@ Result<void> serve(const Profile& profile, const std::filesystem::path& run_dir)
     loop->run(urgency ? &*urgency : nullptr);
     SPDLOG_INFO("stopping");
     tell_stopping();
+    watchdog.reset();
     dispatcher.join();  // before the control link, which frees the snapshot
     return {};
 }

@@ -268,6 +268,7 @@ Result<std::unique_ptr<Worker>> Worker::create(uint16_t index, const Profile& pr
 void Worker::run() {
     Shared& shared = impl_->context->shared;
     prctl(PR_SET_TIMERSLACK, 1000);  // naps of 5 us, not of 55
+    shared.worker_thread[impl_->context->worker] = gettid();
     rte_rcu_qsbr_thread_register(shared.rcu, impl_->context->worker);
     rte_rcu_qsbr_thread_online(shared.rcu, impl_->context->worker);
     Idleness idleness(impl_->poll, impl_->urgent, shared, impl_->context->worker);

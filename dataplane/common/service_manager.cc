@@ -4,8 +4,14 @@
 #include <systemd/sd-daemon.h>
 
 #include <cstdint>
+#include <cstdlib>
 
 namespace keyrail {
+
+bool is_service() {
+    const char* ear = std::getenv("NOTIFY_SOCKET");
+    return ear != nullptr && *ear != 0;
+}
 
 void tell_ready() { sd_notify(0, "READY=1"); }
 

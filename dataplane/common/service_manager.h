@@ -7,6 +7,8 @@
 
 namespace keyrail {
 
+/// Is this a service, which is started again when it ends?
+bool is_service();
 /// Whoever waits for this service may start now.
 void tell_ready();
 /// It ends because it was told to.

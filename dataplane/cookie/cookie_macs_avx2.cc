@@ -27,11 +27,6 @@ struct FourSips {
     Four v0, v1, v2, v3;
 };
 
-KEYRAIL_AVX2 inline FourSips start(Four k0, Four k1) {
-    return {_mm256_xor_si256(constant(KR_SIP_V0), k0), _mm256_xor_si256(constant(KR_SIP_V1), k1),
-            _mm256_xor_si256(constant(KR_SIP_V2), k0), _mm256_xor_si256(constant(KR_SIP_V3), k1)};
-}
-
 KEYRAIL_AVX2 inline void round(FourSips& s) {
     s.v0 = _mm256_add_epi64(s.v0, s.v1);
     s.v1 = _mm256_xor_si256(rotate_left<13>(s.v1), s.v0);
@@ -58,21 +53,30 @@ KEYRAIL_AVX2 inline Four finish(FourSips& s) {
     return _mm256_xor_si256(_mm256_xor_si256(s.v0, s.v1), _mm256_xor_si256(s.v2, s.v3));
 }
 
-/// Each message's own key: keys[1] where the option byte says so.
-KEYRAIL_AVX2 inline FourSips start(Four last_word, std::span<const kr_cookie_key, 2> keys) {
+KEYRAIL_AVX2 inline Four pick(uint64_t first, uint64_t second, Four is_second) {
+    return _mm256_blendv_epi8(constant(first), constant(second), is_second);
+}
+
+/// Each message's own key: the second one where the option byte says so.
+KEYRAIL_AVX2 inline FourSips start(Four last_word, const std::array<kr_sip, 2>& by_key) {
     const Four bit = constant(1ULL << KR_COOKIE_KEY_SHIFT);
     const Four second = _mm256_cmpeq_epi64(_mm256_and_si256(last_word, bit), bit);
-    return start(_mm256_blendv_epi8(constant(keys[0].k0), constant(keys[1].k0), second),
-                 _mm256_blendv_epi8(constant(keys[0].k1), constant(keys[1].k1), second));
+    const kr_sip &a = by_key[0], &b = by_key[1];
+    return {pick(a.v0, b.v0, second), pick(a.v1, b.v1, second), pick(a.v2, b.v2, second),
+            pick(a.v3, b.v3, second)};
 }
 
 }  // namespace
 
 KEYRAIL_AVX2 void CookieMacs::make_by_two_fours(std::span<const kr_cookie_key, 2> keys) {
     constexpr size_t kHalf = 4, kEight = 8;
+    const Beginnings beginnings(keys);
     for (size_t i = 0; i < count_; i += kEight) {  // kMax is a multiple: beyond the last are stale words
-        FourSips a = start(load(&words_[5][i]), keys), b = start(load(&words_[5][i + kHalf]), keys);
-        for (const Lanes& word : words_) {
+        const Four first = _mm256_or_si256(load(&words_[0][i]), load(&words_[0][i + kHalf]));
+        const bool zero = _mm256_testz_si256(first, first) != 0;
+        const auto& begun = zero ? beginnings.zero : beginnings.none;
+        FourSips a = start(load(&words_[5][i]), begun), b = start(load(&words_[5][i + kHalf]), begun);
+        for (const Lanes& word : std::span(words_).subspan(zero ? 1 : 0)) {
             take(a, load(&word[i]));
             take(b, load(&word[i + kHalf]));
         }

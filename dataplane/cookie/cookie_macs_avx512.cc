@@ -27,13 +27,16 @@ struct EightSips {
     Eight v0, v1, v2, v3;
 };
 
-/// Each message's own key: keys[1] where the option byte says so.
-KEYRAIL_AVX512 inline EightSips start(Eight last_word, std::span<const kr_cookie_key, 2> keys) {
+KEYRAIL_AVX512 inline Eight pick(uint64_t first, uint64_t second, __mmask8 is_second) {
+    return _mm512_mask_blend_epi64(is_second, constant(first), constant(second));
+}
+
+/// Each message's own key: the second one where the option byte says so.
+KEYRAIL_AVX512 inline EightSips start(Eight last_word, const std::array<kr_sip, 2>& by_key) {
     const __mmask8 second = _mm512_test_epi64_mask(last_word, constant(1ULL << KR_COOKIE_KEY_SHIFT));
-    const Eight k0 = _mm512_mask_blend_epi64(second, constant(keys[0].k0), constant(keys[1].k0));
-    const Eight k1 = _mm512_mask_blend_epi64(second, constant(keys[0].k1), constant(keys[1].k1));
-    return {_mm512_xor_si512(constant(KR_SIP_V0), k0), _mm512_xor_si512(constant(KR_SIP_V1), k1),
-            _mm512_xor_si512(constant(KR_SIP_V2), k0), _mm512_xor_si512(constant(KR_SIP_V3), k1)};
+    const kr_sip &a = by_key[0], &b = by_key[1];
+    return {pick(a.v0, b.v0, second), pick(a.v1, b.v1, second), pick(a.v2, b.v2, second),
+            pick(a.v3, b.v3, second)};
 }
 
 KEYRAIL_AVX512 inline void round(EightSips& s) {
@@ -66,9 +69,12 @@ KEYRAIL_AVX512 inline Eight finish(EightSips& s) {
 
 KEYRAIL_AVX512 void CookieMacs::make_by_eight(std::span<const kr_cookie_key, 2> keys) {
     constexpr size_t kEight = 8;
+    const Beginnings beginnings(keys);
     for (size_t i = 0; i < count_; i += kEight) {  // kMax is a multiple: beyond the last are stale words
-        EightSips sips = start(load(&words_[5][i]), keys);
-        for (const Lanes& word : words_) take(sips, load(&word[i]));
+        const Eight first = load(&words_[0][i]);
+        const bool zero = _mm512_test_epi64_mask(first, first) == 0;
+        EightSips sips = start(load(&words_[5][i]), zero ? beginnings.zero : beginnings.none);
+        for (const Lanes& word : std::span(words_).subspan(zero ? 1 : 0)) take(sips, load(&word[i]));
         _mm512_store_si512(&macs_[i], finish(sips));
     }
 }

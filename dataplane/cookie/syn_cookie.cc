@@ -41,8 +41,7 @@ constexpr Shape kUsual{false, true, true, true};
 [[gnu::always_inline]] inline uint16_t write_in_shape(uint8_t* frame, const Shape& shape, const Headers& h,
                                                       uint32_t isn, uint32_t mss_raw, uint32_t tsval,
                                                       uint32_t echo_raw) {
-    const Macs came = read_macs(frame);
-    write_macs(frame, {came.source, came.destination});
+    swap_macs(frame);
     uint8_t* ip = frame + h.l3;  // IP options are not echoed
     uint8_t* tcp = ip + (shape.ipv6 ? kIpv6Size : kIpv4Min);
     HeaderWriter header(tcp);
@@ -95,8 +94,7 @@ uint16_t write_cookie_ack(std::span<uint8_t> frame, const Headers& h, Seq client
     });
     const uint32_t words = stamped ? 8 : 5, isn = h.ack.back(1).value();
     const bool scaled = (isn & KR_COOKIE_WSCALE_MASK) != KR_COOKIE_NO_WSCALE;
-    const Macs came = read_macs(frame.data());
-    write_macs(frame.data(), {came.source, came.destination});
+    swap_macs(frame.data());
     uint8_t* ip = frame.data() + h.l3;
     uint8_t* tcp = ip + (h.ipv6 ? kIpv6Size : kIpv4Min);
     HeaderWriter header(tcp);

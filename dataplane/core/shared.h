@@ -136,6 +136,9 @@ struct Shared {
     int wake_control = -1;         // eventfd: a worker put something into its asks
     int wake_worker[kMaxWorkers];  // eventfd of a worker that naps: it has answers. -1: it never naps
 
+    std::atomic<int> worker_thread[kMaxWorkers] =
+        {};  // each worker: its thread id, as the kernel has it. 0: not begun
+
     std::atomic<bool> control_connected{false};  // control thread: rw. False: no moves, no holds for moves
     std::atomic<bool> stop{false};
 };

@@ -1,25 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 // Memory of the flow tables that outlives the process: a file for each worker, on tmpfs or hugetlbfs, which a
-// restarted keyrail-dp goes on with. A header says what it was made for; a file that does not fit begins
-// anew. Only root reads it: the key of the flow hash is in it.
+// restarted keyrail-dp goes on with. A header says what it was made for. Where the number of workers or of
+// flows is another one, the flows are spread anew: a flow's hash says where it belongs, and it is in the
+// table. What cannot be gone on with begins empty. Only root reads it: the key of the flow hash is in it.
 #pragma once
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "dataplane/common/result.h"
 #include "dataplane/flow/flow_table.h"
+#include "dataplane/flow/kept_file.h"
 
 namespace keyrail {
 
 class FlowMemory {
   public:
-    /// What must be the same before and after.
     struct Shape {
         uint16_t workers = 1;
         size_t buckets = 0;       // of each worker; a power of two
@@ -27,52 +28,53 @@ class FlowMemory {
         std::string boot;         // /proc/sys/kernel/random/boot_id: the TSC began again with it
         uint64_t fresh_key = 0;   // of the flow hash, where none is found
     };
+    /// Tables of another shape, which the flows were taken from.
+    struct Before {
+        uint32_t workers = 0;
+        size_t buckets = 0;  // of each worker
+        size_t flows = 0;    // in sum
+    };
 
-    /// Maps `directory`/flows.N, which are made where they are missing. Errors: not enough memory there,
-    /// another process has them, or it is a disk.
+    /// Maps `directory`/flows.N, which are made where they are missing; removes those of workers that there
+    /// are not any more. Errors: not enough memory there, another process has them, or it is a disk.
     static Result<FlowMemory> open(const std::filesystem::path& directory, const Shape& shape);
     /// The same without files: nothing outlives the process.
     static Result<FlowMemory> anonymous(const Shape& shape);
-    /// False: a disk, where nothing of this belongs.
-    static bool in_memory(const std::filesystem::path& directory);
-
-    FlowMemory(FlowMemory&&) noexcept;
-    FlowMemory& operator=(FlowMemory&&) noexcept;
-    ~FlowMemory();  // the files stay
 
     [[nodiscard]] std::span<FlowTable::Bucket> buckets(uint16_t worker) const;
-    [[nodiscard]] uint64_t hash_key() const;
-    [[nodiscard]] uint64_t tsc_per_us() const;
+    [[nodiscard]] uint64_t hash_key() const { return header(0).hash_key; }
+    [[nodiscard]] uint64_t tsc_per_us() const { return header(0).tsc_per_us; }
     /// Why the tables begin empty; "": they go on.
     [[nodiscard]] const std::string& begun_anew() const { return begun_anew_; }
+    /// nullopt: nothing was spread anew.
+    [[nodiscard]] const std::optional<Before>& before() const { return before_; }
 
-    /// 128 bytes at the beginning of the file; the buckets begin at kBucketsAt.
+    /// At the beginning of the file; the buckets begin at kBucketsAt.
     struct Header {
-        uint64_t magic, layout;
+        KeptHeader kept;
         uint64_t buckets;
         uint32_t workers, worker;
         uint64_t tsc_per_us, hash_key;
-        std::array<char, 64> boot;
-        uint64_t whole;  // 1: what is above has been written
     };
     static constexpr size_t kBucketsAt = 4096;
+    static constexpr uint32_t kMostWorkers = 64;
 
   private:
-    struct Mapping {
-        void* at = nullptr;
-        size_t size = 0;
-        int fd = -1;
-    };
+    struct Left;
     FlowMemory() = default;
-    Result<void> map(const std::filesystem::path& file, size_t size);
-    [[nodiscard]] Header& header(size_t worker) const { return *static_cast<Header*>(mappings_[worker].at); }
+    static Result<Left> left_by_another_shape(const std::filesystem::path& directory, const Shape& shape);
+    [[nodiscard]] Header& header(size_t worker) const {
+        return *reinterpret_cast<Header*>(files_[worker].at());
+    }
     [[nodiscard]] std::string misfit(const Shape& shape) const;
     void begin_anew(const Shape& shape);
-    void unmap();
+    void spread(Left& left);
+    void write_whole() const;
 
-    std::vector<Mapping> mappings_;  // by worker
+    std::vector<KeptFile> files_;  // by worker
     size_t buckets_ = 0;
     std::string begun_anew_;
+    std::optional<Before> before_;
 };
 
 }  // namespace keyrail

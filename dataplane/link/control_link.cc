@@ -19,6 +19,7 @@
 #include "dataplane/link/flow_search.h"
 #include "dataplane/link/forecaster.h"
 #include "dataplane/link/hold_report.h"
+#include "dataplane/link/kept_snapshot.h"
 #include "dataplane/link/kernel_routes.h"
 #include "dataplane/link/seqpacket.h"
 #include "dataplane/link/stats_report.h"
@@ -90,7 +91,9 @@ struct ControlLink::Impl {
     void answer(uint64_t request, const Result<void>& result);
     void take(size_t size);
     void dispatch(link::ToDataplane& message);
-    Result<void> apply(link::Snapshot& message);
+    Result<void> apply(const link::Snapshot& message);
+    Result<void> take_snapshot(const link::Snapshot& message);
+    void go_on();
     void sync_kernel(const link::Snapshot& message);
     Result<void> apply(const link::MovedEntries& message);
     Result<void> set_moved(const link::MovedEntry& entry);
@@ -202,7 +205,7 @@ void ControlLink::Impl::take(size_t size) {
 void ControlLink::Impl::dispatch(link::ToDataplane& message) {
     switch (message.body_case()) {
         case link::ToDataplane::kSnapshot:
-            return answer(message.request(), apply(*message.mutable_snapshot()));
+            return answer(message.request(), take_snapshot(message.snapshot()));
         case link::ToDataplane::kMovedEntries:
             return answer(message.request(), apply(message.moved_entries()));
         case link::ToDataplane::kMoveOutcome:
@@ -229,7 +232,24 @@ void ControlLink::Impl::dispatch(link::ToDataplane& message) {
 
 // --- messages ---
 
-Result<void> ControlLink::Impl::apply(link::Snapshot& message) {
+Result<void> ControlLink::Impl::take_snapshot(const link::Snapshot& message) {
+    if (auto good = apply(message); !good) return good;
+    if (parts.kept != nullptr)
+        if (auto good = parts.kept->keep(message); !good)
+            SPDLOG_WARN("the snapshot is not kept: {}", good.error().message);
+    return {};
+}
+
+/// With the snapshot of the process before, as it went on with its last one without keyraild.
+void ControlLink::Impl::go_on() {
+    link::Snapshot message;
+    auto good = parts.kept->read(message);
+    if (good) good = apply(message);
+    wipe_keys(message);
+    if (!good) SPDLOG_INFO("no snapshot before keyraild sends one: {}", good.error().message);
+}
+
+Result<void> ControlLink::Impl::apply(const link::Snapshot& message) {
     auto built = Snapshot::build(message);
     if (!built) return tl::make_unexpected(built.error());
     sync_kernel(message);  // first: no worker may know a blade by a new address, and send to the old one
@@ -457,6 +477,7 @@ Result<std::unique_ptr<ControlLink>> ControlLink::listen(const std::filesystem::
         if (good) good = impl.parts.loop.watch(fd, [&impl] { impl.parts.kernel->on_readable(); });
     }
     if (!good) return tl::make_unexpected(good.error());
+    if (impl.parts.kept != nullptr) impl.go_on();
     return control;
 }
 

@@ -18,6 +18,7 @@
 
 namespace keyrail {
 
+class KeptSnapshot;
 class KernelRoutes;
 
 class ControlLink {
@@ -28,11 +29,14 @@ class ControlLink {
         Shared& shared;                           // routes may be null; everything else is set
         std::vector<const WorkerStats*> workers;  // by worker index
         KernelRoutes* kernel = nullptr;           // null: blades' neighbours and VIPs are not looked after
+        const KeptSnapshot* kept =
+            nullptr;  // for the next process, and of the one before; null: it is not kept
         std::string version;
         explain::Pipeline pipeline = nullptr;  // null: nothing is explained
     };
 
-    /// Listens at `socket` (mode 0600) and takes part in the loop from now on.
+    /// Listens at `socket` (mode 0600) and takes part in the loop from now on. Until keyraild comes the
+    /// snapshot of the process before is in force, where that was kept.
     static Result<std::unique_ptr<ControlLink>> listen(const std::filesystem::path& socket, Parts parts);
     /// Removes the socket; frees the snapshot. Workers must have ended.
     ~ControlLink();

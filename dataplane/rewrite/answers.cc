@@ -13,11 +13,6 @@ namespace {
 
 constexpr uint8_t kProtocolUdp = 17;
 
-void swap_macs(uint8_t* frame) {
-    const Macs came = read_macs(frame);
-    write_macs(frame, {came.source, came.destination});
-}
-
 /// Where the header behind IP is, and what; IPv6 extension headers and IPv4 options are nothing that is
 /// answered.
 struct PlainUpper {

@@ -40,7 +40,7 @@ inline void write_macs(uint8_t* ethernet, NextHop hop, const Context& context) {
 
 /// The packet's buffer from its first byte, `size` bytes at least; empty when the buffer is too small.
 inline std::span<uint8_t> room_for(const Packet& packet, size_t size) {
-    const size_t room = packet.mbuf->data_len + size_t{rte_pktmbuf_tailroom(packet.mbuf)};
+    const size_t room = size_t{packet.mbuf->buf_len} - packet.mbuf->data_off;
     if (room < size) return {};
     return {packet.data, room};
 }

@@ -18,8 +18,7 @@ TooBig answer_too_big(rte_mbuf* mbuf, NextHop hop, Context& context) {
     if (size <= mtu || l3 + size > mbuf->data_len) return TooBig::fits;
     if (rte_mbuf_refcnt_read(mbuf) > 1 || !context.too_bigs.take(context.clock.us)) return TooBig::unanswered;
     const uint32_t length = write_icmp_error(ip, size, ipv6, kTooBig, mtu);
-    const Macs came = read_macs(frame);
-    write_macs(frame, {came.source, came.destination});
+    swap_macs(frame);
     mbuf->data_len = static_cast<uint16_t>(l3 + length);
     mbuf->pkt_len = l3 + length;
     return TooBig::answered;

@@ -38,9 +38,8 @@ class HeaderWriter {
     [[nodiscard]] uint64_t sum() const { return sum_; }
     [[nodiscard]] uint8_t* at() const { return at_; }
     void put_checksum(uint8_t* at) const {
-        const uint64_t carried = (sum_ >> 32) + (sum_ & 0xffff'ffff);
-        const auto sum = static_cast<uint32_t>(carried + (carried >> 32));
         // Both halves, and in the upper one the carry of the lower one.
+        const auto sum = static_cast<uint32_t>((sum_ + std::rotl(sum_, 32)) >> 32);
         const auto checksum = static_cast<uint16_t>(~((sum + std::rotl(sum, 16)) >> 16));
         std::memcpy(at, &checksum, sizeof checksum);
     }

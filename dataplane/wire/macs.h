@@ -3,6 +3,8 @@
 // straddles the other. An address is the low 48 bits of a word, in the order in which it lies in the frame.
 #pragma once
 
+#include <tmmintrin.h>
+
 #include <array>
 #include <cstdint>
 #include <cstring>
@@ -38,6 +40,14 @@ inline void write_macs(uint8_t* ethernet, const Macs& macs) {
     const auto last = static_cast<uint32_t>(macs.source >> 16);
     std::memcpy(ethernet, &first, sizeof first);
     std::memcpy(ethernet + sizeof first, &last, sizeof last);
+}
+
+/// Back to where it came from: one shuffle of 16 bytes, which must be there (what is behind the addresses
+/// stays).
+inline void swap_macs(uint8_t* ethernet) {
+    const __m128i order = _mm_setr_epi8(6, 7, 8, 9, 10, 11, 0, 1, 2, 3, 4, 5, 12, 13, 14, 15);
+    auto* at = reinterpret_cast<__m128i*>(ethernet);
+    _mm_storeu_si128(at, _mm_shuffle_epi8(_mm_loadu_si128(at), order));
 }
 
 }  // namespace keyrail

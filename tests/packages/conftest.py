@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools/lib"))
+sys.path[:0] = [str(Path(__file__).resolve().parents[2] / "tools/lib"), str(Path(__file__).resolve().parents[1])]
 
 from common.debian import own_release  # noqa: E402
 from common.paths import ROOT  # noqa: E402

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from conftest import PROFILE, RELEASE, Chassis
-from threads import stopped
+from support.threads import stopped
 
 from common.debian import within
 from common.shell import run
@@ -90,7 +90,7 @@ def test_one_worker_that_hangs_has_the_dispatcher_restarted(chassis: Chassis) ->
         with stopped(_worker(machine.outer_pid("keyrail-dp"))) as hear:
             assert wait_until(lambda: hear() or machine.pid("keyrail-dp") not in (0, began), 4 * WATCHDOG_SECONDS, 0.2), machine.journal()
         words = machine.sh("journalctl --no-pager -u keyrail-dp")
-        assert "worker 1 has ended no turn for 2 s" in words and "watchdog" in words.lower()
+        assert "worker 1 has ended no turn for" in words and "watchdog" in words.lower()
         assert wait_until(lambda: chassis.connect(session) == "resumed", 10, 0.3)
 
 

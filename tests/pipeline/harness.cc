@@ -120,7 +120,7 @@ Harness::Harness(const Scene& scene)
       buckets_(memory_.get(), scene.flow_buckets),
       burst_(new Burst),
       scene_(scene) {
-    moved_ = std::move(MovedTable::create(std::max(1024u, 2 * scene.moved), nullptr).value());
+    moved_ = std::move(MovedTable::create(std::max(1024u, 2 * scene.moved)).value());
     for (uint32_t i = 0; i < scene.moved; i++) {
         SessionName elsewhere{};
         const uint64_t number = (i + 1) * 0x9e3779b97f4a7c15;

@@ -15,6 +15,7 @@
 #include "dataplane/common/counters.h"
 #include "dataplane/core/snapshot.h"
 #include "dataplane/link/control_link.h"
+#include "dataplane/link/kept_snapshot.h"
 #include "dataplane/tables/moved_table.h"
 #include "link.pb.h"
 #include "tests/vdev/eal_fixture.h"
@@ -101,28 +102,35 @@ class ControlLinkTest : public testing::Test {
     void SetUp() override {
         char folder[] = "/tmp/keyrail-link-XXXXXX";
         folder_ = mkdtemp(folder);
+        kept_.emplace(folder_, "a boot");
         wake_ = Descriptor(eventfd(0, EFD_NONBLOCK));
         shared_.wake_control = wake_.get();
         shared_.rcu = static_cast<rte_rcu_qsbr*>(rte_zmalloc("rcu", rte_rcu_qsbr_get_memsize(1), 64));
         rte_rcu_qsbr_init(shared_.rcu, 1);
         shared_.asks[0] = create_ring("asks", sizeof(MoveAsk), 64, SOCKET_ID_ANY, 0);
         shared_.answers[0] = create_ring("answers", sizeof(MoveAnswer), 64, SOCKET_ID_ANY, 0);
-        moved_ = std::move(*MovedTable::create(1024, shared_.rcu));
+        moved_ = std::move(*MovedTable::create(1024));
         shared_.moved = moved_.get();
+        start();
+    }
+    void start() {
         loop_.emplace(std::move(*EventLoop::create()));
         // The control thread must not be asked to end from here: an event of its own tells it.
         end_ = Descriptor(eventfd(0, EFD_NONBLOCK));
         ASSERT_TRUE(loop_->watch(end_.get(), [this] { loop_->stop(); }));
-        ControlLink::Parts parts{*loop_, ports_, shared_, {&stats_}, nullptr, "1.2.3"};
+        ControlLink::Parts parts{*loop_, ports_, shared_, {&stats_}, nullptr, &*kept_, "1.2.3"};
         auto control = ControlLink::listen(folder_ / "dp.sock", std::move(parts));
         ASSERT_TRUE(control) << control.error().message;
         control_ = std::move(*control);
         thread_ = std::thread([this] { loop_->run(); });
     }
-    void TearDown() override {
+    void stop() {
         eventfd_write(end_.get(), 1);
         thread_.join();
         control_.reset();
+    }
+    void TearDown() override {
+        stop();
         EXPECT_FALSE(std::filesystem::exists(folder_ / "dp.sock"));
         std::filesystem::remove_all(folder_);
         moved_.reset();
@@ -160,6 +168,7 @@ class ControlLinkTest : public testing::Test {
     }
 
     std::filesystem::path folder_;
+    std::optional<KeptSnapshot> kept_;
     Shared shared_;
     Ports ports_;
     WorkerStats stats_;
@@ -196,6 +205,30 @@ TEST_F(ControlLinkTest, TakesSnapshots) {
     EXPECT_EQ(generation(), 8u);
     const auto again = connect();
     EXPECT_EQ(hello_.snapshot_generation(), 8u);
+}
+
+/// What steers before keyraild has come, after a restart.
+TEST_F(ControlLinkTest, GoesOnWithTheLastSnapshotOfTheProcessBefore) {
+    ASSERT_TRUE(connect()->ask(snapshot_message(7)).has_accepted());
+    stop();
+    EXPECT_EQ(generation(), 0u);
+    start();
+    EXPECT_EQ(generation(), 7u);
+    const auto client = connect();
+    EXPECT_EQ(hello_.snapshot_generation(), 7u);
+    EXPECT_TRUE(client->ask(snapshot_message(8)).has_accepted());
+    EXPECT_EQ(generation(), 8u);
+}
+
+/// Another program's, or one that was made for services which this version refuses.
+TEST_F(ControlLinkTest, WaitsForKeyraildWhereTheKeptSnapshotMakesNoSense) {
+    auto bad = snapshot_message(7);
+    bad.mutable_snapshot()->mutable_services(0)->add_blade_ids(44);
+    ASSERT_TRUE(kept_->keep(bad.snapshot()));
+    stop();
+    start();
+    EXPECT_EQ(generation(), 0u);
+    EXPECT_TRUE(connect()->ask(snapshot_message(8)).has_accepted());
 }
 
 TEST_F(ControlLinkTest, RefusesBadMessagesAndKeepsItsState) {

@@ -2,12 +2,19 @@
 """keyrail-dp itself, on veth pairs through AF_XDP, in network namespaces of the test's own: the kernel's ends answer ARP,
 neighbour discovery and ping; it comes up again after being killed; it leaves nothing behind. KR_BUILD = build directory."""
 import os
+import re
 import signal
 import socket
 import subprocess
+import sys
+import tempfile
 import time
+from pathlib import Path
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from support.threads import go_round
 
 DP = os.path.join(os.environ.get("KR_BUILD", "build"), "dataplane", "keyrail-dp")
 TAG = f"krv{os.getpid()}"
@@ -74,13 +81,13 @@ def network():
 
 
 class Dispatcher:
-    def __init__(self, folder, profile=PROFILE):
+    def __init__(self, folder, profile=PROFILE, **environment):
         self.folder = folder
         (folder / "profile.toml").write_text(profile)
         self.log = open(folder / "log", "a+")
         self.process = subprocess.Popen(
             ["nsenter", f"--net=/run/netns/{DISPATCH}", DP, "--profile", str(folder / "profile.toml"),
-             "--run-dir", str(folder)], stderr=self.log, stdout=self.log)
+             "--run-dir", str(folder)], stderr=self.log, stdout=self.log, env={**os.environ, **environment})
 
     def text(self):
         return (self.folder / "log").read_text()
@@ -101,6 +108,19 @@ class Dispatcher:
             except OSError:
                 time.sleep(0.05)
         raise AssertionError("not ready: " + self.text())
+
+    def wait_for(self, words):
+        deadline = time.monotonic() + 20
+        while words not in self.text():
+            assert time.monotonic() < deadline, self.text()
+            time.sleep(0.01)
+
+    def worker(self):
+        """Its thread, as DPDK names it."""
+        names = ("lcore-worker-1", "rte-worker-1", "dpdk-worker1")
+        (thread,) = (int(task.name) for task in Path(f"/proc/{self.process.pid}/task").iterdir()
+                     if (task / "comm").read_text().strip() in names)
+        return thread
 
     def end(self, how):
         if self.process.poll() is None:
@@ -168,6 +188,61 @@ def test_starts_again_after_a_kill(dispatcher):
         assert again.end(signal.SIGTERM) == 0
     finally:
         again.end(signal.SIGKILL)
+
+
+@pytest.fixture
+def memory_folder():
+    """Not on a disk: flows outlive a process there."""
+    with tempfile.TemporaryDirectory(prefix="keyrail-dp-", dir="/dev/shm") as name:
+        yield Path(name)
+
+
+@pytest.fixture
+def service_manager():
+    """Somebody who would start it again, and need not say what he hears."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ear:
+        ear.bind(f"\0{TAG}-notify")
+        yield f"@{TAG}-notify"
+
+
+def test_a_worker_that_stands_still_is_told_of_and_the_service_ends(network, memory_folder, service_manager):
+    """Its code is changed where it is, so that it goes round in one instruction: nothing in keyrail-dp is made for this."""
+    started = Dispatcher(memory_folder, PROFILE.replace("adaptive", "busy"), NOTIFY_SOCKET=service_manager)
+    again = None
+    try:
+        started.wait_ready()
+        time.sleep(1)  # some looks
+        assert started.process.poll() is None, "it moves, and was ended: " + started.text()
+        began = time.monotonic()
+        go_round(started.worker(), DP)
+        started.wait_for("has ended no turn")
+        told = time.monotonic() - began
+        assert started.process.wait(timeout=20) == 1, started.text()
+        print(f"seen and told after {told:.2f} s, ended after {time.monotonic() - began:.2f} s")
+        words = started.text()
+        assert "worker 0 has ended no turn for 750 ms; it is in" in words
+        calls = re.findall(r"keyrail-dp\+(0x[0-9a-f]+)", words)
+        assert "keyrail::Worker::run" in run("addr2line", "-Cfpie", DP, *calls).stdout, words
+        again = Dispatcher(memory_folder)
+        again.wait_ready()
+        assert "go on" in again.text().removeprefix(words)
+    finally:
+        started.end(signal.SIGKILL)
+        if again:
+            again.end(signal.SIGKILL)
+
+
+def test_by_hand_the_others_go_on_beside_a_worker_that_stands_still(network, memory_folder):
+    """Nobody would start it again."""
+    started = Dispatcher(memory_folder, PROFILE.replace("adaptive", "busy"), NOTIFY_SOCKET="")
+    try:
+        started.wait_ready()
+        go_round(started.worker(), DP)
+        started.wait_for("has ended no turn")
+        time.sleep(1)
+        assert started.process.poll() is None and started.text().count("has ended no turn") == 1
+    finally:
+        started.end(signal.SIGKILL)
 
 
 def test_a_second_one_is_refused(dispatcher, tmp_path_factory):
