@@ -43,8 +43,8 @@ class BladeId {
 
 /// JSON, without its header.
 template <typename Json>
-void to_json(Json& json, BladeId blade) {
-    json = uint16_t{blade};
+void to_json(Json& to, BladeId blade) {
+    to = uint16_t{blade};
 }
 
 /// What names a service where a string has no place: made of its name, so the same service has the same id in
