@@ -2,9 +2,11 @@
 """Things that die. Connections go on, and after a restart everything is as before."""
 
 import hashlib
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -122,6 +124,39 @@ def test_downloads_outlive_a_dispatcher_that_is_killed(chassis: Chassis, tmp_pat
             process.kill()
             process.wait()
             target.close()
+
+
+def test_a_hundred_downloads_outlive_a_dispatcher_that_is_killed(chassis: Chassis, tmp_path: Path) -> None:
+    """Without keyraild: flows, moved sessions and the last snapshot are where keyrail-dp left them. Each download is a connection."""
+    count, size = 100, 2_000_000
+    rate = ["--limit-rate", "250k"]  # eight seconds each
+    command = [*enter(CLIENT), "curl", "-sS", "--http1.1", "--cacert", str(WEB_CA), "--max-time", "90", "--parallel", "--parallel-immediate",
+               "--parallel-max", str(count), "--range", f"0-{size - 1}", *rate, "-o", f"{tmp_path}/file#1",
+               f"https://{VIP4}/{BIG_FILE.name}?[1-{count}]"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as downloads:
+        try:
+            eventually(lambda: sum(f.stat().st_size > 100_000 for f in tmp_path.glob("file*")) == count, 30, "all downloads have begun")
+            with chassis.killed("dispatch", "keyraild"):
+                with subprocess.Popen([*enter(CLIENT), "ping", "-D", "-i", "0.01", "-w", "60", VIP4], stdout=subprocess.PIPE, text=True) as pings:
+                    with chassis.killed("dispatch", "keyrail-dp"):
+                        pass
+                    eventually(lambda: openssl.connect("1.3", tmp_path / "session").ok, 20, "new clients are served without keyraild")
+                    pings.send_signal(signal.SIGINT)
+                    silence = longest_silence(pings.communicate()[0])
+            assert downloads.wait(90) == 0, downloads.stderr.read() if downloads.stderr else ""
+        finally:
+            downloads.kill()
+    assert all((tmp_path / f"file{i}").read_bytes() == BIG_FILE.read_bytes()[:size] for i in range(1, count + 1)), chassis.account()
+    log = chassis.log("dispatch", "keyrail-dp")
+    assert "go on" in log and "begin empty" not in log.rpartition(": flow tables")[2], log
+    print(f"the VIP was silent for {silence * 1000:.0f} ms, restart by tools/lab included")
+    eventually(chassis.agents_connected, 15, "every agent is connected again")
+
+
+def longest_silence(pings: str) -> float:
+    """Between two answers, in seconds; ping -D says when each came."""
+    times = [float(line[1:line.index("]")]) for line in pings.splitlines() if line.startswith("[") and "bytes from" in line]
+    return max(later - earlier for earlier, later in pairwise(times))
 
 
 def test_the_dispatcher_restarts(chassis: Chassis, session: Path) -> None:

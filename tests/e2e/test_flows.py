@@ -13,7 +13,7 @@ import pytest
 from clients import curl, gnutls, openssl
 from clients.outcome import VERSIONS, run_client, where
 from lab.namespaces import enter
-from lab.plan import CLIENT, CLIENT4, PORT, SERVER_NAME, VIP4, VIP6, WEB_CA, Options, blades
+from lab.plan import CLIENT, CLIENT4, FLOWS, PORT, SERVER_NAME, VIP4, VIP6, WEB_CA, Options, blades
 from support import half_hello, patient, port_reuse, segments
 from support.chassis import Chassis, eventually, gateway_mac
 from support.haproxy import haproxy_with
@@ -177,7 +177,7 @@ def test_what_lasts_longer_than_the_end_of_a_flow(chassis: Chassis, options: Opt
 
 
 def test_two_blades_have_a_connection_from_one_port(chassis: Chassis, session: Path) -> None:
-    """A client vanishes, and its blade does not know. The dispatcher restarts and does not know either: the port's next
+    """A client vanishes, and its blade does not know. The dispatcher restarts without its files and does not know either: the port's next
     connection follows its session to another blade. After one more restart it is where its client was heard last."""
     seconds = 12
     ports = {23_400 + number: (vip, version) for number, (version, vip)
@@ -185,7 +185,8 @@ def test_two_blades_have_a_connection_from_one_port(chassis: Chassis, session: P
 
     def restart() -> None:
         with chassis.killed("dispatch", "keyrail-dp"):
-            pass
+            for file in FLOWS.iterdir():
+                file.unlink()
         eventually(lambda: openssl.connect("1.3", session).ok, 20, "the dispatcher forwards again")
 
     old = {}

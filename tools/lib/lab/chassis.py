@@ -13,7 +13,7 @@ from common.paths import ROOT, build_dir
 from common.say import say
 from common.shell import ToolError, run
 from lab.plan import (AWAY4_PREFIX, AWAY6_PREFIX, BACK4, BACK6, BINARIES, CHASSIS_PKI, CLIENT4, CLIENT6, CONFIG, CONTROL_SOCKET,
-                      DATAPLANE_SOCKET, DISPATCH, FRONT4, FRONT6, HERE, HOOKS, METRICS, PAGE_PORT, PAGE_URL, PORT, PROFILE, RUN,
+                      DATAPLANE_SOCKET, DISPATCH, FLOWS, FRONT4, FRONT6, HERE, HOOKS, METRICS, PAGE_PORT, PAGE_URL, PORT, PROFILE, RUN,
                       VIP4, VIP6, Blade, Options, blades, directory)
 from lab.processes import Process
 
@@ -119,6 +119,7 @@ def profile() -> str:
     own = {"front": {"addresses": [f"{FRONT4}/24", f"{FRONT6}/64"],
                      "routes": [f"{AWAY4_PREFIX} via {CLIENT4}", f"{AWAY6_PREFIX} via {CLIENT6}"]},
            "back": {"addresses": [f"{BACK4}/24", f"{BACK6}/64"], "routes": []}}
+    model["memory"]["flow_directory"] = str(FLOWS)
     if MOVE_CORE is not None:
         model["worker"]["cores"] = f"0@{MOVE_CORE},1@{MOVE_CORE}"
     ports = [_table("[[port]]", {**port, **own[port["role"]]}) for port in model.pop("port")]
@@ -138,6 +139,7 @@ def prepare(options: Options) -> None:
     (directory(DISPATCH) / "state").mkdir(0o700, exist_ok=True)
     CONFIG.write_text(control_config(options))
     PROFILE.write_text(profile())
+    FLOWS.mkdir(parents=True, exist_ok=True)
     for blade in blades(options):
         blade.store.parent.mkdir(parents=True, exist_ok=True)
         blade.bpffs.mkdir(parents=True, exist_ok=True)

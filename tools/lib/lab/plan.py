@@ -137,6 +137,7 @@ WEB_COMBINED = PKI / "web-combined.pem"
 CHASSIS_PKI = PKI / "chassis"
 CONFIG = directory(DISPATCH) / "keyraild.toml"
 PROFILE = directory(DISPATCH) / "profile.toml"
+FLOWS = SHM / DISPATCH  # what outlives keyrail-dp, which keeps nothing on a disk: RUN may be on one
 CONTROL_SOCKET = directory(DISPATCH) / "keyraild.sock"
 DATAPLANE_SOCKET = directory(DISPATCH) / "dp.sock"
 PAGE_URL = directory(HERE) / "page.url"
