@@ -128,15 +128,18 @@ void FlowFinder::lost(BladeId blade) {
                                                                              : std::next(question);
 }
 
+/// One that has no answer in time becomes late, once, while somebody may still speak.
+bool FlowFinder::is_over(Question& question, Time now) {
+    if (question.deadline > now) return false;
+    if (conclude(question) || question.waiting.empty() || question.late) return true;
+    question.late = true;
+    question.deadline = now + kLate;
+    return false;
+}
+
 void FlowFinder::tick(Time now) {
-    std::erase_if(questions_, [&](auto& entry) {
-        Question& question = entry.second;
-        if (question.deadline > now) return false;
-        if (conclude(question) || question.waiting.empty() || question.late) return true;
-        question.late = true;
-        question.deadline = now + kLate;
-        return false;
-    });
+    for (auto entry = questions_.begin(); entry != questions_.end();)
+        entry = is_over(entry->second, now) ? questions_.erase(entry) : std::next(entry);
 }
 
 }  // namespace keyrail

@@ -83,6 +83,7 @@ class FlowFinder {
     /// All have spoken, or their time is over. False: there is no answer.
     bool conclude(const Question& question);
     bool make_room();
+    bool is_over(Question& question, Time now);
 
     Out out_;
     Questions questions_;  // by our own number: keyrail-dp's begin anew with it
