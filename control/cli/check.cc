@@ -126,8 +126,7 @@ void add_checks(CLI::App& app, Invocation& invocation) {
 }
 
 void add_service(CLI::App& app, Invocation& invocation) {
-    CLI::App* service = subcommand(app, "service", "Services: who takes clients");
-    service->require_subcommand(1);
+    CLI::App* service = app.get_subcommand("service");  // add_look() makes it
     add_service_command(*service, invocation, "disable", "New clients are refused; what it has lives");
     add_service_command(*service, invocation, "enable", "It takes clients again");
 }

@@ -27,7 +27,6 @@ void add_all(CLI::App& app, Invocation& invocation) {
     add_status(app, invocation);
     add_blade(app, invocation);
     add_checks(app, invocation);
-    add_service(app, invocation);
     add_stats(app, invocation);
     add_session(app, invocation);
     add_chassis(app, invocation);
@@ -39,6 +38,7 @@ void add_all(CLI::App& app, Invocation& invocation) {
     add_trace(app, invocation);
     add_top(app, invocation);
     add_look(app, invocation);
+    add_service(app, invocation);
     subcommand(app, "version", "The version of this command")->callback([&invocation] {
         invocation.run = [&invocation] {
             if (invocation.json)
