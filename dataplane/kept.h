@@ -19,8 +19,8 @@ namespace keyrail {
 
 class Kept {
   public:
-    /// In `memory.flow_directory`, else in the run directory; where that is on a disk nothing is kept, which
-    /// is logged. `fresh_key`: of the flow hash, where none is found.
+    /// In `memory.flow_directory`/keyrail, else in the run directory; where that is on a disk nothing is
+    /// kept, which is logged. `fresh_key`: of the flow hash, where none is found.
     static Result<Kept> open(const Profile& profile, const std::filesystem::path& run_dir,
                              uint64_t fresh_key);
 
@@ -28,7 +28,7 @@ class Kept {
     /// Outlived by this.
     [[nodiscard]] MovedTable& moved() const { return *moved_; }
     /// nullptr: nothing is kept.
-    [[nodiscard]] const KeptSnapshot* snapshot() const { return snapshot_ ? &*snapshot_ : nullptr; }
+    [[nodiscard]] KeptSnapshot* snapshot() { return snapshot_ ? &*snapshot_ : nullptr; }
 
   private:
     Kept() = default;

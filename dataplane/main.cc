@@ -77,7 +77,7 @@ Result<void> Dispatcher::make_rings(bool naps) {
     bool good = static_cast<bool>(wake);
     for (size_t i = 0; i < shared.workers; ++i) {
         shared.asks[i] = make_ring("asks", i, sizeof(MoveAsk), kOneToOne);
-        shared.answers[i] = make_ring("answers", i, sizeof(MoveAnswer), RING_F_SC_DEQ);
+        shared.answers[i] = make_ring("answers", i, sizeof(MoveAnswer), RING_F_MP_RTS_ENQ | RING_F_SC_DEQ);
         shared.flow_asks[i] = make_ring("flow_asks", i, sizeof(FlowAsk), kOneToOne);
         shared.flow_answers[i] = make_ring("flow_answers", i, sizeof(FlowAnswer), kOneToOne);
         good = good && shared.flow_asks[i] != nullptr && shared.flow_answers[i] != nullptr;
@@ -207,6 +207,7 @@ Result<void> serve(const Profile& profile, const std::filesystem::path& run_dir)
                              .workers = {},
                              .kernel = dispatcher.kernel.get(),
                              .kept = dispatcher.kept->snapshot(),
+                             .flows_go_on = dispatcher.kept->flows().begun_anew().empty(),
                              .version = KEYRAIL_VERSION,
                              .pipeline = run_pipeline};
     for (const auto& worker : dispatcher.workers) parts.workers.push_back(&worker->stats());

@@ -33,6 +33,8 @@ Result<void> KeptFile::take(const std::filesystem::path& file, int flags) {
     if (fd_ < 0) return fail("{} cannot be opened: {}", file.string(), strerror(errno));
     struct stat now{};
     if (fstat(fd_, &now) != 0 || !S_ISREG(now.st_mode)) return fail("{} is not a file", file.string());
+    if (now.st_uid != geteuid() || now.st_nlink != 1 || (now.st_mode & (S_IWGRP | S_IWOTH)) != 0)
+        return fail("{} is not of this user alone; remove it", file.string());
     if (flock(fd_, LOCK_EX | LOCK_NB) != 0)
         return fail("{} is another process's; give each keyrail-dp its own memory.flow_directory",
                     file.string());
@@ -61,8 +63,10 @@ Result<KeptFile> KeptFile::open(const std::filesystem::path& file, size_t size) 
         return fail("{}: {}", file.string(), strerror(errno));
     kept.size_ = size;
     if (const int error = posix_fallocate(kept.fd_, 0, static_cast<off_t>(size)); error != 0)
-        return fail("{}: no room for {} MiB ({}); lower memory.flows, or name a larger memory.flow_directory",
-                    file.string(), size >> 20, strerror(error));
+        return fail(
+            "{}: no room for {} MiB ({}); lower memory.flows or memory.moved, or make more room: "
+            "vm.nr_hugepages where it is on huge pages",
+            file.string(), size >> 20, strerror(error));
     if (auto good = kept.map(file, PROT_READ | PROT_WRITE); !good) return tl::make_unexpected(good.error());
     return kept;
 }

@@ -477,7 +477,7 @@ Result<std::unique_ptr<ControlLink>> ControlLink::listen(const std::filesystem::
         if (good) good = impl.parts.loop.watch(fd, [&impl] { impl.parts.kernel->on_readable(); });
     }
     if (!good) return tl::make_unexpected(good.error());
-    if (impl.parts.kept != nullptr) impl.go_on();
+    if (impl.parts.kept != nullptr && impl.parts.flows_go_on) impl.go_on();
     return control;
 }
 

@@ -29,8 +29,9 @@ class ControlLink {
         Shared& shared;                           // routes may be null; everything else is set
         std::vector<const WorkerStats*> workers;  // by worker index
         KernelRoutes* kernel = nullptr;           // null: blades' neighbours and VIPs are not looked after
-        const KeptSnapshot* kept =
-            nullptr;  // for the next process, and of the one before; null: it is not kept
+        KeptSnapshot* kept = nullptr;  // for the next process, and of the one before; null: it is not kept
+        // The flow tables go on. Else nobody but keyraild knows whose a connection is, and it is waited for.
+        bool flows_go_on = false;
         std::string version;
         explain::Pipeline pipeline = nullptr;  // null: nothing is explained
     };

@@ -32,26 +32,25 @@ static_assert(sizeof(Header) <= kMessageAt);
 KeptSnapshot::KeptSnapshot(std::filesystem::path directory, std::string boot)
     : directory_(std::move(directory)), boot_(std::move(boot)) {}
 
-Result<void> KeptSnapshot::keep(const link::Snapshot& message) const {
+Result<void> KeptSnapshot::keep(const link::Snapshot& message) {
     const std::filesystem::path fresh = directory_ / "snapshot.new";
     const size_t size = message.ByteSizeLong();
     if (size > INT_MAX) return fail("a snapshot of {} bytes", size);
-    {
-        auto file = KeptFile::open(fresh, kMessageAt + size);
-        if (!file) return tl::make_unexpected(file.error());
-        Header& h = *reinterpret_cast<Header*>(file->at());
-        h.kept.whole = 0;
-        std::atomic_signal_fence(std::memory_order_seq_cst);
-        message.SerializeToArray(file->at() + kMessageAt, static_cast<int>(size));
-        h.kept.fill(kMagic, kLayout, boot_);
-        h.size = size;
-        h.checksum = XXH3_64bits(file->at() + kMessageAt, size);
-        std::atomic_signal_fence(std::memory_order_seq_cst);
-        h.kept.whole = 1;
-    }
+    auto file = KeptFile::open(fresh, kMessageAt + size);
+    if (!file) return tl::make_unexpected(file.error());
+    Header& h = *reinterpret_cast<Header*>(file->at());
+    h.kept.whole = 0;
+    std::atomic_signal_fence(std::memory_order_seq_cst);
+    message.SerializeToArray(file->at() + kMessageAt, static_cast<int>(size));
+    h.kept.fill(kMagic, kLayout, boot_);
+    h.size = size;
+    h.checksum = XXH3_64bits(file->at() + kMessageAt, size);
+    std::atomic_signal_fence(std::memory_order_seq_cst);
+    h.kept.whole = 1;
     std::error_code error;
     std::filesystem::rename(fresh, directory_ / "snapshot", error);
     if (error) return fail("{}: {}", fresh.string(), error.message());
+    last_ = std::move(*file);  // mapped, so locked: a tmpfs may be swapped
     return {};
 }
 

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "dataplane/common/result.h"
+#include "dataplane/flow/kept_file.h"
 
 namespace keyrail {
 
@@ -20,7 +21,7 @@ class KeptSnapshot {
     KeptSnapshot(std::filesystem::path directory, std::string boot);
 
     /// Replaces the one before, whole or not at all. Error: no room.
-    [[nodiscard]] Result<void> keep(const link::Snapshot& message) const;
+    [[nodiscard]] Result<void> keep(const link::Snapshot& message);
     /// As it was kept, but checked for nothing but that (Snapshot::build() is to follow). Error: there is
     /// none, or it is of no use, and why.
     [[nodiscard]] Result<void> read(link::Snapshot& message) const;
@@ -28,6 +29,7 @@ class KeptSnapshot {
   private:
     std::filesystem::path directory_;
     std::string boot_;
+    KeptFile last_;
 };
 
 }  // namespace keyrail

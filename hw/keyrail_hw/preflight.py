@@ -84,11 +84,20 @@ def _workers(machine: Machine, profile: Profile) -> Iterator[Check]:
                      f"set worker.cores in {profile.file}", Verdict.WARN)
 
 
+def _kept_mb(profile: Profile) -> int:
+    """What outlives keyrail-dp, in pages of 2 MB: flow tables, moved table, the last snapshot twice."""
+    def pages(places: int, size: int) -> int:
+        return -(-((1 << max(0, places - 1).bit_length()) * size + 4096) // (2 << 20))
+    flows = pages(-(-profile.flows // 4), 64) * max(1, len(profile.workers))
+    return 2 * (flows + pages(profile.moved, 32) + 2)
+
+
 def _memory(machine: Machine, profile: Profile, pci: list[Port]) -> Iterator[Check]:
     if profile.huge_pages:
-        pages = profile.megabytes // 2 + 64
+        needed = profile.megabytes + (_kept_mb(profile) if machine.file_system(profile.flow_directory) == "hugetlbfs" else 0)
+        pages = needed // 2 + 64
         free = machine.huge_mb()
-        yield _check("huge pages", free >= profile.megabytes, f"{free} MB free, {profile.megabytes} MB needed",
+        yield _check("huge pages", free >= needed, f"{free} MB free, {needed} MB needed",
                      f"sysctl -w vm.nr_hugepages={pages}")
         for node in sorted({machine.nic(port.pci).node for port in pci} - {-1}):
             free = machine.huge_mb(node)

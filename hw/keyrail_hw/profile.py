@@ -28,6 +28,8 @@ class Profile:
     huge_pages: bool
     megabytes: int
     flow_directory: str
+    flows: int
+    moved: int
 
 
 def read(file: Path) -> Profile:
@@ -42,7 +44,8 @@ def read(file: Path) -> Profile:
         ports = tuple(Port(port.get("name", ""), port.get("role", ""), _pci(port["device"]), port.get("kernel_interface", ""))
                       for port in text.get("port", []))
         return Profile(file, ports, _workers(worker.get("cores", "")), worker.get("poll", "busy") == "busy",
-                       memory.get("huge_pages", True), memory.get("megabytes", 512), memory.get("flow_directory", ""))
+                       memory.get("huge_pages", True), memory.get("megabytes", 512), memory.get("flow_directory", ""),
+                       int(memory.get("flows", 1 << 20)), int(memory.get("moved", 1 << 20)))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise HardwareError(f"{file}: this is no profile: {error!r}; 'keyrail-dp --profile {file}' says more") from error
 

@@ -143,7 +143,8 @@ class MovesBench {
         return true;
     }
     bool move_one(const SessionName& name, BladeId from, BladeId to) {
-        chassis_.request_move(++move_id_, name, from, to, kBudgetUs, arrival(move_id_));
+        move_id_++;
+        chassis_.request_move(move_id_, name, from, to, kBudgetUs, arrival(move_id_));
         for (;;) {
             wait();
             while (const auto arrived = arrivals_.take())

@@ -53,8 +53,16 @@ Result<void> read_hello(Body& body, link::ExplainRequest& request) {
     };
     if (auto read = hex("hello", *request.mutable_hello()); !read) return read;
     if (auto read = hex("session", *request.mutable_name()); !read) return read;
+    constexpr size_t kMaxHello = 65'536, kMaxName = 1024, kMaxProtocols = 16;
+    if (request.hello().size() > kMaxHello) return fail("'hello' has more than {} bytes", kMaxHello);
+    if (request.name().size() > kMaxName) return fail("'session' has more than {} bytes", kMaxName);
     request.set_server_name(body.text("server_name"));
-    for (const std::string& protocol : body.texts("alpn")) request.add_alpn(protocol);
+    if (request.server_name().size() > UINT8_MAX) return fail("'server_name' has more than 255 characters");
+    const auto protocols = body.texts("alpn");
+    const auto too_long = [](const std::string& protocol) { return protocol.size() > UINT8_MAX; };
+    if (protocols.size() > kMaxProtocols || std::ranges::any_of(protocols, too_long))
+        return fail("'alpn': at most {} protocols of at most 255 characters", kMaxProtocols);
+    for (const std::string& protocol : protocols) request.add_alpn(protocol);
     const std::string tls = body.text("tls");
     if (!tls.empty() && tls != "1.2" && tls != "1.3") return fail("'tls' is 1.2 or 1.3");
     request.set_tls12(tls == "1.2");

@@ -122,6 +122,11 @@ void FlowFinder::found(BladeId blade, const chassis::FlowsFound& found) {
     }
 }
 
+void FlowFinder::forget() {
+    questions_.clear();
+    unsent_.clear();
+}
+
 void FlowFinder::lost(BladeId blade) {
     for (auto question = questions_.begin(); question != questions_.end();)
         question = answered(question->second, blade, FlowsFound::UNKNOWN, 0) ? questions_.erase(question)

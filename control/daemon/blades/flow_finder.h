@@ -52,6 +52,8 @@ class FlowFinder {
     /// All that was asked since the last one: several questions, one message.
     void flush();
     void found(BladeId blade, const chassis::FlowsFound& found);
+    /// keyrail-dp has gone: the next one's numbers mean other questions.
+    void forget();
     /// Its agent is away, and will not answer.
     void lost(BladeId blade);
     /// Ends questions whose time is over.

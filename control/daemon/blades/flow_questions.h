@@ -19,6 +19,7 @@ class FlowQuestions {
 
     void ask(const link::FlowAsk& ask);
     void found(BladeId blade, const chassis::FlowsFound& found) { finder_.found(blade, found); }
+    void forget() { finder_.forget(); }
     /// Its agent is away.
     void lost(BladeId blade) { finder_.lost(blade); }
     void stop() { timer_.cancel(); }

@@ -248,6 +248,7 @@ asio::awaitable<void> Checks::Impl::warm_up([[maybe_unused]] std::shared_ptr<Imp
     while (!stopped) {
         timer.expires_after(kWarmUp);
         co_await timer.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+        if (stopped) co_return;
         std::vector<std::pair<BladeId, std::string>> warming;
         for (const auto& [what, verdict] : verdicts)
             if (verdict.share < 100) warming.push_back(what);

@@ -322,6 +322,10 @@ Result<TlsClientPtr> make_tls_client(const CheckConfig& check) {
     ERR_clear_error();
     const TlsClientPtr context(SSL_CTX_new(TLS_client_method()), SSL_CTX_free);
     if (!context) return fail("TLS: {}", openssl_reason());
+    // A blade must not choose what costs this thread much: no finite-field key exchange.
+    if (SSL_CTX_set_min_proto_version(context.get(), TLS1_2_VERSION) != 1 ||
+        SSL_CTX_set_cipher_list(context.get(), "ECDHE+AESGCM:ECDHE+CHACHA20:ECDHE+AES") != 1)
+        return fail("TLS: {}", openssl_reason());
     SSL_CTX_set_session_cache_mode(context.get(), SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
     SSL_CTX_sess_set_new_cb(context.get(), take_session);
     SSL_CTX_set_mode(context.get(), SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE);

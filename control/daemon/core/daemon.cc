@@ -39,6 +39,7 @@ Daemon::Daemon(asio::io_context& io, Config config, TlsContext tls, Secrets secr
                   [this] {
                       agents_.within_reach(false);
                       packet_trace_.end("keyrail-dp is gone");
+                      flows_.forget();
                       routed_ = false;
                       checks_.forget_under_way();
                   },

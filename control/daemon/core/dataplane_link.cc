@@ -250,6 +250,9 @@ asio::awaitable<Result<link::FromDataplane>> DataplaneLink::ask(link::ToDataplan
                                                                 std::chrono::milliseconds timeout) {
     const std::shared_ptr<Impl> self = impl_;
     if (!self->peer.connected) co_return fail("keyrail-dp is not connected");
+    constexpr size_t kRoomForNumber = 16;
+    if (question.ByteSizeLong() + kRoomForNumber > kMaxMessage)
+        co_return fail("the question is too long for keyrail-dp");
     const uint64_t request = self->stats_replies.next();
     question.set_request(request);
     self->push(std::move(question));
