@@ -101,6 +101,9 @@ KeptFile& KeptFile::operator=(KeptFile&& other) noexcept {
     std::swap(fd_, other.fd_);
     return *this;
 }
+void KeptFile::unlock() {
+    if (fd_ >= 0) close(std::exchange(fd_, -1));
+}
 KeptFile::~KeptFile() {
     if (at_ != nullptr) munmap(at_, size_);
     if (fd_ >= 0) close(fd_);

@@ -35,6 +35,8 @@ class KeptFile {
     [[nodiscard]] uint8_t* at() const { return static_cast<uint8_t*>(at_); }  // nullptr: no mapping
     [[nodiscard]] size_t size() const { return size_; }  // a multiple of the file system's blocks
     [[nodiscard]] bool outlives() const { return fd_ >= 0; }
+    /// Others may have it; the mapping stays.
+    void unlock();
 
   private:
     Result<void> take(const std::filesystem::path& file, int flags);

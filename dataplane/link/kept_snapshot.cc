@@ -50,7 +50,8 @@ Result<void> KeptSnapshot::keep(const link::Snapshot& message) {
     std::error_code error;
     std::filesystem::rename(fresh, directory_ / "snapshot", error);
     if (error) return fail("{}: {}", fresh.string(), error.message());
-    last_ = std::move(*file);  // mapped, so locked: a tmpfs may be swapped
+    last_ = std::move(*file);  // mapped, so it stays in memory (mlockall): a tmpfs may be swapped
+    last_.unlock();
     return {};
 }
 

@@ -23,7 +23,7 @@ struct KeptSnapshotTest : testing::Test {
     }();
     ~KeptSnapshotTest() override { std::filesystem::remove_all(directory); }
 
-    const KeptSnapshot kept{directory, "a boot"};
+    KeptSnapshot kept{directory, "a boot"};
     const std::filesystem::path file = directory / "snapshot";
 
     static link::Snapshot snapshot(uint64_t generation) {
