@@ -102,7 +102,9 @@ KeptFile& KeptFile::operator=(KeptFile&& other) noexcept {
     return *this;
 }
 void KeptFile::unlock() {
-    if (fd_ >= 0) close(std::exchange(fd_, -1));
+    if (fd_ < 0) return;
+    flock(fd_, LOCK_UN);  // the mapping would keep it
+    close(std::exchange(fd_, -1));
 }
 KeptFile::~KeptFile() {
     if (at_ != nullptr) munmap(at_, size_);

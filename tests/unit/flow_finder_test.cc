@@ -205,9 +205,19 @@ TEST_F(FlowFinderTest, WhoIsLateCouldNotSay) {
     EXPECT_TRUE(finder.pending());
     finder.tick(now + milliseconds(100));
     EXPECT_EQ(answered(), "7:2 ") << "before keyrail-dp gives up";
-    EXPECT_FALSE(finder.pending());
+    EXPECT_TRUE(finder.pending()) << "of the other question nobody has said anything";
     say(2, FlowsFound::PRESENT, 2);
-    EXPECT_EQ(answered(), "7:2 ");
+    EXPECT_EQ(answered(), "7:2 8:2 ") << "late, but it corrects a guess";
+    EXPECT_FALSE(finder.pending());
+}
+
+TEST_F(FlowFinderTest, ANewDispatcherIsNotToldWhatTheOldOneAsked) {
+    ask(7, {1, 2});
+    finder.forget();
+    EXPECT_FALSE(finder.pending());
+    say(1, FlowsFound::PRESENT);
+    say(2, FlowsFound::ABSENT);
+    EXPECT_EQ(answered(), "");
 }
 
 TEST_F(FlowFinderTest, ManyAreOneMessage) {

@@ -118,7 +118,7 @@ class ControlLinkTest : public testing::Test {
         // The control thread must not be asked to end from here: an event of its own tells it.
         end_ = Descriptor(eventfd(0, EFD_NONBLOCK));
         ASSERT_TRUE(loop_->watch(end_.get(), [this] { loop_->stop(); }));
-        ControlLink::Parts parts{*loop_, ports_, shared_, {&stats_}, nullptr, &*kept_, "1.2.3"};
+        ControlLink::Parts parts{*loop_, ports_, shared_, {&stats_}, nullptr, &*kept_, true, "1.2.3"};
         auto control = ControlLink::listen(folder_ / "dp.sock", std::move(parts));
         ASSERT_TRUE(control) << control.error().message;
         control_ = std::move(*control);
