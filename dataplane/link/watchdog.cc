@@ -24,7 +24,8 @@ ThreadState state_of(int thread) {
     const size_t name_end = stat.rfind(')');  // the name may hold anything
     if (name_end != std::string::npos && name_end + 2 < stat.size()) state.letter = stat[name_end + 2];
     // Not from schedstat, which lags by a second on cores without ticks: this clock is brought up to date.
-    constexpr clockid_t kOfThread = 4, kScheduled = 2;  // linux/posix-timers.h
+    constexpr clockid_t kOfThread = 4, kScheduled = 2;  // as the kernel makes a CPU clock of a thread
+                                                        // (clock_getcpuclockid(3) makes one of a process)
     timespec time{};
     if (clock_gettime((~static_cast<clockid_t>(thread) << 3) | kOfThread | kScheduled, &time) == 0)
         state.cpu_ns =
