@@ -223,7 +223,7 @@ TEST_F(KeyraildEnrolment, WithoutTheCasKeyNobodyJoins) {
     const auto key = chassis.directory() / "pki/ca.key", away = chassis.directory() / "away";
     fs::rename(key, away);
     const std::string text = token({"7", "--pools", "web", "--address", "127.0.1.7"});
-    EXPECT_THAT(join(text).text, HasSubstr("the chassis CA is not here"));
+    EXPECT_THAT(join(text).text, HasSubstr("the CA is not here"));
     fs::rename(away, key);
     EXPECT_EQ(join(text).status, 0);
 }
