@@ -87,7 +87,9 @@ def test_what_a_client_waited_is_in_all_of_them(chassis: Chassis, session: Path,
     assert total(samples, "hold_duration_seconds_sum", **labels) >= known["sum_us"] / 1e6
     stages = {stage["name"]: stage for stage in chassis.stats().raw["moves"]["stages"]}
     assert list(stages) == ["ask", "request", "order", "take", "transfer", "store", "report", "answer", "release"]
-    assert all(stage["count"] > 0 for stage in stages.values()), stages
+    # Mostly the target's agent has ended the hold before keyraild's answer comes.
+    assert all(stage["count"] > 0 for name, stage in stages.items() if name != "release"), stages
+    assert stages["release"]["count"] + chassis.stats().counter("moves_arrived") > 0
     assert "STAGE OF A MOVE" in readiness.keyrail("stats")
 
 

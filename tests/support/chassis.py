@@ -114,7 +114,7 @@ class Chassis:
         before = self.keyrail("status")["snapshot_generation"]
         CONFIG.write_text(text)
         self.keyrail("config", "reload", "--yes")
-        eventually(lambda: self.keyrail("status")["dataplane"]["snapshot_generation"] > before, 5, "a new snapshot")
+        eventually(lambda: self.keyrail("status")["dataplane"].get("snapshot_generation", 0) > before, 5, "a new snapshot")
 
     def blade_states(self) -> dict[str, str]:
         return {f"blade{blade['id']}": blade["state"] for blade in self.keyrail("blade", "list")}

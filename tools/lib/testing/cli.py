@@ -43,7 +43,7 @@ PARTS = (
     Part("bench", "benches: do they run, are their counters conserved", end_to_end.bench, True, alone=True),
     Part("e2e", "real clients, servers and faults in the lab", end_to_end.lab, True, alone=True),
     Part("page", "keyraild's page in a browser: live, by keyboard, drains, keyraild killed; axe finds nothing serious", end_to_end.page, True,
-         alone=True),
+         alone=True, asked_for=True),
     Part("soak", "two minutes of mixed load and a random operator in the lab (three in all)", end_to_end.soak, True, alone=True),
     Part("packages", "packages made, installed as the README says, upgraded with live servers, purged; units (two to four minutes, and making them: eight)",
          end_to_end.packages, alone=True, asked_for=True),
