@@ -128,10 +128,9 @@ bool is_native(const Packet& packet, const Context& context) {
     return overtakes(burst, packet, stamped, context) || (guess && failed_guess(packet, context));
 }
 
-/// A segment that proves a handshake with our cookie.
+/// A segment that proves a handshake with our cookie, and says more than that.
 void handshake_done(Burst& burst, Packet& packet, Context& context) {
     if (packet.h.flags & kRst) return packet.decide(Action::drop, Reason::drop_rst_cookie);
-    if (packet.h.bare_ack()) return packet.decide(Action::drop, Reason::drop_ack_cookie);
     if (context.clock.us < context.alone_at_us && of_predecessor(packet, context)) [[unlikely]]
         if (ask_for(packet, context) == Whose::waits) return;
     first_data(burst, packet, 0, context);
@@ -155,6 +154,18 @@ bool outdated(uint32_t slot, const Packet& packet, Context& context) {
     return true;
 }
 
+/// Of a connection whose hello, or half of it, lies in this burst: decided about with that. False: there is
+/// none.
+[[gnu::noinline]] bool follows(Burst& burst, Packet& packet, bool proven, Context& context) {
+    if (joins_half(burst, packet, context)) return true;
+    uint32_t slot = hold_of(packet, context);  // of that half, from now on
+    if (slot != kNone && proven && outdated(slot, packet, context))
+        drop_hold(std::exchange(slot, kNone), Reason::drop_rst_cookie, context);
+    if (slot == kNone) return follows_pending(burst, packet);
+    further_segment(burst, packet, slot, context);
+    return true;
+}
+
 /// Is it of a connection that no blade has yet? Then it is decided about, or follows a hello of this burst.
 /// `slot`: its hold, if there is one.
 [[gnu::always_inline]] inline bool of_new_connection(Burst& burst, Packet& packet, const Miss& miss,
@@ -171,12 +182,14 @@ bool outdated(uint32_t slot, const Packet& packet, Context& context) {
         further_segment(burst, packet, slot, context);
         return true;
     }
-    if (follows_pending(burst, packet)) return true;
-    if (proven) {
-        handshake_done(burst, packet, context);
+    if (burst.knows(packet.hash) && follows(burst, packet, proven, context)) return true;
+    if (!proven) return false;
+    if (packet.h.bare_ack()) {
+        packet.decide(Action::drop, Reason::drop_ack_cookie);
         return true;
     }
-    return false;
+    handshake_done(burst, packet, context);
+    return true;
 }
 
 /// A client that uses the port of a connection that is over: its SYN is answered as any other's, and the
@@ -234,11 +247,15 @@ bool begins_anew(Burst& burst, Packet& packet, const Miss& miss, const Flow& flo
 
 [[gnu::noinline]] void known_flow(Burst& burst, Packet& packet, const Miss& miss, Flow& flow,
                                   Context& context) {
-    if (is_syn(packet.h)) return syn_of_known(packet, miss, flow, context);
+    if (is_syn(packet.h)) {
+        part_half(burst, packet.hash, context);
+        return syn_of_known(packet, miss, flow, context);
+    }
     const bool late = miss.service->by_session && miss.service->late;
     if (late && begins_anew(burst, packet, miss, flow, context)) return;
     const bool over = flow.ended() || (flow.client_done && !flow.passed(packet.h.seq));
     if (over && late) {
+        if (miss.mac == kMacOnDemand && joins_half(burst, packet, context)) return;
         if (of_new_connection(burst, packet, miss, hold_of(packet, context), context)) return;
         if (!is_native(packet, context) && explained_otherwise(burst, packet, true, context)) return;
     }
@@ -276,6 +293,7 @@ void bind_early(Burst& burst, Packet& packet, const Miss& miss, Context& context
     const bool late = miss.service->late;
     if (is_syn(packet.h))
         return late ? answer(packet, miss, context) : by_syn(packet, context, Reason::bind_early);
+    if (miss.mac == kMacOnDemand && joins_half(burst, packet, context)) return;
     uint32_t slot = hold_of(packet, context);
     const bool bound = slot != kNone && context.holds_table.at(slot).bound != 0;
     if (bound &&
@@ -339,6 +357,7 @@ void explain(Burst& burst, const Miss& miss, uint64_t inserted, Context& context
 void process(Burst& burst, Context& context) {
     std::array<Miss, kBurst> misses;
     size_t count = 0;
+    uint64_t talker = 0;
     const Periods periods{kr_cookie_period(context.clock.tai_ms), kr_cookie_latest(context.clock.tai_ms)};
     context.cookie_macs.clear();
     for (Packet& packet : burst.all()) {
@@ -353,12 +372,13 @@ void process(Burst& burst, Context& context) {
         miss.packet = &packet;
         miss.service = &context.service(packet.service);
         miss.not_in_table = flow == Known::not_in_table;
-        add_mac(miss, periods, context);
+        add_mac(miss, talker, periods, context);
     }
     if (count == 0) return;
     context.cookie_macs.make(context.snapshot->cookie_keys);
     const uint64_t inserted = context.flows.inserted();
     for (const Miss& miss : std::span(misses).first(count)) explain(burst, miss, inserted, context);
+    hold_halves(burst, context);
 }
 
 }  // namespace keyrail::bind

@@ -63,7 +63,8 @@ HelloResult read_hold(uint32_t slot, uint16_t service, Context& context, ClientH
     Bytes first, second;
     HelloResult result{};
     if (context.holds_table.in_two_pieces(slot, first, second) &&
-        parse_in_two_pieces(first, second, limits_of(service, context), hello, result))
+        parse_in_two_pieces(first, second, end_in_one_record(first, context.service(service).hello_limit),
+                            hello, result))
         return result;
     return read(context.holds_table.assemble(slot, context.stream), service, context, hello);
 }
@@ -154,6 +155,27 @@ void not_kept(Burst& burst, Packet& packet, uint32_t slot, AddResult result, Con
     pend_hold(burst, slot, packet.service, full ? Reason::steer_hold_full : Reason::steer_too_long, context);
 }
 
+/// Nothing that fits came behind it.
+void hold_half(Burst& burst, HalfHello& half, Context& context) {
+    Packet& first = burst.packets[std::exchange(half.packet, kNone)];
+    start_hold(burst, first, first.h.seq, 0, half.wanted, context);
+}
+
+/// The hello in both, if they are its two halves: steered as one in a single packet is, which `second`
+/// follows.
+bool makes_whole(Burst& burst, const HalfHello& half, Packet& second, Context& context) {
+    Packet& first = burst.packets[half.packet];
+    const bool behind = second.h.seq == first.h.seq + first.h.payload_size;
+    if (!behind || (second.h.flags & (kSyn | kRst)) || (first.h.flags & kFin)) return false;
+    ClientHello hello;
+    HelloResult result{};
+    if (!parse_in_two_pieces(first.payload(), second.payload(), half.wanted, hello, result)) return false;
+    PendingHello& pending = pend_packet(burst, first, 0, unnamed_reason(result.status, hello), context);
+    describe(pending.facts, hello, *context.snapshot);
+    second.follows = first.follows;
+    return true;
+}
+
 }  // namespace
 
 void first_data(Burst& burst, Packet& packet, BladeId bound, Context& context) {
@@ -163,8 +185,11 @@ void first_data(Burst& burst, Packet& packet, BladeId bound, Context& context) {
     }
     // Mostly the first of two segments.
     const size_t end = end_in_one_record(packet.payload(), context.service(packet.service).hello_limit);
-    if (end > packet.h.payload_size)
-        return start_hold(burst, packet, packet.h.seq, bound, static_cast<uint32_t>(end), context);
+    if (end > packet.h.payload_size) {
+        const auto wanted = static_cast<uint32_t>(end);
+        if (bound == 0) return burst.add_half(packet, wanted);
+        return start_hold(burst, packet, packet.h.seq, bound, wanted, context);
+    }
     ClientHello hello;
     const HelloResult result = end != 0 ? parse_in_one_record(packet.payload(), end, hello)
                                         : read(packet.payload(), packet.service, context, hello);
@@ -172,6 +197,26 @@ void first_data(Burst& burst, Packet& packet, BladeId bound, Context& context) {
         return start_hold(burst, packet, packet.h.seq, bound, result.offset, context);
     PendingHello& pending = pend_packet(burst, packet, bound, unnamed_reason(result.status, hello), context);
     if (result.status == HelloStatus::complete) describe(pending.facts, hello, *context.snapshot);
+}
+
+bool joins_half(Burst& burst, Packet& packet, Context& context) {
+    HalfHello* half = burst.half_of(packet.hash);
+    if (half == nullptr) return false;
+    if (!makes_whole(burst, *half, packet, context)) {
+        hold_half(burst, *half, context);
+        return false;
+    }
+    half->packet = kNone;
+    return true;
+}
+
+void part_half(Burst& burst, uint64_t hash, Context& context) {
+    if (HalfHello* half = burst.half_of(hash); half != nullptr) hold_half(burst, *half, context);
+}
+
+void hold_halves(Burst& burst, Context& context) {
+    for (HalfHello& half : burst.halves())
+        if (half.packet != kNone) hold_half(burst, half, context);
 }
 
 void overtaking_segment(Burst& burst, Packet& packet, Seq first_seq, Context& context) {

@@ -13,6 +13,17 @@ namespace keyrail::bind {
 /// has.
 void first_data(Burst& burst, Packet& packet, BladeId bound, Context& context);
 
+/// Did the hello of this connection begin in this burst (HalfHello), and makes `packet` it whole? True: it is
+/// decided about now, and `packet` follows it. False, where it did begin: that first segment is held from now
+/// on.
+bool joins_half(Burst& burst, Packet& packet, Context& context);
+
+/// If it did begin in this burst: that first segment is held from now on.
+void part_half(Burst& burst, uint64_t hash, Context& context);
+
+/// Those that nothing came behind in this burst are held.
+void hold_halves(Burst& burst, Context& context);
+
 /// A segment that has overtaken the first data of its connection, which begins at `first_seq`.
 void overtaking_segment(Burst& burst, Packet& packet, Seq first_seq, Context& context);
 

@@ -3,6 +3,8 @@
 // cookie alone, without state. Part of bind.cc, inlined there: a call costs a SYN a twentieth.
 #pragma once
 
+#include <utility>
+
 #include "dataplane/bind/hello.h"
 #include "dataplane/cookie/syn_cookie.h"
 #include "dataplane/core/context.h"
@@ -19,11 +21,12 @@ struct Miss {
     const Service* service;
     bool not_in_table;   // it was looked for, before any packet of this burst was explained
     uint16_t clear;      // SYN: of the cookie to be made
-    uint16_t mac;        // index into Context::cookie_macs, or kNoMac
+    uint16_t mac;        // index into Context::cookie_macs, or one of those below
     SynOptions offered;  // SYN: by the client
 };
 inline constexpr uint16_t kNoMac = UINT16_MAX;
-inline constexpr BladeId kBareSyn = 1;  // in Context::bare_syns, where no blade is meant
+inline constexpr uint16_t kMacOnDemand = kNoMac - 1;  // more data of the same client: mostly a hello's rest
+inline constexpr BladeId kBareSyn = 1;                // in Context::bare_syns, where no blade is meant
 
 /// A SYN that a blade must answer though its service binds late: no MSS class of a cookie is small enough for
 /// its client, or a cookie without timestamps would not be believed. Not for more than blades should bear.
@@ -59,8 +62,17 @@ inline void answer_by_cookie(Packet& packet, const Miss& miss, Context& context)
 /// Does it acknowledge a cookie of ours?
 enum class Proof : uint8_t { none, good, weak };  // weak: good, but without timestamps
 
+[[gnu::noinline]] inline Proof proof_without_mac(const Packet& packet, const Miss& miss,
+                                                 const Context& context) {
+    if (miss.mac == kNoMac || !carries_cookie(packet.frame(), packet.h, packet.h.seq.back(1),
+                                              context.snapshot->cookie_keys, context.clock.tai_ms))
+        return Proof::none;
+    return Acknowledgement(packet.frame(), packet.h).has_timestamp() ? Proof::good : Proof::weak;
+}
+
 inline Proof proof_of(const Packet& packet, const Miss& miss, const Context& context) {
-    if (miss.mac == kNoMac) return Proof::none;
+    if (miss.mac >= kMacOnDemand) [[unlikely]]
+        return proof_without_mac(packet, miss, context);
     const Acknowledgement acknowledgement(packet.frame(), packet.h);
     if (!acknowledgement.carries(context.cookie_macs[miss.mac], context.snapshot->cookie_keys))
         return Proof::none;
@@ -119,8 +131,9 @@ struct Periods {
     uint16_t now, latest;
 };
 
-/// Which MAC the miss will need if no flow explains it.
-[[gnu::always_inline]] inline void add_mac(Miss& miss, const Periods& periods, Context& context) {
+/// Which MAC the miss will need if no flow explains it. `talker`: hash of the latest one that has data.
+[[gnu::always_inline]] inline void add_mac(Miss& miss, uint64_t& talker, const Periods& periods,
+                                           Context& context) {
     const Packet& packet = *miss.packet;
     const Headers& h = packet.h;
     miss.mac = kNoMac;
@@ -132,6 +145,10 @@ struct Periods {
         miss.clear = kr_cookie_clear(options, periods.now);
         miss.mac = context.cookie_macs.add(cookie_tuple(h.tuple, h.seq), options, periods.now);
     } else if (h.flags & kAck) {
+        if (h.payload_size != 0 && std::exchange(talker, packet.hash) == packet.hash) {
+            miss.mac = kMacOnDemand;
+            return;
+        }
         const uint32_t isn = h.ack.back(1).value();
         miss.mac = context.cookie_macs.add(cookie_tuple(h.tuple, h.seq.back(1)), static_cast<uint8_t>(isn),
                                            kr_cookie_period_of(isn, periods.latest));

@@ -61,7 +61,14 @@ struct PendingHello {
     Decision decision;
     Wait wait;            // of a decision to move
     bool moving = false;  // settled: in hold `hold` until the move is acknowledged
-    uint8_t older = 0;    // in Burst's index
+};
+
+/// The first segment of a ClientHello in two, as clients send it today, one right behind the other. Mostly
+/// both are in one burst, and nothing has to be held.
+struct HalfHello {
+    uint64_t hash;
+    uint32_t packet;  // index into Burst::packets; kNone: not a half any more
+    uint32_t wanted;  // stream bytes of the whole
 };
 
 /// All of its packets came from ports of one role.
@@ -76,24 +83,57 @@ class Burst {
     [[nodiscard]] std::span<PendingHello> pending() { return {hellos.data(), hello_count}; }
 
     void forget_hellos() {
-        if (std::exchange(hello_count, uint16_t{0}) != 0) newest_.fill(0);
+        if ((std::exchange(hello_count, uint16_t{0}) | std::exchange(half_count_, uint16_t{0})) != 0)
+            newest_.fill(0);
     }
+    /// Is there, or was there, a hello of this connection, or half of one?
+    [[nodiscard]] bool knows(uint64_t hash) const {
+        for (unsigned i = newest_[hash % newest_.size()]; i != 0; i = older_[i - 1])
+            if ((i <= kBurst ? hellos[i - 1].facts.hash : halves_[i - 1 - kBurst].hash) == hash) return true;
+        return false;
+    }
+
     /// A new one, to be filled in where it lies: copies of it would be a tenth of its cost.
     PendingHello& add_hello(uint64_t hash) {
-        PendingHello& hello = *new (&hellos[hello_count++]) PendingHello;
+        PendingHello& hello = *new (&hellos[hello_count]) PendingHello;
         hello.facts.hash = hash;
-        hello.older = std::exchange(newest_[hash % newest_.size()], static_cast<uint8_t>(hello_count));
+        enter(hash, hello_count++);
         return hello;
     }
     /// The hello of this connection that lies in a packet of this burst, or kNone.
     [[nodiscard]] uint32_t hello_in_packet(uint64_t hash) const {
-        for (unsigned i = newest_[hash % newest_.size()]; i != 0; i = hellos[i - 1].older)
-            if (hellos[i - 1].facts.hash == hash && hellos[i - 1].packet != kNone) return i - 1;
+        for (unsigned i = newest_[hash % newest_.size()]; i != 0; i = older_[i - 1])
+            if (i <= kBurst && hellos[i - 1].facts.hash == hash && hellos[i - 1].packet != kNone)
+                return i - 1;
         return kNone;
     }
 
+    /// One for each packet, at most.
+    void add_half(const Packet& first, uint32_t wanted) {
+        halves_[half_count_] = {first.hash, static_cast<uint32_t>(&first - packets.data()), wanted};
+        enter(first.hash, kBurst + half_count_++);
+    }
+    [[nodiscard]] std::span<HalfHello> halves() { return {halves_.data(), half_count_}; }
+    /// That of this connection, or nullptr.
+    [[nodiscard]] HalfHello* half_of(uint64_t hash) {
+        for (unsigned i = newest_[hash % newest_.size()]; i != 0; i = older_[i - 1]) {
+            if (i <= kBurst) continue;
+            HalfHello& half = halves_[i - 1 - kBurst];
+            if (half.packet != kNone && half.hash == hash) return &half;
+        }
+        return nullptr;
+    }
+
   private:
-    std::array<uint8_t, 128> newest_{};  // by hash: index + 1 of a hello; others with the same hash are older
+    /// Hellos are numbered from 0, halves from kBurst.
+    void enter(uint64_t hash, unsigned number) {
+        older_[number] = std::exchange(newest_[hash % newest_.size()], static_cast<uint8_t>(number + 1));
+    }
+
+    std::array<uint8_t, 128> newest_{};  // by hash: number + 1; others with the same part of it are older
+    std::array<uint8_t, 2 * kBurst> older_;
+    std::array<HalfHello, kBurst> halves_;
+    uint16_t half_count_ = 0;
 };
 
 }  // namespace keyrail

@@ -221,10 +221,8 @@ HelloResult parse_in_one_record(Bytes stream, size_t end, ClientHello& hello) {
     return {HelloStatus::malformed, static_cast<uint32_t>(kHelloHeaders + *fault), size, 1};
 }
 
-bool parse_in_two_pieces(Bytes first, Bytes second, const HelloLimits& limits, ClientHello& hello,
-                         HelloResult& result) {
-    const size_t end = end_in_one_record(first, limits.bytes);
-    if (limits.records == 0 || end <= first.size() || end - first.size() > second.size()) return false;
+bool parse_in_two_pieces(Bytes first, Bytes second, size_t end, ClientHello& hello, HelloResult& result) {
+    if (end <= first.size() || end - first.size() > second.size()) return false;
     second = second.first(end - first.size());
     hello = {};
     Fault fault;

@@ -56,12 +56,11 @@ HelloResult parse_client_hello(Bytes stream, std::span<uint8_t> scratch, const H
 /// `end`.
 HelloResult parse_in_one_record(Bytes stream, size_t end, ClientHello& hello);
 
-/// The same for a stream in two pieces, as the hello of today comes, without copying them together. False:
-/// this cannot tell (an extension that is read lies in both, something is wrong with it, it is not whole,
-/// ...), and `hello` and `result` say nothing; parse_client_hello() of all the bytes does. `limits.bytes` is
-/// at most kHelloMax.
-bool parse_in_two_pieces(Bytes first, Bytes second, const HelloLimits& limits, ClientHello& hello,
-                         HelloResult& result);
+/// The same for a stream in two pieces, as the hello of today comes, without copying them together;
+/// end_in_one_record() says of the first that it ends at `end`. False: this cannot tell (an extension that is
+/// read lies in both, something is wrong with it, it is not whole, it lies in one piece, ...), and `hello`
+/// and `result` say nothing; parse_client_hello() of all the bytes does.
+bool parse_in_two_pieces(Bytes first, Bytes second, size_t end, ClientHello& hello, HelloResult& result);
 
 /// Calls `use(identity)` for each PSK identity, in the client's order.
 template <typename Use>

@@ -103,6 +103,16 @@ Traffic hello(const Knobs& knobs, HelloOptions options) {
     return from_clients(knobs, [&](const Client& client) { return client.hello(bytes); });
 }
 
+/// The two segments of each hello never come in one burst: all that come in between are other clients'.
+Traffic apart(Traffic traffic) {
+    constexpr uint64_t kApart = 64;
+    traffic.frame = [frame = traffic.frame](uint64_t i) {
+        const uint64_t group = i / (2 * kApart), in_group = i % (2 * kApart);
+        return frame(2 * (group * kApart + in_group % kApart) + in_group / kApart);
+    };
+    return traffic;
+}
+
 /// One segment, padded to the 517 bytes that clients padded it to.
 Traffic short_hello(const Knobs& knobs, const SessionName& name) {
     HelloOptions options{.name = name, .post_quantum = false};
@@ -154,6 +164,8 @@ std::vector<Case> all_cases() {
         {"pipeline.ack", "bare ACK that completes a handshake", ack},
         {"pipeline.hello.pq_two_segments", "ClientHello with X25519MLKEM768, PSK: both of its segments",
          [](const Knobs& knobs) { return hello(knobs, {}); }, 2},
+        {"pipeline.hello.pq_two_bursts", "the same, each segment in a burst of its own",
+         [](const Knobs& knobs) { return apart(hello(knobs, {})); }, 2},
         {"pipeline.hello.tls13_psk", "ClientHello of one segment, 517 bytes, PSK",
          [](const Knobs& knobs) { return short_hello(knobs, Harness::name(2)); }},
         {"pipeline.hello.forged", "the same, but a bit of its name was changed",

@@ -15,8 +15,9 @@ using namespace test;
 constexpr TlsVersion kTls12 = TlsVersion::tls12, kTls13 = TlsVersion::tls13;
 const ServiceId kWww = ServiceId::of("www");
 
-/// TLS version, in two segments.
-class Waiting : public testing::TestWithParam<std::pair<TlsVersion, bool>> {
+enum class Comes : uint8_t { in_one_segment, in_one_burst, in_two_bursts };
+
+class Waiting : public testing::TestWithParam<std::pair<TlsVersion, Comes>> {
   protected:
     Waiting() {
         publish([](link::Service&) {});
@@ -36,11 +37,17 @@ class Waiting : public testing::TestWithParam<std::pair<TlsVersion, bool>> {
         Client client(harness, port);
         client.syn();
         harness.advance(round_trip_us);
-        harness.burst(kFront, client.hello(client_hello({.max_version = version(),
-                                                         .name = Harness::name(1),
-                                                         .early_data = early_data,
-                                                         .post_quantum = GetParam().second})));
+        const bool large = comes() != Comes::in_one_segment;
+        const auto frames = client.hello(client_hello({.max_version = version(),
+                                                       .name = Harness::name(1),
+                                                       .early_data = early_data,
+                                                       .padding = large && version() == kTls12 ? 1400u : 0u,
+                                                       .post_quantum = large}));
+        ASSERT_EQ(frames.size(), comes() == Comes::in_one_segment ? 1u : 2u);
+        if (comes() != Comes::in_two_bursts) return harness.burst(kFront, frames);
+        for (const Frame& frame : frames) harness.burst(kFront, {frame});
     }
+    [[nodiscard]] static Comes comes() { return GetParam().second; }
     [[nodiscard]] const HoldWaits& waits() {
         return (*harness.context().stats.hold_waits.find(kWww))[index()];
     }
@@ -133,9 +140,11 @@ TEST_P(Waiting, ARoundTripIsNotBelievedWhateverItIs) {
     EXPECT_LE(harness.asks().at(0).budget_us, 20'000u + 50'000);
 }
 
-INSTANTIATE_TEST_SUITE_P(All, Waiting,
-                         testing::Values(std::pair(kTls12, false), std::pair(kTls12, true),
-                                         std::pair(kTls13, false), std::pair(kTls13, true)));
+INSTANTIATE_TEST_SUITE_P(
+    All, Waiting,
+    testing::Values(std::pair(kTls12, Comes::in_one_segment), std::pair(kTls12, Comes::in_one_burst),
+                    std::pair(kTls12, Comes::in_two_bursts), std::pair(kTls13, Comes::in_one_segment),
+                    std::pair(kTls13, Comes::in_one_burst), std::pair(kTls13, Comes::in_two_bursts)));
 
 }  // namespace
 }  // namespace keyrail

@@ -31,7 +31,8 @@ inline Told told_in_two_pieces(Bytes stream, size_t cut, const HelloLimits& limi
     const std::vector<uint8_t> second(stream.begin() + static_cast<ptrdiff_t>(cut), stream.end());
     ClientHello in_two, at_once;
     HelloResult result{};
-    if (!parse_in_two_pieces(first, second, limits, in_two, result)) return Told::nothing;
+    const size_t end = limits.records == 0 ? 0 : end_in_one_record(first, limits.bytes);
+    if (!parse_in_two_pieces(first, second, end, in_two, result)) return Told::nothing;
     const HelloResult whole = parse_client_hello(stream, scratch, limits, at_once);
     const bool agree = result.status == whole.status && result.offset == whole.offset &&
                        result.size == whole.size && result.records == whole.records;

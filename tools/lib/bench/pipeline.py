@@ -26,8 +26,9 @@ CASES: dict[str, tuple[str, float | None]] = {
     "established.16m": ("packet of one of 16 million connections", None),
     "syn": ("SYN, answered with a cookie", 40),
     "ack": ("bare ACK that completes a handshake", None),
-    "hello.pq_two_segments": ("ClientHello of today, X25519MLKEM768 and a PSK, both of its segments: hold, parse, name, "
-                              "steer, flow entry", 150),
+    "hello.pq_two_segments": ("ClientHello of today, X25519MLKEM768 and a PSK, both of its segments: parse, name, steer, "
+                              "flow entry", 150),
+    "hello.pq_two_bursts": ("the same, each segment in a burst of its own: held", None),
     "hello.tls13_psk": ("ClientHello of one segment, 517 bytes, TLS 1.3 with a PSK", 150),
     "hello.tls12_id": ("ClientHello of TLS 1.2 with a session id", None),
     "hello.forged": ("the ClientHello of one segment with a bit of its name changed: foreign", None),
