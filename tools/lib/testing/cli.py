@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from common.debian import RELEASES
 from common.say import say
 from common.shell import ToolError
-from testing import baseline, builds, elsewhere, end_to_end, releases, sources
+from testing import baseline, builds, elsewhere, end_to_end, kernels, releases, sources
 from testing.elsewhere import Elsewhere
 from testing.meanwhile import Meanwhile
 from testing.report import Report
@@ -45,6 +45,7 @@ PARTS = (
     Part("soak", "two minutes of mixed load and a random operator in the lab (three in all)", end_to_end.soak, True, alone=True),
     Part("packages", "packages made, installed as the README says, upgraded with live servers, purged; units (two to four minutes, and making them: eight)",
          end_to_end.packages, alone=True, asked_for=True),
+    Part("kernels", "the lab on Debian's own kernels in QEMU: 6.1 binds early, 6.12 late", kernels.boot_them, alone=True, asked_for=True),
     Part("sanitize", "unit, pipeline and replay tests under address and undefined-behaviour sanitizers", builds.sanitizers,
          ahead=builds.compile_instrumented),
     Part("fuzz", f"every parser, {builds.FUZZ_SECONDS} s each", builds.fuzz),
