@@ -123,6 +123,9 @@ Result<void> Dispatcher::open_flows(const Profile& profile, const std::filesyste
     if (!opened) return fail("{}: flow tables: {}", profile.file.string(), opened.error().message);
     flows = std::make_unique<FlowMemory>(std::move(*opened));
     shared.flow_hash_key = flows->hash_key();
+    shared.limits = {.flows = shape.buckets * 4 * profile.workers,
+                     .holds = uint64_t{profile.holds} * profile.workers,
+                     .moved = profile.moved};
     if (disk)
         SPDLOG_WARN("flows do not outlive a restart: {} is on a disk; set memory.flow_directory",
                     run_dir.string());

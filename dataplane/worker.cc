@@ -92,6 +92,8 @@ struct Worker::Impl {
     uint64_t soon_until_us = 0;  // a move was asked for: its answer is looked for, without naps
     uint64_t tsc_per_us = 1;
     uint64_t wall_us = 0;  // when the wall clocks were read
+    uint64_t turn_us = 0;  // when this turn began
+    bool worked = false;   // the turn before had packets
     Burst burst;
 
     ~Impl() {
@@ -211,7 +213,9 @@ struct Worker::Impl {
     bool loop() {
         context->snapshot = context->shared.snapshot.load(std::memory_order_acquire);
         read_clocks();
-        bool worked = false;
+        if (worked) context->stats.busy_us.add(context->clock.us - turn_us);
+        turn_us = context->clock.us;
+        worked = false;
         for (uint8_t port = 0; port < context->ports.list.size(); port++) {
             worked |= poll_wire(port);
             worked |= poll_kernel(port);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // keyrail blade: list, drain, resume, off, enroll, revoke, certify.
+#include <fmt/chrono.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -25,7 +26,14 @@ std::string drain_text(const json& drain) {
     std::string text = fmt::format("{} moved, {} left, {} failed", drain.at("moved").get<uint64_t>(),
                                    drain.at("left").get<uint64_t>(), drain.at("failed").get<uint64_t>());
     if (drain.at("empty").get<bool>()) return text + "; empty";
-    return text + fmt::format("; about {} s to go", drain.at("estimate_s").get<double>());
+    if (const json stuck = drain.value("stuck", json()); stuck.is_string())
+        text += "; does not go on: " + stuck.get<std::string>();
+    else
+        text += fmt::format("; about {} s to go", drain.at("estimate_s").get<double>());
+    if (const json& until = drain.at("deadline_ms"); until.is_number())
+        text += fmt::format("; is to be free at {:%Y-%m-%dT%H:%M:%SZ}",
+                            fmt::gmtime(static_cast<std::time_t>(until.get<uint64_t>() / 1000)));
+    return text;
 }
 
 std::string remarks(const json& blade) {

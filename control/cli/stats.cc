@@ -116,19 +116,22 @@ std::string microseconds(const json& value) {
     return value.is_null() ? "-" : fmt::format("{:.0f}", value.get<double>());
 }
 
+/// For a move, and whose word that is.
+std::string longest_wait(const json& costs) {
+    const uint64_t budget = costs.at("hold_budget_us");
+    const std::string from = costs.at("hold_budget_from");
+    const std::string text = budget == 0 ? "no move" : std::to_string(budget);
+    return from == "costs" ? text : fmt::format("{} ({})", text, from);
+}
+
 void show_economics(const json& economics) {
     fmt::print("\n");
-    Table table({"SERVICE", "TLS", "FULL", "CPU us", "RESUMED", "CPU us", "WORTH A WAIT OF"});
+    Table table({"SERVICE", "TLS", "FULL", "FULL CPU us", "RESUMED", "RESUMED CPU us", "LONGEST WAIT us"});
     for (const json& costs : economics.at("handshakes")) {
         const json &full = costs.at("full"), &resumed = costs.at("resumed");
-        const uint64_t budget = costs.at("auto_hold_budget_us");
         table.add({costs.at("service"), costs.at("tls_version"), full.at("count").dump(),
                    microseconds(full.at("cpu_us")), resumed.at("count").dump(),
-                   microseconds(resumed.at("cpu_us")),
-                   full.at("cpu_us").is_null() || resumed.at("cpu_us").is_null()
-                       ? fmt::format("{} us (default)", budget)
-                   : budget == 0 ? "no move"
-                                 : fmt::format("{} us", budget)});
+                   microseconds(resumed.at("cpu_us")), longest_wait(costs)});
     }
     table.print();
     fmt::print(

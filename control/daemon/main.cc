@@ -83,7 +83,7 @@ Result<void> run(const fs::path& file) {
     asio::signal_set signals(io, SIGHUP, SIGINT, SIGTERM);
     const fs::path socket = config->run_dir / "keyraild.sock";
     Daemon daemon(io, std::move(*config), std::move(*tls), std::move(*secrets), std::move(startup->history));
-    daemon.applying().started_with(file);
+    daemon.applying().started_with(file, startup->as_wanted);
     // The API's socket first: it is what tells a second keyraild to keep away.
     const auto api = ApiServer::open(io.get_executor(), socket, [&](ApiRequest request) {
         return answer_api(daemon, std::move(request));

@@ -172,6 +172,15 @@ Result<TlsContext> TlsContext::pinned(const Fingerprint& ca) {
     return TlsContext(state);
 }
 
+std::optional<std::chrono::system_clock::time_point> TlsContext::ca_until() const {
+    STACK_OF(X509)* const trusted = X509_STORE_get1_all_certs(SSL_CTX_get_cert_store(native()));
+    const X509* const ca = sk_X509_num(trusted) > 0 ? sk_X509_value(trusted, 0) : nullptr;
+    std::optional<std::chrono::system_clock::time_point> until;
+    if (ca != nullptr) until = time_of(X509_get0_notAfter(ca));
+    sk_X509_pop_free(trusted, X509_free);
+    return until;
+}
+
 Result<TlsContext> TlsContext::prepare(const TlsFiles& files) const {
     auto next = load(files);
     if (next && next->self() != self())

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "control/protocol/identity.h"
@@ -56,6 +57,8 @@ class TlsContext {
     /// Who we are, by our own certificate; a stranger, when pinned.
     [[nodiscard]] const Identity& self() const { return state_->self; }
     [[nodiscard]] const CertificateInfo& certificate() const { return state_->certificate; }
+    /// When the CA's certificate ends; nullopt when pinned.
+    [[nodiscard]] std::optional<std::chrono::system_clock::time_point> ca_until() const;
     [[nodiscard]] SSL_CTX* native() const { return state_->context.get(); }
 
   private:

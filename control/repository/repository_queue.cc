@@ -14,6 +14,8 @@
 #include <utility>
 #include <vector>
 
+#include "dataplane/common/urgency.h"
+
 namespace keyrail {
 
 namespace {
@@ -200,6 +202,7 @@ RepositoryQueue::RepositoryQueue(asio::any_io_executor executor, std::unique_ptr
         sigemptyset(&broken_pipe);
         sigaddset(&broken_pipe, SIGPIPE);
         pthread_sigmask(SIG_BLOCK, &broken_pipe, nullptr);
+        run_anywhere();  // a reload makes it on a thread that may be urgent
     });
     impl_->sweep();
 }

@@ -57,6 +57,9 @@ using PortCounter = CounterOf<PortCounters>;
 inline constexpr std::array kPortCounters = {
     PortCounter{{"rx_packets", CounterKind::total, "packets", "received"}, &PortCounters::rx_packets},
     PortCounter{{"tx_packets", CounterKind::total, "packets", "sent"}, &PortCounters::tx_packets},
+    PortCounter{{"rx_bytes", CounterKind::total, "bytes", "received, of whole frames"},
+                &PortCounters::rx_bytes},
+    PortCounter{{"tx_bytes", CounterKind::total, "bytes", "sent, of whole frames"}, &PortCounters::tx_bytes},
     PortCounter{{"rx_missed", CounterKind::total, "packets", "that found no room in the receive queue"},
                 &PortCounters::rx_missed},
     PortCounter{{"rx_errors", CounterKind::total, "packets", "received damaged"}, &PortCounters::rx_errors},

@@ -50,9 +50,11 @@ struct DurationBuckets {
 class Histogram {
   public:
     void add(std::chrono::microseconds duration) {
-        add_to(DurationBuckets::of(static_cast<uint64_t>(duration.count() < 0 ? 0 : duration.count())), 1);
+        const auto us = static_cast<uint64_t>(duration.count() < 0 ? 0 : duration.count());
+        add_to(DurationBuckets::of(us), 1);
+        sum_us_ += us;
     }
-    /// What somebody else counted.
+    /// What somebody else counted, who knows their sum.
     void add_to(size_t bucket, uint64_t count) {
         if (bucket >= DurationBuckets::kCount) return;
         buckets_[bucket] += count;
@@ -60,6 +62,8 @@ class Histogram {
     }
     [[nodiscard]] uint64_t count() const { return count_; }
     [[nodiscard]] uint64_t in(size_t bucket) const { return buckets_[bucket]; }
+    /// Of those that came by add().
+    [[nodiscard]] uint64_t sum_us() const { return sum_us_; }
 
     /// The duration that `share` (0..1) of all do not exceed; 0 when there are none.
     [[nodiscard]] std::chrono::microseconds quantile(double share) const {
@@ -69,7 +73,7 @@ class Histogram {
 
   private:
     std::array<uint64_t, DurationBuckets::kCount> buckets_{};
-    uint64_t count_ = 0;
+    uint64_t count_ = 0, sum_us_ = 0;
 };
 
 }  // namespace keyrail

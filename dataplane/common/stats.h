@@ -21,6 +21,7 @@ struct alignas(64) WorkerStats {
     Counter flows;  // gauge: flow entries in use
     Counter holds;  // gauge: ClientHellos held
     Counter turns;  // of its loop: it moves (WorkerWatch)
+    Counter busy_us;  // in turns that had packets
     Counter moves_asked;
     Counter flows_asked;   // whose connections agents were asked for
     Counter flows_found;   // and which they found
@@ -39,6 +40,7 @@ struct alignas(64) WorkerStats {
 /// Of one port, as its driver counts.
 struct PortCounters {
     uint64_t rx_packets = 0, tx_packets = 0;
+    uint64_t rx_bytes = 0, tx_bytes = 0;
     uint64_t rx_missed = 0, rx_errors = 0, tx_errors = 0;
 };
 

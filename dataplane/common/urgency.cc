@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <csignal>
 #include <ctime>
+#include <mutex>
 
 namespace keyrail {
 namespace {
@@ -20,6 +21,17 @@ int64_t now_ns(clockid_t clock) {
     clock_gettime(clock, &time);
     return int64_t{time.tv_sec} * 1'000'000'000 + time.tv_nsec;
 }
+
+/// Where the process may run, as the first urgent thread found it; none: nobody is urgent.
+cpu_set_t& allowed() {
+    static cpu_set_t set = [] {
+        cpu_set_t none;
+        CPU_ZERO(&none);
+        return none;
+    }();
+    return set;
+}
+std::mutex allowed_mutex;
 
 /// Of this thread. Round robin among its equals, of the lowest real-time priority.
 bool set_policy(bool real_time) {
@@ -57,12 +69,21 @@ void limit_never_sleeping() {
 
 }  // namespace
 
+void run_anywhere() {
+    const std::scoped_lock lock(allowed_mutex);
+    if (CPU_COUNT(&allowed()) > 0) sched_setaffinity(0, sizeof(cpu_set_t), &allowed());
+}
+
 Urgency::Urgency(double share, std::optional<unsigned> core)
     : budget_(share, std::chrono::nanoseconds(kBurst).count()),
       last_ns_(now_ns(CLOCK_MONOTONIC)),
       last_cpu_ns_(now_ns(CLOCK_THREAD_CPUTIME_ID)) {
     limit_never_sleeping();
     sched_getaffinity(0, sizeof anywhere_, &anywhere_);
+    {
+        const std::scoped_lock lock(allowed_mutex);
+        if (CPU_COUNT(&allowed()) == 0) allowed() = anywhere_;
+    }
     there_ = anywhere_;
     const bool usable = core && *core < CPU_SETSIZE && CPU_ISSET(*core, &anywhere_);
     if (usable) {

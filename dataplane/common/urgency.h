@@ -41,6 +41,10 @@ class UrgencyBudget {
     bool urgent_ = true;
 };
 
+/// The first thing in a thread that somebody else has started: from one that was urgent it has the core
+/// (priorities are not handed on). From now on it runs wherever the process may.
+void run_anywhere();
+
 /// Of the thread that makes it, and that alone may call it. Its children and threads that it starts are of
 /// normal priority.
 class Urgency {

@@ -95,6 +95,9 @@ struct Shared {
     uint64_t flow_hash_key =
         random_key();      // the same for all workers: a flow has one owner. Set before the first
     uint16_t workers = 1;  // set before the first is made
+    struct Limits {
+        uint64_t flows = 0, holds = 0, moved = 0;  // of all workers
+    } limits;                                      // set before the first is made, for reports
 
     // control thread: rw, workers: ro; the old one is freed after rcu says that no worker reads it
     std::atomic<const Snapshot*> snapshot{nullptr};

@@ -28,15 +28,19 @@ uint32_t Forecaster::Recent::expected_us() const {
 
 void Forecaster::tick(const Snapshot& snapshot, std::span<const WorkerStats* const> workers,
                       HoldForecast& forecast) {
-    std::erase_if(recent_, [&](const auto& entry) { return snapshot.service(entry.first) == nullptr; });
-    for (const Service& service : snapshot.services) {
-        if (recent_.size() >= kMeasuredServices && !recent_.contains(service.id)) continue;
-        auto& versions = recent_[service.id];
+    const auto counted = [&](ServiceId service) {
+        return std::ranges::any_of(workers, [&](const WorkerStats* stats) {
+            return stats->hold_waits.find(service) != nullptr;
+        });
+    };
+    for (const Service& service : snapshot.services)
+        if (counted(service.id)) recent_.try_emplace(service.id);
+    for (auto& [service, versions] : recent_)
         for (size_t version = 0; version < versions.size(); version++) {
-            versions[version].add(workers, service.id, version);
-            forecast.set(service.id, version, versions[version].expected_us());
+            versions[version].add(workers, service, version);
+            if (snapshot.service(service) != nullptr)
+                forecast.set(service, version, versions[version].expected_us());
         }
-    }
 }
 
 }  // namespace keyrail

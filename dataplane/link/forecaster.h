@@ -33,6 +33,8 @@ class Forecaster {
         void add(std::span<const WorkerStats* const> workers, ServiceId service, size_t version);
         [[nodiscard]] uint32_t expected_us() const;
     };
+    /// As the workers' own: a service keeps its place, also while it is removed. When it comes back, what was
+    /// counted before is not counted anew.
     std::map<ServiceId, std::array<Recent, kTlsVersions.size()>> recent_;
 };
 

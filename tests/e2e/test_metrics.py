@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Metrics: what `keyrail stats` says, as Prometheus reads it, and what handshakes and moves are worth."""
 
+import json
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
+from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
 import pytest
@@ -14,11 +17,12 @@ from common.shell import run
 from lab import readiness
 from lab.namespaces import enter, wait_until
 from lab.plan import AWAY4, CONTROL_SOCKET, DISPATCH, METRICS
-from support.chassis import Chassis
+from support.chassis import ROOT, Chassis
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 ENDINGS = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_sum", "_count")}
-NAME = re.compile(r"keyrail_[a-z0-9_]+")
+NAME = re.compile(r"(keyrail|process)_[a-z0-9_]+")
+OPENMETRICS = "Accept: application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
 
 
 def scraped(*words: str) -> str:
@@ -45,6 +49,40 @@ def total(samples: Samples, name: str, /, **labels: Any) -> float:
                if known == f"keyrail_{name}" and labels.items() <= dict(its).items())
 
 
+def metrics_in(expression: str) -> set[str]:
+    return set(re.findall(r"\b(?:keyrail|process)_[a-z0-9_]+", expression))
+
+
+def test_prometheus_has_no_complaint(chassis: Chassis) -> None:
+    done = subprocess.run(["promtool", "check", "metrics"], input=scraped(f"http://{METRICS}/metrics"), capture_output=True, text=True,
+                          check=False, timeout=30)
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
+
+
+def test_openmetrics_for_who_asks_for_it(chassis: Chassis) -> None:
+    words = ("--include", f"http://{METRICS}/metrics")
+    head, text = scraped("--header", OPENMETRICS, *words).split("\r\n\r\n", 1)
+    assert "Content-Type: application/openmetrics-text; version=1.0.0; charset=utf-8" in head and text.endswith("\n# EOF\n")
+    families = {family.name: family for family in openmetrics.text_string_to_metric_families(text)}
+    assert (families["keyrail_build"].type, families["keyrail_moves"].type) == ("info", "counter")
+    plain, _ = scraped("--header", "Accept: text/plain", *words).split("\r\n\r\n", 1)
+    assert "Content-Type: text/plain; version=0.0.4" in plain
+    names = {sample.name for family in families.values() for sample in family.samples}
+    assert names == {name for name, _ in read(scraped(f"http://{METRICS}/metrics"))}
+
+
+def test_alerts_and_panels_name_metrics_that_exist(chassis: Chassis) -> None:
+    """A family may have no sample now (nothing drains); its name and its labels are real all the same."""
+    families = {family.name: family.type for family in text_string_to_metric_families(scraped(f"http://{METRICS}/metrics"))}
+    known = {name + ending for name, kind in families.items() for ending in ENDINGS[kind]}
+    board = json.loads(run(["/usr/bin/python3", "-B", ROOT / "hw/monitoring/dashboard.py"]).stdout)
+    wanted = metrics_in((ROOT / "hw/monitoring/alerts.yml").read_text())
+    for panel in board["panels"]:
+        for target in panel.get("targets", []):
+            wanted |= metrics_in(target["expr"])
+    assert len(wanted) > 40 and not wanted - known, wanted - known
+
+
 def test_metrics_say_what_stats_say(chassis: Chassis, session: Path) -> None:
     assert openssl.connect("1.3", session, source=AWAY4).ok
     assert openssl.connect("1.3", session, source=AWAY4).resumed
@@ -58,10 +96,21 @@ def test_metrics_say_what_stats_say(chassis: Chassis, session: Path) -> None:
     assert total(samples, "moves_total", result="moved") == stats["moves"]["moved"]
     assert total(samples, "dataplane_connected") == 1
     for blade in blades:
-        assert total(samples, "blade_state", name=blade["name"], state="up") == 1
-        assert total(samples, "blade_state", name=blade["name"]) == 1
-    resumed = total(samples, "handshakes_total", result="resumed")
+        number = str(blade["id"])
+        assert total(samples, "blade_state", blade=number, state="up") == 1
+        assert total(samples, "blade_state", blade=number) == 1
+        assert total(samples, "blade_info", blade=number, name=blade["name"], address=blade["address"], agent_version=blade["agent"]["version"]) == 1
+    resumed = total(samples, "blade_handshakes_total", result="resumed")
     assert 0 < resumed <= sum(blade["resumed"] for blade in blades)
+    assert 0 < total(samples, "handshakes_total", service="www", result="resumed") <= sum(blade["resumed"] for blade in blades)
+    for name in ("flows", "holds", "moved_entries", "mbufs"):
+        assert 0 <= total(samples, name) < total(samples, f"{name}_limit"), name
+    assert total(samples, "port_rx_bytes_total", port="front0") > 40 * total(samples, "port_rx_packets_total", port="front0") > 0
+    assert total(samples, "worker_busy_seconds_total") > 0
+    config = chassis.keyrail("config", "show")
+    assert total(samples, "config_revision") == config["revision"]
+    assert (total(samples, "config_last_apply_successful"), total(samples, "config_confirm_pending")) == (1, 0)
+    assert total(samples, "certificate_expiry_timestamp_seconds", who="agent", blade="1") > total(samples, "config_last_apply_timestamp_seconds")
     assert total(samples, "service_blades_up", service="www", sni="") == len(blades)
 
 

@@ -176,7 +176,7 @@ TEST_F(Counters, MetricsHaveEachWithTheSameWords) {
     expect(metric_of("blade", kBladeFlows) + "{blade=\"1\"} ", std::string(kBladeFlows.meaning) + "\n");
     each("blade", kBladeCounters, "{blade=\"1\"} ");
     for (const BladeCounter& result : kBladeHandshakes)
-        expect(fmt::format("keyrail_handshakes_total{{blade=\"1\",result=\"{}\"}} ", result.text.name), "");
+        expect(fmt::format("keyrail_blade_handshakes_total{{blade=\"1\",result=\"{}\"}} ", result.text.name), "");
     for (const CounterText& result : kMoveResultTexts)
         expect(fmt::format("keyrail_moves_total{{result=\"{}\"}} ", result.name), "");
     expect(metric_of("moves", kMovesUnderWay) + " ", std::string(kMovesUnderWay.meaning));
@@ -186,7 +186,7 @@ TEST_F(Counters, MetricsHaveEachWithTheSameWords) {
     expect(metric_of("hold", kHoldsLonger) + "{service=\"www\",tls_version=\"1.2\"} ",
            std::string(kHoldsLonger.meaning));
     each("checkpoints", kCheckpointCounters, " ");
-    each("repository", kRepositoryCounters, "{repository=\"lmdb\"} ");
+    each("repository", kRepositoryCounters, "{kind=\"lmdb\"} ");
 }
 
 }  // namespace

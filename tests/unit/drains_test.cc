@@ -136,6 +136,25 @@ TEST_F(DrainsTest, GoesOnUntilAPassFindsNothing) {
     EXPECT_FALSE(drains.active());
 }
 
+TEST_F(DrainsTest, SaysWhyItDoesNotGoOn) {
+    fill(15);
+    drains.start(1, 1000, now);
+    const auto stuck = [&] { return drains.progress(1)->stuck(now); };
+    run(2s, MoveResult::unreachable);
+    EXPECT_EQ(stuck(), "") << "not at once";
+    for (int i = 0; i < 50; i++) {
+        run(100ms, MoveResult::unreachable);
+        if (i > 40) EXPECT_EQ(stuck().find("moves end as 'unreachable': "), 0u) << stuck();
+    }
+    to.reset();
+    for (int i = 0; i < 30; i++) run(100ms);
+    EXPECT_NE(stuck().find("no other blade of its pools"), std::string::npos) << stuck();
+    to = BladeId{2};
+    run(2s);
+    EXPECT_EQ(stuck(), "");
+    EXPECT_TRUE(drains.progress(1)->empty || drains.progress(1)->moved == 15);
+}
+
 TEST_F(DrainsTest, WhatFailsIsCountedAndTriedAgain) {
     fill(100);
     drains.start(1, 10'000, now);

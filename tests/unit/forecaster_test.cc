@@ -66,6 +66,25 @@ TEST_F(ForecasterTest, NineOfTen) {
     EXPECT_NEAR(expected(), 100, 8);
 }
 
+/// All that it ever waited would count as of this second.
+TEST_F(ForecasterTest, AServiceThatComesBackIsNotCountedAnew) {
+    waited(9000, 1000);
+    seconds(1);
+    auto with = std::move(snapshot);
+    link::Snapshot without;
+    auto* cookie = without.add_cookie_keys();
+    cookie->set_key(std::string(16, 'c'));
+    cookie->set_current(true);
+    snapshot = std::move(*Snapshot::build(without));
+    seconds(120);
+    snapshot = std::move(with);
+    seconds(1);
+    EXPECT_EQ(expected(), 0u) << "the holds are two minutes old";
+    waited(100, 20);
+    seconds(1);
+    EXPECT_NEAR(expected(), 100, 8);
+}
+
 TEST_F(ForecasterTest, ThePastIsForgotten) {
     waited(9000, 1000);
     seconds(1);

@@ -143,6 +143,20 @@ TEST(Urgency, ACoreThatIsNotThereIsSaid) {
     });
 }
 
+TEST(Urgency, WhatItStartsMayRunWhereTheProcessMay) {
+    in_a_thread([] {
+        const cpu_set_t before = usable();
+        unsigned core = 0;
+        while (!CPU_ISSET(core, &before)) core++;
+        const Urgency urgency(0.2, core);
+        std::thread([&] {
+            run_anywhere();
+            const cpu_set_t now = usable();
+            EXPECT_TRUE(CPU_EQUAL(&now, &before));
+        }).join();
+    });
+}
+
 TEST(Urgency, AThreadThatComesToNoEndIsNormalBeforeItsMachineNotices) {
     const pid_t child = fork();
     if (child == 0) {

@@ -45,9 +45,9 @@ release_services() {
 
 do_not_start_at_boot() {
     local service
-    for service in nginx haproxy redis-server; do
+    for service in nginx haproxy redis-server prometheus; do
         if grep -qx "$service\(-light\)\?" <<<"$1" && systemctl disable --quiet "$service" 2>/dev/null; then
-            say "$service was installed for the lab; it is neither started nor enabled at boot"
+            say "$service was installed for the lab or the tests; it is neither started nor enabled at boot"
         fi
     done
 }

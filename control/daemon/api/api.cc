@@ -97,6 +97,7 @@ asio::awaitable<ApiReply> answer_route(Daemon& daemon, const ApiRoute& route, Ap
         co_return error_reply(400, wrong);
     ApiCall call{std::move(words), std::move(*body), std::move(request.query), std::move(request.if_match),
                  std::move(request.actor)};
+    call.accept = std::move(request.accept);
     co_return co_await route.answer(daemon, std::move(call));
 }
 

@@ -24,6 +24,7 @@ struct ApiCall {
     std::string query;               // of a GET
     std::string if_match;            // a revision; "": any
     Actor actor;
+    std::string accept = {};  // the header field: which format is wanted
 };
 
 /// How a method and a path are answered, on the daemon's thread. The daemon outlives the call.

@@ -228,7 +228,7 @@ asio::awaitable<ApiReply> ApiServer::Impl::ask(const HttpRequest& request, Actor
     const std::string method = request.method() == "HEAD" ? "GET" : request.method();
     asio::co_spawn(executor,
                    handler({method, request.path(), request.query(), request.body(), request.if_match(),
-                            std::move(actor)}),
+                            std::move(actor), request.accept()}),
                    [weak = weak_from_this(), asked = std::weak_ptr(answer),
                     what = method + " " + request.path()](std::exception_ptr thrown, ApiReply reply) {
                        if (thrown) {

@@ -25,6 +25,7 @@ struct ApiRequest {
     std::string body;
     std::string if_match;  // of the header field, "" without
     Actor actor;           // over TCP nobody: they may read what everybody may know
+    std::string accept = {};
 };
 struct ApiReply {
     int status = 200;

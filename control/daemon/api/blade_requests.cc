@@ -26,9 +26,14 @@ json drain_report(const Blade& blade, const DrainProgress* progress) {
                                                            : static_cast<double>(progress->rate);
     json report = {{"rate", progress->rate},     {"moved", progress->moved}, {"left", left},
                    {"failed", progress->failed}, {"empty", progress->empty}, {"seconds", seconds},
-                   {"deadline_ms", nullptr},     {"estimate_s", nullptr}};
+                   {"deadline_ms", nullptr},     {"estimate_s", nullptr},
+                   {"stuck", nullptr}};
     if (blade.drain.deadline_ms != 0) report["deadline_ms"] = blade.drain.deadline_ms;
-    if (!progress->empty) report["estimate_s"] = std::ceil(static_cast<double>(left) / pace);
+    const std::string stuck = progress->stuck(std::chrono::steady_clock::now());
+    if (!stuck.empty())
+        report["stuck"] = stuck;
+    else if (!progress->empty)
+        report["estimate_s"] = std::ceil(static_cast<double>(left) / pace);
     return report;
 }
 
@@ -124,7 +129,8 @@ ApiReply change_blade(Daemon& daemon, BladeId id, const std::optional<DrainOptio
             drain ? "blade.drain.started" : "blade.resumed", actor.name,
             drain ? fmt::format("blade {} ({}) drains, {} sessions a second", id, blade.config.name,
                                 drain->rate)
-                  : fmt::format("blade {} ({}) takes new clients again", id, blade.config.name));
+                  : fmt::format("blade {} ({}) takes new clients again", id, blade.config.name),
+            {id});
     }
     json report = blade_report(daemon, blade);
     report["notes"] = drain ? drain_notes(daemon, id) : json::array();
@@ -153,7 +159,7 @@ asio::awaitable<ApiReply> off(Daemon& daemon, ApiCall call) {
     const Result<void> done = co_await daemon.agents().off(*id);
     if (!done) co_return error_reply(409, done.error().message);
     daemon.events().add("blade.off", call.actor.name,
-                        fmt::format("blade {} has no power: what it had is bound anew", *id));
+                        fmt::format("blade {} has no power: what it had is bound anew", *id), {*id});
     co_return json_reply({{"blade", *id}});
 }
 

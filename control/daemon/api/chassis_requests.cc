@@ -108,6 +108,9 @@ asio::awaitable<json> stats_json(Daemon& daemon) {
         if (!counters) break;
         report = stats_report(*counters, daemon.config());
     }
+    if (!report.value("conserved", true))
+        daemon.events().add("dataplane.not_conserved", Events::kNobody,
+                            "packets went where no counter says: a fault of keyrail-dp, please report it");
     add_agents_counters(report, daemon.blades().all());
     report["dataplane"] = dataplane_report(daemon);
     report["generation"] = daemon.generation();
@@ -115,7 +118,7 @@ asio::awaitable<json> stats_json(Daemon& daemon) {
     report["checkpoints"] = checkpoints_report(daemon.checkpoints().counters());
     report["checkpoints"]["repositories"] = repositories_report(daemon.repositories().all());
     report["counters"] = counter_texts();
-    report["economics"] = economics_report(daemon.economics(), report);
+    report["economics"] = economics_report(daemon.economics(), daemon.config(), report);
     json agents = json::array();
     for (const auto& [id, blade] : daemon.blades().all())
         agents.push_back({{"blade", id}, {"connected", blade.connected}});

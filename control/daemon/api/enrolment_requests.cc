@@ -35,7 +35,7 @@ asio::awaitable<ApiReply> enroll(Daemon& daemon, ApiCall call) {
     const auto token = daemon.invite(*wish);
     if (!token) co_return error_reply(422, token.error().message);
     daemon.events().add("blade.invited", call.actor.name,
-                        fmt::format("blade {} may be enrolled for {} s", id, wish->valid.count()));
+                        fmt::format("blade {} may be enrolled for {} s", id, wish->valid.count()), {id});
     const auto expires = std::chrono::system_clock::now() + wish->valid;
     co_return json_reply({{"blade", id},
                           {"token", *token},
@@ -46,7 +46,7 @@ asio::awaitable<ApiReply> revoke(Daemon& daemon, ApiCall call) {
     const auto id = blade_of(daemon, call.words[0]);
     if (!id) co_return id.error();
     if (auto revoked = daemon.revoke(*id); !revoked) co_return error_reply(500, revoked.error().message);
-    daemon.events().add("blade.revoked", call.actor.name, fmt::format("blade {} is revoked", *id));
+    daemon.events().add("blade.revoked", call.actor.name, fmt::format("blade {} is revoked", *id), {*id});
     co_return json_reply({{"revoked", *id}});
 }
 

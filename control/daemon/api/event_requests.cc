@@ -38,7 +38,10 @@ json event_json(const Event& event) {
             {"unix_ms", event.unix_ms},
             {"kind", event.kind},
             {"actor", event.actor},
-            {"text", event.text}};
+            {"text", event.text},
+            {"blade", event.blade == 0 ? json() : json(event.blade)},
+            {"service", event.service.empty() ? json() : json(event.service)},
+            {"times", event.times}};
 }
 
 std::span<const ApiRoute> event_routes() {

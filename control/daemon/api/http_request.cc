@@ -130,6 +130,7 @@ HttpRequest::State HttpRequest::read_field(std::string_view line) {
         return refuse(400, "a header field that is none");
     const std::string name = lower(line.substr(0, colon));
     const std::string_view value = trim(line.substr(colon + 1));
+    if (name == "accept") accept_.append(accept_.empty() ? "" : ",").append(value);
     if (name == "transfer-encoding") return refuse(411, "say the body's length: Content-Length");
     if (name == "if-match")
         if_match_ = value.size() >= 2 && value.front() == '"' && value.back() == '"'

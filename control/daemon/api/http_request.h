@@ -32,6 +32,7 @@ class HttpRequest {
     [[nodiscard]] const std::string& path() const { return path_; }  // decoded (RFC 3986), without its query
     [[nodiscard]] const std::string& body() const { return body_; }
     [[nodiscard]] const std::string& query() const { return query_; }  // as it came, of a GET
+    [[nodiscard]] const std::string& accept() const { return accept_; }  // all Accept fields
     /// What stands in If-Match (RFC 9110 section 13.1.1) without its quotes; "": nothing.
     [[nodiscard]] const std::string& if_match() const { return if_match_; }
     [[nodiscard]] int status() const { return status_; }
@@ -52,7 +53,7 @@ class HttpRequest {
     bool reads_only_;
     bool in_body_ = false, expects_ = false, has_length_ = false;
     State state_ = State::more;
-    std::string head_, method_, path_, query_, body_, if_match_, why_;
+    std::string head_, method_, path_, query_, body_, if_match_, accept_, why_;
     size_t length_ = 0;
     int status_ = 0;
 };

@@ -8,7 +8,6 @@
 #include <nlohmann/json.hpp>
 #include <string_view>
 #include <utility>
-#include <vector>
 
 #include "control/daemon/api/counters.h"
 #include "dataplane/common/verdict.h"
@@ -19,42 +18,7 @@ using nlohmann::json;
 
 namespace {
 
-using Labels = std::vector<std::pair<std::string_view, std::string>>;
-
-/// Families, each followed by its samples.
-class Exposition {
-  public:
-    void counter(std::string_view name, std::string_view help) { family(name, "counter", help); }
-    void gauge(std::string_view name, std::string_view help) { family(name, "gauge", help); }
-    void histogram(std::string_view name, std::string_view help) { family(name, "histogram", help); }
-
-    /// A number or a boolean; anything else (null: not known) is no sample.
-    void sample(const json& value, const Labels& labels = {}, std::string_view suffix = "") {
-        if (!value.is_number() && !value.is_boolean()) return;
-        std::string inside;
-        for (const auto& [label, text] : labels)
-            inside += fmt::format("{}{}=\"{}\"", inside.empty() ? "" : ",", label, escaped(text));
-        text_ += fmt::format("{}{}{} {}\n", name_, suffix, inside.empty() ? "" : "{" + inside + "}",
-                             value.is_boolean() ? json(value.get<bool>() ? 1 : 0).dump() : value.dump());
-    }
-    std::string text() && { return std::move(text_); }
-
-  private:
-    void family(std::string_view name, std::string_view type, std::string_view help) {
-        name_ = fmt::format("keyrail_{}", name);
-        text_ += fmt::format("# HELP {} {}\n# TYPE {} {}\n", name_, help, name_, type);
-    }
-    static std::string escaped(std::string_view text) {
-        std::string out;
-        for (const char c : text) {
-            if (c == '\\' || c == '"') out += '\\';
-            out += c == '\n' ? "\\n" : std::string(1, c);
-        }
-        return out;
-    }
-
-    std::string name_, text_;
-};
+using Labels = Exposition::Labels;
 
 /// The value at a path of keys; null when there is none.
 json at(const json& report, const char* pointer) { return report.value(json::json_pointer(pointer), json()); }
@@ -81,7 +45,7 @@ void add_each(Exposition& out, const json& items, const Labels& label_keys,
 }
 
 void add_status(Exposition& out, const json& status) {
-    out.gauge("info", "Constant 1; what runs is in its labels");
+    out.info("build_info", "Constant 1; what runs is in its labels");
     out.sample(1, {{"chassis", text_of(status["chassis"])}, {"version", text_of(status["version"])}});
     out.gauge("uptime_seconds", "Since keyraild started");
     out.sample(status["uptime_s"]);
@@ -126,19 +90,35 @@ void add_blade_family(Exposition& out, const CounterText& counter, const json& b
         out.sample(blade.value(std::string(counter.name), json()), {{"blade", text_of(blade["id"])}});
 }
 
+/// Of blades that are being drained, and of no others.
+void add_drains(Exposition& out, const json& blades) {
+    out.gauge("blade_drain_sessions",
+              "Sessions of a blade that is being drained: left, moved since it began, failed in this pass");
+    for (const json& blade : blades)
+        for (const char* state : {"left", "moved", "failed"})
+            if (blade["drain"].is_object())
+                out.sample(blade["drain"][state], {{"blade", text_of(blade["id"])}, {"state", state}});
+}
+
 void add_blades(Exposition& out, const json& blades) {
     constexpr std::array kStates = {"up", "overloaded", "draining", "down"};
     out.gauge("blade_state",
               "1 for which new sessions the blade takes (down: none); its flows are another matter");
     for (const json& blade : blades)
         for (const char* state : kStates)
-            out.sample(blade["state"] == state,
-                       {{"blade", text_of(blade["id"])}, {"name", text_of(blade["name"])}, {"state", state}});
-    out.counter("handshakes_total", "TLS handshakes of the blade's servers, since its store was made");
+            out.sample(blade["state"] == state, {{"blade", text_of(blade["id"])}, {"state", state}});
+    out.info("blade_info", "Constant 1; what is known of the blade is in its labels");
+    for (const json& blade : blades)
+        out.sample(1, {{"blade", text_of(blade["id"])},
+                       {"name", text_of(blade["name"])},
+                       {"address", text_of(blade["address"])},
+                       {"agent_version", text_of(blade["agent"]["version"])}});
+    out.counter("blade_handshakes_total", "TLS handshakes of the blade's servers, since its store was made");
     for (const json& blade : blades)
         for (const BladeCounter& result : kBladeHandshakes)
             out.sample(blade[std::string(result.text.name)],
                        {{"blade", text_of(blade["id"])}, {"result", std::string(result.text.name)}});
+    add_drains(out, blades);
     out.counter("accept_total",
                 "What the blade's accept program made of late-bound connections' first segments");
     for (const json& blade : blades)
@@ -150,9 +130,14 @@ void add_blades(Exposition& out, const json& blades) {
         out, blades, {{"blade", "id"}},
         {{"blade_takes_new", "1: it takes new sessions", "/takes_new"},
          {"blade_flows_live", "1: its flows are its own; 0: it is gone, they are bound anew", "/flows_live"},
-         {"blade_agent_connected", "1: its agent is connected", "/agent/connected"},
-         {"blade_load_percent", "How busy its processors are", "/load"},
-         {"blade_load_limit_percent", "Over it the blade gets no new clients", "/load_limit"}});
+         {"blade_agent_connected", "1: its agent is connected", "/agent/connected"}});
+    const auto ratio = [&](std::string_view name, std::string_view help, const char* key) {
+        out.gauge(name, help);
+        for (const json& blade : blades)
+            out.sample(blade[key].get<double>() / 100, {{"blade", text_of(blade["id"])}});
+    };
+    ratio("blade_load_ratio", "How busy its processors are: 1 is all of them", "load");
+    ratio("blade_load_limit_ratio", "Over it the blade gets no new clients", "load_limit");
     for (const BladeCounter& counter : kBladeCounters) add_blade_family(out, counter.text, blades);
 }
 
@@ -175,7 +160,7 @@ void add_ports(Exposition& out, const json& ports) {
     }
 }
 
-/// By service and TLS version. A histogram's samples have names of their own.
+/// By service and TLS version.
 void add_holds(Exposition& out, const json& holds) {
     const auto seconds = [](const json& us) {
         return us.is_number() ? json(us.get<double>() / 1e6) : json();
@@ -185,24 +170,25 @@ void add_holds(Exposition& out, const json& holds) {
     };
     out.histogram("hold_duration_seconds",
                   "From a complete ClientHello to its release, where its session had to be moved");
-    for (const json& one : holds) {
-        for (const json& step : one["buckets"]) {
-            Labels labels = labels_of(one);
-            labels.emplace_back("le", fmt::format("{}", step["le_us"].get<double>() / 1e6));
-            out.sample(step["count"], labels, "_bucket");
-        }
-        Labels all = labels_of(one);
-        all.emplace_back("le", "+Inf");
-        out.sample(one["count"], all, "_bucket");
-        out.sample(seconds(one["sum_us"]), labels_of(one), "_sum");
-        out.sample(one["count"], labels_of(one), "_count");
-    }
+    for (const json& one : holds)
+        out.histogram_samples(one["buckets"], one["sum_us"], one["count"], labels_of(one));
     begin_family(out, "hold", kHoldsLonger);
     for (const json& one : holds) out.sample(one[std::string(kHoldsLonger.name)], labels_of(one));
     out.gauge("hold_saving_seconds", "What a full handshake would have taken held clients longer: median");
     for (const json& one : holds) out.sample(seconds(one["saving_p50_us"]), labels_of(one));
     out.gauge("hold_expected_seconds", "What the next client must expect to wait: nine of ten of the latest");
     for (const json& one : holds) out.sample(seconds(one["expected_us"]), labels_of(one));
+}
+
+/// What is in use of what keyrail-dp has room for.
+void add_capacities(Exposition& out, const json& capacities) {
+    for (const json& one : capacities) {
+        const std::string name = text_of(one["name"]);
+        out.gauge(name, fmt::format("In use at keyrail-dp: {}", text_of(one["meaning"])));
+        out.sample(one["used"]);
+        out.gauge(name + "_limit", fmt::format("The most that keyrail-dp has room for: {}", text_of(one["meaning"])));
+        out.sample(one["limit"]);
+    }
 }
 
 void add_packets(Exposition& out, const json& stats) {
@@ -214,10 +200,13 @@ void add_packets(Exposition& out, const json& stats) {
             out.sample(worker["counters"].value(std::string(reason.name), json()),
                        {{"worker", text_of(worker["worker"])}, {"reason", std::string(reason.name)}});
     add_worker_counters(out, stats["workers"]);
+    out.counter("worker_busy_seconds_total",
+                "Time in turns that had packets: its rate is the share of the worker's core that is in use");
+    for (const json& worker : stats["workers"])
+        out.sample(worker["busy_s"], {{"worker", text_of(worker["worker"])}});
     out.gauge("packets_conserved", "1: rx = tx + punt + held + drops");
     out.sample(stats["conserved"]);
-    out.gauge("moved_entries", "Entries of keyrail-dp's moved table");
-    out.sample(stats["moved_entries"]);
+    add_capacities(out, stats["capacities"]);
     out.gauge("dataplane_uptime_seconds", "Since keyrail-dp started");
     out.sample(stats["uptime_s"]);
     add_ports(out, stats["ports"]);
@@ -231,9 +220,9 @@ void add_moves(Exposition& out, const json& moves) {
     out.counter("moves_total", "Moves of sessions by how they ended");
     for (const CounterText& result : kMoveResultTexts)
         out.sample(moves[std::string(result.name)], {{"result", std::string(result.name)}});
-    out.gauge("move_seconds", "From the order of a move to its acknowledgement");
-    for (const auto& [key, quantile] : {std::pair{"p50_us", "0.5"}, {"p99_us", "0.99"}})
-        out.sample(moves[key].get<double>() / 1e6, {{"quantile", quantile}});
+    out.histogram("move_duration_seconds", "From the order of a move to its acknowledgement");
+    const json& took = moves["duration"];
+    out.histogram_samples(took["buckets"], took["sum_us"], took["count"]);
     begin_family(out, "moves", kMovesUnderWay);
     out.sample(moves[std::string(kMovesUnderWay.name)]);
     for (const MoveCounter& counter : kMoveCounters) {
@@ -250,35 +239,83 @@ void add_checkpoints(Exposition& out, const json& checkpoints) {
     const json& repositories = checkpoints["repositories"];
     out.gauge("repository_up", "1: the repository answers");
     for (const auto& [kind, repository] : repositories.items())
-        out.sample(repository["up"], {{"repository", kind}});
+        out.sample(repository["up"], {{"kind", kind}});
     for (const RepositoryCounter& counter : kRepositoryCounters) {
         begin_family(out, "repository", counter.text, "Of a repository: ");
         for (const auto& [kind, repository] : repositories.items())
-            out.sample(repository[std::string(counter.text.name)], {{"repository", kind}});
+            out.sample(repository[std::string(counter.text.name)], {{"kind", kind}});
     }
+}
+
+/// Configuration, keys, certificates.
+void add_control(Exposition& out, const json& control) {
+    const json &config = control["config"], &keys = control["keys"];
+    out.gauge("config_revision", "Of the configuration that is in force");
+    out.sample(config["revision"]);
+    out.gauge("config_last_apply_successful", "1: the latest configuration that somebody applied is in force");
+    out.sample(config["last_apply_successful"]);
+    out.gauge("config_last_apply_timestamp_seconds", "When the configuration in force came into force");
+    out.sample(config["last_apply_s"]);
+    out.gauge("config_confirm_pending", "1: it goes back by itself unless somebody confirms it");
+    out.sample(config["confirm_pending"]);
+    out.gauge("key_age_seconds", "Since the key was made that new session names and cookies are made with");
+    for (const char* kind : {"name", "cookie"}) out.sample(keys[kind], {{"kind", kind}});
+    out.gauge("key_rotation_waiting", "Agents and dataplanes that a coming key waits for");
+    out.sample(keys["waits_for"]);
+    out.gauge("certificate_expiry_timestamp_seconds", "When a certificate ends: the CA's, keyraild's, agents'");
+    for (const json& one : control["certificates"])
+        out.sample(one["until_s"], {{"who", text_of(one["who"])}, {"blade", text_of(one["blade"])}});
+}
+
+/// So that the rate of resumption of a service is a ratio of counters.
+void add_handshakes(Exposition& out, const json& handshakes) {
+    out.counter("handshakes_total",
+                "TLS handshakes of servers that say which service they serve, since the blade's store was made");
+    for (const json& one : handshakes)
+        out.sample(one["count"], {{"service", text_of(one["service"])},
+                                  {"tls_version", text_of(one["tls_version"])},
+                                  {"blade", text_of(one["blade"])},
+                                  {"result", text_of(one["result"])}});
+}
+
+/// Of keyraild, under the names that all programs give these.
+void add_process(Exposition& out, const json& process) {
+    out.counter("process_cpu_seconds_total", "CPU that keyraild has used");
+    out.sample(process["cpu_s"]);
+    out.gauge("process_start_time_seconds", "When keyraild was started");
+    out.sample(process["start_s"]);
+    out.gauge("process_resident_memory_bytes", "Memory of keyraild in RAM");
+    out.sample(process["resident_bytes"]);
+    out.gauge("process_virtual_memory_bytes", "Address space of keyraild");
+    out.sample(process["virtual_bytes"]);
+    out.gauge("process_open_fds", "Files, sockets and the like that keyraild has open");
+    out.sample(process["open_fds"]);
+    out.gauge("process_max_fds", "The most that it may have open");
+    out.sample(process["max_fds"]);
 }
 
 void add_economics(Exposition& out, const json& economics) {
     const auto seconds = [](const json& us) {
         return us.is_number() ? json(us.get<double>() / 1e6) : json();
     };
-    const auto each = [&](auto&& add) {
+    const auto each = [&](std::string_view name, std::string_view help, const char* key) {
+        out.gauge(name, help);
         for (const json& one : economics["handshakes"])
-            for (const char* kind : {"full", "resumed"})
-                add(one[kind], Labels{{"service", text_of(one["service"])},
-                                      {"tls_version", text_of(one["tls_version"])},
-                                      {"kind", kind}});
+            for (const char* result : {"full", "resumed"})
+                out.sample(seconds(one[result][key]), {{"service", text_of(one["service"])},
+                                                       {"tls_version", text_of(one["tls_version"])},
+                                                       {"result", result}});
     };
-    out.counter("handshakes_measured_total", "Handshakes whose costs are known");
-    each([&](const json& cost, const Labels& labels) { out.sample(cost["count"], labels); });
-    out.gauge("handshake_cpu_seconds", "CPU of the server for a handshake, mean of the latest");
-    each([&](const json& cost, const Labels& labels) { out.sample(seconds(cost["cpu_us"]), labels); });
-    out.gauge("handshake_wall_seconds", "Time that a handshake takes the server, mean of the latest");
-    each([&](const json& cost, const Labels& labels) { out.sample(seconds(cost["wall_us"]), labels); });
-    out.gauge("hold_budget_seconds", "Longest wait for a move as costs say; 0: a move is not worth it");
+    each("handshake_cpu_seconds", "CPU of the server for a handshake, mean of the latest", "cpu_us");
+    each("handshake_wall_seconds", "Time that a handshake takes the server, mean of the latest", "wall_us");
+    out.gauge("hold_budget_seconds",
+              "Longest wait for a move, 0: none is worth it. in_force; auto: as costs say");
     for (const json& one : economics["handshakes"])
-        out.sample(seconds(one["auto_hold_budget_us"]),
-                   {{"service", text_of(one["service"])}, {"tls_version", text_of(one["tls_version"])}});
+        for (const auto& [kind, key] :
+             {std::pair{"in_force", "hold_budget_us"}, std::pair{"auto", "auto_hold_budget_us"}})
+            out.sample(seconds(one[key]), {{"service", text_of(one["service"])},
+                                           {"tls_version", text_of(one["tls_version"])},
+                                           {"kind", kind}});
     out.counter("moves_measured_total", "Moves whose costs are known");
     out.sample(at(economics, "/move/count"));
     out.gauge("move_cpu_seconds", "CPU of both agents for a move, mean of the latest");
@@ -296,14 +333,17 @@ void add_economics(Exposition& out, const json& economics) {
 
 }  // namespace
 
-std::string metrics_text(const json& status, const json& blades, const json& stats) {
-    Exposition out;
-    add_status(out, status);
-    add_blades(out, blades);
-    add_packets(out, stats);
-    add_moves(out, stats["moves"]);
-    add_checkpoints(out, stats["checkpoints"]);
-    add_economics(out, stats["economics"]);
+std::string metrics_text(const MetricsReports& reports, MetricsFormat format) {
+    Exposition out(format);
+    add_status(out, reports.status);
+    add_control(out, reports.control);
+    add_blades(out, reports.blades);
+    add_handshakes(out, reports.control["handshakes"]);
+    add_packets(out, reports.stats);
+    add_moves(out, reports.stats["moves"]);
+    add_checkpoints(out, reports.stats["checkpoints"]);
+    add_economics(out, reports.stats["economics"]);
+    add_process(out, reports.control["process"]);
     return std::move(out).text();
 }
 

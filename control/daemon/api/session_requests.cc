@@ -111,7 +111,8 @@ asio::awaitable<ApiReply> purge(Daemon& daemon, ApiCall call) {
         if (blade != 0) where["blade"] = blade;
         failed.push_back(std::move(where));
     }
-    daemon.events().add("session.purged", call.actor.name, fmt::format("{} sessions purged", answer.purged));
+    daemon.events().add("session.purged", call.actor.name, fmt::format("{} sessions purged", answer.purged),
+                        {0, what->service()});
     json report = {{"purged", answer.purged}, {"failed", failed}, {"removed", nullptr}};
     if (removed_ms) report["removed"] = time_text(*removed_ms);
     co_return json_reply(report);

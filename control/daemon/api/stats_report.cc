@@ -123,6 +123,15 @@ std::string_view meaning_of_stage(std::string_view name) {
     return "";
 }
 
+/// Of those that keyrail-dp has room for.
+std::string_view meaning_of_capacity(std::string_view name) {
+    if (name == "flows") return "entries of the flow tables";
+    if (name == "holds") return "ClientHellos held";
+    if (name == "moved_entries") return "entries of the moved table: sessions away from their home";
+    if (name == "mbufs") return "packet buffers";
+    return "";
+}
+
 json cost_report(const MeanCost& cost, uint64_t count) {
     return {{"count", count},
             {"cpu_us", cost.known() ? json(cost.cpu_ns() / 1000) : json()},
@@ -139,6 +148,7 @@ json stats_report(const link::Stats& stats, const Config& config) {
                    {"workers", json::array()},
                    {"ports", json::array()},
                    {"blades", json::array()},
+                   {"capacities", json::array()},
                    {"holds", json::array()}};
     for (const auto& worker : stats.workers()) {
         json counters = json::object();
@@ -146,7 +156,9 @@ json stats_report(const link::Stats& stats, const Config& config) {
             counters[counter.name()] = counter.value();
             sums[counter.name()] += counter.value();
         }
-        report["workers"].push_back({{"worker", worker.worker()}, {"counters", std::move(counters)}});
+        report["workers"].push_back({{"worker", worker.worker()},
+                                     {"busy_s", static_cast<double>(worker.busy_us()) / 1e6},
+                                     {"counters", std::move(counters)}});
     }
     json reasons = json::object(), others = json::object();
     for (const ReasonText& reason : kReasonTexts)
@@ -162,6 +174,11 @@ json stats_report(const link::Stats& stats, const Config& config) {
     report["reasons"] = std::move(reasons);
     report["other"] = std::move(others);
     for (const auto& port : stats.ports()) report["ports"].push_back(port_report(port));
+    for (const auto& capacity : stats.capacities())
+        report["capacities"].push_back({{"name", capacity.name()},
+                                        {"used", capacity.used()},
+                                        {"limit", capacity.limit()},
+                                        {"meaning", meaning_of_capacity(capacity.name())}});
     for (const auto& stage : stats.stages())
         report["stages"].push_back(
             stage_report(stage.name(), meaning_of_stage(stage.name()), histogram_of(stage.took())));
@@ -236,6 +253,9 @@ json moves_report(const Moves& moves, const json& stats) {
         report[std::string(kMoveResultTexts[i].name)] = counters.results[i];
     report["p50_us"] = counters.duration.quantile(0.50).count();
     report["p99_us"] = counters.duration.quantile(0.99).count();
+    report["duration"] = {{"count", counters.duration.count()},
+                          {"sum_us", counters.duration.sum_us()},
+                          {"buckets", cumulative(counters.duration)}};
     report["stages"] = stages_report(moves.stages(), stats);
     return report;
 }
@@ -257,22 +277,37 @@ json repositories_report(const Repositories& repositories) {
     return report;
 }
 
-json economics_report(const Economics& economics, const json& stats) {
+namespace {
+/// Where the wait that holds for a service comes from: its own key, costs, or neither is known yet.
+const char* budget_from(const ServiceConfig* service, const Economics::Handshakes& costs) {
+    if (service != nullptr && service->hold_budget) return "configuration";
+    return costs.known() ? "costs" : "default";
+}
+}  // namespace
+
+json economics_report(const Economics& economics, const Config& config, const json& stats) {
     constexpr std::array<const char*, 2> kVersions = {"1.2", "1.3"};
     json handshakes = json::array();
     double saved = 0;
-    for (const auto& [service, versions] : economics.handshakes())
+    for (const auto& [service, versions] : economics.handshakes()) {
+        const auto found = std::ranges::find(config.services, service, &ServiceConfig::name);
+        const ServiceConfig* const configured = found == config.services.end() ? nullptr : &*found;
         for (size_t i = 0; i < versions.size(); i++) {
             const Economics::Handshakes& costs = versions[i];
+            const auto budget =
+                configured ? economics.hold_budget(*configured, kTlsVersions[i]) : costs.budget;
             handshakes.push_back({{"service", service},
                                   {"tls_version", kVersions[i]},
                                   {"full", cost_report(costs.full, costs.full_count)},
                                   {"resumed", cost_report(costs.resumed, costs.resumed_count)},
+                                  {"hold_budget_us", budget.count()},
+                                  {"hold_budget_from", budget_from(configured, costs)},
                                   {"auto_hold_budget_us", costs.budget.count()},
                                   {"saving_us", costs.known() ? json(costs.saving().count()) : json()},
                                   {"cpu_saved_seconds", costs.saved_s}});
             saved += costs.saved_s;
         }
+    }
     const json reasons = stats.value("reasons", json::object());
     return {{"handshakes", std::move(handshakes)},
             {"move", cost_report(economics.move(), economics.moves_measured())},

@@ -33,7 +33,8 @@ void add_agents_counters(nlohmann::json& stats, const std::map<BladeId, Blade>& 
 /// "ports", "blades", "moves", "checkpoints", "repositories" (in the checkpoints).
 nlohmann::json counter_texts();
 
-/// {asked, joined, ordered, moved, …, late, under_way, p50_us, p99_us, stages}
+/// {asked, joined, ordered, moved, …, late, under_way, p50_us, p99_us, duration, stages}
+/// duration: {count, sum_us, buckets: [{le_us, count}]} of moves that were acknowledged.
 /// stages: [{name, meaning, count, p50_us, p99_us}], in the order in which a move takes them; those inside
 /// keyrail-dp are in `stats`, as stats_report made it, or missing without a dataplane.
 nlohmann::json moves_report(const Moves& moves, const nlohmann::json& stats);
@@ -45,9 +46,10 @@ nlohmann::json checkpoints_report(const CheckpointCounters& counters);
 nlohmann::json repository_report(const RepositoryStats& stats);
 nlohmann::json repositories_report(const Repositories& repositories);
 
-/// {handshakes: [per service and TLS version: costs, budget], moves, moves_skipped_not_worth,
+/// {handshakes: [per service and TLS version: costs, the budget in force and the one that costs say], moves, moves_skipped_not_worth,
 /// moves_skipped_long_wait, holds_expired, handshake_cpu_saved_seconds}; `stats`: as stats_report made it, or
 /// empty without a dataplane.
-nlohmann::json economics_report(const Economics& economics, const nlohmann::json& stats);
+nlohmann::json economics_report(const Economics& economics, const Config& config,
+                                const nlohmann::json& stats);
 
 }  // namespace keyrail

@@ -113,7 +113,7 @@ void Agents::Impl::dispatch(BladeId blade, const ChannelPtr& channel, const chas
 asio::awaitable<void> Agents::Impl::serve_stranger([[maybe_unused]] std::shared_ptr<Impl> self,
                                                    ChannelPtr channel) {
     if (strangers >= kMaxStrangers) {
-        spdlog::warn("agents: {} is not let in: too many ask for a certificate at once", channel->name());
+        events.turned_away(0, channel->name(), "too many ask for a certificate at once");
         co_return;
     }
     strangers++;
@@ -129,7 +129,7 @@ asio::awaitable<void> Agents::Impl::serve_stranger([[maybe_unused]] std::shared_
         channel->finish();
         co_await channel->receive();  // until it has gone, so that the answer gets through
     } else if (!stopped) {
-        spdlog::warn("agents: {} is not let in: it has no certificate, and asks for none", channel->name());
+        events.turned_away(0, channel->name(), "it has no certificate, and asks for none");
     }
     strangers--;
 }
@@ -138,7 +138,7 @@ bool Agents::Impl::let_in(const Channel& channel) const {
     const std::string why = channel.peer().is_blade()
                                 ? events.refusal(channel.peer().blade, channel.peer_certificate())
                                 : "it is no blade";
-    if (!why.empty()) spdlog::warn("agents: {} is not let in: {}", channel.name(), why);
+    if (!why.empty()) events.turned_away(channel.peer().blade, channel.name(), why);
     return why.empty();
 }
 
@@ -299,7 +299,9 @@ Result<Agents::Prepared> Agents::prepare(const Config& next, const TlsContext& t
         [weak](ChannelPtr channel) -> asio::awaitable<void> {
             if (const auto self = weak.lock()) co_await self->serve(self, std::move(channel));
         },
-        [](const Error& error) { spdlog::warn("agents: not let in: {}", error.message); },
+        [weak](const Error& error) {
+            if (const auto self = weak.lock()) self->events.turned_away(0, "somebody", error.message);
+        },
         Strangers::admitted);
     if (!opened) return tl::make_unexpected(opened.error());
     return Prepared{*opened, next.listen};
@@ -368,6 +370,11 @@ asio::awaitable<Result<void>> Agents::off(BladeId blade) {
 
 std::string Agents::certificate(BladeId blade) const {
     return connected(blade) ? impl_->watched.at(blade).channel->peer_certificate().der : "";
+}
+
+std::optional<std::chrono::system_clock::time_point> Agents::certificate_until(BladeId blade) const {
+    if (!connected(blade)) return std::nullopt;
+    return impl_->watched.at(blade).channel->peer_certificate().until;
 }
 
 size_t Agents::count() const {

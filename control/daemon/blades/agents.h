@@ -12,6 +12,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 
 #include "control/daemon/config/config.h"
 #include "control/protocol/channel.h"
@@ -34,6 +35,8 @@ struct AgentEvents {
     /// Somebody without a certificate has a token (blade 0), or an agent wants its next certificate.
     std::function<chassis::CertificateReply(const Channel& from, const chassis::CertificateRequest& request)>
         certificate;
+    /// Somebody was not let in; blade 0: a stranger.
+    std::function<void(BladeId blade, const std::string& who, const std::string& why)> turned_away;
     /// A blade's agent is there; send() works from now on.
     std::function<void(BladeId blade)> connected;
     std::function<void(BladeId blade)> lost;
@@ -90,6 +93,8 @@ class Agents {
     asio::awaitable<Result<void>> off(BladeId blade);
     /// DER; "" when its agent is not connected.
     [[nodiscard]] std::string certificate(BladeId blade) const;
+    /// When it ends; nullopt when its agent is not connected.
+    [[nodiscard]] std::optional<std::chrono::system_clock::time_point> certificate_until(BladeId blade) const;
     /// An error when the agent is not connected, or does not read what it is sent.
     Result<void> send(BladeId blade, chassis::Envelope message);
     /// Asks an agent something (Query, List, Purge) and waits for its answer.

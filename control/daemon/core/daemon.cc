@@ -3,6 +3,7 @@
 // agent_messages.cc, what a new configuration changes in applying.cc, who may be a blade in membership.cc.
 #include "control/daemon/core/daemon.h"
 
+#include <fmt/chrono.h>
 #include <spdlog/spdlog.h>
 
 #include "chassis.pb.h"
@@ -30,12 +31,17 @@ Daemon::Daemon(asio::io_context& io, Config config, TlsContext tls, Secrets secr
       agents_(io.get_executor(), agent_events()),
       dataplane_(io.get_executor(), config_->dataplane,
                  {[this] {
+                      events_.add("dataplane.connected", Events::kNobody, "keyrail-dp is connected");
                       agents_.within_reach(true);
                       if (!settled()) return;
                       publisher_.publish();
                       moves_.send_directory();
                   },
-                  [this] { agents_.within_reach(false); },
+                  [this] {
+                      events_.add("dataplane.gone", Events::kNobody,
+                                  "keyrail-dp is not connected any more; is it running?");
+                      agents_.within_reach(false);
+                  },
                   [this](const link::MoveRequest& request) { moves_.request(request, Clock::now()); },
                   [this](const link::FlowAsk& ask) { flows_.ask(ask); }}),
       moves_(config_, *this, unix_ms() * 1000),
@@ -102,6 +108,7 @@ void Daemon::tick() {
     checkpoints_.tick(unix_ms());
     repositories_.tick(unix_ms(), members_);
     tell_continuance();
+    if (settled()) watch_states();
     if (ticks_ % kTicksPerPurge == 0) {
         purging_.again();
         keep_configured();
@@ -111,6 +118,7 @@ void Daemon::tick() {
         changed();
     }
     if (ticks_ % kTicksPerCertificateCheck == 0) certifier_.keep_own(tls_);
+    if (ticks_ % kTicksPerCertificateCheck == kTicksPerCertificateCheck / 60) watch_certificates();
     if (ticks_++ % kTicksPerRotationStep == 0) step_rotation();
     tick_timer_.after(Moves::kTick, [this] { tick(); });
 }
@@ -142,6 +150,32 @@ void Daemon::tell_continuance() {
         envelope.mutable_drain()->set_close_idle(update->close_idle);
         if (auto sent = agents_.send(id, std::move(envelope)); !sent) continuance_.forget(id);
     }
+}
+
+void Daemon::watch_states() {
+    const auto now = Clock::now();
+    events_.tick(now);
+    states_.look(*config_, blades_, now, [this](BladeId id) { return draining_.progress(id); });
+    for (const auto& [kind, queue] : repositories_.all().all())
+        states_.repository(kind == RepositoryKind::redis ? "redis" : "lmdb", queue->stats().up,
+                           queue->stats().problem);
+    states_.keys(secrets_.coming() ? waits_for_keys() : std::vector<std::string>{}, now);
+}
+
+/// Those that renew themselves are never so old.
+void Daemon::watch_certificates() {
+    constexpr auto kNear = std::chrono::hours(14 * 24);
+    const auto soon = std::chrono::system_clock::now() + kNear;
+    const auto look = [&](std::optional<std::chrono::system_clock::time_point> until, const std::string& whose,
+                          Events::About about) {
+        if (until && *until < soon)
+            events_.add("certificate.expiring", Events::kNobody,
+                        fmt::format("the certificate of {} ends on {:%Y-%m-%d}", whose, *until), about);
+    };
+    look(tls_.ca_until(), "the CA", {0, "ca"});
+    look(tls_.certificate().until, "keyraild", {0, "keyraild"});
+    for (const auto& [id, blade] : blades_.all())
+        look(agents_.certificate_until(id), fmt::format("blade {}", id), {id});
 }
 
 bool Daemon::restore(const MoveOrder& order, const NotUsed& known) {

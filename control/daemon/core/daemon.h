@@ -17,6 +17,7 @@
 #include "control/daemon/core/dataplane_link.h"
 #include "control/daemon/core/publisher.h"
 #include "control/daemon/core/purging.h"
+#include "control/daemon/core/state_watch.h"
 #include "control/daemon/events/events.h"
 #include "control/daemon/history/applying.h"
 #include "control/daemon/keys/key_rotation.h"
@@ -66,6 +67,7 @@ class Daemon : private CheckpointHost, private MoveHost, private ApplyHost {
 
     [[nodiscard]] const Config& config() const { return *config_; }
     [[nodiscard]] const Secrets& secrets() const { return secrets_; }
+    [[nodiscard]] const TlsContext& tls() const { return tls_; }
     [[nodiscard]] const Blades& blades() const { return blades_; }
     [[nodiscard]] const Enrolment& enrolment() const { return enrolment_; }
     [[nodiscard]] const Moves& moves() const { return moves_; }
@@ -110,6 +112,8 @@ class Daemon : private CheckpointHost, private MoveHost, private ApplyHost {
     void changed() { publisher_.changed(); }
     void tick();
     void tell_continuance();
+    void watch_states();
+    void watch_certificates();
     void keep_configured();
     void watch_blades(Agents::Prepared listener);
 
@@ -156,6 +160,7 @@ class Daemon : private CheckpointHost, private MoveHost, private ApplyHost {
 
     asio::io_context& io_;
     Events events_;
+    StateWatch states_{events_};
     ConfigPtr file_;    // what the configuration file says
     ConfigPtr config_;  // what holds: with who was enrolled, without who was revoked
     TlsContext tls_;

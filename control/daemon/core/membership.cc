@@ -24,6 +24,9 @@ chassis::CertificateReply Daemon::certify(const Channel& from, const chassis::Ce
     const bool joins = from.peer().is_stranger();
     auto reply = joins ? certifier_.join(from.name(), request)
                        : certifier_.renew(from.peer().blade, from.peer_certificate().serial, request);
+    if (joins && reply.refused().empty())
+        events_.add("blade.enrolled", from.name(), fmt::format("blade {} has joined", reply.blade_id()),
+                    {BladeId::or_none(static_cast<uint16_t>(reply.blade_id()))});
     // Not at once: this may end the connection by which the answer goes.
     if (reply.refused().empty())
         asio::post(io_, [this] {
@@ -90,7 +93,15 @@ void Daemon::step_rotation() {
     for (const ServiceConfig& service : config_->services)
         situation.longest_session = std::max(situation.longest_session, service.session_lifetime);
     if (secrets_.coming()) situation.waits_for = waits_for_keys();
-    if (rotation_.tick(std::chrono::system_clock::now(), situation)) tell_keys();
+    const bool came = secrets_.coming();
+    if (!rotation_.tick(std::chrono::system_clock::now(), situation)) return;
+    if (secrets_.coming())
+        events_.add("key.coming", Events::kNobody, "name and cookie keys are being replaced: it is time");
+    else if (came)
+        events_.add("key.current", Events::kNobody, "everybody has the new name and cookie keys: they are used");
+    else
+        events_.add("key.retired", Events::kNobody, "old name or cookie keys are gone: nothing of theirs is left");
+    tell_keys();
 }
 
 }  // namespace keyrail

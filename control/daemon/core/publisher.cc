@@ -55,7 +55,9 @@ void Publisher::publish() {
         states.push_back(fmt::format("{} {}", id, blade.gone ? "gone" : text_of(blade.intake())));
     for (const auto& [id, blade] : blades.left())
         states.push_back(fmt::format("{} {}", id, blade.gone ? "left, gone" : "left"));
-    spdlog::info("snapshot {}: blades {}", generation_, fmt::join(states, ", "));
+    const auto level = states == told_ ? spdlog::level::debug : spdlog::level::info;
+    spdlog::log(level, "snapshot {}: blades {}", generation_, fmt::join(states, ", "));
+    told_ = std::move(states);
     dataplane_.send(std::move(message));
 }
 

@@ -57,6 +57,7 @@ class Publisher {
     Timer settle_timer_, publish_timer_;
     bool settled_ = false;
     uint64_t generation_ = 0;
+    std::vector<std::string> told_;  // of the blades, in the log: a change of theirs is worth a line
 };
 
 }  // namespace keyrail

@@ -80,6 +80,15 @@ std::optional<Applying::Refusal> Applying::refused(const Request& request,
 }
 
 Applying::Outcome<Applying::Applied> Applying::apply(Request request) {
+    const std::string actor = request.actor, file = request.file.string();
+    auto applied = try_apply(std::move(request));
+    last_apply_successful_ = applied.has_value();
+    if (!applied)
+        events_.add("config.refused", actor, fmt::format("configuration {}: {}", file, applied.error().text));
+    return applied;
+}
+
+Applying::Outcome<Applying::Applied> Applying::try_apply(Request request) {
     std::error_code ignored;  // it is its own by whatever path
     if (request.from != "rollback" && std::filesystem::equivalent(request.file, own_file_, ignored))
         request.file = own_file_;
@@ -120,6 +129,9 @@ Applying::Outcome<Applying::Applied> Applying::apply(Request request) {
 Applying::Outcome<Applying::Applied> Applying::reload(const std::string& actor, bool yes) {
     const fs::path file = own_file_;
     auto read = read_config(file);
+    if (!read) last_apply_successful_ = false;
+    if (!read)
+        events_.add("config.refused", actor, fmt::format("configuration {}: it has mistakes", file.string()));
     if (!read)
         return tl::make_unexpected(Refusal{Why::mistakes,
                                            fmt::format("{} is refused, nothing has changed", file.string()),
@@ -207,6 +219,7 @@ void Applying::roll_back(const std::string& why, const std::string& actor) {
         return;
     }
     spdlog::warn("configuration: revision {} is rolled back to {}: {}", tried, back, why);
+    last_apply_successful_ = actor != Events::kNobody;
     events_.add("config.rolled_back", actor, fmt::format("revision {} is in force again: {}", back, why));
 }
 

@@ -76,11 +76,17 @@ class Applying {
     asio::awaitable<std::vector<std::string>> taken(std::chrono::milliseconds most);
 
     [[nodiscard]] const History& history() const { return history_; }
-    /// keyraild's own file.
-    void started_with(std::filesystem::path file) { own_file_ = std::move(file); }
+    /// What somebody wanted last is in force: not refused, and not rolled back but by hand.
+    [[nodiscard]] bool last_apply_successful() const { return last_apply_successful_; }
+    /// keyraild's own file; `successful`: what was wanted last is in force.
+    void started_with(std::filesystem::path file, bool successful) {
+        own_file_ = std::move(file);
+        last_apply_successful_ = successful;
+    }
     void stop() { timer_.cancel(); }
 
   private:
+    Outcome<Applied> try_apply(Request request);
     Outcome<Config> check(const Request& request) const;
     std::optional<Refusal> refused(const Request& request, const std::vector<Effect>& effects) const;
     void watch(const Request& request);
@@ -96,6 +102,7 @@ class Applying {
     Events& events_;
     Timer timer_;
     std::filesystem::path own_file_;
+    bool last_apply_successful_ = true;
     // Of the one on trial.
     bool guarded_ = false, all_took_it_ = false;
     std::set<std::string> lagged_before_, had_blade_;

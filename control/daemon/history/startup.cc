@@ -94,7 +94,8 @@ Result<Startup> choose_configuration(const fs::path& given) {
             fmt::format("revision {} is in force, and {} says something else; see 'keyrail config "
                         "diff {}'",
                         history.current(), file.string(), file.string()));
-    return Startup{std::move(*current), std::move(history), std::move(remarks)};
+    const bool as_wanted = own && history.rolled_back_at_start() == 0;
+    return Startup{std::move(*current), std::move(history), std::move(remarks), as_wanted};
 }
 
 }  // namespace keyrail

@@ -13,6 +13,7 @@ struct Startup {
     Config config;
     History history;
     std::vector<std::string> remarks;  // for the log
+    bool as_wanted = true;             // false: the file is wrong, or what was on trial is rolled back
 };
 
 /// An error names all mistakes.

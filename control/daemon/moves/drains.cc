@@ -1,10 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/daemon/moves/drains.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <utility>
 
 namespace keyrail {
+
+std::string DrainProgress::stuck(std::chrono::steady_clock::time_point now) const {
+    return now - std::max(began, last_moved) < kPatience ? "" : in_vain;
+}
+
+namespace {
+std::string why_in_vain(const DrainProgress& progress) {
+    if (progress.failed == 0) return "";
+    if (progress.nowhere_to_go == progress.failed)
+        return "no other blade of its pools takes sessions (is one up, with its agent and the hook library?)";
+    return fmt::format("moves end as '{}': {}", text_of(progress.last_failure),
+                       kMoveResultTexts[static_cast<size_t>(progress.last_failure)].meaning);
+}
+}  // namespace
 
 void Drains::start(BladeId blade, uint32_t rate, Time now) {
     const auto [entry, fresh] = drains_.try_emplace(blade);
@@ -35,9 +51,14 @@ void Drains::moved(BladeId blade, MoveResult result) {
     if (found == drains_.end()) return;
     Drain& drain = found->second;
     if (drain.under_way > 0) drain.under_way--;
-    if (result == MoveResult::moved) drain.progress.moved++;
+    if (result == MoveResult::moved) {
+        drain.progress.moved++;
+        drain.progress.last_moved = drain.last_tick;
+    }
     // A session that has gone in the meantime (used, expired, moved by its client's return) is no failure.
-    if (result != MoveResult::moved && result != MoveResult::not_found) drain.progress.failed++;
+    if (result == MoveResult::moved || result == MoveResult::not_found) return;
+    drain.progress.failed++;
+    drain.progress.last_failure = result;
 }
 
 std::chrono::milliseconds Drains::pause() const {
@@ -74,6 +95,7 @@ void Drains::tick(BladeId blade, Drain& drain, Time now) {
         const auto to = host_.target(blade, session.name, session.service);
         if (!to) {
             drain.progress.failed++;
+            drain.progress.nowhere_to_go++;
             continue;
         }
         drain.under_way++;
@@ -88,7 +110,7 @@ void Drains::list(BladeId blade, Drain& drain, Time now) {
         if (drain.waiting.empty() && drain.under_way == 0) end_pass(drain, now);
         return;
     }
-    if (drain.cursor == 0) drain.progress.failed = 0;
+    if (drain.cursor == 0) drain.progress.failed = drain.progress.nowhere_to_go = 0;
     drain.listing = host_.list(blade, drain.cursor, kBatch, drain.lately);
     drain.next_list = now + (drain.listing ? kPatience : kPause);
 }
@@ -102,6 +124,8 @@ void Drains::end_pass(Drain& drain, Time now) {
         return;
     }
     progress.passes++;
+    const bool moved = std::exchange(drain.moved_before, progress.moved) != progress.moved;
+    progress.in_vain = moved ? "" : why_in_vain(progress);
     const bool empty = drain.found == 0;
     if (empty && !std::exchange(progress.empty, true)) progress.ended = now;
     if (!empty) progress.empty = false;

@@ -26,6 +26,14 @@ struct DrainProgress {
     uint64_t passes = 0;                                 // whole ones
     bool empty = false;                                  // the last pass found nothing
     std::chrono::steady_clock::time_point began, ended;  // `ended` once it is empty
+    uint64_t nowhere_to_go = 0;                          // of those failed: no blade could have them
+    MoveResult last_failure = MoveResult::refused;       // of another one of those failed
+    std::chrono::steady_clock::time_point last_moved{};  // when a move ended well
+    std::string in_vain = {};                            // why the last whole pass moved nothing; "": it did
+
+    static constexpr std::chrono::seconds kPatience{5};
+    /// Why it does not go on: a whole pass was in vain, and nothing was moved for kPatience; "": it goes on.
+    [[nodiscard]] std::string stuck(std::chrono::steady_clock::time_point now) const;
 };
 
 /// What Drains asks of the rest of keyraild.
@@ -82,6 +90,7 @@ class Drains {
         DrainProgress progress;
         std::deque<Listed> waiting;
         uint64_t cursor = 0, found = 0;  // of this pass
+        uint64_t moved_before = 0;       // before this pass
         bool listing = false, last = false;
         bool lately = true;  // the first pass, of those that were used last
         size_t under_way = 0;

@@ -80,9 +80,12 @@ class Economics {
     [[nodiscard]] const MeanCost& move() const { return move_; }
     [[nodiscard]] uint64_t moves_measured() const { return moves_measured_; }
 
-  private:
     /// Whose totals: blade, service ("" = moves), index of the version, resumed.
     using Source = std::tuple<BladeId, std::string, size_t, bool>;
+    /// As the blades reported them last; they begin anew when a blade's store does.
+    [[nodiscard]] const std::map<Source, CostTotals>& reported() const { return seen_; }
+
+  private:
     CostTotals fresh(const Source& source, const CostTotals& totals);
     void add_handshakes(BladeId blade, const chassis::Health& health);
     [[nodiscard]] Budget judge(const Handshakes& costs) const;
