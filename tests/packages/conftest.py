@@ -153,20 +153,20 @@ def chassis(packages: dict[str, Path], root: Path, tmp_path_factory: pytest.Temp
         for machine, name in ((dispatcher, "keyrail-dispatcher"), (blade, "keyrail-blade")):
             machine.write(f"/root/{packages[name].name}", packages[name].read_bytes())
         for machine, units in ((dispatcher, ("keyrail-dp", "keyraild")), (blade, ("keyrail-agent",))):
-            _let_lock_memory(machine, units)
+            _let_use_limits(machine, units)
         _as_the_readme_says(made)
         yield made
 
 
-def _let_lock_memory(machine: Machine, units: Sequence[str]) -> None:
-    """The units have LimitMEMLOCK=infinity. Where whoever runs the tests may not raise limits (a container without
-    CAP_SYS_RESOURCE), systemd cannot either, and locking takes a capability of its own."""
+def _let_use_limits(machine: Machine, units: Sequence[str]) -> None:
+    """The units have LimitMEMLOCK=infinity, keyraild's LimitRTPRIO=, too. Where whoever runs the tests may not raise limits (a container
+    without CAP_SYS_RESOURCE), systemd cannot either, and to lock memory and to be urgent takes capabilities."""
     effective = int(next(line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("CapEff:")), 16)
     if effective >> CAP_SYS_RESOURCE & 1:
         return
     for unit in units:
         machine.sh(f"mkdir -p /run/systemd/system/{unit}.service.d")
-        machine.write(f"/run/systemd/system/{unit}.service.d/memory.conf", "[Service]\nCapabilityBoundingSet=CAP_IPC_LOCK\n")
+        machine.write(f"/run/systemd/system/{unit}.service.d/limits.conf", "[Service]\nCapabilityBoundingSet=CAP_IPC_LOCK CAP_SYS_NICE\n")
 
 
 def _site(blade: Machine, scratch: Path) -> None:

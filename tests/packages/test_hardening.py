@@ -48,6 +48,12 @@ def test_the_journal_has_no_complaint(chassis: Chassis) -> None:
         assert not bad, bad
 
 
+def test_moves_run_before_others(chassis: Chassis) -> None:
+    """`urgent` of the configuration, which the sandbox of keyraild must not take away."""
+    words = chassis.dispatcher.sh("journalctl --no-pager -u keyraild -o cat")
+    assert "moves run at real-time" in words, words
+
+
 def test_control_brings_the_dataplane_and_waits_for_it(chassis: Chassis) -> None:
     """Its address is on a port of keyrail-dp."""
     chassis.dispatcher.sh("systemctl stop keyraild keyrail-dp; systemctl start keyraild")
