@@ -14,13 +14,13 @@ namespace keyrail {
 
 /// Gauges and totals beside the reasons. rx == tx + punt + held + sum(reasons named drop_*).
 struct alignas(64) WorkerStats {
-    Counter rx;     // packets taken from wires and TAPs
-    Counter tx;     // packets put on wires
-    Counter punt;   // packets given to TAPs
-    Counter held;   // gauge: segments in the hold table, packets whose blade is asked for
-    Counter flows;  // gauge: flow entries in use
-    Counter holds;  // gauge: ClientHellos held
-    Counter turns;  // of its loop: it moves (WorkerWatch)
+    Counter rx;       // packets taken from wires and TAPs
+    Counter tx;       // packets put on wires
+    Counter punt;     // packets given to TAPs
+    Counter held;     // gauge: segments in the hold table, packets whose blade is asked for
+    Counter flows;    // gauge: flow entries in use
+    Counter holds;    // gauge: ClientHellos held
+    Counter turns;    // of its loop: it moves (WorkerWatch)
     Counter busy_us;  // in turns that had packets
     Counter moves_asked;
     Counter flows_asked;   // whose connections agents were asked for

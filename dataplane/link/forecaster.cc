@@ -29,9 +29,8 @@ uint32_t Forecaster::Recent::expected_us() const {
 void Forecaster::tick(const Snapshot& snapshot, std::span<const WorkerStats* const> workers,
                       HoldForecast& forecast) {
     const auto counted = [&](ServiceId service) {
-        return std::ranges::any_of(workers, [&](const WorkerStats* stats) {
-            return stats->hold_waits.find(service) != nullptr;
-        });
+        return std::ranges::any_of(
+            workers, [&](const WorkerStats* stats) { return stats->hold_waits.find(service) != nullptr; });
     };
     for (const Service& service : snapshot.services)
         if (counted(service.id)) recent_.try_emplace(service.id);

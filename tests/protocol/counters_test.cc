@@ -176,7 +176,8 @@ TEST_F(Counters, MetricsHaveEachWithTheSameWords) {
     expect(metric_of("blade", kBladeFlows) + "{blade=\"1\"} ", std::string(kBladeFlows.meaning) + "\n");
     each("blade", kBladeCounters, "{blade=\"1\"} ");
     for (const BladeCounter& result : kBladeHandshakes)
-        expect(fmt::format("keyrail_blade_handshakes_total{{blade=\"1\",result=\"{}\"}} ", result.text.name), "");
+        expect(fmt::format("keyrail_blade_handshakes_total{{blade=\"1\",result=\"{}\"}} ", result.text.name),
+               "");
     for (const CounterText& result : kMoveResultTexts)
         expect(fmt::format("keyrail_moves_total{{result=\"{}\"}} ", result.name), "");
     expect(metric_of("moves", kMovesUnderWay) + " ", std::string(kMovesUnderWay.meaning));

@@ -16,11 +16,11 @@
 namespace keyrail {
 namespace {
 
+using std::chrono::seconds;
 using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::Not;
 using ::testing::StartsWith;
-using std::chrono::seconds;
 
 class EventsTest : public ::testing::Test {
   protected:
@@ -85,9 +85,9 @@ TEST_F(EventsTest, TheJournalHasFields) {
     happens("blade.drain.started", "alice", {3, "www"});
     const auto fields = journal_fields(events.since(0).back());
     for (const char* field :
-         {"MESSAGE=blade.drain.started: it happened (by alice)", "PRIORITY=5", "KEYRAIL_EVENT=blade.drain.started",
-          "KEYRAIL_ACTOR=alice", "KEYRAIL_BLADE=3", "KEYRAIL_SERVICE=www",
-          "MESSAGE_ID=fe318b2ca20c45618ef7c3eef15a0e2e", "KEYRAIL_TIMES=1"})
+         {"MESSAGE=blade.drain.started: it happened (by alice)", "PRIORITY=5",
+          "KEYRAIL_EVENT=blade.drain.started", "KEYRAIL_ACTOR=alice", "KEYRAIL_BLADE=3",
+          "KEYRAIL_SERVICE=www", "MESSAGE_ID=fe318b2ca20c45618ef7c3eef15a0e2e", "KEYRAIL_TIMES=1"})
         EXPECT_THAT(fields, Contains(field));
     happens("config.applied", "root");
     EXPECT_THAT(journal_fields(events.since(0).back()), Not(Contains(StartsWith("KEYRAIL_BLADE="))));
@@ -99,8 +99,8 @@ TEST(EventKinds, AreInTheCatalogUnderTheirIds) {
     const std::string catalog{std::istreambuf_iterator<char>(in), {}};
     std::set<std::string> ids, names;
     const std::regex entry("(^|\n)-- ([0-9a-f]{32})\nSubject: [^\n]+\nDefined-By: Keyrail\n");
-    for (auto found = std::sregex_iterator(catalog.begin(), catalog.end(), entry); found != std::sregex_iterator();
-         ++found)
+    for (auto found = std::sregex_iterator(catalog.begin(), catalog.end(), entry);
+         found != std::sregex_iterator(); ++found)
         EXPECT_TRUE(ids.insert((*found)[2]).second) << "twice: " << (*found)[2];
     for (const EventKind& kind : kEventKinds) {
         EXPECT_TRUE(names.insert(std::string(kind.name)).second) << kind.name;

@@ -77,7 +77,8 @@ keyrail_took_seconds_count{of="x"} 3
 /// Families have no endings, quotes in help are escaped, and the end is said.
 TEST(Exposition, OpenMetrics) {
     const std::string text = written(MetricsFormat::openmetrics);
-    for (const char* line : {"# HELP keyrail_moves Moves \\\\ of \\\"sessions\\\"\n# TYPE keyrail_moves counter\nkeyrail_moves_total{",
+    for (const char* line : {"# HELP keyrail_moves Moves \\\\ of \\\"sessions\\\"\n# TYPE keyrail_moves "
+                             "counter\nkeyrail_moves_total{",
                              "# TYPE keyrail_build info\nkeyrail_build_info{version=\"1\"} 1\n",
                              "# TYPE keyrail_took_seconds histogram\n"})
         EXPECT_THAT(text, ::testing::HasSubstr(line));

@@ -26,8 +26,7 @@ json drain_report(const Blade& blade, const DrainProgress* progress) {
                                                            : static_cast<double>(progress->rate);
     json report = {{"rate", progress->rate},     {"moved", progress->moved}, {"left", left},
                    {"failed", progress->failed}, {"empty", progress->empty}, {"seconds", seconds},
-                   {"deadline_ms", nullptr},     {"estimate_s", nullptr},
-                   {"stuck", nullptr}};
+                   {"deadline_ms", nullptr},     {"estimate_s", nullptr},    {"stuck", nullptr}};
     if (blade.drain.deadline_ms != 0) report["deadline_ms"] = blade.drain.deadline_ms;
     const std::string stuck = progress->stuck(std::chrono::steady_clock::now());
     if (!stuck.empty())
@@ -125,12 +124,12 @@ ApiReply change_blade(Daemon& daemon, BladeId id, const std::optional<DrainOptio
     const bool same = drain ? blade.draining && blade.drain == *drain : !blade.draining;
     if (!same) {
         if (auto set = daemon.set_draining(id, drain); !set) return error_reply(500, set.error().message);
-        daemon.events().add(
-            drain ? "blade.drain.started" : "blade.resumed", actor.name,
-            drain ? fmt::format("blade {} ({}) drains, {} sessions a second", id, blade.config.name,
-                                drain->rate)
-                  : fmt::format("blade {} ({}) takes new clients again", id, blade.config.name),
-            {id});
+        daemon.events().add(drain ? "blade.drain.started" : "blade.resumed", actor.name,
+                            drain
+                                ? fmt::format("blade {} ({}) drains, {} sessions a second", id,
+                                              blade.config.name, drain->rate)
+                                : fmt::format("blade {} ({}) takes new clients again", id, blade.config.name),
+                            {id});
     }
     json report = blade_report(daemon, blade);
     report["notes"] = drain ? drain_notes(daemon, id) : json::array();

@@ -31,7 +31,7 @@ class HttpRequest {
     [[nodiscard]] const std::string& method() const { return method_; }
     [[nodiscard]] const std::string& path() const { return path_; }  // decoded (RFC 3986), without its query
     [[nodiscard]] const std::string& body() const { return body_; }
-    [[nodiscard]] const std::string& query() const { return query_; }  // as it came, of a GET
+    [[nodiscard]] const std::string& query() const { return query_; }    // as it came, of a GET
     [[nodiscard]] const std::string& accept() const { return accept_; }  // all Accept fields
     /// What stands in If-Match (RFC 9110 section 13.1.1) without its quotes; "": nothing.
     [[nodiscard]] const std::string& if_match() const { return if_match_; }

@@ -186,7 +186,8 @@ void add_capacities(Exposition& out, const json& capacities) {
         const std::string name = text_of(one["name"]);
         out.gauge(name, fmt::format("In use at keyrail-dp: {}", text_of(one["meaning"])));
         out.sample(one["used"]);
-        out.gauge(name + "_limit", fmt::format("The most that keyrail-dp has room for: {}", text_of(one["meaning"])));
+        out.gauge(name + "_limit",
+                  fmt::format("The most that keyrail-dp has room for: {}", text_of(one["meaning"])));
         out.sample(one["limit"]);
     }
 }
@@ -252,7 +253,8 @@ void add_control(Exposition& out, const json& control) {
     const json &config = control["config"], &keys = control["keys"];
     out.gauge("config_revision", "Of the configuration that is in force");
     out.sample(config["revision"]);
-    out.gauge("config_last_apply_successful", "1: the latest configuration that somebody applied is in force");
+    out.gauge("config_last_apply_successful",
+              "1: the latest configuration that somebody applied is in force");
     out.sample(config["last_apply_successful"]);
     out.gauge("config_last_apply_timestamp_seconds", "When the configuration in force came into force");
     out.sample(config["last_apply_s"]);
@@ -262,15 +264,17 @@ void add_control(Exposition& out, const json& control) {
     for (const char* kind : {"name", "cookie"}) out.sample(keys[kind], {{"kind", kind}});
     out.gauge("key_rotation_waiting", "Agents and dataplanes that a coming key waits for");
     out.sample(keys["waits_for"]);
-    out.gauge("certificate_expiry_timestamp_seconds", "When a certificate ends: the CA's, keyraild's, agents'");
+    out.gauge("certificate_expiry_timestamp_seconds",
+              "When a certificate ends: the CA's, keyraild's, agents'");
     for (const json& one : control["certificates"])
         out.sample(one["until_s"], {{"who", text_of(one["who"])}, {"blade", text_of(one["blade"])}});
 }
 
 /// So that the rate of resumption of a service is a ratio of counters.
 void add_handshakes(Exposition& out, const json& handshakes) {
-    out.counter("handshakes_total",
-                "TLS handshakes of servers that say which service they serve, since the blade's store was made");
+    out.counter(
+        "handshakes_total",
+        "TLS handshakes of servers that say which service they serve, since the blade's store was made");
     for (const json& one : handshakes)
         out.sample(one["count"], {{"service", text_of(one["service"])},
                                   {"tls_version", text_of(one["tls_version"])},

@@ -46,9 +46,9 @@ nlohmann::json checkpoints_report(const CheckpointCounters& counters);
 nlohmann::json repository_report(const RepositoryStats& stats);
 nlohmann::json repositories_report(const Repositories& repositories);
 
-/// {handshakes: [per service and TLS version: costs, the budget in force and the one that costs say], moves, moves_skipped_not_worth,
-/// moves_skipped_long_wait, holds_expired, handshake_cpu_saved_seconds}; `stats`: as stats_report made it, or
-/// empty without a dataplane.
+/// {handshakes: [per service and TLS version: costs, the budget in force and the one that costs say], moves,
+/// moves_skipped_not_worth, moves_skipped_long_wait, holds_expired, handshake_cpu_saved_seconds}; `stats`: as
+/// stats_report made it, or empty without a dataplane.
 nlohmann::json economics_report(const Economics& economics, const Config& config,
                                 const nlohmann::json& stats);
 

@@ -38,7 +38,8 @@ AgentEvents Daemon::agent_events() {
         changed();
     };
     events.turned_away = [this](BladeId blade, const std::string& who, const std::string& why) {
-        events_.add("blade.not_let_in", Events::kNobody, fmt::format("{} is not let in: {}", who, why), {blade});
+        events_.add("blade.not_let_in", Events::kNobody, fmt::format("{} is not let in: {}", who, why),
+                    {blade});
     };
     events.message = [this](BladeId blade, const chassis::Envelope& message) { on_message(blade, message); };
     events.mute = [this](BladeId blade, bool mute) {

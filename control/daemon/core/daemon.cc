@@ -166,8 +166,8 @@ void Daemon::watch_states() {
 void Daemon::watch_certificates() {
     constexpr auto kNear = std::chrono::hours(14 * 24);
     const auto soon = std::chrono::system_clock::now() + kNear;
-    const auto look = [&](std::optional<std::chrono::system_clock::time_point> until, const std::string& whose,
-                          Events::About about) {
+    const auto look = [&](std::optional<std::chrono::system_clock::time_point> until,
+                          const std::string& whose, Events::About about) {
         if (until && *until < soon)
             events_.add("certificate.expiring", Events::kNobody,
                         fmt::format("the certificate of {} ends on {:%Y-%m-%d}", whose, *until), about);

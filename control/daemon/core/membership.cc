@@ -98,9 +98,11 @@ void Daemon::step_rotation() {
     if (secrets_.coming())
         events_.add("key.coming", Events::kNobody, "name and cookie keys are being replaced: it is time");
     else if (came)
-        events_.add("key.current", Events::kNobody, "everybody has the new name and cookie keys: they are used");
+        events_.add("key.current", Events::kNobody,
+                    "everybody has the new name and cookie keys: they are used");
     else
-        events_.add("key.retired", Events::kNobody, "old name or cookie keys are gone: nothing of theirs is left");
+        events_.add("key.retired", Events::kNobody,
+                    "old name or cookie keys are gone: nothing of theirs is left");
     tell_keys();
 }
 

@@ -31,8 +31,8 @@ void StateWatch::look_at(const Blade& blade) {
     if (now != before && now == BladeIntake::none)
         tell("blade.down", "takes no new clients: " + blade.why_none());
     if (now != before && now == BladeIntake::overloaded)
-        tell("blade.overloaded", fmt::format("is above its load_limit of {}%: it gets no new clients",
-                                             blade.config.load_limit));
+        tell("blade.overloaded",
+             fmt::format("is above its load_limit of {}%: it gets no new clients", blade.config.load_limit));
     if (now != before && takes_clients(now) && !takes_clients(before)) tell("blade.up", "takes clients");
     if (std::exchange(entry->second.gone, blade.gone) != blade.gone && blade.gone)
         tell("blade.gone", "does not answer at all: its flows are bound anew");

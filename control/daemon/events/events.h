@@ -21,10 +21,10 @@ namespace keyrail {
 struct Event {
     uint64_t id = 0;  // ascending, also over restarts
     uint64_t unix_ms = 0;
-    std::string kind;   // kinds.h
-    std::string actor;  // "root"; "keyraild": nobody asked for it
-    std::string text;   // a sentence
-    BladeId blade = 0;        // that it is about; 0: about none
+    std::string kind;          // kinds.h
+    std::string actor;         // "root"; "keyraild": nobody asked for it
+    std::string text;          // a sentence
+    BladeId blade = 0;         // that it is about; 0: about none
     std::string service = {};  // likewise
     uint64_t times = 1;        // since it was said last
 };
