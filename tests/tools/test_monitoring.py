@@ -38,7 +38,7 @@ def test_every_alert_is_tested_and_says_what_to_do() -> None:
     tested = set(re.findall(r'alertname="(\w+)"', TESTS.read_text()))
     assert set(alerts()) == tested and len(alerts()) == len(set(alerts())), set(alerts()) ^ tested
     text = ALERTS.read_text()
-    for key in ("summary: ", "description: ", "severity: "):
+    for key in (" summary: ", " description: ", "{severity: "):
         assert text.count(key) == len(alerts()), key
 
 
