@@ -2,7 +2,6 @@
 #include "dataplane/link/control_link.h"
 
 #include <openssl/crypto.h>
-#include <rte_ring.h>
 #include <rte_ring_elem.h>
 #include <spdlog/spdlog.h>
 #include <unistd.h>
@@ -13,19 +12,19 @@
 #include <ctime>
 
 #include "dataplane/common/stamp.h"
+#include "dataplane/core/move_answers.h"
 #include "dataplane/core/snapshot.h"
 #include "dataplane/flow/asked_flows.h"
 #include "dataplane/link/explaining.h"
 #include "dataplane/link/flow_search.h"
 #include "dataplane/link/forecaster.h"
 #include "dataplane/link/hold_report.h"
-#include "dataplane/link/kept_snapshot.h"
 #include "dataplane/link/kernel_routes.h"
+#include "dataplane/link/published.h"
 #include "dataplane/link/seqpacket.h"
 #include "dataplane/link/stats_report.h"
 #include "dataplane/link/trace_run.h"
 #include "dataplane/link/worker_tasks.h"
-#include "dataplane/tables/grace.h"
 #include "dataplane/tables/moved_table.h"
 #include "link.pb.h"
 
@@ -33,36 +32,6 @@ namespace keyrail {
 namespace {
 
 constexpr int kPacketsPerTurn = 64;  // then the other descriptors get their turn
-
-uint32_t unix_now() { return static_cast<uint32_t>(std::time(nullptr)); }
-
-void wipe(std::string& secret) { OPENSSL_cleanse(secret.data(), secret.size()); }
-
-void wipe_keys(link::Snapshot& snapshot) {
-    for (auto& key : *snapshot.mutable_cookie_keys()) wipe(*key.mutable_key());
-    for (auto& key : *snapshot.mutable_name_keys()) wipe(*key.mutable_key());
-}
-
-uint32_t expiry_of(const link::MovedEntry& entry) {
-    return static_cast<uint32_t>(std::min<uint64_t>(entry.expires_unix_s(), UINT32_MAX));
-}
-
-Result<void> check_moved(const link::MovedEntry& entry) {
-    if (entry.name().size() != kSessionNameSize) {
-        return fail("moved entry: a session name has {} bytes, not {}", kSessionNameSize,
-                    entry.name().size());
-    }
-    if (entry.holder() < BladeId::kMin || entry.holder() > BladeId::kMax) {
-        return fail("moved entry: holder {} is not in {}..{}", entry.holder(), BladeId::kMin, BladeId::kMax);
-    }
-    return {};
-}
-
-SessionName name_of(const link::MovedEntry& entry) {
-    SessionName name;
-    std::memcpy(name.data(), entry.name().data(), name.size());
-    return name;
-}
 
 }  // namespace
 
@@ -75,6 +44,7 @@ struct ControlLink::Impl {
     std::vector<uint8_t> buffer = std::vector<uint8_t>(kMaxPacket);
     std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();
     uint64_t connection = 0;  // its number: a late answer is not for the next one
+    Published published{parts.shared, parts.kernel, parts.kept};
     WorkerTasks tasks{parts.shared};
     Explaining explaining{parts.shared, parts.ports, tasks, parts.pipeline};
     FlowSearch flow_search{parts.shared, tasks};
@@ -91,14 +61,7 @@ struct ControlLink::Impl {
     void answer(uint64_t request, const Result<void>& result);
     void take(size_t size);
     void dispatch(link::ToDataplane& message);
-    Result<void> apply(const link::Snapshot& message);
-    Result<void> take_snapshot(const link::Snapshot& message);
-    void go_on();
-    void sync_kernel(const link::Snapshot& message);
-    Result<void> apply(const link::MovedEntries& message);
-    Result<void> set_moved(const link::MovedEntry& entry);
     void apply(const link::MoveOutcome& message);
-    void answer_worker(MoveAnswer answer);
     void apply(const link::FlowAnswer& message);
     void send_stats(uint64_t request);
     template <typename Answer, typename Put>
@@ -205,9 +168,9 @@ void ControlLink::Impl::take(size_t size) {
 void ControlLink::Impl::dispatch(link::ToDataplane& message) {
     switch (message.body_case()) {
         case link::ToDataplane::kSnapshot:
-            return answer(message.request(), take_snapshot(message.snapshot()));
+            return answer(message.request(), published.take(message.snapshot()));
         case link::ToDataplane::kMovedEntries:
-            return answer(message.request(), apply(message.moved_entries()));
+            return answer(message.request(), published.take(message.moved_entries()));
         case link::ToDataplane::kMoveOutcome:
             return apply(message.move_outcome());
         case link::ToDataplane::kStatsRequest:
@@ -232,73 +195,6 @@ void ControlLink::Impl::dispatch(link::ToDataplane& message) {
 
 // --- messages ---
 
-Result<void> ControlLink::Impl::take_snapshot(const link::Snapshot& message) {
-    if (auto good = apply(message); !good) return good;
-    if (parts.kept != nullptr)
-        if (auto good = parts.kept->keep(message); !good)
-            SPDLOG_WARN("the snapshot is not kept: {}", good.error().message);
-    return {};
-}
-
-/// With the snapshot of the process before, as it went on with its last one without keyraild.
-void ControlLink::Impl::go_on() {
-    link::Snapshot message;
-    auto good = parts.kept->read(message);
-    if (good) good = apply(message);
-    wipe_keys(message);
-    if (!good) SPDLOG_INFO("no snapshot before keyraild sends one: {}", good.error().message);
-}
-
-Result<void> ControlLink::Impl::apply(const link::Snapshot& message) {
-    auto built = Snapshot::build(message);
-    if (!built) return tl::make_unexpected(built.error());
-    sync_kernel(message);  // first: no worker may know a blade by a new address, and send to the old one
-    const Snapshot* before = parts.shared.snapshot.exchange(built->release(), std::memory_order_acq_rel);
-    Grace grace(parts.shared.rcu);
-    grace.changed();
-    grace.wait();
-    delete before;
-    SPDLOG_INFO("snapshot {}: {} services, {} blades", message.generation(), message.services_size(),
-                message.blades_size());
-    return {};
-}
-
-void ControlLink::Impl::sync_kernel(const link::Snapshot& message) {
-    if (parts.kernel == nullptr) return;
-    std::vector<BladeAddress> blades;
-    for (const link::Blade& blade : message.blades()) {
-        if (const auto address = address_of_bytes(blade.address())) {
-            blades.push_back({BladeId::or_none(blade.id()), *address});
-        }
-    }
-    std::vector<IpAddress> vips;
-    for (const link::Service& service : message.services()) {
-        for (const std::string& bytes : service.addresses()) {
-            if (const auto address = address_of_bytes(bytes)) vips.push_back(*address);
-        }
-    }
-    parts.kernel->set_vips(vips);
-    parts.kernel->set_blades(blades);
-}
-
-Result<void> ControlLink::Impl::set_moved(const link::MovedEntry& entry) {
-    MovedTable& moved = *parts.shared.moved;
-    const BladeId holder = BladeId::or_none(entry.holder());
-    if (moved.set(name_of(entry), holder, expiry_of(entry), unix_now())) return {};
-    return fail("the moved table is full with {} entries; raise memory.moved in the profile", moved.size());
-}
-
-Result<void> ControlLink::Impl::apply(const link::MovedEntries& message) {
-    for (const link::MovedEntry& entry : message.entries()) {
-        if (auto good = check_moved(entry); !good) return good;
-    }
-    if (message.replace_all()) parts.shared.moved->clear();
-    for (const link::MovedEntry& entry : message.entries()) {
-        if (auto good = set_moved(entry); !good) return good;
-    }
-    return {};
-}
-
 void ControlLink::Impl::apply(const link::MoveOutcome& message) {
     parts.loop.nothing_soon();  // others that are under way are late, or wake us
     const MoveId id(message.move_id());
@@ -314,21 +210,13 @@ void ControlLink::Impl::apply(const link::MoveOutcome& message) {
             SPDLOG_WARN("move outcome: {}", good.error().message);
         } else {
             // A full table costs the next connection its resumption, not this one: the hold knows the holder.
-            if (auto stored = set_moved(message.now()); !stored) SPDLOG_WARN("{}", stored.error().message);
+            if (auto stored = published.set_moved(message.now()); !stored)
+                SPDLOG_WARN("{}", stored.error().message);
             answer.holder = BladeId::or_none(message.now().holder());
             answer.moved = 1;
         }
     }
-    answer_worker(answer);
-}
-
-/// A full ring means a worker that stands still; its hold ends by its own budget.
-void ControlLink::Impl::answer_worker(MoveAnswer answer) {
-    const uint32_t worker = answer.move_id.worker();
-    rte_ring_enqueue_elem(parts.shared.answers[worker], &answer, sizeof answer);
-    if (parts.shared.wake_worker[worker] < 0) return;
-    const uint64_t one = 1;
-    [[maybe_unused]] const ssize_t written = write(parts.shared.wake_worker[worker], &one, sizeof one);
+    answer_worker(answer, parts.shared);
 }
 
 void ControlLink::Impl::apply(const link::FlowAnswer& message) {
@@ -410,7 +298,10 @@ void ControlLink::Impl::ask(const MoveAsk& ask) {
     const Snapshot* snapshot = parts.shared.snapshot.load();
     if (!peer || snapshot == nullptr) return;  // the hold budget ends it
     const Service* service = snapshot->service(ask.service);
-    if (service == nullptr) return answer_worker({.move_id = ask.move_id, .holder = 0, .moved = 0});
+    if (service == nullptr) {
+        answer_worker({.move_id = ask.move_id, .holder = 0, .moved = 0}, parts.shared);
+        return;
+    }
     link::FromDataplane message;
     auto& request = *message.mutable_move_request();
     request.set_move_id(ask.move_id.number());
@@ -477,7 +368,7 @@ Result<std::unique_ptr<ControlLink>> ControlLink::listen(const std::filesystem::
         if (good) good = impl.parts.loop.watch(fd, [&impl] { impl.parts.kernel->on_readable(); });
     }
     if (!good) return tl::make_unexpected(good.error());
-    if (impl.parts.kept != nullptr && impl.parts.flows_go_on) impl.go_on();
+    if (impl.parts.flows_go_on) impl.published.go_on();
     return control;
 }
 

@@ -11,8 +11,6 @@
 namespace keyrail {
 namespace {
 
-constexpr uint8_t kProtocolUdp = 17;
-
 /// Where the header behind IP is, and what; IPv6 extension headers and IPv4 options are nothing that is
 /// answered.
 struct PlainUpper {

@@ -13,8 +13,6 @@ namespace keyrail {
 
 /// In a frame whose headers are `h`; nullopt: it is something else.
 inline std::optional<Arrival> arrival_in(std::span<const uint8_t> frame, const Headers& h) {
-    constexpr uint8_t kProtocolUdp = 17;
-    constexpr size_t kUdpHeader = 8;
     if (h.layout != Layout::other_ip) return std::nullopt;
     const uint8_t* const ip = &frame[h.l3];
     const size_t header = h.ipv6 ? kIpv6Size : size_t{ip[0] & 0x0fu} * 4;

@@ -81,11 +81,12 @@ struct Headers {
     [[nodiscard]] bool bare_ack() const { return payload_size == 0 && !(flags & (kSyn | kFin | kRst)); }
 };
 
-inline constexpr uint16_t kEthernetSize = 14, kIpv4Min = 20, kIpv6Size = 40, kTcpMin = 20, kIcmpHeader = 8;
+inline constexpr uint16_t kEthernetSize = 14, kIpv4Min = 20, kIpv6Size = 40, kTcpMin = 20, kIcmpHeader = 8,
+                          kUdpHeader = 8;
 inline constexpr uint16_t kEtherTypeIpv4 = 0x0800, kEtherTypeIpv6 = 0x86dd;
 inline constexpr uint16_t kEtherTypeVlan = 0x8100, kEtherTypeQinq = 0x88a8;  // IEEE 802.1Q
 inline constexpr uint16_t kTagSize = 4, kTagsMax = 2 * kTagSize;
-inline constexpr uint8_t kProtocolIcmp = 1, kProtocolTcp = 6, kProtocolIcmp6 = 58;
+inline constexpr uint8_t kProtocolIcmp = 1, kProtocolTcp = 6, kProtocolUdp = 17, kProtocolIcmp6 = 58;
 
 inline bool is_tag(const uint8_t* ether_type) {
     const uint16_t type = load16(ether_type);

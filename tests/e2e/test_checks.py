@@ -4,7 +4,6 @@ new within a second, whatever its agent says; its flows live; it comes back gent
 
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -18,6 +17,7 @@ from lab.namespaces import in_host
 from lab.plan import DISPATCH, PORT, SERVER_NAME, VIP4, VIP6, WEB_CA, Options, blades
 from support.bad_certificates import expired, self_signed
 from support.chassis import Chassis, eventually, lab
+from support.stopped import children, stopped
 
 BLADE = "blade2"
 NUMBER = BLADE.removeprefix("blade")
@@ -83,20 +83,8 @@ def nginx_with(chassis: Chassis, change: Callable[[str], str]) -> Iterator[None]
         os.kill(chassis.pid(BLADE, "nginx"), signal.SIGHUP)
 
 
-@contextmanager
-def stopped(pids: list[int]) -> Iterator[None]:
-    try:
-        for pid in pids:
-            os.kill(pid, signal.SIGSTOP)
-        yield
-    finally:
-        for pid in pids:
-            os.kill(pid, signal.SIGCONT)
-
-
 def workers(chassis: Chassis) -> list[int]:
-    main = chassis.pid(BLADE, "nginx")
-    return [int(word) for word in subprocess.run(["pgrep", "-P", str(main)], capture_output=True, text=True, check=True).stdout.split()]
+    return children(chassis.pid(BLADE, "nginx"))
 
 
 @contextmanager

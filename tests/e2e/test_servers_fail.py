@@ -5,8 +5,7 @@ listeners, a packet filter, servers without hooks. New clients are served all th
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from clients import curl, openssl
 from lab.namespaces import enter, in_host
 from lab.plan import VIP4, VIP6, WEB_CERTIFICATE, WEB_KEY, Options, blades
 from support.chassis import Chassis, eventually, lab
+from support.stopped import children, stopped
 
 BLADE = "blade2"
 MPTCP = 262  # IPPROTO_MPTCP
@@ -60,24 +60,9 @@ def all_are_served(elsewhere: bool = False, vips: tuple[str, ...] = (VIP4, VIP6)
         assert not elsewhere or all(outcome.blade != BLADE for outcome in outcomes), outcomes
 
 
-@contextmanager
-def workers_stopped(chassis: Chassis) -> Iterator[None]:
-    """The port is open, and nobody is there."""
-    main = chassis.pid(BLADE, "nginx")
-    workers = [int(word) for word in subprocess.run(["pgrep", "-P", str(main)], capture_output=True, text=True,
-                                                    check=True).stdout.split()]
-    try:
-        for worker in workers:
-            os.kill(worker, signal.SIGSTOP)
-        yield
-    finally:
-        for worker in workers:
-            os.kill(worker, signal.SIGCONT)
-
-
 @pytest.mark.parametrize("options", [Options(), Options(bind="early")], ids=str)
 def test_a_server_that_hangs(chassis: Chassis, options: Options) -> None:
-    with workers_stopped(chassis):
+    with stopped(children(chassis.pid(BLADE, "nginx"))):
         eventually(lambda: chassis.blade_states()[BLADE] == "down", 8, "it is noticed")
         assert "does not answer" in report(chassis)["why_down"] and report(chassis)["flows_live"]
         all_are_served(elsewhere=True)

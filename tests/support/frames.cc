@@ -101,7 +101,6 @@ Frame TcpSegment::frame() const {
 
 Frame datagram(const std::string& source, const std::string& destination, uint16_t port,
                std::span<const uint8_t> payload) {
-    constexpr uint8_t kProtocolUdp = 17;
     Frame udp;
     append16(udp, 40000);
     append16(udp, port);

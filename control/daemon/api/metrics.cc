@@ -61,6 +61,25 @@ json at(const json& report, const char* pointer) { return report.value(json::jso
 
 std::string text_of(const json& value) { return value.is_string() ? value.get<std::string>() : value.dump(); }
 
+/// null where the time is not known.
+json seconds(const json& us) { return us.is_number() ? json(us.get<double>() / 1e6) : json(); }
+
+/// A histogram of times, as reports have it: {"buckets": [{`bound`: …, "count": …}], "count", "sum_us"}.
+void add_times(Exposition& out, const json& took, const char* bound, double per_second,
+               const Labels& labels) {
+    const auto below = [&](std::string bound_text) {
+        Labels all = labels;
+        all.emplace_back("le", std::move(bound_text));
+        return all;
+    };
+    for (const json& step : took["buckets"])
+        out.sample(step["count"], below(fmt::format("{}", step[bound].get<double>() / per_second)),
+                   "_bucket");
+    out.sample(took["count"], below("+Inf"), "_bucket");
+    out.sample(seconds(took["sum_us"]), labels, "_sum");
+    out.sample(took["count"], labels, "_count");
+}
+
 /// A family of one sample per item of a list.
 struct PerItem {
     std::string_view name, help;
@@ -177,26 +196,12 @@ void add_ports(Exposition& out, const json& ports) {
 
 /// By service and TLS version. A histogram's samples have names of their own.
 void add_holds(Exposition& out, const json& holds) {
-    const auto seconds = [](const json& us) {
-        return us.is_number() ? json(us.get<double>() / 1e6) : json();
-    };
     const auto labels_of = [](const json& one) {
         return Labels{{"service", text_of(one["service"])}, {"tls_version", text_of(one["tls_version"])}};
     };
     out.histogram("hold_duration_seconds",
                   "From a complete ClientHello to its release, where its session had to be moved");
-    for (const json& one : holds) {
-        for (const json& step : one["buckets"]) {
-            Labels labels = labels_of(one);
-            labels.emplace_back("le", fmt::format("{}", step["le_us"].get<double>() / 1e6));
-            out.sample(step["count"], labels, "_bucket");
-        }
-        Labels all = labels_of(one);
-        all.emplace_back("le", "+Inf");
-        out.sample(one["count"], all, "_bucket");
-        out.sample(seconds(one["sum_us"]), labels_of(one), "_sum");
-        out.sample(one["count"], labels_of(one), "_count");
-    }
+    for (const json& one : holds) add_times(out, one, "le_us", 1e6, labels_of(one));
     begin_family(out, "hold", kHoldsLonger);
     for (const json& one : holds) out.sample(one[std::string(kHoldsLonger.name)], labels_of(one));
     out.gauge("hold_saving_seconds", "What a full handshake would have taken held clients longer: median");
@@ -259,9 +264,6 @@ void add_checkpoints(Exposition& out, const json& checkpoints) {
 }
 
 void add_economics(Exposition& out, const json& economics) {
-    const auto seconds = [](const json& us) {
-        return us.is_number() ? json(us.get<double>() / 1e6) : json();
-    };
     const auto each = [&](auto&& add) {
         for (const json& one : economics["handshakes"])
             for (const char* kind : {"full", "resumed"})
@@ -309,19 +311,7 @@ void add_checks(Exposition& out, const json& checks) {
         if (check["state"] != "unknown") out.sample(check["state"] == "up", labels_of(check));
     out.histogram("blade_check_duration_seconds",
                   "From the connection to the answer, or to the end of its time");
-    for (const json& check : checks) {
-        const json& durations = check["durations"];
-        for (const json& step : durations["buckets"]) {
-            Labels labels = labels_of(check);
-            labels.emplace_back("le", fmt::format("{}", step["le_ms"].get<double>() / 1e3));
-            out.sample(step["count"], labels, "_bucket");
-        }
-        Labels all = labels_of(check);
-        all.emplace_back("le", "+Inf");
-        out.sample(durations["count"], all, "_bucket");
-        out.sample(durations["sum_us"].get<double>() / 1e6, labels_of(check), "_sum");
-        out.sample(durations["count"], labels_of(check), "_count");
-    }
+    for (const json& check : checks) add_times(out, check["durations"], "le_ms", 1e3, labels_of(check));
     out.counter("blade_check_failures_total", "Checks that failed, by what was the matter");
     for (const json& check : checks)
         for (const auto& [why, count] : check["failed"].items()) {
